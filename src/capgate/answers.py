@@ -1,0 +1,61 @@
+"""What an answer is: the single source of truth for its states.
+
+The writer of a row (the evaluation), its keeper (the store) and its judges (gate and
+reports) all import this module, so no two of them can differ about what counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AnswerState(StrEnum):
+    """How a question put to a target ended; exactly one for each question."""
+
+    CORRECT = "correct"
+    """The choice that was read is the key."""
+    WRONG = "wrong"
+    """A choice was read and it is not the key."""
+    UNPARSED = "unparsed"
+    """The server answered, but no choice could be read from its text."""
+    ERROR = "error"
+    """No answer was had (refused, timed out, 5xx, context too long …); never scored."""
+
+    @property
+    def scored(self) -> bool:
+        """Whether the state belongs in an accuracy's denominator."""
+        return self is not AnswerState.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One question's answer by one target.
+
+    Attributes:
+        question: Content hash of the question (text, choices, key, few-shot examples).
+        subject: One of the 57 subjects.
+        state: How it ended.
+        choice: The letter that was read, `""` where none was.
+        text: The model's text as it came, or for an error the fault's one paragraph.
+        prompt_tokens: Tokens the server counted in the prompt; 0 where it did not say.
+        completion_tokens: Tokens the server counted in the answer.
+        seconds: Wall time of the successful request, without queueing and backing off.
+        margin: Natural-log odds between the best and second-best choice letter, where
+            log-probabilities were asked for and both letters were among them.
+        served_by: What the server says answered (model, upstream provider), for routes
+            that may change between requests.
+        cost: US dollars, where the server says.
+    """
+
+    question: str
+    subject: str
+    state: AnswerState
+    choice: str = ""
+    text: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    margin: float | None = None
+    served_by: str = ""
+    cost: float | None = None

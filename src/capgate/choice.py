@@ -1,0 +1,55 @@
+"""Which targets a run judges, and what the run is called."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from capgate.config import Target, Targets, load_targets
+from capgate.errors import ConfigError
+from capgate.settings import Settings
+
+
+def run_targets(
+    settings: Settings, further: Sequence[str] = ()
+) -> tuple[dict[str, Target], dict[str, Target]]:
+    """The targets that a run was asked to judge, and those that only take part.
+
+    The latter are the bases of adapters, and `further`.
+
+    Raises:
+        ConfigError: The file has faults, or an id is unknown.
+    """
+    targets: Targets = load_targets(settings.models_file)
+    ids = settings.model_ids
+    if not ids:
+        names = settings.adapter_names
+        ids = (targets.base_for(names[0]) if names else targets.default().id,)
+    if settings.adapter_names:
+        if len(ids) != 1:
+            raise ConfigError(
+                f"--adapter-name needs its base: one --model-id, not {len(ids)}",
+                remedy="pytest benchmarks --model-id BASE --adapter-name NAME",
+            )
+        chosen = [targets.adapter(ids[0], name) for name in settings.adapter_names]
+    else:
+        chosen = [targets.get(target) for target in ids]
+    for target in chosen:
+        ceiling = target.max_output_tokens
+        if ceiling is not None and settings.max_tokens > ceiling:
+            raise ConfigError(
+                f"--max-tokens {settings.max_tokens} is above its max_output_tokens of {ceiling}",
+                target=target.id,
+                remedy=f"ask for at most {ceiling}, or raise max_output_tokens in "
+                f"{settings.models_file.name}",
+            )
+    others = [targets.get(target) for target in further]
+    bases = [targets.get(t.adapter_of) for t in (*chosen, *others) if t.adapter_of]
+    return {t.id: t for t in chosen}, {t.id: t for t in (*bases, *others)}
+
+
+def new_run_id(now: float | None = None) -> str:
+    """An id for a run: its start in UTC and four random digits."""
+    import secrets
+
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + "-" + secrets.token_hex(2)

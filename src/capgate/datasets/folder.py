@@ -1,0 +1,206 @@
+"""MMLU from a folder: jsonl, parquet or the original headerless CSVs.
+
+Accepted layouts, the first that is found:
+
+- `test.jsonl` (and `dev.jsonl`): one object a line with `question`, `subject`, `choices`
+  and `answer` (0–3 or A–D);
+- `test*.parquet` (and `dev*.parquet`), here or below, with the same columns;
+- `test/<subject>_test.csv` (and `dev/<subject>_dev.csv`), here or in `data/`: question, four
+  choices and the answer's letter, without a header.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from capgate.errors import DatasetError
+from capgate.subjects import SUBJECTS
+
+Split = Literal["test", "dev"]
+
+_SHOWN_FAULTS = 20
+
+
+class Record(TypedDict):
+    """One question as the hub's rows have it."""
+
+    question: str
+    subject: str
+    choices: list[str]
+    answer: int
+
+
+class Faults:
+    """Collects the malformed rows of a data set, to report them all at once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._rows: set[tuple[Path, int]] = set()
+
+    def add(self, path: Path, line: int, what: str) -> None:
+        """Notes one fault of row `line` (counted from 1) of `path`."""
+        self.lines.append(f"  {path}, line {line}: {what}")
+        self._rows.add((path, line))
+
+    def raise_if_any(self, folder: Path) -> None:
+        """Raises a `DatasetError` that lists the faults, where there are any."""
+        if not self.lines:
+            return
+        shown = self.lines[:_SHOWN_FAULTS]
+        if len(self.lines) > len(shown):
+            shown.append(f"  … and {len(self.lines) - len(shown)} more")
+        raise DatasetError(
+            f"{folder} has {len(self._rows)} malformed row{'s' if len(self._rows) > 1 else ''}",
+            remedy="mend them:\n" + "\n".join(shown),
+        )
+
+
+def read_split(folder: Path, split: Split) -> list[Record]:
+    """Reads one split of the data set in `folder`.
+
+    Args:
+        folder: The data set's folder.
+        split: `test` for the questions asked, `dev` for the few-shot examples.
+
+    Returns:
+        The rows in the files' order; empty where a `dev` split is missing.
+
+    Raises:
+        DatasetError: No known layout is found, or rows are malformed.
+    """
+    if not folder.is_dir():
+        raise DatasetError(
+            f"the data set folder {folder} does not exist",
+            remedy="pass a folder with --dataset DIR, or --dataset hub or bundled",
+        )
+    faults = Faults()
+    rows: list[Record] = []
+    try:
+        for path, line, raw in _raw_rows(folder, split, faults):
+            record = _checked(raw, path, line, faults)
+            if record is not None:
+                rows.append(record)
+    except OSError as error:
+        raise DatasetError(f"{folder} can't be read", said=str(error)) from None
+    faults.raise_if_any(folder)
+    if not rows and split == "test":
+        raise DatasetError(
+            f"the data set folder {folder} holds no questions",
+            remedy="it should hold test.jsonl, test*.parquet or test/<subject>_test.csv",
+        )
+    return rows
+
+
+def _raw_rows(folder: Path, split: Split, faults: Faults) -> Iterator[tuple[Path, int, object]]:
+    jsonl = folder / f"{split}.jsonl"
+    if jsonl.is_file():
+        yield from _jsonl(jsonl, faults)
+        return
+    parquet = sorted(folder.rglob(f"{split}*.parquet"))
+    if parquet:
+        for path in parquet:
+            yield from _parquet(path)
+        return
+    for base in (folder, folder / "data"):
+        files = sorted((base / split).glob(f"*_{split}.csv"))
+        if files:
+            for path in files:
+                yield from _csv(path, path.name.removesuffix(f"_{split}.csv"), faults)
+            return
+
+
+def _jsonl(path: Path, faults: Faults) -> Iterator[tuple[Path, int, object]]:
+    for number, text in _lines(path, faults):
+        if not text.strip():
+            continue
+        try:
+            yield path, number, json.loads(text)
+        except json.JSONDecodeError as error:
+            faults.add(path, number, f"not JSON ({error.msg} at column {error.colno})")
+
+
+def _lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
+    """Each line's number and text, without the mark that some programs begin a file with."""
+    with path.open("rb") as lines:
+        for number, raw in enumerate(lines, start=1):
+            try:
+                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                faults.add(path, number, f"not UTF-8 ({error.reason} at byte {error.start})")
+                text = raw.decode("utf-8", "replace")
+            yield number, text
+
+
+def _parquet(path: Path) -> Iterator[tuple[Path, int, object]]:
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DatasetError(f"{path} can't be read as parquet", said=str(error)) from None
+    for number, row in enumerate(rows, start=1):
+        yield path, number, row
+
+
+def _csv(path: Path, subject: str, faults: Faults) -> Iterator[tuple[Path, int, object]]:
+    reader = csv.reader(text for _, text in _lines(path, faults))
+    try:
+        for row in reader:
+            if len(row) != 6:
+                what = f"expected question, 4 choices and the answer, got {len(row)} fields"
+                faults.add(path, reader.line_num, what)
+                continue
+            fields = {"question": row[0], "choices": row[1:5], "answer": row[5].strip()}
+            yield path, reader.line_num, {"subject": subject, **fields}
+    except csv.Error as error:
+        faults.add(path, reader.line_num, str(error))
+
+
+def _checked(raw: object, path: Path, line: int, faults: Faults) -> Record | None:
+    if not isinstance(raw, dict):
+        faults.add(path, line, f"expected an object, got {type(raw).__name__}")
+        return None
+    before = len(faults.lines)
+    question, subject = raw.get("question"), raw.get("subject")
+    choices, answer = raw.get("choices"), raw.get("answer")
+    if not isinstance(question, str) or not question.strip():
+        faults.add(path, line, "question should be a text")
+    elif not _encodable(question):
+        faults.add(path, line, "question holds half a character (a lone surrogate)")
+    if subject not in SUBJECTS:
+        near = difflib.get_close_matches(str(subject), SUBJECTS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        faults.add(path, line, f"subject {subject!r} is not one of MMLU's 57{hint}")
+    if (
+        not isinstance(choices, list)
+        or len(choices) != 4
+        or not all(isinstance(choice, str) for choice in choices)
+    ):
+        faults.add(path, line, "choices should be a list of 4 texts")
+    elif not all(map(_encodable, choices)):
+        faults.add(path, line, "choices hold half a character (a lone surrogate)")
+    if isinstance(answer, str) and answer in {"A", "B", "C", "D"}:
+        answer = "ABCD".index(answer)
+    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer <= 3:
+        faults.add(path, line, f"answer should be 0–3 or A–D, got {raw.get('answer')!r}")
+    if len(faults.lines) > before:
+        return None
+    assert isinstance(question, str)
+    assert isinstance(subject, str)
+    assert isinstance(choices, list)
+    assert isinstance(answer, int)
+    return Record(question=question, subject=subject, choices=choices, answer=answer)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

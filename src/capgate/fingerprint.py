@@ -1,0 +1,89 @@
+"""Who answered, and under which settings: the identity that stored answers are found by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from capgate.config import Target
+from capgate.errors import ConfigError
+from capgate.serving.endpoint import Endpoint
+from capgate.settings import Settings
+from capgate.tasks import Harness
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Hash and meaning of "this target, asked this way".
+
+    Attributes:
+        hash: 16 hex digits.
+        facts: What it was made from, for people and for baselines.
+    """
+
+    hash: str
+    facts: dict[str, Any]
+
+
+def fingerprint(
+    target: Target, endpoint: Endpoint, settings: Settings, harness: Harness
+) -> Fingerprint:
+    """The fingerprint of a target's answers in a run.
+
+    The address and key of a managed server are random and thus left out; what it serves
+    (weights, engine, flags) stands for it instead.
+    """
+    facts = {
+        "model": endpoint.model,
+        "identity": dict(endpoint.identity),
+        "generation": generation(target, settings),
+        "extra_body": target.extra_body,
+        "route": target.route,
+        "versions": harness.versions,
+    }
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
+    return Fingerprint(hashlib.sha256(text.encode()).hexdigest()[:16], facts)
+
+
+def generation(target: Target, settings: Settings) -> dict[str, Any]:
+    """The generation settings as fingerprints and results record them."""
+    return {
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
+        "answer_format": target.answer_format,
+        "logprobs": target.logprobs,
+    }
+
+
+def request_fields(target: Target, endpoint: Endpoint) -> dict[str, Any]:
+    """Further fields of each request: the target's own, and those its engine needs.
+
+    Raises:
+        ConfigError: The target asks for constrained answers and its server can't give them.
+    """
+    fields = dict(target.extra_body)
+    if target.route is not None:
+        fields["provider"] = target.route
+    if endpoint.engine == "llamacpp":
+        # A reused prompt cache changes temperature-0 answers from run to run.
+        fields.setdefault("cache_prompt", False)
+    if endpoint.salt:
+        fields.setdefault("cache_salt", endpoint.salt)
+    if target.answer_format == "constrained":
+        fields.update(_constraint(target, endpoint.engine))
+    return fields
+
+
+def _constraint(target: Target, engine: str) -> dict[str, Any]:
+    if engine == "llamacpp":
+        return {"grammar": 'root ::= "ANSWER: " [A-D]'}
+    if engine == "vllm":
+        return {"structured_outputs": {"regex": "ANSWER: [ABCD]"}}
+    raise ConfigError(
+        "it asks for constrained answers (answer_format), which only vLLM's and llama.cpp's "
+        "servers are known to give",
+        target=target.id,
+        remedy="set model_type: vllm or llamacpp if it is one of them, or take answer_format out",
+    )

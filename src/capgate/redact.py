@@ -1,0 +1,175 @@
+"""Secrets and home folders, cut out of whatever a run shows or leaves behind.
+
+Two nets. What is known to be secret (keys in use, alert URLs, the values of environment
+variables whose names say so) is cut out wherever it stands. What only looks like a secret
+(an `Authorization` header, a URL's password or token, a token of a well-known form) is cut
+out by its form, since a server or a model may repeat what nobody here ever saw.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+MARK: Final = "[redacted]"
+
+_SMALLEST: Final = 4
+"""Characters of the shortest secret that is looked for."""
+
+_SHORTEST: Final = 8
+"""Characters under which an environment variable's value is too common to be cut out."""
+
+_SECRET_NAME: Final = re.compile(
+    r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS|CREDENTIALS?|WEBHOOK|DSN|ALERT)"
+    r"(_|$|URL|ID$)",
+    re.IGNORECASE,
+)
+_OPEN_NAME: Final = re.compile(r"_(ENV|FILE|PATH|DIR|NAME|LIMIT)$", re.IGNORECASE)
+_PARAMETER: Final = (
+    r"(?:[A-Za-z0-9_-]{0,40}(?:token|secret|password|passwd|signature|credential|api[_-]?key|apikey)"
+    r"[A-Za-z0-9_-]{0,40}|key|sig|auth|pwd|sv|code)"
+)
+# What was cut out already is no value, or its bracket would be left over.
+_VALUE: Final = r"(?!\[(?:redacted|key)\])[^\s\"'<>&|`\\;,)}\]]+"
+
+# Every repetition that may start anywhere is bounded: a model's line can have a megabyte.
+_FORMS: Final = (
+    # Authorization: Bearer x, "authorization": "Basic x", Proxy-Authorization: x
+    (
+        re.compile(
+            r"((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?+)"
+            + _VALUE,
+            re.IGNORECASE,
+        ),
+        rf"\1{MARK}",
+    ),
+    (
+        re.compile(r"((?:x-)?api-key[\"']?\s*[:=]\s*[\"']?)" + _VALUE, re.IGNORECASE),
+        rf"\1{MARK}",
+    ),
+    (re.compile(r"(\bbearer\s+)(?=\S*\d)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1{MARK}"),
+    # https://user:password@host
+    (
+        re.compile(
+            r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,20}://)[^\s/?#@\"'<>]{1,500}@", re.IGNORECASE
+        ),
+        rf"\1{MARK}@",
+    ),
+    # …?token=x&…
+    (re.compile(rf"([?&#]{_PARAMETER}=){_VALUE}", re.IGNORECASE), rf"\1{MARK}"),
+    # Webhooks carry their secret in the path.
+    (
+        re.compile(
+            r"(https?://(?:hooks\.slack\.com|[a-z.]{0,40}discord(?:app)?\.com/api/webhooks"
+            r"|[a-z0-9.-]{0,80}webhook\.office\.com)/)" + _VALUE,
+            re.IGNORECASE,
+        ),
+        rf"\1{MARK}",
+    ),
+    (
+        re.compile(
+            r"\b(?:sk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}"
+            r"|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abprs]-[A-Za-z0-9-]{10,}"
+            r"|AKIA[0-9A-Z]{16}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,})"
+        ),
+        MARK,
+    ),
+)
+_HINT: Final = re.compile(
+    r"auth|api-key|bearer|://|[?&#]\w|sk-|hf_|gh[pousr]_|github_pat|glpat|xox|AKIA|eyJ", re.I
+)
+_HOMES: Final = re.compile(
+    r"(?<![\w.~-])(?:/home/[^/\s\"'<>:;,)\]]+|/Users/[^/\s\"'<>:;,)\]]+|/root(?=/))"
+    r"|\b[A-Za-z]:\\{1,2}Users\\{1,2}[^\\\s\"'<>:;,)\]]+"
+)
+
+
+class Redactor:
+    """Cuts secrets and home folders out of text.
+
+    Args:
+        secrets: Values that must never be shown.
+        home: The user's folder, shown as `~`; the process's own where None.
+    """
+
+    def __init__(self, secrets: Iterable[str] = (), *, home: Path | None = None) -> None:
+        self._secrets = frozenset(secret for secret in secrets if len(secret) >= _SMALLEST)
+        self._home = str(home if home is not None else Path.home()).rstrip("/\\")
+
+    @classmethod
+    def of_environment(
+        cls, environment: Mapping[str, str] | None = None, further: Iterable[str] = ()
+    ) -> Redactor:
+        """A redactor that knows the secrets of an environment.
+
+        Args:
+            environment: By default, the process's.
+            further: More values, such as keys of variables with an innocent name.
+        """
+        found = os.environ if environment is None else environment
+        values = {
+            value.strip()
+            for name, value in found.items()
+            if _SECRET_NAME.search(name)
+            and not _OPEN_NAME.search(name)
+            and len(value.strip()) >= _SHORTEST
+        }
+        # A URL is secret in what follows its host; the address of a server alone is not.
+        for value in [*values]:
+            if "://" in value:
+                parts = urlsplit(value)
+                rest = value.split(parts.netloc, 1)[-1].strip("/") if parts.netloc else ""
+                if len(rest) >= _SHORTEST:
+                    values.add(rest)
+        return cls({*values, *(text.strip() for text in further if text)})
+
+    def and_also(self, secrets: Iterable[str]) -> Redactor:
+        """A redactor that knows further secrets."""
+        return Redactor({*self._secrets, *secrets}, home=Path(self._home))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str] | None:
+        forms = {form for s in self._secrets for form in (s, quote(s, safe=""), _escaped(s))}
+        if not forms:
+            return None
+        # The longest first: one secret may be another's beginning.
+        ordered = sorted(forms, key=lambda form: (-len(form), form))
+        return re.compile("|".join(map(re.escape, ordered)))
+
+    def known(self, text: str) -> str:
+        """Returns `text` without the secrets that are known, all else untouched."""
+        return self._pattern.sub(MARK, text) if self._pattern is not None else text
+
+    def text(self, text: str) -> str:
+        """Returns `text` without secrets, and with home folders as `~`."""
+        if len(text) < _SMALLEST:
+            return text
+        text = self.known(text)
+        if _HINT.search(text):
+            for form, instead in _FORMS:
+                text = form.sub(instead, text)
+        if len(self._home) > 1 and self._home in text:
+            text = re.sub(re.escape(self._home) + r"(?![\w-])", "~", text)
+        return _HOMES.sub("~", text)
+
+    def data(self, value: Any) -> Any:  # noqa: ANN401 (any plain JSON value)
+        """Returns a plain value with every text in it redacted, keys included."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.data(key): self.data(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.data(one) for one in value]
+        return value
+
+
+def _escaped(text: str) -> str:
+    """`text` as it stands inside a JSON string."""
+    import json
+
+    return json.dumps(text)[1:-1]

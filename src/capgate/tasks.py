@@ -1,0 +1,167 @@
+"""The benchmark's tasks: inspect_evals' solver and scorer over one shard of questions."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from capgate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from inspect_ai import Task
+    from inspect_ai.solver import TaskState
+
+    from capgate.datasets import Question
+
+TASKS: Final[dict[str, int]] = {"inspect_evals/mmlu_0_shot": 0, "inspect_evals/mmlu_5_shot": 5}
+"""Task name to its number of few-shot examples."""
+
+MIN_MAX_TOKENS: Final = 16
+"""Upstream's solver raises a smaller limit by itself, so a smaller one is refused here."""
+
+
+@dataclass(frozen=True)
+class Harness:
+    """One of upstream's tasks with the answer's token limit that a run asks for.
+
+    Attributes:
+        name: A key of `TASKS`.
+        max_tokens: The most tokens of an answer; it reaches the server as it is.
+    """
+
+    name: str
+    max_tokens: int
+
+    @property
+    def shots(self) -> int:
+        """Few-shot examples before each question."""
+        return TASKS[self.name]
+
+    def task(self, questions: Sequence[Question], *, shard: str) -> Task:
+        """Builds the Inspect task that asks `questions`.
+
+        Args:
+            questions: What to ask, in order.
+            shard: Name of this part, such as the subject.
+        """
+        from inspect_ai import Task
+        from inspect_ai.dataset import MemoryDataset
+        from inspect_ai.model import GenerateConfig
+        from inspect_ai.scorer import choice
+        from inspect_evals.mmlu.mmlu import EVAL_VERSION, mmlu_multiple_choice
+
+        from capgate.fasteval import lean
+
+        return Task(
+            name=f"{self.name.split('/')[-1]}_{shard}",
+            dataset=MemoryDataset([lean(question.sample) for question in questions], name=shard),
+            solver=mmlu_multiple_choice(max_non_cot_tokens=self.max_tokens),
+            scorer=choice(),
+            config=GenerateConfig(temperature=0.0),
+            version=EVAL_VERSION.comparability_version,
+            metadata=EVAL_VERSION.to_metadata(),
+        )
+
+    @cached_property
+    def prompt_hash(self) -> str:
+        """Hash of what this task makes of a fixed question: 16 hex digits.
+
+        Together with a question's own hash it determines the whole prompt, so two answers
+        are comparable only where both agree.
+        """
+        rendered = json.dumps([self.name, _render_probe(self.max_tokens)], sort_keys=True)
+        return hashlib.sha256(rendered.encode()).hexdigest()[:16]
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """What decides how an answer is asked for, read and scored."""
+        from inspect_evals.mmlu.mmlu import EVAL_VERSION
+
+        return {
+            "task": f"{self.name}@{EVAL_VERSION.comparability_version}",
+            "inspect_ai": version("inspect-ai"),
+            "inspect_evals": version("inspect-evals"),
+        }
+
+
+def harness(task: str, max_tokens: int) -> Harness:
+    """The harness for a task's name.
+
+    Raises:
+        ConfigError: The task is unknown, or the token limit is one that it would override.
+    """
+    if task not in TASKS:
+        near = difflib.get_close_matches(task, TASKS, n=1, cutoff=0.3)
+        raise ConfigError(
+            f"there is no task {task!r}",
+            remedy=f"use {near[0] if near else 'one'} (known: {', '.join(TASKS)})",
+        )
+    if max_tokens < MIN_MAX_TOKENS:
+        raise ConfigError(
+            f"--max-tokens {max_tokens} is below {MIN_MAX_TOKENS}, to which the task may raise it",
+            remedy=f"ask for at least {MIN_MAX_TOKENS}",
+        )
+    return Harness(task, max_tokens)
+
+
+def _render_probe(max_tokens: int) -> list[list[str]]:
+    """The messages that upstream's solver sends for a fixed question."""
+    from inspect_ai.model import ChatMessageUser, ModelName, ModelOutput
+    from inspect_ai.scorer import Target
+    from inspect_ai.solver import TaskState
+    from inspect_evals.mmlu.mmlu import format_mmlu_question, mmlu_multiple_choice
+
+    sent: list[list[str]] = []
+
+    async def generate(state: TaskState, *_: object, **__: object) -> TaskState:
+        sent.extend([message.role, message.text] for message in state.messages)
+        state.output = ModelOutput.from_content("none/none", "ANSWER: A")
+        return state
+
+    question, choices = "⟨question⟩", ["⟨a⟩", "⟨b⟩", "⟨c⟩", "⟨d⟩"]
+    state = TaskState(
+        model=ModelName("none/none"),
+        sample_id="probe",
+        epoch=1,
+        input=question,
+        messages=[ChatMessageUser(content=question)],
+        target=Target("A"),
+        choices=choices,
+    )
+
+    async def run() -> None:
+        with no_model():
+            await mmlu_multiple_choice(max_non_cot_tokens=max_tokens)(state, generate)
+
+    asyncio.run(run())
+    # The form of the few-shot examples; their text stands in each question's own hash.
+    return [*sent, ["example", format_mmlu_question(question, state.choices)]]
+
+
+@contextmanager
+def no_model() -> Iterator[None]:
+    """Upstream's solver asks which model is being evaluated; here there is none."""
+    before = os.environ.get("INSPECT_EVAL_MODEL")
+    os.environ["INSPECT_EVAL_MODEL"] = "none/none"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["INSPECT_EVAL_MODEL"]
+        else:
+            os.environ["INSPECT_EVAL_MODEL"] = before
+
+
+def package_versions() -> dict[str, Any]:
+    """Versions of the packages that a result depends on."""
+    names = ("capgate", "inspect-ai", "inspect-evals", "pytest", "datasets")
+    return {name: version(name) for name in names}
