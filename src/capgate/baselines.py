@@ -1,0 +1,316 @@
+"""Recorded baselines: a run's answer to every question, kept in `thresholds/baselines/`.
+
+One file for each target, one line for each question, in a stable order: what changed
+between two recordings is what a diff shows. Of the texts that were answered only those are
+kept that are not the plain `ANSWER: X`, which stands for itself; so a baseline can be scored
+again by a later scorer without the store it came from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from capgate.answers import Answer, AnswerState
+from capgate.errors import ConfigError, FileFault, ReferenceMissingError
+from capgate.gate.rows import Single
+from capgate.routes import is_routed, routes_of
+
+TEXT_LIMIT: Final = 600
+"""Characters of an answer beyond which its text is not kept in the file."""
+
+TEXTS_LIMIT: Final = 4_000_000
+"""Characters of all kept texts of a file together."""
+
+_CODES: dict[AnswerState, str] = {
+    AnswerState.CORRECT: "C",
+    AnswerState.WRONG: "W",
+    AnswerState.UNPARSED: "U",
+}
+_STATES = {code: state for state, code in _CODES.items()}
+
+_COMPARED: dict[str, str] = {
+    "dataset": "other questions",
+    "prompt_hash": "another prompt",
+    "versions": "another scorer or harness",
+    "generation": "other generation settings",
+}
+"""What must agree before answers are compared, and what it means where it does not."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SubjectCounts(_Frozen):
+    """How a subject's questions ended."""
+
+    n: int
+    correct: int
+    wrong: int
+    unparsed: int
+
+
+class Revision(_Frozen):
+    """One recording: the first, or an update.
+
+    Attributes:
+        run: The run that was recorded.
+        recorded: When, ISO 8601, UTC.
+        n: Questions.
+        correct: Answered with the key.
+        reason: Why it was accepted; demanded where it lowers the bar.
+    """
+
+    run: str
+    recorded: str
+    n: int
+    correct: int
+    reason: str = ""
+
+
+class Baseline(_Frozen):
+    """A recorded run.
+
+    Attributes:
+        schema_version: Version of this form.
+        target: The target's id.
+        run: The run that was recorded.
+        recorded: When, ISO 8601, UTC.
+        fingerprint: Hash of what answered and how.
+        identity: What that hash was made from.
+        task: The task's name.
+        prompt_hash: Hash of the prompt's form.
+        dataset: Source, revision, digest and counts of the questions.
+        history: All recordings, the present one last.
+        served_by: Route behind a router to its answers, see `capgate.routes`.
+        subjects: Counts by subject.
+        answers: Subject to question hash to `STATE LETTER`, the state one of C, W, U.
+        texts: Question hash to what was answered, where that was not `ANSWER: LETTER`; null
+            where it was too long to be kept.
+    """
+
+    schema_version: Literal[1] = 1
+    target: str
+    run: str
+    recorded: str
+    fingerprint: str
+    identity: dict[str, Any]
+    task: str
+    prompt_hash: str
+    dataset: dict[str, Any]
+    history: tuple[Revision, ...] = ()
+    served_by: dict[str, int] = {}
+    subjects: dict[str, SubjectCounts]
+    answers: dict[str, dict[str, str]]
+    texts: dict[str, str | None] = {}
+
+    @property
+    def comparable_by(self) -> dict[str, Any]:
+        """What another run must agree in, to be compared with this one."""
+        return comparable(self.identity, self.prompt_hash, self.dataset)
+
+    @property
+    def n(self) -> int:
+        """Questions recorded."""
+        return sum(counts.n for counts in self.subjects.values())
+
+    @property
+    def correct(self) -> int:
+        """Questions answered with the key."""
+        return sum(counts.correct for counts in self.subjects.values())
+
+    def recorded_answers(self) -> list[Answer]:
+        """The answers; the text of one that was too long to be kept is empty."""
+        return [
+            Answer(
+                question,
+                subject,
+                _STATES[code[0]],
+                choice=code[2:],
+                text=self.texts.get(question, f"ANSWER: {code[2:]}") or "",
+            )
+            for subject, recorded in self.answers.items()
+            for question, code in recorded.items()
+        ]
+
+    def singles(self, questions: Iterable[str]) -> list[Single]:
+        """The recorded answers to `questions`, as the gate takes them.
+
+        Raises:
+            ReferenceMissingError: One of them was not recorded.
+        """
+        known = {
+            question: Single(question, subject, _STATES[code[0]])
+            for subject, recorded in self.answers.items()
+            for question, code in recorded.items()
+        }
+        try:
+            return [known[question] for question in questions]
+        except KeyError as error:
+            raise ReferenceMissingError(
+                f"its baseline has no answer to question {error.args[0]}",
+                target=self.target,
+                remedy=f"record it anew: capgate baseline update {self.target}",
+            ) from None
+
+
+def comparable(
+    identity: Mapping[str, Any], prompt_hash: str, dataset: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What two runs must agree in, so that their answers may be compared."""
+    return {
+        "dataset": dataset["digest"],
+        "prompt_hash": prompt_hash,
+        "versions": identity["versions"],
+        "generation": identity["generation"],
+    }
+
+
+def disagreement(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """What keeps two runs from being compared, as a clause; `""` where nothing does."""
+    return ", ".join(
+        f"{meaning} ({describe_change(theirs[key], ours[key])})"
+        for key, meaning in _COMPARED.items()
+        if ours[key] != theirs[key]
+    )
+
+
+def make_baseline(
+    answers: Sequence[Answer],
+    *,
+    reason: str = "",
+    history: Sequence[Revision] = (),
+    **facts: Any,  # noqa: ANN401
+) -> Baseline:
+    """Makes a baseline of a run's answers.
+
+    Args:
+        answers: One for each question, none an error.
+        reason: Why it is accepted.
+        history: Earlier recordings.
+        facts: The other fields of `Baseline`.
+
+    Raises:
+        ConfigError: There are errors among the answers, or none at all.
+    """
+    errors = sum(answer.state is AnswerState.ERROR for answer in answers)
+    if errors or not answers:
+        raise ConfigError(
+            f"{errors} of {len(answers)} questions have no answer"
+            if answers
+            else "the run has no answers",
+            target=str(facts.get("target", "")),
+            remedy="run the benchmark until every question is answered",
+        )
+    by_subject: dict[str, list[Answer]] = {}
+    for answer in sorted(answers, key=lambda one: (one.subject, one.question)):
+        by_subject.setdefault(answer.subject, []).append(answer)
+    recorded = {
+        subject: {a.question: f"{_CODES[a.state]} {a.choice}".rstrip() for a in mine}
+        for subject, mine in by_subject.items()
+    }
+    counts = {subject: count(codes.values()) for subject, codes in recorded.items()}
+    revision = Revision(
+        run=facts["run"],
+        recorded=facts["recorded"],
+        n=len(answers),
+        correct=sum(one.correct for one in counts.values()),
+        reason=reason,
+    )
+    return Baseline(
+        subjects=counts,
+        answers=recorded,
+        texts=_kept_texts(a for mine in by_subject.values() for a in mine),
+        served_by=routes_of(answers) if is_routed(facts["identity"]) else {},
+        history=(*history, revision),
+        **facts,
+    )
+
+
+def count(codes: Iterable[str]) -> SubjectCounts:
+    """Counts recorded answers by their state."""
+    states = [code[:1] for code in codes]
+    return SubjectCounts(
+        n=len(states),
+        correct=states.count("C"),
+        wrong=states.count("W"),
+        unparsed=states.count("U"),
+    )
+
+
+def load_baseline(path: Path) -> Baseline:
+    """Reads a baseline.
+
+    Raises:
+        ConfigError: It can't be read or has faults.
+    """
+    try:
+        baseline = Baseline.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the baseline {path} can't be read", said=str(error)) from None
+    except ValidationError as error:
+        raise _faulty(
+            path,
+            [
+                FileFault(".".join(map(str, one["loc"])) or "file", one["msg"])
+                for one in error.errors(include_url=False)
+            ],
+        ) from None
+    faults = [
+        FileFault(f"answers.{subject}.{question}", f"unknown state {code!r}")
+        for subject, recorded in baseline.answers.items()
+        for question, code in recorded.items()
+        if code[:1] not in _STATES
+    ]
+    if not any(baseline.answers.values()):
+        faults.append(FileFault("answers", "there is none"))
+    faults += [
+        FileFault(name, "is missing")
+        for name, facts in (
+            ("identity.versions", baseline.identity),
+            ("generation.max_tokens", baseline.identity.get("generation") or {}),
+            ("dataset.digest", baseline.dataset),
+        )
+        if name.split(".")[1] not in facts
+    ]
+    if faults:
+        raise _faulty(path, faults)
+    return baseline
+
+
+def dump_baseline(baseline: Baseline) -> str:
+    """A baseline as text, one line for each question."""
+    return json.dumps(baseline.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
+def describe_change(before: object, now: object) -> str:
+    """What changed between two values; of mappings, only the keys that differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+        return ", ".join(f"{key}: {before.get(key)} → {now.get(key)}" for key in keys)
+    return f"{before} → {now}"
+
+
+def _kept_texts(answers: Iterable[Answer]) -> dict[str, str | None]:
+    kept: dict[str, str | None] = {}
+    room = TEXTS_LIMIT
+    for answer in answers:
+        if answer.text == f"ANSWER: {answer.choice}":
+            continue
+        fits = len(answer.text) <= min(TEXT_LIMIT, room)
+        kept[answer.question] = answer.text if fits else None
+        room -= len(answer.text) if fits else 0
+    return kept
+
+
+def _faulty(path: Path, faults: Sequence[FileFault]) -> ConfigError:
+    return ConfigError(
+        f"the baseline {path} has {len(faults)} fault{'s' if len(faults) > 1 else ''}",
+        faults=faults[:20],
+        remedy="restore it from version control, or record it anew",
+    )

@@ -1,0 +1,52 @@
+"""The gate: a pure function of answers and a policy to a verdict (see `docs/gate.md`)."""
+
+from capgate.gate.decide import decide_fixed, judge_subject
+from capgate.gate.floor import Floor, decide_floor, judge_subject_floor
+from capgate.gate.live import Progress, SequentialGate
+from capgate.gate.policy import Budget, Policy
+from capgate.gate.rows import (
+    FloorCounts,
+    Pair,
+    PairCounts,
+    RowsError,
+    Single,
+    count_pairs,
+    count_singles,
+    pair_up,
+    seeded_order,
+)
+from capgate.gate.verdict import (
+    EXIT_CODES,
+    Evidence,
+    SubjectFinding,
+    UnparsedFinding,
+    Verdict,
+    VerdictKind,
+)
+
+__all__ = [
+    "EXIT_CODES",
+    "Budget",
+    "Evidence",
+    "Floor",
+    "FloorCounts",
+    "Pair",
+    "PairCounts",
+    "Policy",
+    "Progress",
+    "RowsError",
+    "SequentialGate",
+    "Single",
+    "SubjectFinding",
+    "UnparsedFinding",
+    "Verdict",
+    "VerdictKind",
+    "count_pairs",
+    "count_singles",
+    "decide_fixed",
+    "decide_floor",
+    "judge_subject",
+    "judge_subject_floor",
+    "pair_up",
+    "seeded_order",
+]

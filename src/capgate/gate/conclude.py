@@ -1,0 +1,197 @@
+"""From numbers to a verdict: the rules that paired, floor and sequential decisions share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from capgate.errors import ConfigError
+from capgate.gate import stats
+from capgate.gate.policy import Budget, Policy
+from capgate.gate.rows import FloorCounts, Pair, PairCounts, RowsError, Single, check_rows
+from capgate.gate.verdict import (
+    Evidence,
+    SubjectFinding,
+    UnparsedFinding,
+    Verdict,
+    VerdictKind,
+    points,
+)
+
+_Row = TypeVar("_Row", Pair, Single)
+
+
+def check_policy(policy: Policy) -> None:
+    """Makes sure that a policy leaves room between what passes and what is caught.
+
+    Raises:
+        ConfigError: If `catch` is not larger than `tolerate`.
+    """
+    if policy.catch <= policy.tolerate:
+        raise ConfigError(
+            f"catch ({policy.catch:g}) must be larger than tolerate ({policy.tolerate:g})",
+            remedy="raise `catch` or lower `tolerate`; between the two neither error is bounded",
+        )
+
+
+def judge_unparsed(
+    counts: PairCounts, policy: Policy, evidence: Evidence | None
+) -> UnparsedFinding | None:
+    """Returns the finding on unreadable answers: it fails where size and test both say so."""
+    if not counts.n:
+        return None
+    increase = (counts.candidate_unparsed - counts.reference_unparsed) / counts.n
+    large = increase >= policy.max_unparsed_increase - 1e-12
+    return UnparsedFinding(
+        reference_rate=counts.reference_unparsed / counts.n,
+        candidate_rate=counts.candidate_unparsed / counts.n,
+        increase=increase,
+        limit=policy.max_unparsed_increase,
+        evidence=evidence,
+        failed=large and evidence is not None and evidence.rejected,
+    )
+
+
+def nothing_scored(counts: PairCounts | FloorCounts) -> str:
+    """Returns the reason where every question ended in an error."""
+    return f"No question was scored: all {counts.errors} ended without an answer."
+
+
+def too_many_errors(counts: PairCounts | FloorCounts, policy: Policy) -> str | None:
+    """Returns the reason where the error rate forbids a conclusion, else None."""
+    rate = counts.error_rate
+    if rate is None or rate <= policy.max_error_rate + 1e-12:
+        return None
+    return (
+        f"{counts.errors} of {counts.n + counts.errors} questions ({rate:.1%}) have no answer; "
+        f"more than {policy.max_error_rate:.1%} (max_error_rate) lets nothing be concluded."
+    )
+
+
+def unparsed_reason(finding: UnparsedFinding) -> str:
+    """Returns why answers that became unreadable fail the gate."""
+    before = f" (was {finding.reference_rate:.1%})" if finding.reference_rate is not None else ""
+    return (
+        f"Answers became unreadable: {finding.candidate_rate:.1%} unparsed{before}, "
+        f"a rise of at least {points(finding.limit)} fails; {finding.evidence}."
+    )
+
+
+def conclude_suite(draft: Verdict, harm: Evidence, harmless: Evidence) -> Verdict:
+    """Returns the draft with its kind and reasons: pooled tests, unparsed, subjects, errors."""
+    policy, counts, drop = draft.policy, draft.counts, draft.drop
+    assert policy is not None
+    assert counts is not None
+    assert drop is not None
+    kind, reason = _pooled(draft, harm, harmless, policy, drop)
+    reasons = [reason]
+    failures: list[str] = []
+    if draft.unparsed is not None and draft.unparsed.failed:
+        failures.append(unparsed_reason(draft.unparsed))
+    if named := draft.failed_subjects:
+        listed = ", ".join(f"{one.subject} ({points(one.drop)})" for one in named)
+        failures.append(f"Subjects that lost (Holm over {len(draft.subjects)}): {listed}.")
+    if kind == "REGRESSION":
+        reasons += failures
+    elif failures:
+        kind, reasons = "REGRESSION", [*failures, reason]
+    if too_many := too_many_errors(counts, policy):
+        kind, reasons = "INCONCLUSIVE", [too_many, *reasons]
+    return replace(draft, kind=kind, reasons=tuple(reasons))
+
+
+def _pooled(
+    draft: Verdict, harm: Evidence, harmless: Evidence, policy: Policy, drop: float
+) -> tuple[VerdictKind, str]:
+    change = describe_drop(draft)
+    if harm.rejected and harmless.rejected:
+        middle = (policy.tolerate + policy.catch) / 2.0
+        side = "above" if drop > middle else "not above"
+        return (
+            "REGRESSION" if drop > middle else "PASS",
+            f"{change} It lies between what is tolerated and what must be caught, "
+            f"{side} their midpoint of {points(middle)}.",
+        )
+    if harm.rejected:
+        return "REGRESSION", f"{change} {harm}."
+    if harmless.rejected:
+        return "PASS", f"{change} {harmless}."
+    return (
+        "INCONCLUSIVE",
+        f"{change} That refutes neither a drop of at most {points(policy.tolerate)} nor one of "
+        f"{points(policy.catch)}; more questions are needed.",
+    )
+
+
+def conclude_subject(draft: Verdict, harm: Evidence) -> Verdict:
+    """Returns one subject's draft with its kind and reasons; it fails on evidence only."""
+    policy, counts = draft.policy, draft.counts
+    assert policy is not None
+    assert counts is not None
+    kind: VerdictKind = "REGRESSION" if harm.rejected else "PASS"
+    reasons = [f"{describe_drop(draft)} {harm}.", _visible(draft)]
+    if too_many := too_many_errors(counts, policy):
+        kind, reasons = "INCONCLUSIVE", [too_many, *reasons]
+    return replace(draft, kind=kind, reasons=tuple(reasons))
+
+
+def describe_drop(verdict: Verdict) -> str:
+    """Returns one sentence with the drop, its counts and its interval."""
+    counts, drop = verdict.counts, verdict.drop
+    if counts is None or drop is None:
+        return "Nothing was scored."
+    interval = ""
+    if verdict.interval is not None:
+        low, high, level = verdict.interval
+        interval = f" ({100 * level:.4g} % interval {100 * low:+.1f} to {100 * high:+.1f})"
+    if isinstance(counts, PairCounts):
+        what = f"Drop {points(drop)}{interval}: {counts.losses} lost, {counts.gains} gained"
+        return f"{what} of {counts.n} questions."
+    accuracy = counts.correct / counts.n
+    side = f"{points(abs(drop))} {'under' if drop > 0 else 'over'} the floor {verdict.floor:.1%}"
+    return f"Accuracy {accuracy:.1%} on {counts.n} questions, {side}{interval}."
+
+
+def _visible(verdict: Verdict) -> str:
+    n = verdict.counts.n if verdict.counts else 0
+    if verdict.smallest_visible_drop is None:
+        return f"With {n} questions not even a total loss would show."
+    return (
+        f"With {n} questions a drop under {points(verdict.smallest_visible_drop)} "
+        "would usually not show."
+    )
+
+
+def holm_over(found: list[SubjectFinding], budget: Budget) -> tuple[SubjectFinding, ...]:
+    """Returns the findings with Holm's adjusted p-values, failed where they are significant."""
+    adjusted = stats.holm([one.p for one in found])
+    return tuple(
+        replace(one, p_holm=p, failed=p <= budget.subjects)
+        for one, p in zip(found, adjusted, strict=True)
+    )
+
+
+def by_subject(rows: Sequence[_Row]) -> dict[str, list[_Row]]:
+    """Returns the rows of each subject."""
+    groups: defaultdict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.subject].append(row)
+    return groups
+
+
+def only_subject(rows: Sequence[Pair | Single]) -> str:
+    """Returns the one subject that the rows are of.
+
+    Raises:
+        RowsError: If they can't be judged or are of several.
+    """
+    check_rows(rows)
+    subjects = {row.subject for row in rows}
+    if len(subjects) > 1:
+        raise RowsError(
+            f"one subject was to be judged, but the rows are of {len(subjects)}",
+            remedy="judge each by itself, or all together with decide_fixed",
+        )
+    return subjects.pop()

@@ -1,0 +1,366 @@
+"""The quick gate: fed batch by batch, it says as early as it may whether capability was lost.
+
+    order = seeded_order(questions, seed=7)
+    gate = SequentialGate(policy, population=len(order), seed=7)
+    for batch in batches(order, limit=2000):
+        if verdict := gate.update(ask(batch)):
+            break
+    else:
+        verdict = gate.finish("the limit of 2,000 questions was reached")
+
+Where all questions were put and the evidence still suffices for neither side the verdict is
+INCONCLUSIVE: these questions, and these answers to them, are themselves a draw.
+
+Questions must come in the seeded order, whatever was answered before: an order that depends on
+what is already known is not random. Answers may arrive in any order *within* a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import log10
+from typing import Final
+
+import numpy as np
+
+from capgate.gate.conclude import (
+    check_policy,
+    describe_drop,
+    judge_unparsed,
+    nothing_scored,
+    too_many_errors,
+    unparsed_reason,
+)
+from capgate.gate.decide import PairedReference
+from capgate.gate.floor import Floor, check_floor
+from capgate.gate.policy import Budget, Policy
+from capgate.gate.race import Outcome, Race, Scale, confidence_sequence
+from capgate.gate.rows import (
+    FloorCounts,
+    Pair,
+    RowsError,
+    Single,
+    code_row,
+    count_pairs,
+    count_singles,
+    order_key,
+)
+from capgate.gate.sequential import Floats
+from capgate.gate.verdict import (
+    Evidence,
+    ReferenceKind,
+    UnparsedFinding,
+    Verdict,
+    VerdictKind,
+)
+
+_LN10: Final = 2.302585092994046
+_METHOD: Final = "betting e-process"
+_SOME: Final = 0.2
+"""Share of the evidence needed from which its own pace tells something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a quick run stands.
+
+    Attributes:
+        questions: Questions put.
+        population: Questions of the benchmark.
+        scored: Of those put, with an answer on both sides.
+        losses: Questions lost; against a floor, questions not correct.
+        gains: Questions gained; against a floor, questions correct.
+        drop: Accuracy lost so far, as a fraction; None before the first scored question.
+        log10_harm: Evidence that more than `tolerate` was lost.
+        log10_harmless: Evidence that less than `catch` was lost.
+        needed_harm: What the first must reach for REGRESSION.
+        needed_harmless: What the second must reach for PASS.
+        expected_remaining: Questions that are likely still needed at the present drop; None
+            before anything can be said.
+        paired: False against a floor.
+    """
+
+    questions: int
+    population: int
+    scored: int
+    losses: int
+    gains: int
+    drop: float | None
+    log10_harm: float
+    log10_harmless: float
+    needed_harm: float
+    needed_harmless: float
+    expected_remaining: int | None
+    paired: bool = True
+
+    def __str__(self) -> str:
+        counts = f"lost {self.losses}  gained {self.gains}"
+        if not self.paired:
+            counts = f"right {self.gains}  not right {self.losses}"
+        drop = "–" if self.drop is None else f"{100 * self.drop:+.1f}"
+        remaining = "?" if self.expected_remaining is None else f"≈{self.expected_remaining}"
+        return (
+            f"{self.questions} questions  {counts}  drop {drop}  "
+            f"evidence of harm 10^{self.log10_harm:.1f}/{self.needed_harm:.1f}, "
+            f"of no harm 10^{self.log10_harmless:.1f}/{self.needed_harmless:.1f}  "
+            f"{remaining} to go"
+        )
+
+
+class SequentialGate:
+    """Decides while the answers come in; looking after every batch costs nothing.
+
+    Args:
+        policy: With the target's overrides already in force.
+        population: Questions of the benchmark that the seeded order runs through.
+        seed: Of `seeded_order`. With it, batches may hold their rows in any order and a batch
+            out of turn is refused; without it, rows must come in a random order chosen before.
+        floor: Accuracy to hold the candidate against, where there is no reference to pair with.
+        reference: What the reference of pairs is.
+        budget: How the false-alarm share is divided; by default `Budget.quick`.
+        fixed_rule: How to have all questions judged together, as an advice where all were put
+            and nothing was decided.
+
+    Raises:
+        ConfigError: If the policy or the floor contradicts itself.
+        ValueError: If the population is not positive.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        population: int,
+        seed: int | None = None,
+        floor: Floor | None = None,
+        reference: PairedReference = "base",
+        budget: Budget | None = None,
+        fixed_rule: str = "run `-m full`",
+    ) -> None:
+        check_policy(policy)
+        if floor is not None:
+            check_floor(floor, policy)
+        self._policy, self._population, self._seed, self._floor = policy, population, seed, floor
+        self._fixed_rule = fixed_rule
+        self._reference: ReferenceKind = reference if floor is None else floor.kind
+        self._budget = budget or Budget.quick(policy, paired=floor is None)
+        self._scale = Scale.paired() if floor is None else Scale.floor(floor.accuracy)
+        self._race = Race(self._scale, policy, self._budget, population=population)
+        self._rows: list[Pair | Single] = []
+        self._values: list[float] = []
+        self._asked: set[str] = set()
+        self._last_key = b""
+        self.verdict: Verdict | None = None
+
+    def update(self, batch: Sequence[Pair | Single]) -> Verdict | None:
+        """Takes the next batch of answers, errors included.
+
+        Returns:
+            The verdict, once there is one (INCONCLUSIVE where all questions were put); None
+            while the run must go on.
+
+        Raises:
+            RowsError: If a question comes twice or out of turn, is of the wrong form, or more
+                come than the population holds.
+            ValueError: If the verdict is already in.
+        """
+        if self.verdict is not None:
+            raise ValueError("the verdict is in; no further answers are taken")
+        rows = self._in_order(batch)
+        if not rows:
+            return None
+        self._rows += rows
+        self._asked.update(row.question for row in rows)
+        coded = np.array([code_row(row) for row in rows], dtype=float).T
+        self._values += list(coded[0][coded[2] > 0])
+        self._race.update(coded[:1], coded[1:2], coded[2:] > 0)
+        outcome = Outcome(int(self._race.outcome[0]))
+        if outcome is not Outcome.UNDECIDED:
+            self.verdict = self._conclude(outcome, "")
+        elif len(self._rows) == self._population:
+            self.verdict = self._conclude(
+                outcome,
+                f"all {self._population:,} questions were put, too few for a quick verdict; "
+                f"{self._fixed_rule}, which judges them together",
+            )
+        return self.verdict
+
+    def finish(self, reason: str) -> Verdict:
+        """Ends a run that stopped undecided.
+
+        Args:
+            reason: Why it stopped, as a clause (`the limit of 2,000 questions was reached`).
+
+        Returns:
+            The verdict that is in, else INCONCLUSIVE with the reason.
+        """
+        if self.verdict is None:
+            self.verdict = self._conclude(Outcome.UNDECIDED, reason)
+        return self.verdict
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run stands after the last batch."""
+        harm, harmless = float(self._race.harm.log_now[0]), float(self._race.harmless.log_now[0])
+        values = np.array(self._values)
+        return Progress(
+            questions=len(self._rows),
+            population=self._population,
+            scored=len(values),
+            losses=int((values > 0).sum()),
+            gains=int((values < 0).sum() if self._floor is None else (values == 0).sum()),
+            drop=float(values.mean()) - self._scale.offset if len(values) else None,
+            log10_harm=harm / _LN10,
+            log10_harmless=harmless / _LN10,
+            needed_harm=-log10(self._budget.pooled),
+            needed_harmless=-log10(self._policy.miss),
+            expected_remaining=self._remaining(values, harm, harmless),
+            paired=self._floor is None,
+        )
+
+    def _in_order(self, batch: Sequence[Pair | Single]) -> list[Pair | Single]:
+        form = Pair if self._floor is None else Single
+        seen = set(self._asked)
+        for row in batch:
+            if not isinstance(row, form):
+                raise RowsError(
+                    f"a {form.__name__} was expected, not a {type(row).__name__}",
+                    remedy="give pairs to a paired gate and singles to one with a floor",
+                )
+            if row.question in seen:
+                raise RowsError(
+                    f"question {row.question} came twice", remedy="put each question once"
+                )
+            seen.add(row.question)
+        if len(seen) > self._population:
+            raise RowsError(
+                f"{len(seen)} questions came, but the benchmark has {self._population}",
+                remedy="give the gate the number of questions its order runs through",
+            )
+        if self._seed is None:
+            return list(batch)
+        keyed = sorted((order_key(row.question, self._seed), row) for row in batch)
+        if keyed and keyed[0][0] <= self._last_key:
+            raise RowsError(
+                "a batch came out of the seeded order",
+                remedy="put the questions in the order of seeded_order, stored answers included",
+            )
+        self._last_key = keyed[-1][0] if keyed else self._last_key
+        return [row for _, row in keyed]
+
+    def _remaining(self, values: Floats, harm: float, harmless: float) -> int | None:
+        """Returns the questions to go if the evidence grows as the present drop lets expect.
+
+        Log-wealth grows by about (distance from the hypothesis)² / (2 · second moment) each
+        question; the distance is taken as at least half the gap, as the true one is unknown. Once
+        there is some evidence, its own pace counts where that is slower.
+        """
+        if not len(values):
+            return None
+        policy = self._policy
+        gap = policy.catch - policy.tolerate
+        drop = float(values.mean()) - self._scale.offset
+        spread = max(float((values * values).mean()) - self._scale.offset**2, 0.01)
+        if drop > (policy.tolerate + policy.catch) / 2.0:
+            distance, had, needed = drop - policy.tolerate, harm, self._race.needed_harm
+        else:
+            distance, had, needed = policy.catch - drop, harmless, self._race.needed_harmless
+        missing = needed - had
+        rate = max(distance, gap / 2.0) ** 2 / (2.0 * spread)
+        if had > _SOME * needed:
+            rate = min(rate, had / len(values))
+        return min(max(0, round(missing / rate)), self._population - len(self._rows))
+
+    def _conclude(self, outcome: Outcome, stopped: str) -> Verdict:
+        policy, race, budget = self._policy, self._race, self._budget
+        pairs = [row for row in self._rows if isinstance(row, Pair)]
+        singles = [row for row in self._rows if isinstance(row, Single)]
+        counts = count_pairs(pairs) if self._floor is None else count_singles(singles)
+        draft = Verdict(
+            kind="INCONCLUSIVE",
+            scope="quick",
+            reasons=(),
+            reference=self._reference,
+            counts=counts,
+            floor=self._floor.accuracy if self._floor else None,
+            budget=budget,
+            policy=policy,
+            population=self._population,
+        )
+        if not counts.n:
+            reason = nothing_scored(counts) if counts.errors else "No question was put."
+            return replace(draft, reasons=(reason, *([_sentence(stopped)] if stopped else [])))
+        values = np.array(self._values)
+        gap = policy.catch - policy.tolerate
+        evidence = (
+            Evidence.from_log_e(
+                f"drop <= {policy.tolerate:g}", _METHOD, float(race.harm.log_peak[0]), budget.pooled
+            ),
+            Evidence.from_log_e(
+                f"drop >= {policy.catch:g}", _METHOD, float(race.harmless.log_peak[0]), policy.miss
+            ),
+        )
+        spread = max(float((values * values).mean()) - self._scale.offset**2, 0.0)
+        draft = replace(
+            draft,
+            drop=float(values.mean()) - self._scale.offset,
+            interval=confidence_sequence(
+                self._scale, values, gap=gap, below=budget.pooled, above=policy.miss
+            ),
+            evidence=evidence,
+            smallest_visible_drop=_visible(spread, counts.n, race.needed_harm),
+            unparsed=self._unparsed(counts if isinstance(counts, FloorCounts) else None, pairs),
+        )
+        kind, reasons = self._reasons(draft, outcome, stopped)
+        return replace(draft, kind=kind, reasons=tuple(reasons))
+
+    def _unparsed(self, alone: FloorCounts | None, pairs: list[Pair]) -> UnparsedFinding | None:
+        policy, race = self._policy, self._race
+        if alone is not None:
+            rate = alone.unparsed / alone.n
+            return UnparsedFinding(None, rate, None, policy.max_unparsed_increase, None, False)
+        evidence = None
+        if race.unparsed is not None:
+            evidence = Evidence.from_log_e(
+                "unparsed answers did not increase",
+                _METHOD,
+                float(race.unparsed.log_peak[0]),
+                self._budget.unparsed,
+            )
+        return judge_unparsed(count_pairs(pairs), policy, evidence)
+
+    def _reasons(
+        self, draft: Verdict, outcome: Outcome, stopped: str
+    ) -> tuple[VerdictKind, list[str]]:
+        policy, counts, change = self._policy, draft.counts, describe_drop(draft)
+        assert counts is not None
+        harm, harmless = draft.evidence
+        if outcome in (Outcome.UNDECIDED, Outcome.TOO_MANY_ERRORS):
+            too_many = too_many_errors(counts, policy)
+            stop = [_sentence(stopped)] if stopped else []
+            more = f"{harm}; {harmless}."
+            return "INCONCLUSIVE", [*([too_many] if too_many else []), *stop, f"{change} {more}"]
+        if outcome is Outcome.UNPARSED:
+            assert draft.unparsed is not None
+            return "REGRESSION", [unparsed_reason(draft.unparsed), change]
+        kind: VerdictKind = "REGRESSION" if outcome is Outcome.HARM else "PASS"
+        decisive = harm if outcome is Outcome.HARM else harmless
+        after = f"Decided after {len(self._rows):,} of {self._population:,} questions."
+        return kind, [f"{change} {after} {decisive}."]
+
+
+def _visible(second_moment: float, n: int, needed: float) -> float | None:
+    """Returns the drop whose evidence is expected to suffice after `n` questions.
+
+    Log-wealth against "no drop" grows by about drop² / (2 · second moment) a question; a drop is
+    at most all that differs, so the second moment is at least the drop itself.
+    """
+    drop = float(np.sqrt(2.0 * second_moment * needed / n))
+    if drop >= second_moment:
+        drop = 2.0 * needed / n
+    return drop if drop < 1.0 else None
+
+
+def _sentence(clause: str) -> str:
+    return clause[:1].upper() + clause[1:].rstrip(".") + "."

@@ -1,0 +1,290 @@
+"""The policy: what drop is tolerated, what drop must be caught, and how often the gate may err.
+
+    policy = Policy(catch=0.03, reason="our harness is noisy")     # the whole suite
+    policy.for_target("llama-8b")                                  # with that target's overrides
+    policy.for_subject("anatomy")                                  # with its domain's and its own
+
+A bar may be raised freely; to weaken one, a `reason:` must stand beside it.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from capgate.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
+
+OnInconclusive = Literal["fail", "pass"]
+ReferenceChoice = Literal["base", "baseline", "floor", "published"]
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
+PositiveShare = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
+ErrorShare = Annotated[float, Field(gt=0.0, lt=0.5, allow_inf_nan=False, strict=True)]
+Reason = Annotated[str, Field(min_length=3, strict=True)]
+
+_LARGER_IS_WEAKER: Final = (
+    "tolerate",
+    "catch",
+    "false_alarm",
+    "miss",
+    "max_unparsed_increase",
+    "max_error_rate",
+)
+
+
+def nearest(name: str, known: tuple[str, ...]) -> str | None:
+    """Returns the known name that was probably meant."""
+    return next(iter(get_close_matches(name, known, n=1, cutoff=0.5)), None)
+
+
+def _one_of(kind: str, known: tuple[str, ...]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name in known:
+            return name
+        meant = nearest(name, known)
+        raise PydanticCustomError(
+            "unknown_name",
+            "there is no {kind} `{name}`{hint}",
+            {"kind": kind, "name": name, "hint": f"; did you mean `{meant}`?" if meant else ""},
+        )
+
+    return AfterValidator(check)
+
+
+Domain = Annotated[str, _one_of("domain", tuple(DOMAINS))]
+Subject = Annotated[str, _one_of("subject", SUBJECTS)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class SubjectOverride(_Frozen):
+    """What one subject or domain may set otherwise.
+
+    The error budget is one for the whole suite, so a subject can't have its own.
+
+    Attributes:
+        tolerate: A true drop of this size must pass, as a fraction.
+        catch: A true drop of this size should be caught; a subject says whether it could be.
+        max_error_rate: Share of questions without an answer that is borne.
+        on_inconclusive: Whether an inconclusive verdict fails its test.
+        floor: Accuracy demanded of the subject where the reference is a floor.
+        reason: Why a bar is weaker than the suite's; needed only then.
+    """
+
+    tolerate: Share | None = None
+    catch: PositiveShare | None = None
+    max_error_rate: Share | None = None
+    on_inconclusive: OnInconclusive | None = None
+    floor: PositiveShare | None = None
+    reason: Reason | None = None
+
+
+class TargetOverride(SubjectOverride):
+    """What one target may set otherwise: everything of the policy, and its reference.
+
+    Attributes:
+        false_alarm: Chance that an unchanged model fails.
+        miss: Chance that a drop of `catch` passes.
+        max_unparsed_increase: Rise of the unparsed rate that fails.
+        reference: What the target is compared with.
+        published: Model name of a published score, where `reference` is `published`.
+    """
+
+    false_alarm: ErrorShare | None = None
+    miss: ErrorShare | None = None
+    max_unparsed_increase: PositiveShare | None = None
+    reference: ReferenceChoice | None = None
+    published: Annotated[str, Field(min_length=1, strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _reference_has_its_figure(self) -> TargetOverride:
+        if self.reference == "floor" and self.floor is None:
+            raise PydanticCustomError("no_floor", "`reference: floor` needs `floor:` beside it")
+        if self.reference == "published" and self.published is None:
+            raise PydanticCustomError(
+                "no_published", "`reference: published` needs `published: <model name>` beside it"
+            )
+        return self
+
+
+class Policy(_Frozen):
+    """The gate's policy (see `docs/gate.md`); every share and drop is a fraction of 1.
+
+    Attributes:
+        tolerate: A true drop of this size must pass.
+        catch: A true drop of this size must be caught; larger than `tolerate`.
+        false_alarm: Chance that an unchanged model fails, over all tests of a run together.
+        miss: Chance that a drop of `catch` passes.
+        max_unparsed_increase: Rise of the unparsed rate that fails.
+        max_error_rate: Share of questions without an answer above which nothing is concluded.
+        on_inconclusive: Whether an inconclusive verdict fails its test.
+        floor: Accuracy demanded where the reference is a floor; a subject has one only where
+            its own or its domain's entry names it.
+        reference: What a target is compared with; None leaves it to the target's kind.
+        published: Name of a published score, where `reference` is `published`.
+        reason: Why a bar is weaker than the default.
+        targets: Overrides by target id.
+        domains: Overrides by domain.
+        subjects: Overrides by subject; they win over the domain's.
+    """
+
+    tolerate: Share = 0.0
+    catch: PositiveShare = 0.02
+    false_alarm: ErrorShare = 0.05
+    miss: ErrorShare = 0.05
+    max_unparsed_increase: PositiveShare = 0.02
+    max_error_rate: Share = 0.005
+    on_inconclusive: OnInconclusive = "fail"
+    floor: PositiveShare | None = None
+    reference: ReferenceChoice | None = None
+    published: str | None = None
+    reason: Reason | None = None
+    targets: dict[str, TargetOverride] = Field(default_factory=dict)
+    domains: dict[Domain, SubjectOverride] = Field(default_factory=dict)
+    subjects: dict[Subject, SubjectOverride] = Field(default_factory=dict)
+
+    def for_target(self, target: str) -> Policy:
+        """Returns the policy with the target's overrides in force (itself if there are none)."""
+        override = self.targets.get(target)
+        return self if override is None else self._overridden(override)
+
+    def for_subject(self, subject: str) -> Policy:
+        """Returns the policy of one subject: the suite's, its domain's, then its own."""
+        policy = self.model_copy(update={"floor": None})
+        for override in (self.domains.get(DOMAIN_OF.get(subject, "")), self.subjects.get(subject)):
+            if override is not None:
+                policy = policy._overridden(override)
+        return policy
+
+    def figures(self) -> dict[str, float | str | None]:
+        """Returns the keys that a verdict depends on, for reports."""
+        return self.model_dump(exclude={"targets", "domains", "subjects"}, exclude_none=True)
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Returns what no single key shows: contradictions and weakening without a reason.
+
+        Returns:
+            `(place, what)` of each, place as `subjects.anatomy.catch`, "" for the top level.
+        """
+        found = _weaker(Policy(), self, "") + _order(self, "")
+        for target, override in self.targets.items():
+            place = f"targets.{target}"
+            found += _weaker(self, override, place) + _order(self._overridden(override), place)
+        suite = self.model_copy(update={"floor": None})
+        for name, entry in self.domains.items():
+            place = f"domains.{name}"
+            found += _weaker(suite, entry, place) + _order(suite._overridden(entry), place)
+        for name, entry in self.subjects.items():
+            place = f"subjects.{name}"
+            domain = self.domains.get(DOMAIN_OF[name])
+            base = suite if domain is None else suite._overridden(domain)
+            found += _weaker(base, entry, place) + _order(base._overridden(entry), place)
+        return found
+
+    def _overridden(self, override: SubjectOverride) -> Policy:
+        return self.model_copy(update=override.model_dump(exclude_none=True))
+
+
+class Budget(NamedTuple):
+    """How the false-alarm share of a run is divided; the one place that knows.
+
+    Attributes:
+        total: `false_alarm` of the policy.
+        pooled: Share of the pooled test.
+        subjects: Share of all subjects together.
+        unparsed: Share of the test on unparsed answers.
+        reserved: Share set aside for later looks (such as a confirming second run).
+    """
+
+    total: float
+    pooled: float
+    subjects: float
+    unparsed: float
+    reserved: float = 0.0
+
+    @classmethod
+    def whole(cls, policy: Policy, *, paired: bool = True) -> Budget:
+        """Returns the split of a whole-benchmark run: pooled 1/2, subjects 1/4, unparsed 1/4.
+
+        Against a floor nobody's unparsed answers are known but the candidate's, so there the
+        pooled test has that quarter too.
+        """
+        total = policy.false_alarm
+        if not paired:
+            return cls(total, total * 3 / 4, total / 4, 0.0)
+        return cls(total, total / 2, total / 4, total / 4)
+
+    @classmethod
+    def quick(cls, policy: Policy, *, paired: bool = True) -> Budget:
+        """Returns the split of a sequential run, which judges no subject: pooled 3/4, unparsed 1/4.
+
+        Against a floor all is the pooled test's.
+        """
+        total = policy.false_alarm
+        return cls(total, total * 3 / 4, 0.0, total / 4) if paired else cls(total, total, 0.0, 0.0)
+
+    def reserve(self, share: float) -> Budget:
+        """Returns the budget with `share` (in (0, 1)) of every part set aside for a later look.
+
+        Raises:
+            ValueError: If the share is not in (0, 1).
+        """
+        if not 0.0 < share < 1.0:
+            raise ValueError(f"a reserved share lies between 0 and 1, not {share}")
+        pooled, subjects, unparsed = (
+            part * (1.0 - share) for part in (self.pooled, self.subjects, self.unparsed)
+        )
+        spent = pooled + subjects + unparsed
+        return Budget(self.total, pooled, subjects, unparsed, self.total - spent)
+
+    def per_subject(self, n_subjects: int) -> float:
+        """Returns one subject's Bonferroni share.
+
+        Raises:
+            ValueError: If `n_subjects` is not positive or the budget has no subjects' part.
+        """
+        if n_subjects < 1:
+            raise ValueError("a subject's share needs at least one subject")
+        if self.subjects <= 0.0:
+            raise ValueError("this budget judges no subject")
+        return self.subjects / n_subjects
+
+    def __str__(self) -> str:
+        names = ("pooled", "subjects together", "unparsed", "reserved")
+        parts = [f"{name} {part:.4g}" for name, part in zip(names, self[1:], strict=True) if part]
+        return f"false alarm {self.total:.4g} = " + " + ".join(parts)
+
+
+def _order(policy: Policy, place: str) -> list[tuple[str, str]]:
+    if policy.catch > policy.tolerate:
+        return []
+    what = f"catch ({policy.catch:g}) must be larger than tolerate ({policy.tolerate:g})"
+    return [(_join(place, "catch"), what)]
+
+
+def _weaker(base: Policy, entry: Policy | SubjectOverride, place: str) -> list[tuple[str, str]]:
+    """Returns the bars that `entry` weakens without a reason beside them."""
+    if entry.reason is not None:
+        return []
+    found: list[tuple[str, Any, Any]] = []
+    for key in _LARGER_IS_WEAKER:
+        ours, theirs = getattr(entry, key, None), getattr(base, key)
+        if ours is not None and ours > theirs:
+            found.append((key, ours, theirs))
+    if entry.on_inconclusive == "pass" and base.on_inconclusive == "fail":
+        found.append(("on_inconclusive", "pass", "fail"))
+    if entry.floor is not None and base.floor is not None and entry.floor < base.floor:
+        found.append(("floor", entry.floor, base.floor))
+    return [
+        (_join(place, key), f"{ours} is weaker than {theirs}; say why in `reason:` beside it")
+        for key, ours, theirs in found
+    ]
+
+
+def _join(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key

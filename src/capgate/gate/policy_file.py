@@ -1,0 +1,89 @@
+"""Reading `thresholds/policy.yaml`; every fault of the file is told at once."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from capgate.errors import ConfigError, FileFault
+from capgate.gate.policy import Policy, SubjectOverride, TargetOverride, nearest
+from capgate.yamlfile import read_yaml_mapping
+
+_REMEDY = "correct the file; docs/gate.md lists the keys and their meaning"
+
+
+def load_policy(path: Path) -> Policy:
+    """Reads a policy file; keys it leaves out have their defaults.
+
+    Raises:
+        ConfigError: With every fault of the file.
+    """
+    return parse_policy(read_yaml_mapping(path, what="the gate's policy"), source=str(path))
+
+
+def parse_policy(data: object, *, source: str = "the policy") -> Policy:
+    """Makes a policy of what a file held.
+
+    Args:
+        data: A mapping as YAML gives it; None (an empty file) is the default policy.
+        source: What to call it in errors.
+
+    Raises:
+        ConfigError: With every fault.
+    """
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        fault = FileFault("file", "expected a mapping of keys to values")
+        raise ConfigError(f"{source} can't be used", faults=[fault], remedy=_REMEDY)
+    faults: list[FileFault] = []
+    try:
+        policy = Policy.model_validate(data)
+    except ValidationError as error:
+        problems = error.errors()
+        faults = [_fault(one["type"], one["loc"], one["msg"]) for one in problems]
+        policy = _without(data, [one["loc"] for one in problems])
+    faults += [FileFault(place, what) for place, what in policy.faults()]
+    if faults:
+        raise ConfigError(f"{source} can't be used", faults=faults, remedy=_REMEDY)
+    return policy
+
+
+def _without(data: dict[Any, Any], places: list[tuple[int | str, ...]]) -> Policy:
+    """Returns the policy that the sound part of a file makes, so that its faults show as well."""
+    sound = copy.deepcopy(data)
+    for place in places:
+        part: Any = sound
+        path = [step for step in place if step != "[key]"]
+        for step in path[:-1]:
+            part = part.get(step, {}) if isinstance(part, dict) else {}
+        if isinstance(part, dict) and path:
+            part.pop(path[-1], None)
+    try:
+        return Policy.model_validate(sound)
+    except ValidationError:
+        return Policy()
+
+
+def _fault(kind: str, loc: tuple[int | str, ...], message: str) -> FileFault:
+    place = ".".join(str(part) for part in loc if part != "[key]") or "file"
+    if kind != "extra_forbidden":
+        return FileFault(place, message[:1].lower() + message[1:])
+    known = tuple(_model_at(loc).model_fields)
+    name = str(loc[-1])
+    if name in Policy.model_fields:
+        return FileFault(place, f"`{name}` is set for the whole suite or a target, not here")
+    meant = nearest(name, known)
+    hint = f"; did you mean `{meant}`?" if meant else f"; known are {', '.join(known)}"
+    return FileFault(place, f"unknown key `{name}`{hint}")
+
+
+def _model_at(
+    loc: tuple[int | str, ...],
+) -> type[Policy] | type[TargetOverride] | type[SubjectOverride]:
+    if len(loc) < 3:
+        return Policy
+    return TargetOverride if loc[0] == "targets" else SubjectOverride

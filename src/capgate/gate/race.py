@@ -1,0 +1,331 @@
+"""The sequential rule: evidence of harm races evidence of harmlessness.
+
+One e-process plays against "the drop is at most `tolerate`", one against "the drop is at least
+`catch`"; the first to reach one over its error share decides. A third watches for answers that
+became unreadable. The rule is followed over many random orders at once: the gate itself is the
+case of one order, a simulation that of thousands, and so both are the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from math import log
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from capgate.gate.policy import Budget, Policy
+from capgate.gate.sequential import Bet, Bools, EProcess, Floats, Spread
+from capgate.gate.stats import Interval
+
+BATCH: Final = 64
+"""Questions put between two looks; the error rates don't depend on it."""
+
+_HARM_BETS: Final = ((1.0, 0.41), (2.4, 0.44), (6.0, 0.15))
+"""What harm is looked for: `catch` itself, some more, a collapse (multiples of the gap, weight)."""
+
+_HARMLESS_BETS: Final = ((1.0, 0.9), (3.0, 0.05), (10.0, 0.05))
+"""Mostly a drop of exactly `tolerate`; a tenth for a candidate that has become better."""
+
+_ABOVE_FLOOR_BETS: Final = ((1.0, 0.4), (4.0, 0.3), (12.0, 0.3))
+"""A floor is set well under what a model is thought to reach."""
+
+_DISCORDANCE: Final = 0.1
+"""Share of questions where two related models differ, until the answers say."""
+
+_UNPARSED: Final = 0.05
+"""Share of questions that one side alone answers unreadably, until the answers say."""
+
+_HARM_PRIOR: Final = 100.0
+_HARMLESS_PRIOR: Final = 8.0
+"""Questions that such a guess is worth. Who looks for harm had better not stake much because the
+first few answers agree; who looks for none loses little by it."""
+
+_INTERVAL_STEPS: Final = 128
+_INTERVAL_CHUNK: Final = 256
+
+
+class Outcome(IntEnum):
+    """Where one order of the race stands."""
+
+    UNDECIDED = 0
+    HARM = 1
+    HARMLESS = 2
+    UNPARSED = 3
+    TOO_MANY_ERRORS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How values relate to a drop: `drop = mean(values) - offset`.
+
+    Attributes:
+        low: Smallest value of a question.
+        high: Largest.
+        offset: 0 for paired differences; one minus the floor for "not correct".
+        second_moment: Of the values, until the answers say.
+        harmless_bets: What harmlessness is looked for (multiples of the gap, weight).
+    """
+
+    low: float
+    high: float
+    offset: float
+    second_moment: float
+    harmless_bets: tuple[tuple[float, float], ...] = _HARMLESS_BETS
+
+    @classmethod
+    def paired(cls) -> Scale:
+        """Returns the scale of +1 for a loss, −1 for a gain, else 0."""
+        return cls(-1.0, 1.0, 0.0, _DISCORDANCE)
+
+    @classmethod
+    def floor(cls, accuracy: float) -> Scale:
+        """Returns the scale of 1 for "not correct", else 0, against a floor in (0, 1)."""
+        return cls(0.0, 1.0, 1.0 - accuracy, 1.0 - accuracy, _ABOVE_FLOOR_BETS)
+
+    def against_at_most(
+        self, drop: float | Floats, *, gap: float, share: float, orders: int = 1
+    ) -> EProcess:
+        """Returns the e-process against "the drop is at most `drop`" at an error share."""
+        return EProcess(
+            null_mean=self.offset + drop,
+            low=self.low,
+            high=self.high,
+            log_enough=-log(share),
+            bets=[Bet(k * gap, weight) for k, weight in _HARM_BETS],
+            spread=Spread(self.second_moment, _HARM_PRIOR),
+            orders=orders,
+        )
+
+    def against_at_least(
+        self, drop: float | Floats, *, gap: float, share: float, orders: int = 1
+    ) -> EProcess:
+        """Returns the e-process against "the drop is at least `drop`"; feed it minus the values."""
+        return EProcess(
+            null_mean=-(self.offset + drop),
+            low=-self.high,
+            high=-self.low,
+            log_enough=-log(share),
+            bets=[Bet(k * gap, weight) for k, weight in self.harmless_bets],
+            spread=Spread(self.second_moment, _HARMLESS_PRIOR),
+            orders=orders,
+        )
+
+
+class Race:
+    """The sequential rule over one or more random orders of a benchmark.
+
+    Args:
+        scale: What a question's value means.
+        policy: `tolerate`, `catch`, `miss` and the limits on errors and unparsed answers.
+        budget: Error shares; an `unparsed` share of 0 switches that watch off.
+        population: Questions of the benchmark, of which `max_error_rate` may lack an answer.
+        orders: How many orders run side by side.
+
+    Attributes:
+        outcome: Of each order, an `Outcome`, shape `(orders,)`.
+        asked: Questions put in each order until it was decided, same shape.
+    """
+
+    def __init__(
+        self, scale: Scale, policy: Policy, budget: Budget, *, population: int, orders: int = 1
+    ) -> None:
+        gap = policy.catch - policy.tolerate
+        self._policy, self._population = policy, population
+        self.harm = scale.against_at_most(
+            policy.tolerate, gap=gap, share=budget.pooled, orders=orders
+        )
+        self.harmless = scale.against_at_least(
+            policy.catch, gap=gap, share=policy.miss, orders=orders
+        )
+        self.unparsed: EProcess | None = None
+        if budget.unparsed > 0.0:
+            self.unparsed = Scale(-1.0, 1.0, 0.0, _UNPARSED).against_at_most(
+                0.0, gap=policy.max_unparsed_increase, share=budget.unparsed, orders=orders
+            )
+            self._needed_unparsed = -log(budget.unparsed)
+        self.needed_harm = -log(budget.pooled)
+        self.needed_harmless = -log(policy.miss)
+        self.outcome: npt.NDArray[np.int8] = np.zeros(orders, dtype=np.int8)
+        self.asked: npt.NDArray[np.int64] = np.zeros(orders, dtype=np.int64)
+        self._running: npt.NDArray[np.intp] = np.arange(orders)
+        self._first = np.zeros(orders, dtype=np.int8)
+        self._n = np.zeros(orders)
+        self._rise = np.zeros(orders)
+
+    @property
+    def running(self) -> npt.NDArray[np.intp]:
+        """Indices of the orders that are not decided."""
+        return self._running
+
+    def update(self, values: Floats, rises: Floats, scored: Bools) -> None:
+        """Plays one batch in every running order, then looks.
+
+        Args:
+            values: Of each question, shape `(running orders, questions)`, in the order drawn.
+            rises: +1 where the answer became unparsed, −1 where it became readable, else 0.
+            scored: False where there was no answer.
+        """
+        harm = self.harm.update(values, scored) >= self.needed_harm
+        harmless = self.harmless.update(-values, scored) >= self.needed_harmless
+        self._n += scored.sum(axis=1)
+        self._rise += np.where(scored, rises, 0.0).sum(axis=1)
+        running = self._running
+        self.asked[running] += values.shape[1]
+
+        # No answer speaks for both, so the two never get there with the same question.
+        first_harm, first_harmless = _first_true(harm), _first_true(harmless)
+        winner = np.where(first_harm < first_harmless, Outcome.HARM, Outcome.HARMLESS)
+        crossed = np.minimum(first_harm, first_harmless) < values.shape[1]
+        self._first = np.where((self._first == 0) & crossed, winner, self._first)
+
+        outcome = self._first.copy()
+        if self.unparsed is not None:
+            self.unparsed.update(rises, scored)
+            increase = self._rise / np.maximum(self._n, 1.0)
+            grew = (self.unparsed.log_peak >= self._needed_unparsed) & (
+                increase >= self._policy.max_unparsed_increase - 1e-12
+            )
+            outcome[grew & (outcome != Outcome.HARM)] = Outcome.UNPARSED
+
+        asked = self.asked[running]
+        errors = asked - self._n
+        outcome[errors > self._policy.max_error_rate * asked + 1e-9] = Outcome.UNDECIDED
+        hopeless = errors > self._policy.max_error_rate * self._population + 1e-9
+        outcome[hopeless] = Outcome.TOO_MANY_ERRORS
+
+        self.outcome[running] = outcome
+        going_on = outcome == Outcome.UNDECIDED
+        if not going_on.all():
+            self._keep(going_on)
+
+    def _keep(self, orders: Bools) -> None:
+        if not orders.any():
+            # The evidence of the last order stays readable for its verdict.
+            self._running = self._running[:0]
+            return
+        self._running = self._running[orders]
+        self._first, self._n, self._rise = self._first[orders], self._n[orders], self._rise[orders]
+        for process in (self.harm, self.harmless, self.unparsed):
+            if process is not None:
+                process.keep(orders)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The sequential rule over many random orders of the same answers.
+
+    Attributes:
+        outcomes: Share of the orders by outcome.
+        mean_questions: Questions put until the verdict, on average.
+        q90_questions: Nine of ten orders needed no more than these.
+        orders: How many orders.
+    """
+
+    outcomes: dict[Outcome, float]
+    mean_questions: float
+    q90_questions: float
+    orders: int
+
+    @property
+    def verdicts(self) -> dict[str, float]:
+        """Share of the orders by kind of verdict."""
+        share = {one: self.outcomes.get(one, 0.0) for one in Outcome}
+        return {
+            "PASS": share[Outcome.HARMLESS],
+            "REGRESSION": share[Outcome.HARM] + share[Outcome.UNPARSED],
+            "INCONCLUSIVE": share[Outcome.UNDECIDED] + share[Outcome.TOO_MANY_ERRORS],
+        }
+
+
+def run_orders(
+    scale: Scale,
+    policy: Policy,
+    budget: Budget,
+    rows: npt.NDArray[np.int8],
+    *,
+    orders: int,
+    seed: int,
+    batch: int = BATCH,
+    first: Sequence[int] | None = None,
+) -> Orders:
+    """Follows the sequential rule over random orders of known answers.
+
+    Args:
+        scale: What a value means.
+        policy: The policy.
+        budget: Error shares of the run.
+        rows: Shape `(3, N)`: value, rise of unparsed, and 1 where scored, of each question.
+        orders: How many orders.
+        seed: Of the orders.
+        batch: Questions between two looks.
+        first: An order (a permutation of the columns of `rows`) to follow as the first of them.
+    """
+    population = rows.shape[1]
+    rng = np.random.default_rng(seed)
+    kind = np.int16 if population < 2**15 else np.int32
+    order = np.tile(np.arange(population, dtype=kind), (orders, 1))
+    rng.permuted(order, axis=1, out=order)
+    if first is not None:
+        order[0] = first
+    race = Race(scale, policy, budget, population=population, orders=orders)
+    for start in range(0, population, batch):
+        if not len(race.running):
+            break
+        drawn = rows[:, order[race.running, start : start + batch]]
+        race.update(drawn[0].astype(float), drawn[1].astype(float), drawn[2].astype(bool))
+    shares = {one: float(np.mean(race.outcome == one)) for one in Outcome}
+    return Orders(
+        outcomes={one: share for one, share in shares.items() if share},
+        mean_questions=float(race.asked.mean()),
+        q90_questions=float(np.quantile(race.asked, 0.9)),
+        orders=orders,
+    )
+
+
+def confidence_sequence(
+    scale: Scale, values: Floats, *, gap: float, below: float, above: float
+) -> Interval:
+    """Returns the drops that the e-processes have not refuted by now.
+
+    Valid whenever one stops. Its ends agree with the verdict: it holds `tolerate` exactly as long
+    as the evidence of harm has not sufficed, and likewise `catch`.
+
+    Args:
+        scale: What a value means.
+        values: Of the scored questions in the order drawn, shape `(questions,)`, at least one.
+        gap: `catch - tolerate`, the scale of the bets.
+        below: Error share of the lower end.
+        above: Error share of the upper end.
+    """
+
+    def refuted(drops: Floats, *, upper: bool) -> Bools:
+        start = scale.against_at_least if upper else scale.against_at_most
+        process = start(drops, gap=gap, share=above if upper else below, orders=len(drops))
+        for at in range(0, len(values), _INTERVAL_CHUNK):
+            part = np.tile(values[at : at + _INTERVAL_CHUNK], (len(drops), 1))
+            process.update(-part if upper else part, np.ones(part.shape, dtype=bool))
+        return process.log_peak >= -log(above if upper else below)
+
+    ends: list[float] = []
+    for upper, extreme in ((False, scale.low), (True, scale.high)):
+        kept, out = float(values.mean()) - scale.offset, extreme - scale.offset
+        for _ in range(2):
+            drops = np.linspace(kept, out, _INTERVAL_STEPS + 1)
+            hits = refuted(drops[1:], upper=upper)
+            if not hits.any():
+                kept = out
+                break
+            first = int(hits.argmax())
+            kept, out = float(drops[first]), float(drops[first + 1])
+        ends.append(kept)
+    return Interval(ends[0], ends[1], 1.0 - below - above)
+
+
+def _first_true(hits: Bools) -> npt.NDArray[np.intp]:
+    """Returns the first True of each row, the row's length where there is none."""
+    first: npt.NDArray[np.intp] = np.where(hits.any(axis=1), hits.argmax(axis=1), hits.shape[1])
+    return first

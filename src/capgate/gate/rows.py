@@ -1,0 +1,277 @@
+"""What the gate is fed: the answers of both sides to each question, and their counts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from capgate.answers import AnswerState
+from capgate.errors import ConfigError, FileFault
+from capgate.text import one_line
+
+_SHOWN_FAULTS = 20
+
+
+class RowsError(ConfigError):
+    """Answers that can't be judged; names every faulty row (up to 20) and the way out."""
+
+
+class Pair(NamedTuple):
+    """One question answered by both sides.
+
+    Attributes:
+        question: Content hash of the question; a question is never known by its position.
+        subject: One of the benchmark's subjects.
+        reference: How the reference's answer ended.
+        candidate: How the candidate's answer ended.
+    """
+
+    question: str
+    subject: str
+    reference: AnswerState
+    candidate: AnswerState
+
+
+class Single(NamedTuple):
+    """One question answered by the candidate alone, to be held against a floor.
+
+    Attributes:
+        question: Content hash of the question.
+        subject: One of the benchmark's subjects.
+        candidate: How the candidate's answer ended.
+    """
+
+    question: str
+    subject: str
+    candidate: AnswerState
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """Counts of a paired comparison.
+
+    Attributes:
+        n: Questions that both sides answered; the denominator of every rate but the errors'.
+        losses: Reference correct, candidate not.
+        gains: Candidate correct, reference not.
+        both_correct: Both correct.
+        errors: Questions where either side had no answer; outside `n`.
+        reference_errors: Of those, questions where the reference had none.
+        candidate_errors: Of those, questions where the candidate had none.
+        reference_unparsed: Answers of the reference that held no readable choice.
+        candidate_unparsed: The same of the candidate.
+        newly_unparsed: Candidate unparsed where the reference was not.
+        newly_parsed: Reference unparsed where the candidate was not.
+    """
+
+    n: int
+    losses: int
+    gains: int
+    both_correct: int
+    errors: int
+    reference_errors: int
+    candidate_errors: int
+    reference_unparsed: int
+    candidate_unparsed: int
+    newly_unparsed: int
+    newly_parsed: int
+
+    @property
+    def drop(self) -> float | None:
+        """Accuracy lost, as a fraction; None where nothing was scored."""
+        return (self.losses - self.gains) / self.n if self.n else None
+
+    @property
+    def discordance(self) -> float | None:
+        """Share of questions where the two sides differ; None where nothing was scored."""
+        return (self.losses + self.gains) / self.n if self.n else None
+
+    @property
+    def reference_accuracy(self) -> float | None:
+        """Accuracy of the reference on the scored questions."""
+        return (self.both_correct + self.losses) / self.n if self.n else None
+
+    @property
+    def candidate_accuracy(self) -> float | None:
+        """Accuracy of the candidate on the scored questions."""
+        return (self.both_correct + self.gains) / self.n if self.n else None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of all questions put where an answer is missing; None where none was put."""
+        asked = self.n + self.errors
+        return self.errors / asked if asked else None
+
+
+@dataclass(frozen=True, slots=True)
+class FloorCounts:
+    """Counts of a candidate held against a floor.
+
+    Attributes:
+        n: Questions answered.
+        correct: Answered correctly.
+        errors: Questions without an answer; outside `n`.
+        unparsed: Answers that held no readable choice; in `n`, not correct.
+    """
+
+    n: int
+    correct: int
+    errors: int
+    unparsed: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share correct of the scored questions; None where nothing was scored."""
+        return self.correct / self.n if self.n else None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of all questions put that have no answer; None where none was put."""
+        asked = self.n + self.errors
+        return self.errors / asked if asked else None
+
+
+def count_pairs(pairs: Iterable[Pair]) -> PairCounts:
+    """Counts losses, gains, errors and unparsed answers."""
+    correct, unparsed, error = AnswerState.CORRECT, AnswerState.UNPARSED, AnswerState.ERROR
+    n = losses = gains = both = errors = ref_errors = cand_errors = 0
+    ref_unparsed = cand_unparsed = newly_unparsed = newly_parsed = 0
+    for _, _, reference, candidate in pairs:
+        if reference is error or candidate is error:
+            errors += 1
+            ref_errors += reference is error
+            cand_errors += candidate is error
+            continue
+        n += 1
+        if reference is correct:
+            both += candidate is correct
+            losses += candidate is not correct
+        else:
+            gains += candidate is correct
+        ref_unparsed += reference is unparsed
+        cand_unparsed += candidate is unparsed
+        newly_unparsed += candidate is unparsed and reference is not unparsed
+        newly_parsed += reference is unparsed and candidate is not unparsed
+    return PairCounts(
+        n=n,
+        losses=losses,
+        gains=gains,
+        both_correct=both,
+        errors=errors,
+        reference_errors=ref_errors,
+        candidate_errors=cand_errors,
+        reference_unparsed=ref_unparsed,
+        candidate_unparsed=cand_unparsed,
+        newly_unparsed=newly_unparsed,
+        newly_parsed=newly_parsed,
+    )
+
+
+def count_singles(singles: Iterable[Single]) -> FloorCounts:
+    """Counts correct, unparsed and missing answers."""
+    n = correct = errors = unparsed = 0
+    for single in singles:
+        if not single.candidate.scored:
+            errors += 1
+            continue
+        n += 1
+        correct += single.candidate is AnswerState.CORRECT
+        unparsed += single.candidate is AnswerState.UNPARSED
+    return FloorCounts(n=n, correct=correct, errors=errors, unparsed=unparsed)
+
+
+def check_rows(rows: Sequence[Pair | Single]) -> None:
+    """Makes sure that rows can be judged: two or more, each question once, under a subject.
+
+    Raises:
+        RowsError: With every fault found.
+    """
+    faults: list[FileFault] = []
+    first: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        place = f"row {number}"
+        if not row.question:
+            faults.append(FileFault(place, "the question's hash is empty"))
+        elif row.question in first:
+            twice = f"question {one_line(row.question, limit=40)} stands in row "
+            faults.append(FileFault(place, f"{twice}{first[row.question]} already"))
+        else:
+            first[row.question] = number
+        if not row.subject:
+            faults.append(FileFault(place, "the subject is empty"))
+        if not all(isinstance(state, AnswerState) for state in row[2:]):
+            faults.append(FileFault(place, "an answer is not one of the four answer states"))
+    if faults:
+        hidden = len(faults) - _SHOWN_FAULTS
+        more = f" ({hidden} more are not shown)" if hidden > 0 else ""
+        raise RowsError(
+            f"the answers can't be judged: {len(faults)} faults{more}",
+            faults=faults[:_SHOWN_FAULTS],
+            remedy="give each question once, with its subject and how its answer ended",
+        )
+    if len(rows) < 2:
+        raise RowsError(
+            f"{len(rows)} answered questions can't be judged",
+            remedy="give at least two; a few hundred before anything can be seen",
+        )
+
+
+def pair_up(reference: Iterable[Single], candidate: Iterable[Single]) -> list[Pair]:
+    """Joins the answers of two runs by question, in the candidate's order.
+
+    Raises:
+        RowsError: If the two did not answer the same questions, or one did so twice.
+    """
+    theirs: dict[str, Single] = {}
+    ours: dict[str, Single] = {}
+    for side, rows, index in (("reference", reference, theirs), ("candidate", candidate, ours)):
+        for row in rows:
+            if row.question in index:
+                raise RowsError(
+                    f"the {side} answers question {one_line(row.question, limit=40)} twice",
+                    remedy="keep one answer of each question",
+                )
+            index[row.question] = row
+    if theirs.keys() != ours.keys():
+        raise RowsError(
+            f"the two runs did not answer the same questions: {len(theirs.keys() - ours.keys())} "
+            f"only in the reference, {len(ours.keys() - theirs.keys())} only in the candidate",
+            remedy="record the reference again with the same data set, shots and limit",
+        )
+    moved = [q for q, row in ours.items() if row.subject != theirs[q].subject]
+    if moved:
+        raise RowsError(
+            f"{len(moved)} questions stand under other subjects in the two runs, "
+            f"the first is {one_line(moved[0], limit=40)}",
+            remedy="record the reference again with the same version of the data set",
+        )
+    return [Pair(q, row.subject, theirs[q].candidate, row.candidate) for q, row in ours.items()]
+
+
+def seeded_order(questions: Iterable[str], *, seed: int) -> list[str]:
+    """Returns question hashes in the random order of a seed.
+
+    The order is by a keyed digest of each hash, so it is the same on every machine, whatever
+    order the questions are given in, and a subset keeps the whole set's order.
+    """
+    return sorted(questions, key=lambda question: order_key(question, seed))
+
+
+def order_key(question: str, seed: int) -> bytes:
+    """Returns a question's place in the order of a seed."""
+    return hashlib.blake2b(question.encode(), key=str(seed).encode()[:64], digest_size=16).digest()
+
+
+def code_row(row: Pair | Single) -> tuple[int, int, int]:
+    """Returns a row as the race takes it: value, rise of unparsed answers, whether scored."""
+    candidate = row.candidate
+    correct, unparsed = AnswerState.CORRECT, AnswerState.UNPARSED
+    if isinstance(row, Single):
+        return int(candidate is not correct), 0, int(candidate.scored)
+    reference = row.reference
+    if not (reference.scored and candidate.scored):
+        return 0, 0, 0
+    value = (reference is correct) - (candidate is correct)
+    return value, (candidate is unparsed) - (reference is unparsed), 1

@@ -1,0 +1,242 @@
+"""The verdict: a value that says what was concluded, from which numbers, and why.
+
+Exit codes: PASS 0 · REGRESSION 1 · INCONCLUSIVE 10 · ERROR 11 (pytest's own 2–5 stay free).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from capgate.errors import CapgateError
+from capgate.gate.policy import Budget, Policy
+from capgate.gate.rows import FloorCounts, PairCounts
+from capgate.gate.stats import Interval
+
+VerdictKind = Literal[
+    "PASS",  # a drop of `catch` is refuted (a subject: nothing speaks for a drop)
+    "REGRESSION",  # capability was lost, or answers became unreadable
+    "INCONCLUSIVE",  # too few questions or too many errors to say
+    "ERROR",  # nothing could be compared at all
+]
+Scope = Literal["suite", "subject", "quick"]
+ReferenceKind = Literal["base", "baseline", "floor", "published"]
+
+EXIT_CODES: Final[dict[VerdictKind, int]] = {
+    "PASS": 0,
+    "REGRESSION": 1,
+    "INCONCLUSIVE": 10,
+    "ERROR": 11,
+}
+
+SCHEMA_VERSION: Final = 1
+"""Of `Verdict.to_dict`; raised when a key changes its meaning or goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One test of one hypothesis.
+
+    Attributes:
+        hypothesis: What was tested, as `drop <= 0`; rejecting it is the finding.
+        method: Name of the test.
+        measure: `p` (small rejects) or `log10_e` (large rejects).
+        value: The p-value, or the base-10 logarithm of the e-value.
+        threshold: Where rejection begins, in the same measure.
+        share: Chance of a false rejection that the test was given.
+        rejected: Whether the hypothesis is rejected.
+    """
+
+    hypothesis: str
+    method: str
+    measure: Literal["p", "log10_e"]
+    value: float
+    threshold: float
+    share: float
+    rejected: bool
+
+    @classmethod
+    def from_p(cls, hypothesis: str, method: str, p: float, share: float) -> Evidence:
+        """Returns the evidence of a p-value, rejected where it is at most `share`."""
+        return cls(hypothesis, method, "p", p, share, share, p <= share)
+
+    @classmethod
+    def from_log_e(cls, hypothesis: str, method: str, log_e: float, share: float) -> Evidence:
+        """Returns the evidence of an e-value's natural logarithm."""
+        needed = -math.log(share)
+        scale = math.log(10.0)
+        return cls(
+            hypothesis, method, "log10_e", log_e / scale, needed / scale, share, log_e >= needed
+        )
+
+    def __str__(self) -> str:
+        finding = "refuted" if self.rejected else "not refuted"
+        if self.measure == "p":
+            sign = "≤" if self.rejected else ">"
+            numbers = f"p = {self.value:.2g} {sign} {self.threshold:.2g}"
+        else:
+            sign = "≥" if self.rejected else "<"
+            numbers = f"e = 10^{self.value:.2f} {sign} 10^{self.threshold:.2f}"
+        return f"“{self.hypothesis}” {finding} ({numbers})"
+
+
+@dataclass(frozen=True, slots=True)
+class UnparsedFinding:
+    """Whether answers became unreadable.
+
+    Attributes:
+        reference_rate: Unparsed share of the reference; None against a floor.
+        candidate_rate: Unparsed share of the candidate.
+        increase: Difference of the two; None against a floor.
+        limit: `max_unparsed_increase`.
+        evidence: The test on it; None against a floor.
+        failed: Whether both the size and the test speak against the candidate.
+    """
+
+    reference_rate: float | None
+    candidate_rate: float
+    increase: float | None
+    limit: float
+    evidence: Evidence | None
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectFinding:
+    """One subject within the suite's test.
+
+    Attributes:
+        subject: Its name.
+        n: Questions scored.
+        losses: Questions lost; None against a floor.
+        gains: Questions gained; None against a floor.
+        drop: Accuracy lost, or how far under its floor, as a fraction.
+        p: Its own exact p-value.
+        p_holm: Adjusted for all subjects tested.
+        failed: Whether Holm's procedure rejects it.
+        smallest_visible_drop: What its own test would usually have found; None if nothing.
+    """
+
+    subject: str
+    n: int
+    losses: int | None
+    gains: int | None
+    drop: float
+    p: float
+    p_holm: float
+    failed: bool
+    smallest_visible_drop: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the gate concluded; drops and rates are fractions of 1.
+
+    Attributes:
+        kind: The conclusion.
+        scope: Whole suite, one subject, or a quick (sequential) run.
+        reference: What the candidate was compared with; None where there was nothing.
+        reasons: Sentences for people, the decisive one first.
+        subject: Name, where `scope` is `subject`.
+        counts: Counts of the comparison; None where nothing was compared.
+        floor: The accuracy demanded, where the reference is one.
+        drop: Accuracy lost (negative for a gain); None where nothing was scored.
+        interval: Confidence interval of the drop.
+        evidence: The tests that the conclusion rests on.
+        smallest_visible_drop: Smallest true drop that this many questions would usually show.
+        unparsed: The finding on unreadable answers.
+        subjects: Findings by subject, of a suite's verdict.
+        budget: How the chance of a false alarm was divided.
+        policy: The policy's figures in force.
+        population: Questions of the benchmark that a quick run draws from.
+    """
+
+    kind: VerdictKind
+    scope: Scope
+    reasons: tuple[str, ...]
+    reference: ReferenceKind | None = None
+    subject: str | None = None
+    counts: PairCounts | FloorCounts | None = None
+    floor: float | None = None
+    drop: float | None = None
+    interval: Interval | None = None
+    evidence: tuple[Evidence, ...] = ()
+    smallest_visible_drop: float | None = None
+    unparsed: UnparsedFinding | None = None
+    subjects: tuple[SubjectFinding, ...] = ()
+    budget: Budget | None = None
+    policy: Policy | None = None
+    population: int | None = None
+
+    @classmethod
+    def of_error(
+        cls, error: CapgateError | str, *, scope: Scope, subject: str | None = None
+    ) -> Verdict:
+        """Returns the ERROR verdict of a fault that left nothing to compare."""
+        return cls(kind="ERROR", scope=scope, subject=subject, reasons=(str(error),))
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a run that ends with this verdict."""
+        return EXIT_CODES[self.kind]
+
+    @property
+    def fails(self) -> bool:
+        """Whether a test that rests on this verdict fails, by the policy's `on_inconclusive`."""
+        if self.kind == "INCONCLUSIVE":
+            return self.policy is None or self.policy.on_inconclusive == "fail"
+        return self.kind != "PASS"
+
+    @property
+    def failed_subjects(self) -> tuple[SubjectFinding, ...]:
+        """Subjects that the suite's test names."""
+        return tuple(one for one in self.subjects if one.failed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON: every key always present, every float finite."""
+        counts = _fields(self.counts)
+        if isinstance(self.counts, PairCounts):
+            counts |= {
+                "discordance": self.counts.discordance,
+                "reference_accuracy": self.counts.reference_accuracy,
+                "candidate_accuracy": self.counts.candidate_accuracy,
+            }
+        elif isinstance(self.counts, FloorCounts):
+            counts |= {"candidate_accuracy": self.counts.accuracy}
+        unparsed = _fields(self.unparsed)
+        if self.unparsed is not None:
+            unparsed["evidence"] = _fields(self.unparsed.evidence) or None
+        return {
+            "schema": SCHEMA_VERSION,
+            "kind": self.kind,
+            "exit_code": self.exit_code,
+            "fails": self.fails,
+            "scope": self.scope,
+            "subject": self.subject,
+            "reference": self.reference,
+            "reasons": list(self.reasons),
+            "counts": counts or None,
+            "error_rate": self.counts.error_rate if self.counts else None,
+            "floor": self.floor,
+            "drop": self.drop,
+            "interval": self.interval._asdict() if self.interval else None,
+            "evidence": [_fields(one) for one in self.evidence],
+            "smallest_visible_drop": self.smallest_visible_drop,
+            "unparsed": unparsed or None,
+            "subjects": [_fields(one) for one in self.subjects],
+            "budget": self.budget._asdict() if self.budget else None,
+            "policy": self.policy.figures() if self.policy else None,
+            "population": self.population,
+        }
+
+
+def points(fraction: float) -> str:
+    """Returns a drop in percentage points, as `3.1 points`."""
+    return f"{100 * fraction:.1f} points"
+
+
+def _fields(value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}  # type: ignore[attr-defined]

@@ -1,0 +1,278 @@
+"""What is wrong with a project's bars: alarms that can't ring, records that no longer fit.
+
+Pure functions of what the files and the store hold; each returns findings, none a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final, Literal
+
+from capgate.answers import AnswerState
+from capgate.baselines import Baseline, comparable, count, describe_change, disagreement
+from capgate.errors import FileFault
+from capgate.gate.policy import Policy
+from capgate.gate.published import CHANCE
+from capgate.gate.stats import clopper_pearson
+from capgate.runs import StoredRun
+from capgate.thresholds import TargetFloors
+
+FAR: Final = 0.10
+"""How far a floor may lie under what is measured before it is called dead, as a fraction."""
+
+Kind = Literal[
+    "dead alarm",
+    "near chance",
+    "impossible",
+    "changed n",
+    "wrong fingerprint",
+    "twins",
+    "weakened without a reason",
+    "faulty",
+]
+"""Classes of findings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: Its class.
+        place: Where: a file and a place in it.
+        what: What is wrong, as a clause.
+        remedy: What to do about it.
+    """
+
+    kind: Kind
+    place: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a target was measured to reach: correct and scored questions, overall and by subject."""
+
+    source: str
+    overall: tuple[int, int]
+    subjects: Mapping[str, tuple[int, int]]
+
+    @classmethod
+    def of_baseline(cls, baseline: Baseline) -> Measured:
+        """What a baseline records."""
+        return cls(
+            f"its baseline of {baseline.recorded[:10]}",
+            (baseline.correct, baseline.n),
+            {s: (one.correct, one.n) for s, one in baseline.subjects.items()},
+        )
+
+    @classmethod
+    def of_run(cls, run: StoredRun) -> Measured:
+        """What a stored run found."""
+        subjects: dict[str, tuple[int, int]] = {}
+        for answer in run.answers:
+            correct, n = subjects.get(answer.subject, (0, 0))
+            right = answer.state is AnswerState.CORRECT
+            subjects[answer.subject] = (correct + right, n + answer.state.scored)
+        total = (sum(c for c, _ in subjects.values()), sum(n for _, n in subjects.values()))
+        return cls(f"the run {run.id}", total, subjects)
+
+
+def of_faults(place: str, faults: Iterable[FileFault], remedy: str) -> list[Finding]:
+    """Faults of a file, as findings."""
+    found: list[Finding] = []
+    for fault in faults:
+        kind: Kind = "faulty"
+        if "weaker than" in fault.what:
+            kind = "weakened without a reason"
+        elif any(word in fault.what for word in ("under chance", "over 100", "negative")):
+            kind = "impossible"
+        found.append(Finding(kind, f"{place}, {fault.place}", fault.what, remedy))
+    return found
+
+
+def of_floors(
+    target: str, floors: TargetFloors | None, policy: Policy, measured: Measured | None
+) -> list[Finding]:
+    """Floors that a model which has lost much, or knows nothing, would still pass.
+
+    Args:
+        target: The target's id.
+        floors: Its entry in `floors.yaml`.
+        policy: The policy in force for it, floors included.
+        measured: What it was measured to reach, if it was.
+    """
+    found: list[Finding] = []
+    reason = bool(floors and floors.reason) or policy.reason is not None
+    places: list[tuple[str, float, tuple[int, int] | None]] = []
+    if policy.floor is not None:
+        places.append(("overall", policy.floor, measured.overall if measured else None))
+    subjects = {*policy.subjects, *(measured.subjects if measured else ())}
+    for subject in sorted(subjects):
+        floor = policy.for_subject(subject).floor
+        if floor is not None:
+            places.append((subject, floor, measured.subjects.get(subject) if measured else None))
+    for name, floor, reached in places:
+        place = f"floor of {target}, {name}"
+        if floor * 100 <= CHANCE and not reason:
+            found.append(
+                Finding(
+                    "near chance",
+                    place,
+                    f"a floor of {floor:.0%} is passed by guessing ({CHANCE:g} %)",
+                    "raise it, or say in `reason:` what it is for",
+                )
+            )
+        if reached is None or not reached[1] or _is_chance(*reached):
+            continue
+        accuracy = reached[0] / reached[1]
+        if accuracy - floor > FAR and floor < clopper_pearson(*reached).low:
+            assert measured is not None
+            found.append(
+                Finding(
+                    "dead alarm",
+                    place,
+                    f"the floor is {floor:.1%}, but {measured.source} measured {accuracy:.1%}: a "
+                    f"loss of {100 * (accuracy - floor):.0f} points would pass",
+                    f"raise it towards {accuracy - 0.02:.2f}, or compare with a baseline",
+                )
+            )
+    return found
+
+
+def of_unexplained_floors(target: str, floors: TargetFloors, suite: Policy) -> list[Finding]:
+    """Floors of one target that are lower than those for all, without a reason beside them."""
+    if floors.reason:
+        return []
+    lower = [
+        (name, floor, general)
+        for name, floor, general in (
+            ("overall", floors.overall, suite.floor),
+            *((s, floor, suite.for_subject(s).floor) for s, floor in floors.subjects.items()),
+        )
+        if floor is not None and general is not None and floor < general
+    ]
+    return [
+        Finding(
+            "weakened without a reason",
+            f"floors.yaml, {target}.{name}",
+            f"{floor:g} is weaker than {general:g}, which policy.yaml demands of all",
+            "say why in `reason:` beside it",
+        )
+        for name, floor, general in lower
+    ]
+
+
+def of_baseline(name: str, baseline: Baseline) -> list[Finding]:
+    """What a baseline's file shows by itself: edited by hand, at chance, lowered without a word."""
+    place = f"baselines/{name}.json"
+    again = f"record it anew: capgate baseline update {baseline.target}"
+    found: list[Finding] = []
+    if baseline.target != name:
+        what = f"the file is named {name} but records {baseline.target}"
+        found.append(Finding("faulty", place, what, "give it the target's name"))
+    for subject, counts in baseline.subjects.items():
+        actual = count(baseline.answers.get(subject, {}).values())
+        if actual != counts:
+            what = f"{subject}: its counts ({counts}) are not those of its answers ({actual})"
+            found.append(Finding("changed n", place, what, "it was edited by hand; " + again))
+    reasons = [revision.reason for revision in baseline.history]
+    for before, after in zip(baseline.history, baseline.history[1:], strict=False):
+        if after.correct / after.n < before.correct / before.n and not after.reason:
+            old, new = before.correct / before.n, after.correct / after.n
+            what = f"the update of {after.recorded[:10]} lowered it from {old:.1%} to {new:.1%}"
+            found.append(Finding("weakened without a reason", place, what, again + " --reason …"))
+    if baseline.history and (baseline.history[-1].n, baseline.history[-1].correct) != (
+        baseline.n,
+        baseline.correct,
+    ):
+        what = "its answers are not those that its history tells of"
+        found.append(Finding("changed n", place, what, "it was edited by hand; " + again))
+    accuracy, interval = (
+        baseline.correct / baseline.n,
+        clopper_pearson(baseline.correct, baseline.n),
+    )
+    if interval.high < CHANCE / 100:
+        what = f"{accuracy:.1%} is worse than guessing ({CHANCE:g} %)"
+        remedy = "look at its answers: prompt, key or parsing is broken"
+        found.append(Finding("impossible", place, what, remedy))
+    elif _is_chance(baseline.correct, baseline.n) and not any(reasons):
+        what = f"{accuracy:.1%} can't be told from guessing ({CHANCE:g} %): nothing can get lost"
+        remedy = "look at its answers, or say what it is for: capgate baseline update … --reason"
+        found.append(Finding("near chance", place, what, remedy))
+    return found
+
+
+def of_newest(baseline: Baseline, newest: StoredRun) -> list[Finding]:
+    """Whether a baseline still fits its target's newest run."""
+    place = f"baselines/{baseline.target}.json"
+    again = f"see capgate baseline diff {baseline.target}, and update it"
+    found: list[Finding] = []
+    chosen = {s: n for s, n in newest.about["selected"].items() if n}
+    recorded = {s: counts.n for s, counts in baseline.subjects.items()}
+    differ = [s for s in sorted({*chosen, *recorded}) if chosen.get(s, 0) != recorded.get(s, 0)]
+    if differ:
+        shown = ", ".join(f"{s} {recorded.get(s, 0)} → {chosen.get(s, 0)}" for s in differ[:5])
+        more = f" and {len(differ) - 5} more" if len(differ) > 5 else ""
+        what = f"the run {newest.id} asked other numbers of questions: {shown}{more}"
+        found.append(Finding("changed n", place, what, again))
+    if newest.about["fingerprint"] != baseline.fingerprint:
+        about = newest.about
+        ours = comparable(about["facts"], about["prompt_hash"], about["dataset"])
+        clash = disagreement(ours, baseline.comparable_by)
+        change = describe_change(baseline.identity, dict(about["facts"]))
+        effect = f"can't be compared: {clash}" if clash else "another model or server answered"
+        what = f"the run {newest.id} has another fingerprint ({change}); {effect}"
+        found.append(Finding("wrong fingerprint", place, what, again))
+    return found
+
+
+def of_twins(baselines: Mapping[str, Baseline]) -> list[Finding]:
+    """Baselines of two targets with the same answer to every question."""
+    return [
+        Finding(
+            "twins",
+            f"baselines/{one}.json and baselines/{other}.json",
+            f"both give the same {baselines[one].n:,} answers",
+            "one is a copy, or an adapter that did nothing: record it from a run of its own",
+        )
+        for one, other in combinations(sorted(baselines), 2)
+        if baselines[one].answers == baselines[other].answers
+    ]
+
+
+def near_chance_scores(place: str, scores: Mapping[str, float]) -> list[Finding]:
+    """Published scores that are possible, but hardly above guessing.
+
+    Args:
+        place: Their file.
+        scores: Model to score in percent.
+    """
+    return [
+        Finding(
+            "near chance",
+            f"{place}, {model}",
+            f"the score {score:g} is hardly above guessing ({CHANCE:g} %)",
+            "check it against its source",
+        )
+        for model, score in scores.items()
+        if CHANCE <= score < CHANCE + 2.0
+    ]
+
+
+def _is_chance(correct: int, n: int) -> bool:
+    return clopper_pearson(correct, n).low <= CHANCE / 100
+
+
+def worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings ordered by class, then place."""
+    order: dict[str, int] = {
+        kind: at
+        for at, kind in enumerate(
+            ("faulty", "impossible", "weakened without a reason", "wrong fingerprint", "changed n")
+        )
+    }
+    return sorted(findings, key=lambda one: (order.get(one.kind, len(order)), one.place))

@@ -1,0 +1,173 @@
+"""What a candidate is compared with, and how its rows are made ready for the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeGuard
+
+from capgate.answers import Answer
+from capgate.baselines import Baseline
+from capgate.gate.decide import decide_fixed, judge_subject
+from capgate.gate.floor import Floor, decide_floor, judge_subject_floor
+from capgate.gate.live import SequentialGate
+from capgate.gate.policy import Budget, Policy
+from capgate.gate.rows import Pair, Single, pair_up
+from capgate.gate.verdict import Verdict
+
+Rows = list[Pair] | list[Single]
+
+_FEWEST: Final = 2
+"""Questions that a verdict needs at least."""
+
+
+@dataclass(frozen=True)
+class BaseReference:
+    """The base model, asked the same questions side by side.
+
+    Attributes:
+        target: The base's id.
+    """
+
+    target: str
+    kind: Literal["base"] = "base"
+
+
+@dataclass(frozen=True)
+class BaselineReference:
+    """A recorded run of the same questions.
+
+    Attributes:
+        baseline: The record.
+    """
+
+    baseline: Baseline
+    kind: Literal["baseline"] = "baseline"
+
+
+@dataclass(frozen=True)
+class FloorReference:
+    """A demanded or published accuracy.
+
+    Attributes:
+        floor: The accuracy.
+    """
+
+    floor: Floor
+    kind: Literal["floor"] = "floor"
+
+
+@dataclass(frozen=True)
+class NoReference:
+    """Nothing: the run only measures."""
+
+    kind: Literal["none"] = "none"
+
+
+Reference = BaseReference | BaselineReference | FloorReference | NoReference
+
+
+def describe(reference: Reference) -> dict[str, Any]:
+    """A reference as results record it: its kind, and what of that kind it is."""
+    match reference:
+        case BaseReference():
+            return {"kind": "base", "target": reference.target}
+        case BaselineReference():
+            recorded = reference.baseline
+            return {
+                "kind": "baseline",
+                "target": recorded.target,
+                "run": recorded.run,
+                "recorded": recorded.recorded,
+                "fingerprint": recorded.fingerprint,
+            }
+        case FloorReference():
+            floor = reference.floor
+            return {"kind": floor.kind, "accuracy": floor.accuracy, "source": floor.source}
+        case NoReference():
+            return {"kind": "none"}
+
+
+def rows(reference: Reference, answers: Mapping[str, Sequence[Answer]], target: str) -> Rows:
+    """The gate's rows of a candidate's answers.
+
+    Args:
+        reference: What they are compared with.
+        answers: Target's id to its answers: the candidate's and, with a base, the base's.
+        target: The candidate.
+
+    Raises:
+        RowsError: The two sides are not of the same questions.
+        ReferenceMissingError: The baseline lacks a question.
+    """
+    candidate = _singles(answers[target])
+    match reference:
+        case BaseReference():
+            return pair_up(_singles(answers[reference.target]), candidate)
+        case BaselineReference():
+            return pair_up(reference.baseline.singles(row.question for row in candidate), candidate)
+        case FloorReference() | NoReference():
+            return candidate
+
+
+def judge_whole(
+    reference: Reference, rows: Rows, policy: Policy, *, budget: Budget | None = None
+) -> Verdict | None:
+    """The suite's verdict on a target; None where it is compared with nothing."""
+    if isinstance(reference, NoReference):
+        return None
+    if isinstance(reference, FloorReference):
+        assert _are_singles(rows)
+        return decide_floor(rows, reference.floor, policy, budget=budget)
+    assert _are_pairs(rows)
+    return decide_fixed(rows, policy, reference=reference.kind, budget=budget)
+
+
+def judge_one(
+    reference: Reference,
+    rows: Rows,
+    policy: Policy,
+    *,
+    subject: str,
+    n_subjects: int,
+    budget: Budget | None = None,
+) -> Verdict | None:
+    """A subject's own verdict; None where nothing can be said of the subject alone.
+
+    That is so where the reference does not speak of it, or a limit left it one question.
+    """
+    if isinstance(reference, NoReference) or len(rows) < _FEWEST:
+        return None
+    if not isinstance(reference, FloorReference):
+        assert _are_pairs(rows)
+        return judge_subject(
+            rows, policy, n_subjects=n_subjects, reference=reference.kind, budget=budget
+        )
+    assert _are_singles(rows)
+    floor = policy.for_subject(subject).floor
+    if floor is None:
+        return None
+    return judge_subject_floor(rows, Floor(floor), policy, n_subjects=n_subjects, budget=budget)
+
+
+def sequential_gate(
+    reference: Reference, policy: Policy, *, population: int, seed: int
+) -> SequentialGate | None:
+    """The quick run's gate for a reference; None where it is compared with nothing."""
+    if isinstance(reference, NoReference):
+        return None
+    if isinstance(reference, FloorReference):
+        return SequentialGate(policy, population=population, seed=seed, floor=reference.floor)
+    return SequentialGate(policy, population=population, seed=seed, reference=reference.kind)
+
+
+def _singles(answers: Sequence[Answer]) -> list[Single]:
+    return [Single(answer.question, answer.subject, answer.state) for answer in answers]
+
+
+def _are_singles(rows: Rows) -> TypeGuard[list[Single]]:
+    return not rows or isinstance(rows[0], Single)
+
+
+def _are_pairs(rows: Rows) -> TypeGuard[list[Pair]]:
+    return not rows or isinstance(rows[0], Pair)

@@ -1,0 +1,197 @@
+"""`thresholds/`: what a target is compared with, and how strictly.
+
+| file | holds |
+|---|---|
+| `policy.yaml` | what may be lost and how often the gate may err |
+| `floors.yaml` | accuracies demanded of a target, its domains and its subjects |
+| `published.yaml` | published scores, usable as a floor |
+| `baselines/<target>.json` | a recorded run, question by question |
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from capgate.config import Target
+from capgate.errors import ConfigError, FileFault, ReferenceMissingError
+from capgate.gate.floor import Floor
+from capgate.gate.policy import (
+    Domain,
+    Policy,
+    ReferenceChoice,
+    Subject,
+    SubjectOverride,
+    TargetOverride,
+)
+from capgate.gate.policy_file import load_policy
+from capgate.yamlfile import explain, read_yaml_mapping
+
+Accuracy = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
+
+
+class TargetFloors(BaseModel):
+    """The accuracies demanded of one target, as fractions.
+
+    Attributes:
+        overall: Over all questions.
+        domains: Of each subject of a domain.
+        subjects: Of single subjects; they win over the domain's.
+        reason: Where the figures come from.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    overall: Accuracy | None = None
+    domains: dict[Domain, Accuracy] = {}
+    subjects: dict[Subject, Accuracy] = {}
+    reason: str = ""
+
+
+def load_floors(path: Path) -> dict[str, TargetFloors]:
+    """Reads `floors.yaml`; a missing file has no floors.
+
+    Raises:
+        ConfigError: With every fault of the file.
+    """
+    if not path.exists():
+        return {}
+    floors: dict[str, TargetFloors] = {}
+    faults: list[FileFault] = []
+    for target, body in read_yaml_mapping(path, what="each target's floors").items():
+        if not isinstance(body, dict):
+            faults.append(
+                FileFault(str(target), "expected overall:, domains: or subjects: below it")
+            )
+            continue
+        try:
+            floors[str(target)] = TargetFloors.model_validate(body)
+        except ValidationError as error:
+            faults.extend(explain(error, prefix=str(target), model=TargetFloors))
+    if faults:
+        raise ConfigError(
+            f"{path} has {len(faults)} fault{'s' if len(faults) > 1 else ''}",
+            faults=faults,
+            remedy="an accuracy is a fraction: write 65 % as 0.65",
+        )
+    return floors
+
+
+def target_policy(folder: Path, target: Target) -> Policy:
+    """The policy in force for a target: `policy.yaml` with its overrides and its floors.
+
+    A floor in `floors.yaml` is this target's own: it wins over one that `policy.yaml` has for
+    all targets, but not over one under the target's name there.
+
+    Raises:
+        ConfigError: A file has faults.
+    """
+    return policy_for(folder, target.id)
+
+
+def policy_for(folder: Path, target: str, file: Path | None = None) -> Policy:
+    """The policy in force for the target of an id, whether or not there is such an entry.
+
+    Args:
+        folder: The folder of thresholds.
+        target: The target's id.
+        file: A policy in place of the folder's `policy.yaml`.
+
+    Raises:
+        ConfigError: A file has faults, or the one named is missing.
+    """
+    named = file or folder / "policy.yaml"
+    suite = load_policy(named) if file is not None or named.exists() else Policy()
+    return with_floors(suite, target, load_floors(folder / "floors.yaml").get(target))
+
+
+def with_floors(suite: Policy, target: str, floors: TargetFloors | None) -> Policy:
+    """A policy with a target's overrides and floors in force."""
+    policy = suite.for_target(target)
+    if floors is None:
+        return policy
+    own = suite.targets.get(target)
+    domains = {
+        name: _with_floor(policy.domains.get(name), accuracy)
+        for name, accuracy in floors.domains.items()
+    }
+    subjects = {
+        name: _with_floor(policy.subjects.get(name), accuracy)
+        for name, accuracy in floors.subjects.items()
+    }
+    return policy.model_copy(
+        update={
+            "floor": (own.floor if own else None) or floors.overall or policy.floor,
+            "domains": {**policy.domains, **domains},
+            "subjects": {**policy.subjects, **subjects},
+        }
+    )
+
+
+def reference_choice(
+    policy: Policy, target: Target, folder: Path, *, forced: ReferenceChoice | None = None
+) -> ReferenceChoice | None:
+    """What a target is to be compared with; None where there is nothing.
+
+    Args:
+        policy: The policy in force for it.
+        target: The target.
+        folder: The folder of thresholds.
+        forced: What the command line demands, whatever the policy says.
+    """
+    if forced is not None or policy.reference is not None:
+        return forced or policy.reference
+    if target.adapter_of is not None:
+        return "base"
+    if baseline_file(folder, target).exists():
+        return "baseline"
+    return None if policy.floor is None else "floor"
+
+
+def floor_of(policy: Policy, target: Target, folder: Path, published: Path | None = None) -> Floor:
+    """The floor that a target is held against.
+
+    Args:
+        policy: The policy in force for it.
+        target: The target.
+        folder: The folder of thresholds.
+        published: A file of published scores to take it from, in place of `published.yaml`.
+
+    Raises:
+        ReferenceMissingError: It has none.
+        ConfigError: The published score can't be used.
+    """
+    if published is not None or policy.reference == "published":
+        from capgate.gate.published import load_published
+
+        scores = load_published(published or folder / "published.yaml")
+        # Without a name in the policy, the names that the target itself goes by.
+        last = target.served_name.rsplit("/", 1)[-1]
+        names = [name for name in (target.id, target.served_name, last) if name in scores.scores]
+        return scores.floor(policy.published or (names[0] if names else last))
+    if policy.floor is None:
+        raise ReferenceMissingError(
+            "it has nothing to be compared with",
+            target=target.id,
+            remedy="measure it once (--measure) and record that as its baseline (capgate baseline "
+            f"record {target.id}), or set a floor in {folder.name}/floors.yaml",
+        )
+    return Floor(policy.floor, source=folder.name)
+
+
+def baseline_file(folder: Path, target: Target) -> Path:
+    """Where a target's recorded baseline lies, whether or not there is one."""
+    return baseline_path(folder, target.id)
+
+
+def baseline_path(folder: Path, target: str) -> Path:
+    """Where the baseline of the target of an id lies, whether or not there is one."""
+    return folder / "baselines" / f"{target}.json"
+
+
+def _with_floor(
+    override: SubjectOverride | TargetOverride | None, accuracy: float
+) -> SubjectOverride:
+    return (override or SubjectOverride()).model_copy(update={"floor": accuracy})
