@@ -1,0 +1,188 @@
+"""Inspect's `eval()` at the least CPU a question, with the whole log kept.
+
+What costs in an eval of short questions is not the requests but what happens around each
+of them. `run_eval` turns off what is only for watching a run live, takes finished samples
+from a hook, and writes them into the log in one go when the eval is over: a log of the
+same samples with the same events, prompts, answers and scores.
+
+Two things go beyond Inspect's public interface, each for itself, tried first and left out
+where Inspect has changed: see `_shortcuts` and `capgate.evallog`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import gc
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import inspect_ai
+from inspect_ai import Task
+from inspect_ai.dataset import Sample
+from inspect_ai.hooks import SampleEnd
+from inspect_ai.log import EvalLog, EvalSample
+from inspect_ai.model import GenerateConfig, Model
+
+from capgate.evallog import fill_log
+from capgate.provider import listen
+
+OnSample = Callable[[str, EvalSample], None]
+
+_COLLECT_EVERY: Final = 1500
+_QUIET: Final = ("inspect_ai.model._model", "inspect_ai.log._recorders.eval")
+
+
+class LeanSample(Sample):
+    """A sample whose copies share its texts; Inspect copies each one before it runs."""
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> LeanSample:
+        """Returns a copy with metadata and choices of its own; strings need no copy."""
+        if self.sandbox or self.files or self.setup or not isinstance(self.input, str):
+            return super().__deepcopy__(memo)
+        return self.model_copy(
+            update={
+                "choices": None if self.choices is None else list(self.choices),
+                "metadata": None if self.metadata is None else dict(self.metadata),
+            }
+        )
+
+
+def lean(sample: Sample) -> LeanSample:
+    """Returns the same sample, cheaper to copy."""
+    return LeanSample.model_construct(
+        sample.model_fields_set, **{name: getattr(sample, name) for name in Sample.model_fields}
+    )
+
+
+def run_eval(
+    tasks: Task | Sequence[Task],
+    models: Model | Sequence[Model] | None,
+    log_dir: Path | str,
+    *,
+    max_connections: int = 64,
+    on_sample: OnSample | None = None,
+    config: GenerateConfig | None = None,
+    **options: Any,  # noqa: ANN401
+) -> list[EvalLog]:
+    """Runs one `eval()` and returns its logs, samples included.
+
+    A sample that fails stays a failed sample: it is not scored and stops no other; read
+    its fault with `capgate.provider.fault_of`.
+
+    Args:
+        tasks: One or several tasks.
+        models: One or several models; every task runs on each. None where each task names its
+            own.
+        log_dir: Where the `.eval` logs go.
+        max_connections: Requests in flight for each model.
+        on_sample: Called with the eval's id and each sample as it ends.
+        config: Generation settings for the whole eval.
+        options: Further arguments of `eval()`; they win over the ones chosen here.
+
+    Raises:
+        Exception: Whatever `on_sample` raised first, after the eval is over.
+    """
+    tasks = [tasks] if isinstance(tasks, Task) else list(tasks)
+    if isinstance(models, Model):
+        models = [models]
+    finished: dict[str, list[EvalSample]] = {}
+    faults: list[Exception] = []
+    seen = 0
+
+    def take(data: SampleEnd) -> None:
+        nonlocal seen
+        seen += 1
+        if seen % _COLLECT_EVERY == 0:
+            gc.collect()
+        finished.setdefault(data.eval_id, []).append(data.sample)
+        if on_sample is not None and not faults:
+            try:
+                on_sample(data.eval_id, data.sample)
+            except Exception as fault:  # Inspect would log it and go on
+                faults.append(fault)
+
+    settings: dict[str, Any] = {
+        "display": "none",
+        "fail_on_error": False,
+        "max_connections": max_connections,
+        "max_samples": max_connections,
+        "max_tasks": len(tasks) * len(models or [None]),
+        "log_samples": False,
+        "log_realtime": False,
+        "log_model_api": False,
+        "log_images": False,
+        "score_display": False,
+        "ctl_server": False,
+    }
+    if config is not None:
+        settings.update(config.model_dump(exclude_none=True))
+    settings.update(options)
+
+    def run() -> list[EvalLog]:
+        with _shortcuts(), _collected_rarely():
+            if models is not None:
+                settings["model"] = list(models)
+            return inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
+
+    stop = listen(take)
+    try:
+        # The shortcuts set a context variable, which must not outlive this eval.
+        logs = contextvars.copy_context().run(run)
+    finally:
+        stop()
+    order = {task.name: {sample.id: at for at, sample in enumerate(task.dataset)} for task in tasks}
+    for log in logs:
+        samples = finished.get(log.eval.eval_id, [])
+        place = order.get(log.eval.task, {})
+        samples.sort(key=lambda sample: (sample.epoch, place.get(sample.id, 0)))
+        if settings["log_samples"] is False:
+            fill_log(log, samples)
+        log.samples = samples
+    if faults:
+        raise faults[0]
+    return logs
+
+
+@contextlib.contextmanager
+def _collected_rarely() -> Iterator[None]:
+    """Keeps the collector off the ten thousand objects that each question makes and frees.
+
+    What is alive before is frozen, so that no later collection walks it again; what is
+    dead by then is collected first, since the frozen is never freed if it is in a cycle.
+    """
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _shortcuts() -> Iterator[None]:
+    """Spares what nobody watches: the live channel to editors, and trace records.
+
+    Each sample opens a session for editors that might attach to it and translates every
+    event for them. A session that is open further out makes it a no-op; the flag for it
+    is a private context variable, and where it is gone the sessions are opened as ever.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        from inspect_ai.agent._acp import transport
+
+        if isinstance(transport._acp_live_active, contextvars.ContextVar):
+            transport._acp_live_active.set(True)
+    loggers = [logging.getLogger(name) for name in _QUIET]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,417 @@
+"""From what a model server did to the fault that a person is told about.
+
+Pure functions over statuses, bodies and exceptions: nothing here does I/O, so that each
+form of failure that is known of a real server is one line of a table and one test.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import aiohttp
+
+from capgate.errors import FaultKind, RequestFault
+from capgate.text import one_line
+
+SAID_LIMIT: Final = 400
+"""Characters of a server's own words that are shown."""
+
+CONNECTION_KINDS: Final[frozenset[FaultKind]] = frozenset(
+    {"refused", "unreachable", "dns", "disconnected"}
+)
+"""No response was had, and a bare connection tells whether the server is back."""
+
+TRANSIENT_KINDS: Final[frozenset[FaultKind]] = CONNECTION_KINDS | {
+    "timeout",
+    "rate_limited",
+    "server_error",
+    "bad_json",
+    "empty_choices",
+    "error_body",
+}
+"""Worth another attempt."""
+
+FINAL_KINDS: Final[frozenset[FaultKind]] = frozenset(
+    {
+        "tls",
+        "unauthorized",
+        "forbidden",
+        "no_credit",
+        "quota",
+        "model_not_found",
+        "not_found",
+        "redirected",
+        "not_json",
+    }
+)
+"""Holds for every request of this target, whatever the question."""
+
+_SECRET = "[key]"
+_TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_CONTEXT = re.compile(
+    r"context (length|size|window)|context_length|max_model_len|exceed_context"
+    r"|prompt is too long|input is too long|too many (input )?tokens|input_tokens",
+    re.IGNORECASE,
+)
+_NO_MODEL = re.compile(
+    r"model.{0,120}(does not exist|not found|not exist|is not available)"
+    r"|no endpoints found|not a valid model|no such model|unknown model",
+    re.IGNORECASE | re.DOTALL,
+)
+_POLICY: Final = "content_policy_violation"
+_QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|per-day", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who is asked, and what must never be shown.
+
+    Attributes:
+        target: Id of the target.
+        url: The URL asked, without credentials or query.
+        model: The model's served name.
+        key: The API key, or `""`; it is cut out of everything that is shown.
+    """
+
+    target: str
+    url: str
+    model: str = ""
+    key: str = ""
+
+    def redact(self, text: str) -> str:
+        """Returns `text` without the key, whole or in any piece of 12 characters or more."""
+        key = self.key
+        if not key:
+            return text
+        for form in {key, quote(key, safe="")}:
+            if len(form) < 4:
+                text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", _SECRET, text)
+            else:
+                text = text.replace(form, _SECRET)
+        piece = 12
+        if len(key) > piece:
+            pieces = {key[i : i + piece] for i in range(len(key) - piece + 1)}
+            at = 0
+            while at + piece <= len(text):
+                if text[at : at + piece] in pieces:
+                    end = at + piece
+                    while end < len(text) and text[end - piece + 1 : end + 1] in pieces:
+                        end += 1
+                    text = text[:at] + _SECRET + text[end:]
+                    at += len(_SECRET)
+                else:
+                    at += 1
+        return text
+
+    def fault(
+        self,
+        kind: FaultKind,
+        what: str,
+        remedy: str,
+        *,
+        said: str = "",
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> RequestFault:
+        """Returns a fault of this place; `said` is redacted, bounded and made printable."""
+        # Redacted before it is cut: a cut through the key would leave a piece of it.
+        words = one_line(self.redact(said[:20_000]), limit=SAID_LIMIT)
+        return RequestFault(
+            kind,
+            what,
+            target=self.target,
+            url=self.url,
+            status=status,
+            said=words,
+            remedy=remedy,
+            retry_after=retry_after,
+        )
+
+
+def safe_url(url: str) -> str:
+    """Returns `url` without user, password, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def seconds_to_wait(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Returns the seconds that `Retry-After` asks for, or None where it asks for nothing.
+
+    Args:
+        headers: The response's headers, looked up as `Retry-After`.
+        now: The present, for the HTTP-date form.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        seconds = (when - (now or datetime.now(UTC))).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def words_of(body: object, raw: bytes = b"") -> str:
+    """Returns what a server says in an error's body.
+
+    Knows OpenAI's, vLLM's, llama.cpp's, FastAPI's and OpenRouter's forms; anything else
+    is shown as text, HTML without its tags.
+
+    Args:
+        body: The parsed JSON, or None where it is not JSON.
+        raw: The body as it came.
+    """
+    if isinstance(body, dict):
+        error = body.get("error", body)
+        if isinstance(error, str):
+            return error
+        if isinstance(error, dict):
+            parts = [
+                str(error[name])
+                for name in ("message", "detail", "error_description")
+                if error.get(name)
+            ]
+            metadata = error.get("metadata")
+            if isinstance(metadata, dict):
+                provider = metadata.get("provider_name")
+                for name in ("reasons", "patterns"):
+                    listed = metadata.get(name)
+                    if isinstance(listed, list) and listed:
+                        parts.append(f"{name}: " + ", ".join(map(str, listed)))
+                if metadata.get("raw"):
+                    parts.append(f"{provider or 'upstream'}: {metadata['raw']}")
+                parts += [
+                    str(metadata[name])
+                    for name in ("provider_code", "remedy_hint")
+                    if metadata.get(name)
+                ]
+            if parts:
+                return "; ".join(parts)
+    text = raw.decode("utf-8", "replace")
+    return _TAG.sub(" ", text) if text.lstrip()[:1] == "<" else text
+
+
+def fault_of_response(
+    place: Place,
+    status: int,
+    body: object,
+    raw: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    *,
+    code: int | None = None,
+) -> RequestFault:
+    """Returns the fault that a response of the server means.
+
+    Args:
+        place: Who was asked.
+        status: The response's HTTP status.
+        body: Its parsed JSON, or None.
+        raw: Its body as it came.
+        headers: Its headers.
+        code: The status that an error inside a 200 stands for; it then decides.
+    """
+    said = words_of(body, raw)
+    error = body.get("error") if isinstance(body, dict) else None
+    marks = said
+    metadata: dict[str, object] = {}
+    if isinstance(error, dict):
+        marks = f"{said} {error.get('code')} {error.get('type')}"
+        found = error.get("metadata")
+        metadata = found if isinstance(found, dict) else {}
+    source, sort = metadata.get("limit_source"), metadata.get("error_type")
+    means = status if code is None else code
+    headers = headers or {}
+    wait = seconds_to_wait(headers)
+
+    def made(kind: FaultKind, what: str, remedy: str) -> RequestFault:
+        return place.fault(kind, what, remedy, said=said, status=status, retry_after=wait)
+
+    inside = "" if code is None else f" (error {code} inside a response)"
+    match means:
+        case 401:
+            return made(
+                "unauthorized",
+                f"the server does not accept the API key{inside}",
+                "Check the variable that api_key_env names for this target",
+            )
+        case 402 if source == "openrouter_in_flight_budget":
+            return made(
+                "rate_limited",
+                f"the account's budget for requests in flight is full{inside}",
+                "Lower max_connections for this target, or add credit",
+            )
+        case 402:
+            return made(
+                "no_credit",
+                f"the account has no credit left{inside}",
+                "Add credit with the provider, or use another key",
+            )
+        case 403 if source:
+            return made(
+                "quota",
+                f"the key's or workspace's budget is spent{inside}",
+                "Raise the budget or wait for its renewal; asking again does not help",
+            )
+        case 403 if any(map(metadata.get, ("reasons", "patterns"))) or sort == _POLICY:
+            return made(
+                "moderation",
+                f"moderation refused the question{inside}",
+                "Choose another route for this model; the question was not answered",
+            )
+        case 403:
+            return made(
+                "forbidden",
+                f"the key may not use this model or route{inside}",
+                "Check the key's permissions with whoever runs the server",
+            )
+        case 429 if _QUOTA.search(marks):
+            return made(
+                "quota",
+                f"the account's quota is used up{inside}",
+                "Raise the quota or wait for its renewal; asking again does not help",
+            )
+        case 429:
+            return made(
+                "rate_limited",
+                f"the server limits the rate of requests{inside}",
+                "Lower max_connections for this target, or raise the rate limit",
+            )
+        case 408 | 504:
+            return made(
+                "timeout",
+                f"the server gave up waiting{inside}",
+                "The server is overloaded or stuck: lower max_connections, or look at its log",
+            )
+        case _ if 300 <= means < 400:
+            where = place.redact(safe_url(headers.get("Location", "")))
+            return made(
+                "redirected",
+                f"the server sends us elsewhere{f', to {where}' if where else ''}",
+                "Set base_url to the address that it redirects to",
+            )
+        case 502 | 503 if metadata or "provider" in said.lower():
+            return made(
+                "server_error",
+                f"no provider of the model gave an answer{inside}",
+                "Wait, or widen the target's `route`: the provider is down or none fits it",
+            )
+        case _ if means >= 500:
+            return made(
+                "server_error",
+                f"the server failed{inside}",
+                "Look at the server's own log; a vLLM engine that died needs a restart",
+            )
+    if _NO_MODEL.search(marks) and means in (400, 404):
+        return made(
+            "model_not_found",
+            f"the server does not serve the model {place.model!r}{inside}",
+            "Compare model_name (or the adapter's name) with what GET /v1/models lists",
+        )
+    if means in (404, 405):
+        return made(
+            "not_found",
+            f"the server has no such route{inside}",
+            "Check base_url: for OpenAI-compatible servers it ends in /v1",
+        )
+    if means in (400, 413, 422) and (means == 413 or _CONTEXT.search(marks)):
+        return made(
+            "context_too_long",
+            f"the request does not fit into the model's context{inside}",
+            "Lower max_output_tokens, use the 0-shot task, or serve a longer context",
+        )
+    return made(
+        "bad_request",
+        f"the server does not accept the request{inside}",
+        "Check the target's extra_body and generation settings against its words",
+    )
+
+
+def fault_of_exception(place: Place, error: BaseException, *, limit: float) -> RequestFault:
+    """Returns the fault that a failed exchange means.
+
+    Args:
+        place: Who was asked.
+        error: What aiohttp or asyncio raised.
+        limit: The time-out of one attempt, seconds.
+    """
+    match error:
+        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
+            return place.fault(
+                "dns",
+                "the server's host name can't be resolved",
+                "Check the host in base_url, and the network",
+            )
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return place.fault(
+                "tls",
+                f"no secure connection was made: {_cause(place, error)}",
+                "Check http:// against https:// in base_url, and the server's certificate",
+            )
+        case aiohttp.ConnectionTimeoutError():
+            return place.fault(
+                "unreachable",
+                "no connection was made in time",
+                "Check base_url's host and port, and firewalls between",
+            )
+        case TimeoutError():  # aiohttp's own time-outs are TimeoutErrors too
+            return place.fault(
+                "timeout",
+                f"no answer came within {limit:g} s",
+                "The server hangs or is overloaded: lower max_connections, raise the"
+                " time-out, or look at its log",
+            )
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
+            return place.fault(
+                "refused",
+                "nothing accepts connections there",
+                "Start the server, or correct base_url's host and port",
+            )
+        case aiohttp.ClientConnectorError():
+            return place.fault(
+                "unreachable",
+                f"the server can't be reached: {_cause(place, error)}",
+                "Check base_url's host and port, and the network",
+            )
+        case aiohttp.InvalidURL():
+            return place.fault(
+                "unreachable",
+                "base_url is not a URL that can be asked",
+                "Write it as http://host:port/v1",
+            )
+        case aiohttp.ClientResponseError():
+            return place.fault(
+                "not_json",
+                "what answered does not speak HTTP as a model server does",
+                "Check base_url's port and scheme",
+                said=error.message,
+            )
+        case _:
+            return place.fault(
+                "disconnected",
+                f"the connection broke before the answer was complete: {_cause(place, error)}",
+                "The server crashed or restarted, or something between closes connections:"
+                " look at its log",
+            )
+
+
+def _cause(place: Place, error: BaseException) -> str:
+    cause = error
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return one_line(place.redact(text), limit=160)

@@ -1,0 +1,353 @@
+"""Inspect's way to capgate's client: the `ModelAPI` named `capgate`.
+
+```python
+model = get_model(
+    "capgate/my-adapter",           # the served name
+    base_url="http://127.0.0.1:8000/v1",
+    api_key=key,
+    target="my-target",             # for faults
+    limits=ClientLimits(connections=32),
+    extra_body={"cache_prompt": False},
+    memoize=False,
+)
+```
+
+Importing this module registers it; an installed capgate is found by Inspect itself.
+
+A request that fails raises its `RequestFault`. Inspect records it as the sample's error
+(the sample is never scored, its siblings go on under `fail_on_error=False`) and keeps of
+an exception only its message, so `fault_of` finds the typed fault again by that.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from inspect_ai.hooks import Hooks, RunEnd, SampleEnd, TaskStart, hooks
+from inspect_ai.log import EvalSample
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    GenerateConfig,
+    Logprob,
+    Logprobs,
+    Model,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+    StopReason,
+    TopLogprob,
+    modelapi,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+
+from capgate.client import Client, ClientLimits
+from capgate.errors import CapgateError, RequestFault
+from capgate.redact import Redactor
+from capgate.replies import Completion
+from capgate.serving.openrouter import Offer
+from capgate.spending import Meter, NotAskedError, cost_of_fault
+
+_STOP_REASONS: dict[str, StopReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "length": "max_tokens",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a sample's answer tells beyond its text.
+
+    Attributes:
+        seconds: Wall time of the successful request alone.
+        attempts: Requests made until then.
+        finish_reason: The server's own word.
+        served_by: What the server says answered.
+        cost: US dollars, where the server says.
+    """
+
+    seconds: float = 0.0
+    attempts: int = 0
+    finish_reason: str = ""
+    served_by: str = ""
+    cost: float | None = None
+
+
+class CapgateAPI(ModelAPI):
+    """OpenAI-compatible chat completions over `capgate.client.Client`.
+
+    Args:
+        model_name: The served name.
+        base_url: The API's root.
+        api_key: The key; Inspect records no `api_key`, and nothing here shows it.
+        config: Inspect's generation settings.
+        target: Id of the target, for faults; the served name where empty.
+        limits: Times and counts.
+        extra_body: Further members of every request, such as a grammar.
+        headers: Further headers of every request.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig | None = None,
+        *,
+        target: str = "",
+        limits: ClientLimits | Mapping[str, Any] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
+        if not base_url:
+            raise CapgateError(
+                "no base_url was given", target=target or model_name, remedy="Set base_url"
+            )
+        if limits is not None and not isinstance(limits, ClientLimits):
+            limits = ClientLimits(**limits)
+        self.client = Client(
+            base_url,
+            target=target or model_name,
+            model=model_name,
+            key=api_key or "",
+            limits=limits,
+            headers=headers,
+        )
+        self.meter: Meter | None = None
+        self.offer: Offer | None = None
+        self._redactor = Redactor.of_environment(further=[api_key or ""])
+        self._extra_body = dict(extra_body or {})
+        self._faults: dict[str, RequestFault] = {}
+        self._refusals: set[str] = set()
+
+    async def generate(
+        self,
+        input: list[ChatMessage],
+        tools: list[ToolInfo],
+        tool_choice: ToolChoice,  # noqa: ARG002
+        config: GenerateConfig,
+    ) -> ModelOutput:
+        """Answers one question.
+
+        Raises:
+            RequestFault: No answer was had.
+            NotAskedError: It could have passed `--max-cost`.
+            NotImplementedError: The task wants tools, or content other than text.
+        """
+        if tools:
+            raise NotImplementedError("the capgate provider has no tools")
+        _register_hooks()
+        _open.add(self)
+        request = self._request(input, config)
+        reserved = 0.0
+        if self.meter is not None:
+            try:
+                reserved = await self.meter.reserve(request)
+            except NotAskedError as refusal:
+                self._refusals.add(str(refusal))
+                raise
+        # Whatever ends a request that may have been charged, all of it counts as spent.
+        cost: float | None = None
+        try:
+            answer = await self.client.complete(request)
+            cost = answer.cost
+            # A model may repeat what its server's configuration told it.
+            answer = replace(answer, text=self._redactor.known(answer.text))
+        except RequestFault as fault:
+            self._faults.setdefault(fault.message, fault.copy())
+            cost = cost_of_fault(fault)
+            raise
+        finally:
+            if self.meter is not None:
+                self.meter.settle(reserved, cost)
+        served_by = answer.served_by
+        if self.offer is not None:
+            served_by = self.offer.served_by(answer.provider, answer.model)
+        return _output(self.model_name, answer, served_by)
+
+    def refused(self, message: str) -> bool:
+        """Whether a sample's error says that its question was not put."""
+        return message in self._refusals
+
+    def fault(self, message: str) -> RequestFault | None:
+        """Returns the fault whose message Inspect recorded, or None."""
+        return self._faults.get(message)
+
+    def max_connections(self) -> int:
+        """Returns the requests that may be in flight."""
+        return self.client.limits.connections
+
+    def connection_key(self) -> str:
+        """Returns what parallelism is bounded by: this client."""
+        return f"{self.client!r}-{id(self.client)}"
+
+    def should_retry(self, ex: Exception) -> bool:  # noqa: ARG002
+        """Returns False: the client has made all the attempts that make sense."""
+        return False
+
+    async def aclose(self) -> None:
+        """Closes the connections of the running event loop."""
+        _open.discard(self)
+        await self.client.aclose()
+
+    def _request(self, input: list[ChatMessage], config: GenerateConfig) -> dict[str, Any]:
+        messages = []
+        for message in input:
+            content = message.content
+            if not isinstance(content, str) and any(part.type != "text" for part in content):
+                raise NotImplementedError("the capgate provider sends text only")
+            messages.append({"role": message.role, "content": message.text})
+        request: dict[str, Any] = {"model": self.model_name, "messages": messages}
+        for name in ("max_tokens", "temperature", "top_p", "seed", "logprobs", "top_logprobs"):
+            value = getattr(config, name)
+            if value is not None:
+                request[name] = value
+        if config.stop_seqs:
+            request["stop"] = config.stop_seqs
+        if config.frequency_penalty is not None:
+            request["frequency_penalty"] = config.frequency_penalty
+        if config.presence_penalty is not None:
+            request["presence_penalty"] = config.presence_penalty
+        if config.reasoning_effort is not None:
+            request["reasoning_effort"] = config.reasoning_effort
+        request.update(self._extra_body)
+        if config.extra_body:
+            request.update(config.extra_body)
+        return request
+
+
+_open: weakref.WeakSet[CapgateAPI] = weakref.WeakSet()
+_listeners: list[Callable[[SampleEnd], None]] = []
+_jobs: dict[str, str] = {}
+
+JOB = "capgate_job"
+"""The key of a task's metadata that names the job it is, see `job_of`."""
+
+
+class CapgateHooks(Hooks):
+    """Does what only runs inside an eval can do."""
+
+    def enabled(self) -> bool:
+        """Returns whether there is anything to do."""
+        return bool(_listeners) or bool(_open)
+
+    async def on_task_start(self, data: TaskStart) -> None:
+        """Notes which job an eval is."""
+        job = (data.spec.metadata or {}).get(JOB)
+        if job is not None:
+            _jobs[data.eval_id] = str(job)
+
+    async def on_sample_end(self, data: SampleEnd) -> None:
+        """Hands the sample to whoever listens."""
+        for listener in _listeners:
+            listener(data)
+
+    async def on_run_end(self, data: RunEnd) -> None:  # noqa: ARG002
+        """Closes the connections while their event loop still runs."""
+        for api in list(_open):
+            await api.aclose()
+
+
+@functools.cache
+def _register_hooks() -> None:
+    # Not at import: Inspect announces on the terminal whatever hooks it finds at its start.
+    hooks(name="capgate", description="Closes connections; hands out finished samples.")(
+        CapgateHooks
+    )
+
+
+def listen(listener: Callable[[SampleEnd], None]) -> Callable[[], None]:
+    """Calls `listener` with every finished sample until the returned function is called."""
+    _register_hooks()
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener)
+
+
+def job_of(eval_id: str) -> str:
+    """Returns the name of the job whose eval has that id.
+
+    Raises:
+        KeyError: Its task's metadata has no `JOB`, or it has not started.
+    """
+    return _jobs[eval_id]
+
+
+@modelapi(name="capgate")
+def capgate_api() -> type[ModelAPI]:
+    """Returns the provider's class, for Inspect's registry."""
+    return CapgateAPI
+
+
+def fault_of(model: Model, sample: EvalSample) -> RequestFault | None:
+    """Returns the fault that ended a sample, or None where another error or none did.
+
+    Args:
+        model: The model that was asked, of the `capgate` provider.
+        sample: The sample as Inspect hands it out.
+    """
+    if sample.error is None or not isinstance(model.api, CapgateAPI):
+        return None
+    return model.api.fault(sample.error.message)
+
+
+def was_refused(model: Model, sample: EvalSample) -> bool:
+    """Whether a sample's question was not put, since it could have passed `--max-cost`."""
+    return (
+        sample.error is not None
+        and isinstance(model.api, CapgateAPI)
+        and model.api.refused(sample.error.message)
+    )
+
+
+def facts_of(output: ModelOutput) -> Facts:
+    """Returns what the provider noted beside an answer; empty for any other provider's."""
+    noted = (output.metadata or {}).get("capgate")
+    return Facts(**noted) if isinstance(noted, dict) else Facts()
+
+
+def _output(model: str, answer: Completion, served_by: str) -> ModelOutput:
+    message = ChatMessageAssistant(content=answer.text, source="generate", model=model)
+    choice = ChatCompletionChoice(
+        message=message, stop_reason=_STOP_REASONS.get(answer.finish_reason, "unknown")
+    )
+    if answer.logprobs:
+        choice.logprobs = Logprobs(
+            content=[
+                Logprob(
+                    token=entry.token,
+                    logprob=entry.logprob,
+                    top_logprobs=[TopLogprob(token=t, logprob=p) for t, p in entry.top],
+                )
+                for entry in answer.logprobs
+            ]
+        )
+    return ModelOutput(
+        model=answer.model or model,
+        choices=[choice],
+        completion=answer.text,
+        usage=ModelUsage(
+            input_tokens=answer.prompt_tokens,
+            output_tokens=answer.completion_tokens,
+            total_tokens=answer.prompt_tokens + answer.completion_tokens,
+            total_cost=answer.cost,
+        ),
+        metadata={
+            "capgate": {
+                "seconds": round(answer.seconds, 6),
+                "attempts": answer.attempts,
+                "finish_reason": answer.finish_reason,
+                "served_by": served_by,
+                "cost": answer.cost,
+            }
+        },
+        response_id=answer.response_id or None,
+    )

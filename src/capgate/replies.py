@@ -1,0 +1,294 @@
+"""What a model server's good answers hold, read strictly.
+
+A 200 is not yet an answer: proxies send HTML with it, OpenRouter sends errors with it,
+and a crash cuts it short. Whatever is not an answer becomes a fault here, so that no
+caller can take it for a wrong answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+
+from capgate.faults import Place, fault_of_response, words_of
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Log-probabilities at one generated token.
+
+    Attributes:
+        token: The token that was generated.
+        logprob: Its natural-log probability.
+        top: The likeliest tokens there with theirs, likeliest first as the server sends
+            them.
+    """
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answered chat request.
+
+    Attributes:
+        text: The model's text; `""` where it wrote none.
+        finish_reason: Why it stopped, in the server's word (`stop`, `length` …).
+        prompt_tokens: Tokens the server counted in the prompt; 0 where it did not say.
+        completion_tokens: Tokens the server counted in the answer.
+        seconds: Wall time of the successful request alone.
+        attempts: Requests made until then, the successful one included.
+        model: The model that the server says answered.
+        provider: The upstream provider that answered (OpenRouter), or `""`.
+        cost: US dollars, where the server says.
+        logprobs: One entry for each generated token, empty unless asked for.
+        response_id: The server's id of the response.
+    """
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    attempts: int
+    model: str = ""
+    provider: str = ""
+    cost: float | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    response_id: str = ""
+
+    @property
+    def served_by(self) -> str:
+        """Upstream provider and model, as an answer's row records them."""
+        return f"{self.provider}/{self.model}" if self.provider else self.model
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One entry of `GET /v1/models`.
+
+    Attributes:
+        name: The name to ask it by.
+        parent: Name of the base model, for a loaded adapter under vLLM.
+        root: Path or name that the server loaded it from, where it says.
+        context: Its context length in tokens, where the server says.
+        owner: Who serves it, in the server's word (`vllm`, `llamacpp` …).
+    """
+
+    name: str
+    parent: str = ""
+    root: str = ""
+    owner: str = ""
+    context: int | None = None
+
+
+def read_json(place: Place, status: int, raw: bytes) -> object:
+    """Returns the parsed body of a good response.
+
+    Raises:
+        RequestFault: `bad_json` for JSON that was cut short, `not_json` for anything else.
+    """
+    try:
+        body: object = from_json(raw)
+    except ValueError as error:
+        said = words_of(None, raw)
+        # Only what began as an object can have been cut short; the rest never was JSON.
+        if raw.lstrip()[:1] == b"{" or not raw.strip():
+            raise place.fault(
+                "bad_json",
+                "the answer is cut short or is broken JSON",
+                "The server or something between closed early: look at its log",
+                said=said,
+                status=status,
+            ) from error
+        raise place.fault(
+            "not_json",
+            "what answered is not a model server",
+            "Check base_url: a proxy or web page answers there",
+            said=said,
+            status=status,
+        ) from error
+    return body
+
+
+def read_completion(
+    place: Place,
+    status: int,
+    raw: bytes,
+    headers: Mapping[str, str],
+    *,
+    seconds: float,
+    attempts: int,
+) -> Completion:
+    """Reads the body of a 200 of `POST /chat/completions`.
+
+    Raises:
+        RequestFault: It holds no answer.
+    """
+    body = read_json(place, status, raw)
+    if not isinstance(body, dict):
+        body = {}
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        if body.get("error"):
+            raise _inner_fault(place, status, body, raw, headers)
+        raise place.fault(
+            "empty_choices",
+            "the answer holds no choices",
+            "The server answered with nothing to read: look at its log",
+            said=words_of(None, raw),
+            status=status,
+        )
+    reason = choice.get("finish_reason")
+    if choice.get("error") or reason == "error" or body.get("error"):
+        inner = choice if choice.get("error") else body
+        raise _inner_fault(place, status, inner, raw, headers)
+    message = choice.get("message")
+    text = _text(message) if isinstance(message, dict) else ""
+    if not text and reason == "content_filter":
+        raise place.fault(
+            "moderation",
+            "the provider's filter kept the answer back",
+            "Choose another route for this model; the question was not answered",
+            said=words_of(None, raw),
+            status=status,
+        )
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        usage = {}
+    if body.get("provider") and not text and not _count(usage.get("completion_tokens")):
+        # OpenRouter documents it of a model that is still being started.
+        raise place.fault(
+            "empty_choices",
+            "the provider generated nothing",
+            "Ask again later, or choose another route for this model",
+            said=words_of(None, raw),
+            status=status,
+        )
+    return Completion(
+        text=text,
+        finish_reason=reason if isinstance(reason, str) else "",
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        seconds=seconds,
+        attempts=attempts,
+        model=_string(body.get("model")),
+        provider=_string(body.get("provider")),
+        cost=_dollars(usage.get("cost")),
+        logprobs=_logprobs(choice.get("logprobs")) if choice.get("logprobs") else (),
+        response_id=_string(body.get("id")),
+    )
+
+
+def read_models(place: Place, status: int, raw: bytes) -> list[ServedModel]:
+    """Reads the body of a 200 of `GET /v1/models`.
+
+    Raises:
+        RequestFault: It is not a list of models.
+    """
+    body = read_json(place, status, raw)
+    entries = body.get("data") if isinstance(body, dict) else None
+    if not isinstance(entries, list):
+        raise place.fault(
+            "not_json",
+            "what answered lists no models",
+            "Check base_url: for OpenAI-compatible servers it ends in /v1",
+            said=words_of(body, raw),
+            status=status,
+        )
+    models = []
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
+            continue
+        meta = entry.get("meta")
+        sizes = (
+            entry.get("max_model_len"),
+            entry.get("context_length"),
+            meta.get("n_ctx") if isinstance(meta, dict) else None,
+        )
+        models.append(
+            ServedModel(
+                name=entry["id"],
+                parent=_string(entry.get("parent")),
+                root=_string(entry.get("root")),
+                owner=_string(entry.get("owned_by")),
+                context=next((_count(size) for size in sizes if _count(size)), None),
+            )
+        )
+    return models
+
+
+def _inner_fault(
+    place: Place, status: int, body: dict[str, Any], raw: bytes, headers: Mapping[str, str]
+) -> Exception:
+    error = body.get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, str) and code.isdigit():
+        code = int(code)
+    if isinstance(code, int) and 400 <= code < 600:
+        return fault_of_response(place, status, body, raw, headers, code=code)
+    return place.fault(
+        "error_body",
+        "the answer holds an error in place of a choice",
+        "The provider failed behind a 200: choose another route, or look at its log",
+        said=words_of(body, raw),
+        status=status,
+    )
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+    # A refusal is the model's own answer, though it chooses nothing.
+    return _string(message.get("refusal"))
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _dollars(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) and value >= 0 else None
+
+
+def _logprobs(value: object) -> tuple[TokenLogprobs, ...]:
+    content = value.get("content") if isinstance(value, dict) else None
+    if not isinstance(content, list):
+        return ()
+    out = []
+    for entry in content:
+        pair = _pair(entry)
+        if pair is None:
+            return ()  # a gap would shift every later position
+        top = entry.get("top_logprobs") if isinstance(entry, dict) else None
+        pairs = [_pair(one) for one in top] if isinstance(top, list) else []
+        out.append(TokenLogprobs(*pair, top=tuple(one for one in pairs if one is not None)))
+    return tuple(out)
+
+
+def _pair(entry: object) -> tuple[str, float] | None:
+    if not isinstance(entry, dict):
+        return None
+    token, logprob = entry.get("token"), entry.get("logprob")
+    if not isinstance(token, str) or isinstance(logprob, bool):
+        return None
+    if not isinstance(logprob, int | float) or math.isnan(logprob):
+        return None
+    return token, float(logprob)
