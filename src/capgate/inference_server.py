@@ -1,0 +1,184 @@
+"""The `inference-server` command: servers and adapters by hand, over the suite's own code.
+
+Exit codes: 0 done, 1 the server or adapter is not as asked (not running, unhealthy, refused),
+4 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from capgate.config import Target, Targets, environment, load_targets
+from capgate.errors import AdapterError, CapgateError, ConfigError, ServerError
+from capgate.local import USAGE_ERROR, Parser
+from capgate.serving import adapters, running
+from capgate.serving.endpoint import Endpoint
+from capgate.serving.managed import start
+from capgate.serving.servers import Servers, list_models
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        targets = load_targets(options.models_file)
+        options.run(options, targets)
+    except ConfigError as error:
+        print(f"inference-server: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except CapgateError as error:
+        print(f"inference-server: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="inference-server", description="Servers and LoRA adapters of config/models.yaml."
+    )
+    parser.add_argument(
+        "--models-file", type=Path, default=Path("config/models.yaml"), metavar="FILE"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    one = commands.add_parser("start", help="start a target's server and leave it running")
+    one.add_argument("model_id", metavar="MODEL_ID")
+    one.set_defaults(run=_start)
+    one = commands.add_parser("stop", help="stop servers that were left running")
+    one.add_argument("model_id", metavar="MODEL_ID", nargs="?", help="default: all of them")
+    one.set_defaults(run=_stop)
+    one = commands.add_parser("health", help="ask whether a target's server answers")
+    one.add_argument("model_id", metavar="MODEL_ID", nargs="?", help="default: the default target")
+    one.set_defaults(run=_health)
+    one = commands.add_parser("list", help="list a server's models and adapters")
+    one.add_argument("model_id", metavar="MODEL_ID", nargs="?", help="default: the default target")
+    one.add_argument("--json", action="store_true", help="for programs")
+    one.set_defaults(run=_list)
+    one = commands.add_parser("load-adapter", help="load a LoRA adapter onto a vLLM server")
+    one.add_argument("name", metavar="NAME")
+    one.add_argument("--path", metavar="DIR", help="default: the entry's path, or adapters/NAME")
+    one.add_argument("--model-id", metavar="BASE", help="the base's target")
+    one.set_defaults(run=_load)
+    one = commands.add_parser("unload-adapter", help="unload a LoRA adapter")
+    one.add_argument("name", metavar="NAME")
+    one.add_argument("--model-id", metavar="BASE", help="the base's target")
+    one.set_defaults(run=_unload)
+    return parser
+
+
+def _start(options: argparse.Namespace, targets: Targets) -> None:
+    target = targets.get(options.model_id)
+    if target.serve is None:
+        raise ConfigError(
+            "it has no serve block, so there is nothing to start here",
+            target=target.id,
+            remedy="start its server where it lives, or describe it in config/models.yaml",
+        )
+    if running.find(target.id) is not None:
+        print(f"{target.id} is already running")
+        return
+    server = start(target, running.folder() / "logs", detached=True)
+    running.remember(
+        running.Running(
+            target.id, server.base_url, server.key, server.identity, server.pid, str(server.log)
+        )
+    )
+    print(f"{target.id} is running at {server.base_url} (log: {server.log})")
+
+
+def _stop(options: argparse.Namespace, targets: Targets) -> None:
+    if options.model_id is None:
+        servers = running.all_running()
+    else:
+        found = running.find(targets.get(options.model_id).id)
+        if found is None:
+            raise ServerError("no server was left running for it", target=options.model_id)
+        servers = [found]
+    for server in servers:
+        running.stop(server)
+        print(f"{server.target} is stopped")
+    if not servers:
+        print("no server is running")
+
+
+def _health(options: argparse.Namespace, targets: Targets) -> None:
+    endpoint = _endpoint(options.model_id, targets)
+    print(f"{endpoint.target} answers at {endpoint.base_url} and serves {endpoint.model}")
+
+
+def _list(options: argparse.Namespace, targets: Targets) -> None:
+    endpoint = _endpoint(options.model_id, targets)
+    models = list_models(endpoint)
+    if options.json:
+        rows: list[dict[str, Any]] = [
+            {"name": m.name, "adapter_of": m.parent or None, "root": m.root or None} for m in models
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    for model in models:
+        print(f"{model.name}  (adapter of {model.parent})" if model.parent else model.name)
+
+
+def _load(options: argparse.Namespace, targets: Targets) -> None:
+    entry = _entry(options.name, targets)
+    path = options.path or (entry.path if entry else None) or options.name
+    folder = adapters.find_folder(path)
+    if folder is not None:
+        adapters.read_folder(folder, options.name)
+    elif options.path is not None or entry is None:
+        raise AdapterError(
+            f"there is no adapter folder {path}",
+            target=options.name,
+            said=f"in adapters/: {', '.join(adapters.adapters_on_disk()) or 'none'}",
+            remedy="name its folder with --path DIR",
+        )
+    endpoint = _base(options, targets)
+    adapters.load(endpoint, target=options.name, name=options.name, path=str(folder or path))
+    print(f"{options.name} is loaded onto {endpoint.target}")
+
+
+def _unload(options: argparse.Namespace, targets: Targets) -> None:
+    endpoint = _base(options, targets)
+    adapters.unload(endpoint, options.name)
+    print(f"{options.name} is unloaded from {endpoint.target}")
+
+
+def _base(options: argparse.Namespace, targets: Targets) -> Endpoint:
+    """The adapter's server: named, its entry's, the one left running, or the default."""
+    if options.model_id is not None:
+        return _endpoint(options.model_id, targets)
+    entry = _entry(options.name, targets)
+    if entry is not None:
+        return _endpoint(entry.adapter_of, targets)
+    left = running.all_running()
+    return _endpoint(left[0].target if len(left) == 1 else None, targets)
+
+
+def _entry(name: str, targets: Targets) -> Target | None:
+    if name not in targets.ids():
+        return None
+    target = targets.get(name)
+    return target if target.adapter_of is not None else None
+
+
+def _endpoint(model_id: str | None, targets: Targets) -> Endpoint:
+    target = targets.get(model_id) if model_id else targets.default()
+    if target.serve is not None and running.find(target.id) is None:
+        raise ServerError(
+            "its server is not running",
+            target=target.id,
+            remedy=f"inference-server start {target.id}",
+        )
+    servers = Servers({target.id: target}, environment(Path.cwd()), running.folder() / "logs")
+    return servers.endpoint(target.id)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""One real question, asked the way the benchmark asks: does an answer come back in form?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from capgate.answers import Answer, AnswerState
+from capgate.errors import CapgateError
+from capgate.evaluation import Contestant, answer_of
+from capgate.settings import Settings
+from capgate.tasks import Harness
+
+PROBE: Final = {
+    "question": "Which of these numbers is even?",
+    "subject": "elementary_mathematics",
+    "choices": ["3", "5", "8", "9"],
+    "answer": 2,
+}
+
+
+class PreflightError(CapgateError):
+    """A target answers, but not so that it can be judged."""
+
+
+def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs: Path) -> Answer:
+    """Asks a target one easy question in the benchmark's form.
+
+    Whether it is answered right does not matter; the answer is not stored.
+
+    Returns:
+        The answer.
+
+    Raises:
+        PreflightError: No answer was had, or no choice could be read from it.
+    """
+    from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
+
+    from capgate.datasets import Question
+    from capgate.datasets.questions import question_hash
+    from capgate.fasteval import run_eval
+
+    sample = record_to_sample_mmlu(PROBE)
+    question = Question(question_hash(sample), str(PROBE["subject"]), sample)
+    answers: list[Answer] = []
+    run_eval(
+        harness.task([question], shard="preflight"),
+        contestant.model,
+        logs,
+        on_sample=lambda _, done: answers.append(answer_of(done, question, contestant.model)),
+        temperature=settings.temperature,
+    )
+    if not answers:
+        raise PreflightError("its evaluation ended without an answer", target=contestant.id)
+    answer = answers[0]
+    if answer.state is AnswerState.ERROR:
+        raise PreflightError(answer.text)
+    if answer.state is AnswerState.UNPARSED:
+        raise PreflightError(
+            "it answered an easy question, but not in the form that the prompt demands "
+            "(ANSWER: and a letter)",
+            target=contestant.id,
+            said=answer.text,
+            remedy="if the model can't follow the form, set answer_format: constrained for it, or "
+            "give it examples (--tasks inspect_evals/mmlu_5_shot); if the answer was cut off, "
+            "raise --max-tokens",
+        )
+    return answer

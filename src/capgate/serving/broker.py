@@ -1,0 +1,110 @@
+"""How xdist's workers reach what only the controller may own.
+
+The controller listens on a local socket that only its workers can use (a random key);
+each worker holds one connection and asks one thing at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from typing import Any
+
+from capgate.errors import CapgateError, ServerError
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a broker listens; plain values for `workerinput`.
+
+    Attributes:
+        path: The socket's file.
+        key: The shared key, in hex.
+    """
+
+    path: str
+    key: str
+
+
+class Broker:
+    """The controller's side: answers calls by name, each worker in a thread of its own.
+
+    Args:
+        calls: Name to function; arguments and results must be picklable.
+    """
+
+    def __init__(self, calls: Mapping[str, Callable[..., Any]]) -> None:
+        self._calls = dict(calls)
+        self._folder = tempfile.TemporaryDirectory(prefix="capgate-")
+        key = secrets.token_bytes(16)
+        path = str(Path(self._folder.name) / "broker")
+        self._listener = Listener(path, family="AF_UNIX", authkey=key)
+        self.address = Address(path, key.hex())
+        self._thread = threading.Thread(target=self._accept, daemon=True, name="capgate-broker")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops listening."""
+        self._listener.close()
+        self._folder.cleanup()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except (AuthenticationError, EOFError, ConnectionError):
+                continue  # whoever it was, the others still need an answer
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: Connection[Any, Any]) -> None:
+        with contextlib.suppress(EOFError, OSError), connection:
+            while True:
+                name, arguments = connection.recv()
+                try:
+                    reply = (True, self._calls[name](*arguments))
+                except CapgateError as error:
+                    reply = (False, error)
+                except Exception as error:
+                    reply = (False, ServerError(f"the run's controller failed: {error!r}"))
+                connection.send(reply)
+
+
+class BrokerClient:
+    """A worker's side.
+
+    Args:
+        address: The broker's.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._connection = Client(
+            address.path, family="AF_UNIX", authkey=bytes.fromhex(address.key)
+        )
+        self._lock = threading.Lock()
+
+    def call(self, name: str, *arguments: Any) -> Any:  # noqa: ANN401 (whatever is called)
+        """Calls a function of the controller.
+
+        Raises:
+            CapgateError: What it raised, or that the controller is gone.
+        """
+        with self._lock:
+            try:
+                self._connection.send((name, arguments))
+                good, value = self._connection.recv()
+            except (EOFError, OSError) as error:
+                raise ServerError(
+                    "the run's controller is gone", said=str(error), remedy="start the run again"
+                ) from None
+        if not good:
+            raise value
+        return value

@@ -1,0 +1,193 @@
+"""A server that a run starts for a target, and that ends with the run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from capgate.config import LlamaCppServe, Target
+from capgate.errors import ServerError
+from capgate.serving import llamacpp, vllm
+from capgate.serving.weights import digest
+from capgate.text import printable
+
+_POLL_SECONDS: Final = 0.1
+_LOG_LINES: Final = 12
+_STOP_SECONDS: Final = 20.0
+
+
+@dataclass
+class ManagedServer:
+    """A running server, its owner's end of the supervisor's standard input, and its log.
+
+    Attributes:
+        base_url: Its API's root.
+        key: Its random key.
+        identity: What it serves, see `Endpoint.identity`.
+        log: Its log file.
+    """
+
+    target: str
+    base_url: str
+    key: str = field(repr=False)
+    identity: Mapping[str, Any]
+    log: Path
+    _supervisor: subprocess.Popen[bytes]
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return self._supervisor.poll() is None
+
+    def last_words(self) -> str:
+        """The last lines of its log."""
+        return _tail(self.log, self.key)
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process."""
+        return self._supervisor.pid
+
+    def stop(self) -> None:
+        """Ends it and waits until it is gone."""
+        _stop(self._supervisor)
+
+
+def start(target: Target, logs: Path, *, detached: bool = False) -> ManagedServer:
+    """Starts a target's server and waits until it is healthy.
+
+    Args:
+        target: A target with a `serve` block.
+        logs: Folder for its log.
+        detached: Whether it lives on when this process ends.
+
+    Raises:
+        ServerError: It can't be started, died, or was not healthy in time; with the last
+            lines of its log.
+    """
+    spec = target.serve
+    assert spec is not None
+    logs.mkdir(parents=True, exist_ok=True)
+    log = logs / f"server-{target.id}.log"
+    log.touch()
+    key = secrets.token_urlsafe(24)
+    address = logs / f"server-{target.id}.address"
+    address.unlink(missing_ok=True)
+    facts = identity(target)
+    if isinstance(spec, LlamaCppServe):
+        command = llamacpp.command(target, spec, address)
+        extra = {llamacpp.KEY_VARIABLE: key, "OMP_WAIT_POLICY": "passive"}
+        url = None
+    else:
+        port = vllm.free_port()
+        command = vllm.command(target, spec, port)
+        extra = vllm.environment(spec, key)
+        url = f"http://127.0.0.1:{port}"
+    supervisor = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "capgate.serving.supervisor",
+            *(["--detached"] if detached else []),
+            str(log),
+            *command,
+        ],
+        stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **extra, **spec.env},
+        start_new_session=True,
+    )
+    try:
+        root = _await_health(supervisor, target, spec.start_timeout, log, address, url, key)
+    except BaseException:
+        _stop(supervisor)
+        raise
+    finally:
+        address.unlink(missing_ok=True)
+    return ManagedServer(target.id, f"{root}/v1", key, facts, log, supervisor)
+
+
+def identity(target: Target) -> Mapping[str, Any]:
+    """What a target's `serve` block serves, for `Endpoint.identity`.
+
+    Raises:
+        ServerError: Its engine or its weights are missing.
+    """
+    spec = target.serve
+    assert spec is not None
+    if isinstance(spec, LlamaCppServe):
+        return {
+            "engine": llamacpp.engine_version(target.id),
+            "weights": digest(llamacpp.weights(spec, target.id)),
+            "context": target.context_window,
+        }
+    return vllm.identity(target, spec)
+
+
+def _await_health(
+    supervisor: subprocess.Popen[bytes],
+    target: Target,
+    limit: float,
+    log: Path,
+    address: Path,
+    url: str | None,
+    key: str,
+) -> str:
+    deadline = time.monotonic() + limit
+    with httpx.Client(timeout=5.0, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            code = supervisor.poll()
+            if code is not None:
+                raise ServerError(
+                    f"its server ended with exit code {code} before it was ready; the last "
+                    f"lines of {log} are:\n{_tail(log, key)}\n",
+                    target=target.id,
+                    remedy="mend what they name, or the serve block in the targets' file",
+                )
+            if url is None and address.exists():
+                url = address.read_text(encoding="utf-8")
+            if url is not None:
+                try:
+                    if client.get(f"{url}/health").status_code == 200:
+                        return url
+                except httpx.HTTPError:
+                    pass
+            time.sleep(_POLL_SECONDS)
+    raise ServerError(
+        f"its server was not healthy within {limit:g} s; the last lines of {log} are:\n"
+        f"{_tail(log, key)}\n",
+        target=target.id,
+        remedy="raise serve.start_timeout if it was still loading",
+    )
+
+
+def _stop(supervisor: subprocess.Popen[bytes]) -> None:
+    if supervisor.stdin is not None:
+        supervisor.stdin.close()
+    else:
+        supervisor.terminate()
+    try:
+        supervisor.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        supervisor.kill()
+        supervisor.wait()
+
+
+def _tail(log: Path, key: str) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+    except OSError:
+        return "(no log)"
+    return (
+        "\n".join(f"    {printable(line.replace(key, '***'))[:300]}" for line in lines) or "(empty)"
+    )

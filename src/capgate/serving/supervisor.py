@@ -1,0 +1,76 @@
+"""Keeps a server alive for exactly as long as its owner lives.
+
+Run as `python -m capgate.serving.supervisor [--detached] LOG COMMAND…`. The owner holds
+the other end of standard input: when it closes it, or dies in whatever way (SIGKILL
+included), reading ends and the server's whole process group is ended. Detached, it has no
+owner and ends by SIGTERM. When the server ends first, so does this process, with its exit
+code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Final
+
+GRACE_SECONDS: Final = 10.0
+"""How long a server may take to end by itself before it is killed."""
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the server's command and keeps watch; returns its exit code."""
+    detached = arguments[0] == "--detached"
+    log_path, *command = arguments[detached:]
+    with open(log_path, "ab", buffering=0) as log:  # noqa: PTH123
+        try:
+            server = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        except OSError as error:
+            log.write(f"{command[0]}: {error}\n".encode())
+            return 127
+    signal.signal(signal.SIGTERM, lambda *_: _end(server))
+    if not detached:
+        threading.Thread(target=_end_with_owner, args=(server,), daemon=True).start()
+    code = server.wait()
+    _signal_group(server, signal.SIGKILL)
+    return code if code >= 0 else 128 - code
+
+
+def _end_with_owner(server: subprocess.Popen[bytes]) -> None:
+    while sys.stdin.buffer.read(4096):
+        pass
+    _end(server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    _signal_group(server, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(GRACE_SECONDS)
+    _signal_group(server, signal.SIGKILL)
+
+
+def _signal_group(server: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(server.pid, number)
+
+
+def _die_with_parent() -> None:
+    # Should this supervisor itself be killed, the kernel ends the server.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

