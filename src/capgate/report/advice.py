@@ -1,0 +1,198 @@
+"""A verdict in one sentence, and what to do next: the same words in every form of report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from capgate.report.comparison import Comparison, Split
+
+_MANY: Final = 0.5
+"""Share of the losses at which a label is what to look at first."""
+
+_NEARLY_ALL: Final = 0.8
+"""Share of the losses at which a domain is where they are, if it has far fewer questions."""
+
+_FEWEST: Final = 5
+"""Losses under which nothing is said of where they are."""
+
+
+def points(fraction: float, *, sign: bool = False) -> str:
+    """A difference of accuracies in points, as `3.1 points`."""
+    return f"{100 * fraction:{'+' if sign else ''}.1f} points"
+
+
+def reference_name(reference: Mapping[str, Any] | None) -> str:
+    """What a target was compared with, as a noun."""
+    match (reference or {}).get("kind"):
+        case "base":
+            return f"its base {(reference or {}).get('target', '')}".rstrip()
+        case "baseline":
+            run = (reference or {}).get("run")
+            return f"its recorded baseline ({run})" if run else "its recorded baseline"
+        case "floor" | "published" as kind:
+            accuracy = (reference or {}).get("accuracy")
+            what = "its floor" if kind == "floor" else "a published score, less its tolerance,"
+            return f"{what} of {accuracy:.1%}" if accuracy is not None else what
+    return "nothing"
+
+
+def headline(target: str, verdict: Mapping[str, Any] | None) -> str:
+    """A target's outcome in one sentence."""
+    if not verdict:
+        return f"{target} was measured and not judged"
+    kind, drop = verdict["kind"], verdict["drop"]
+    if kind == "ERROR":
+        return f"{target} could not be judged"
+    if drop is None:
+        return f"{target}: {kind}, nothing was scored"
+    interval = verdict["interval"]
+    sure = (
+        f" ({100 * interval['level']:.4g} % interval {100 * interval['low']:+.1f} to "
+        f"{100 * interval['high']:+.1f})"
+        if interval
+        else ""
+    )
+    against = {"floor": "under its floor", "published": "under a published score"}
+    where = against.get(str(verdict["reference"]))
+    if where is not None:
+        moved = f"is {points(drop)} {where}" if drop > 0 else f"is {points(-drop)} over its floor"
+    elif drop > 0:
+        moved = f"lost {points(drop)}"
+    else:
+        moved = f"gained {points(-drop)}" if drop < 0 else "lost nothing"
+    failed = failed_subjects(verdict)
+    named = f"; failed by {'itself' if len(failed) == 1 else 'themselves'}: {_subjects(failed)}"
+    broken = named if kind == "REGRESSION" and failed else ""
+    return f"{target} {moved}{sure}{broken}"
+
+
+def failed_subjects(verdict: Mapping[str, Any]) -> list[str]:
+    """The subjects that a verdict names, the largest drop first."""
+    failed = [one for one in verdict["subjects"] if one["failed"]]
+    failed.sort(key=lambda one: (-one["drop"], one["subject"]))
+    return [one["subject"] for one in failed]
+
+
+def split_sentence(split: Split | None) -> str:
+    """What of the drop is format and what is knowledge; `""` where there is nothing to say."""
+    if split is None or split.drop is None:
+        return ""
+    if split.status == "not needed":
+        if split.drop <= 0:
+            return ""
+        return "Every answer could be read: all of the drop is in the answers themselves."
+    if split.status == "asked":
+        assert split.format is not None
+        assert split.knowledge is not None
+        rest = split.questions - split.asked
+        left = f"; {rest} could not be" if rest else ""
+        were = "answer was" if split.asked == 1 else "answers were"
+        return (
+            f"Of the drop of {points(split.drop)}, {points(split.format)} are format and "
+            f"{points(split.knowledge)} knowledge: {split.asked:,} unparsed {were} asked "
+            f"for once more in a constrained form{left}."
+        )
+    most = points(split.format_at_most or 0.0)
+    return (
+        f"{split.questions:,} answers could not be read; at most {most} of the drop of "
+        f"{points(split.drop)} are format. They were not asked for again: {split.reason}."
+    )
+
+
+def next_steps(verdict: Mapping[str, Any] | None, comparison: Comparison | None) -> list[str]:
+    """What to do next, the likeliest help first."""
+    if not verdict:
+        return ["Record it as a baseline, so that later runs have something to be compared with."]
+    kind = verdict["kind"]
+    if kind == "PASS":
+        return ["Nothing: no loss of the size that is looked for."]
+    if kind == "ERROR":
+        return ["Mend the fault named above and run again: what was answered is kept."]
+    if kind == "INCONCLUSIVE":
+        error_rate = verdict["error_rate"]
+        policy = verdict["policy"] or {}
+        if error_rate is not None and error_rate > policy.get("max_error_rate", 1.0):
+            return [
+                "Look at the errors below, mend the server, and run again: only they are asked."
+            ]
+        return ["Ask more questions: raise --limit, or run the whole benchmark (-m full)."]
+    return _after_regression(verdict, comparison)
+
+
+def _after_regression(verdict: Mapping[str, Any], comparison: Comparison | None) -> list[str]:
+    steps: list[str] = []
+    labels = comparison.labels if comparison else {}
+    lost = sum(labels.values())
+    split = comparison.split if comparison else None
+    unparsed = verdict["unparsed"]
+    if (unparsed and unparsed["failed"]) or _leads(labels, "unparsed", lost):
+        steps.append(
+            "Answers became unreadable: read a few of them, then check chat template, stop tokens "
+            "and --max-tokens before the training data."
+        )
+    if comparison and comparison.shifts and labels.get("letter shift"):
+        shift = max(comparison.shifts, key=lambda one: one.candidate_share - one.reference_share)
+        where = f" in {shift.subject}" if shift.subject else ""
+        steps.append(
+            f"It answers {shift.letter} on {shift.candidate_share:.0%} of questions{where}, where "
+            f"the reference does on {shift.reference_share:.0%}: look for examples with one "
+            "answer letter, or a broken prompt form, in the training data."
+        )
+    failed = failed_subjects(verdict)
+    if failed:
+        steps.append(
+            f"The loss is concentrated in {_subjects(failed)}: read those flips first, and see "
+            "what of the training data touches them."
+        )
+    domain = None if failed or comparison is None else _domain(comparison)
+    if domain:
+        steps.append(domain)
+    if _leads(labels, "near tie", lost):
+        steps.append(
+            "Most lost questions were near ties: run again with more questions, and see how much "
+            "the server differs from itself, before you act on single flips."
+        )
+    if labels.get("known bad label"):
+        steps.append(
+            f"{labels['known bad label']} of {lost} lost questions are known to be faulty; they "
+            "count in the verdict, but say little of the model."
+        )
+    if verdict["scope"] == "quick":
+        steps.append(
+            "Learn where it was lost: a quick run asks too few questions of each subject to say. "
+            "Run the whole benchmark (-m full); what was answered is not asked again."
+        )
+    elif not steps or (
+        split and split.knowledge and split.knowledge > 0 and not failed and not domain
+    ):
+        steps.append(
+            "The loss is spread over the subjects: try a lower learning rate, fewer epochs, a "
+            "smaller rank, or general data mixed into the training set."
+        )
+    return steps
+
+
+def _domain(comparison: Comparison) -> str | None:
+    """Where nearly all was lost, if that is one domain of several."""
+    n = sum(one.n for one in comparison.domains.values())
+    losses = sum(one.losses for one in comparison.domains.values())
+    for name, one in comparison.domains.items():
+        share = one.losses / losses if losses >= _FEWEST else 0.0
+        if share >= _NEARLY_ALL and one.n / n <= share / 2:
+            shown = "STEM" if name == "stem" else name.replace("_", " ")
+            return (
+                f"{one.losses} of {losses} lost questions are of one domain, {shown}, though no "
+                "subject by itself failed: read those flips first, and see what of the training "
+                "data touches them."
+            )
+    return None
+
+
+def _leads(labels: Mapping[str, int], label: str, lost: int) -> bool:
+    return lost > 0 and labels.get(label, 0) >= _MANY * lost
+
+
+def _subjects(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

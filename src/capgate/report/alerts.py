@@ -1,0 +1,188 @@
+"""Alerts: a short message to a webhook when a verdict is REGRESSION or ERROR.
+
+The body is JSON whose `text` Slack and the services that follow it show as it is; the other
+members are for programs. An alert is news of a verdict and no part of it: one that can't be
+delivered is told of and changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from capgate.redact import Redactor
+from capgate.report.advice import headline, next_steps
+from capgate.report.result import Report
+from capgate.text import one_line
+
+KINDS: Final = frozenset({"REGRESSION", "ERROR"})
+TIMEOUT: Final = 10.0
+"""Seconds for one attempt."""
+
+ATTEMPTS: Final = 3
+_WAIT: Final = 1.0
+_LONGEST_WAIT: Final = 15.0
+_SAID: Final = 2_000
+"""Bytes of a refusal that are read."""
+
+_TEXT: Final = 2_500
+"""Characters of the text; services cut or refuse much longer ones."""
+
+
+def wanted(report: Report) -> bool:
+    """Whether a run's verdict is one that alerts are sent for."""
+    return bool(report.verdict) and report.verdict["kind"] in KINDS  # type: ignore[index]
+
+
+def body(report: Report, redactor: Redactor) -> dict[str, Any]:
+    """The message of a run, as plain values, without anything secret."""
+    judged: dict[str, dict[str, Any]] = {
+        target: result.verdict for target, result in report.targets.items() if result.verdict
+    } | {target: verdict for target, verdict in report.not_judged.items() if verdict}
+    lines = [f"*capgate: {report.verdict['kind']}*" if report.verdict else "*capgate*"]
+    targets: list[dict[str, Any]] = []
+    for target, verdict in judged.items():
+        if verdict["kind"] not in KINDS:
+            continue
+        lines.append(f"• {_mrkdwn(headline(target, verdict))}")
+        lines += [f"   {_mrkdwn(reason)}" for reason in verdict["reasons"][:2]]
+        comparison = report.comparisons.get(target)
+        lines += [f"   → {_mrkdwn(step)}" for step in next_steps(verdict, comparison)[:1]]
+        targets.append(
+            {
+                "target": target,
+                "verdict": verdict["kind"],
+                "drop": verdict["drop"],
+                "interval": verdict["interval"],
+                "questions": (verdict["counts"] or {}).get("n"),
+                "subjects": [s["subject"] for s in verdict["subjects"] if s["failed"]],
+            }
+        )
+    lines.append(f"run `{report.run}`: capgate report {report.run}")
+    if link := _job_link(os.environ):
+        lines.append(link)
+    text = "\n".join(lines)
+    message = {
+        "text": text if len(text) <= _TEXT else text[: _TEXT - 1] + "…",
+        "run": report.run,
+        "verdict": report.verdict["kind"] if report.verdict else None,
+        "targets": targets,
+    }
+    redacted: dict[str, Any] = redactor.data(message)
+    return redacted
+
+
+def send_alerts(
+    report: Report,
+    urls: Sequence[str],
+    redactor: Redactor,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
+    """Sends a run's alerts, where its verdict asks for them.
+
+    Args:
+        report: The run's report.
+        urls: Where to; secrets.
+        redactor: Knows them as such.
+        sleep: Waits between attempts.
+
+    Returns:
+        A line for each, to show.
+    """
+    if not urls or not wanted(report):
+        return []
+    message = json.dumps(body(report, redactor), ensure_ascii=False).encode()
+    lines = []
+    for number, url in enumerate(dict.fromkeys(urls), start=1):
+        name = f"alert {number} of {len(set(urls))} ({_host(url)})"
+        fault = _post(url, message, sleep)
+        lines.append(
+            f"{name}: sent"
+            if not fault
+            else f"{name}: NOT SENT, {redactor.text(fault)}; the verdict stands"
+        )
+    return lines
+
+
+def _post(url: str, message: bytes, sleep: Callable[[float], None]) -> str:
+    """Posts a message; returns why it could not be delivered, `""` where it was."""
+    fault = ""
+    for attempt in range(ATTEMPTS):
+        wait = min(_WAIT * 2**attempt, _LONGEST_WAIT)
+        try:
+            status, said, retry_after = _attempt(url, message)
+        except (httpx.TransportError, OSError) as error:
+            fault = f"{type(error).__name__} after {attempt + 1} attempts"
+        except (httpx.InvalidURL, httpx.HTTPError, ValueError):
+            return "it is no address that can be posted to"
+        else:
+            if 200 <= status < 300:
+                return ""
+            fault = f"HTTP {status}" + (f' ("{said}")' if said else "")
+            if status < 500 and status != 429:
+                return fault
+            fault += f" after {attempt + 1} attempts"
+            wait = max(wait, min(_seconds(retry_after), _LONGEST_WAIT))
+        if attempt + 1 < ATTEMPTS:
+            sleep(wait)
+    return fault
+
+
+def _attempt(url: str, message: bytes) -> tuple[int, str, str | None]:
+    """Posts once; returns the status, how the answer begins, and its `Retry-After`.
+
+    Raises:
+        httpx.HTTPError: There was no answer.
+    """
+    ends = time.monotonic() + TIMEOUT
+    headers = {"Content-Type": "application/json"}
+    with httpx.stream("POST", url, content=message, headers=headers, timeout=TIMEOUT) as response:
+        said = b""
+        if not response.is_success:
+            # A server may drip its answer for hours, or never end it.
+            for part in response.iter_bytes():
+                said += part
+                if len(said) > _SAID or time.monotonic() > ends:
+                    break
+        text = one_line(said[:_SAID].decode("utf-8", "replace"), limit=120)
+        return response.status_code, text, response.headers.get("Retry-After")
+
+
+def _seconds(value: str | None) -> float:
+    try:
+        return max(0.0, float(value or 0))
+    except ValueError:
+        return 0.0
+
+
+def _host(url: str) -> str:
+    """The host alone: a webhook's path is its secret."""
+    try:
+        return urlsplit(url).hostname or "no host"
+    except ValueError:
+        return "no host"
+
+
+def _mrkdwn(text: str) -> str:
+    """Text that Slack shows as it is: no mention, link or formatting can be made of it."""
+    line = one_line(text, limit=400)
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Plain `@name` and bare links are made live only where a space or a letter follows.
+    line = line.replace("@", "@\u2060").replace("://", ":\u2060//")
+    return "".join(f"\u2060{char}" if char in "*_~`" else char for char in line)
+
+
+def _job_link(environment: Mapping[str, str]) -> str:
+    """The page of the GitHub job that runs this, where one does."""
+    parts = [
+        environment.get(name, "")
+        for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+    ]
+    return f"{parts[0]}/{parts[1]}/actions/runs/{parts[2]}" if all(parts) else ""

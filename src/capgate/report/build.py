@@ -1,0 +1,225 @@
+"""From the store to a report: a pure reading of what a run recorded."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from capgate.answers import Answer, AnswerState
+from capgate.gate.published import Published
+from capgate.gate.verdict import EXIT_CODES
+from capgate.report.compare import FindBaseline, compare
+from capgate.report.published import beside
+from capgate.report.redux import Redux
+from capgate.report.result import (
+    Accuracy,
+    Fault,
+    Metrics,
+    Report,
+    Result,
+    Unread,
+    domain_groups,
+    group,
+    iso,
+    subject_groups,
+)
+from capgate.store import Store
+from capgate.tasks import package_versions
+
+WHOLE = ("suite", "quick")
+"""Shards that are judgements of a whole target."""
+
+PREFLIGHT: Final = "preflight"
+REASK: Final = "#reask"
+"""The shard that says how asking unparsed questions again went."""
+
+_FAULTS_SHOWN: Final = 20
+_UNREAD_SHOWN: Final = 20
+_UNREAD_CHARACTERS: Final = 2_000
+
+_WEIGHT = {"PASS": 0, "INCONCLUSIVE": 1, "ERROR": 2, "REGRESSION": 3}
+
+
+def build_report(
+    store: Store,
+    run: str,
+    *,
+    complete: bool,
+    baseline: FindBaseline | None = None,
+    redux: Redux | None = None,
+    published: Published | None = None,
+) -> Report:
+    """Reads a run's report from the store.
+
+    Args:
+        store: The store.
+        run: The run's id.
+        complete: Whether the run came to its end.
+        baseline: Finds a target's recorded baseline, for those that were compared with it.
+        redux: MMLU-Redux's annotations, for the labels of what flipped.
+        published: Published scores to put beside the run's.
+    """
+    started, settings = next((s, v) for r, s, v in store.runs() if r == run)
+    finished = time.time()
+    shards: dict[str, dict[str, dict[str, Any]]] = {}
+    for (target, shard), facts in store.shards(run).items():
+        shards.setdefault(target, {})[shard] = facts
+    # A base is asked in its adapter's batches, which are no shards of its own.
+    quick = {
+        name
+        for target, mine in shards.items()
+        if "quick" in mine
+        for name in (target, (mine["quick"].get("reference") or {}).get("target"))
+        if name and "suite" not in shards.get(name, {})
+    }
+    results = {
+        target: _result(
+            store, run, target, mine, settings, complete, finished, published, target in quick
+        )
+        for target, mine in sorted(shards.items())
+        if "" in mine
+    }
+    if any(one.verdict for one in results.values()):
+        # A base that nobody came to ask says nothing.
+        results = {t: one for t, one in results.items() if one.overall.questions or one.verdict}
+    failed = {
+        target: mine[PREFLIGHT]["verdict"]
+        for target, mine in sorted(shards.items())
+        if mine.get(PREFLIGHT, {}).get("verdict") and target not in results
+    }
+    verdicts = [result.verdict for result in results.values() if result.verdict]
+    verdicts += [verdict for verdict in failed.values() if verdict]
+    worst = max(verdicts, key=lambda v: _WEIGHT[v["kind"]], default=None)
+    return Report(
+        run=run,
+        started=iso(started),
+        finished=iso(finished),
+        complete=complete,
+        settings=settings,
+        verdict=worst,
+        targets=results,
+        comparisons={
+            target: compare(
+                store,
+                run,
+                target,
+                result.reference,
+                baseline=baseline,
+                redux=redux,
+                reask_reason=shards[target].get(REASK, {}).get("reason", ""),
+            )
+            for target, result in results.items()
+            if result.reference
+        },
+        not_judged=failed,
+    )
+
+
+def exit_code(report: Report) -> int:
+    """The exit code of a run by its verdict; 0 where nothing was judged."""
+    return EXIT_CODES[report.verdict["kind"]] if report.verdict else 0
+
+
+def _result(
+    store: Store,
+    run: str,
+    target: str,
+    shards: dict[str, dict[str, Any]],
+    settings: dict[str, Any],
+    complete: bool,
+    finished: float,
+    published: Published | None,
+    quick: bool,
+) -> Result:
+    about = shards[""]
+    used = store.used(run, target)
+    answers = [stored.answer for stored in used]
+    asked = Counter(stored.answer.subject for stored in used if stored.run == run)
+    whole = next((shards[name] for name in WHOLE if name in shards), None)
+    if whole is None and shards.get(PREFLIGHT, {}).get("verdict"):
+        whole = shards[PREFLIGHT]
+    wall = (shards.get("quick", {}).get("usage") or {}).get("seconds", 0.0)
+    subjects = subject_groups(answers, asked, shards, wall=wall)
+    overall = group(
+        answers,
+        asked=sum(asked.values()),
+        seconds=sum(one.seconds for one in subjects.values()),
+        verdict=whole["verdict"] if whole else None,
+    )
+    chosen = sum(about["selected"].values())
+    errors = sum(answer.state is AnswerState.ERROR for answer in answers)
+    return Result(
+        run=run,
+        model_id=about.get("model_id", target),
+        adapter_name=about.get("adapter_name"),
+        timestamp=iso(finished),
+        limit=settings["limit"],
+        mode="quick" if quick else "full",
+        complete=complete and (quick or len(answers) - errors >= chosen),
+        overall_score=overall.accuracy,
+        metrics=Metrics(accuracy=Accuracy(value=overall.accuracy)),
+        subjects={subject: one.accuracy for subject, one in subjects.items()},
+        overall=overall,
+        domains=domain_groups(answers, subjects),
+        subject_details=subjects,
+        verdict=whole["verdict"] if whole else None,
+        task=settings["task"],
+        prompt_hash=about["prompt_hash"],
+        dataset=about["dataset"],
+        fingerprint=about["fingerprint"],
+        identity=about["facts"],
+        versions=package_versions(),
+        reference=_reference(shards, whole),
+        path=tuple(shards.get("quick", {}).get("path", ())),
+        faults=_faults(answers),
+        unread=_unread(answers),
+        published=_beside(target, about, settings["task"], answers, published),
+    )
+
+
+def _beside(
+    target: str,
+    about: Mapping[str, Any],
+    task: str,
+    answers: Sequence[Answer],
+    published: Published | None,
+) -> dict[str, Any] | None:
+    """The target beside its model's published score; None where that is not known."""
+    if published is None or "model" not in about["facts"]:
+        return None
+    found = beside(target, about["facts"]["model"], task, answers, published)
+    return found.to_dict() if found.match else None
+
+
+def _reference(
+    shards: Mapping[str, Mapping[str, Any]], whole: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """What the target was compared with; by kind alone where an older run did not say more."""
+    described = (facts["reference"] for facts in shards.values() if facts.get("reference"))
+    found = next(described, None)
+    if found is None and whole and whole["verdict"] and whole["verdict"]["reference"]:
+        found = {"kind": whole["verdict"]["reference"]}
+    # A base is known only by its name, which older runs did not record.
+    return found if found is None or found["kind"] != "base" or "target" in found else None
+
+
+def _faults(answers: Sequence[Answer]) -> tuple[Fault, ...]:
+    causes = Counter(answer.text for answer in answers if answer.state is AnswerState.ERROR)
+    return tuple(Fault(text=text, times=n) for text, n in causes.most_common(_FAULTS_SHOWN))
+
+
+def _unread(answers: Sequence[Answer]) -> tuple[Unread, ...]:
+    unread = [answer for answer in answers if answer.state is AnswerState.UNPARSED]
+    unread.sort(key=lambda answer: answer.question)
+    return tuple(
+        Unread(
+            question=answer.question,
+            subject=answer.subject,
+            text=answer.text
+            if len(answer.text) <= _UNREAD_CHARACTERS
+            else f"{answer.text[:_UNREAD_CHARACTERS]}… ({len(answer.text):,} characters)",
+        )
+        for answer in unread[:_UNREAD_SHOWN]
+    )

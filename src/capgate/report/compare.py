@@ -1,0 +1,228 @@
+"""A run's comparisons, read from the store: every question that flipped, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from capgate.answers import Answer, AnswerState
+from capgate.baselines import Baseline
+from capgate.report.comparison import Comparison, Flip, Paired, Side
+from capgate.report.redux import Redux
+from capgate.report.triage import (
+    AskedPair,
+    change_of,
+    content_key,
+    label_counts,
+    label_of,
+    letter_shifts,
+    shifted_in,
+    split_drop,
+)
+from capgate.store import KeptQuestion, Store
+from capgate.subjects import DOMAIN_OF, DOMAINS
+
+AGAIN = "#again"
+"""Added to a target's id for its constrained answers to what it left unreadable."""
+
+FindBaseline = Callable[[str], Baseline | None]
+
+
+def compare(
+    store: Store,
+    run: str,
+    target: str,
+    reference: Mapping[str, Any],
+    *,
+    baseline: FindBaseline | None = None,
+    redux: Redux | None = None,
+    reask_reason: str = "",
+) -> Comparison:
+    """Compares a target with its reference, question by question.
+
+    Args:
+        store: Where the answers are.
+        run: The run's id.
+        target: The target.
+        reference: What it was compared with (`references.describe`).
+        baseline: Finds a target's recorded baseline.
+        redux: MMLU-Redux's annotations.
+        reask_reason: Why unparsed questions were not asked again.
+    """
+    candidate = {s.answer.question: s.answer for s in store.used(run, target)}
+    sides, note = _reference_sides(store, run, target, reference, candidate, baseline)
+    if sides is None:
+        return Comparison(reference=dict(reference), note=note)
+    pairs = [
+        AskedPair(question, answer.subject, sides[question], Side.of(answer))
+        for question, answer in candidate.items()
+        if question in sides
+    ]
+    missing = len(candidate) - len(pairs)
+    if missing:
+        note = f"{missing} questions are left out: the reference has no answer to them"
+    base = str(reference.get("target", ""))
+    again = _asked_again(store, run, target, base)
+    texts = store.kept_questions([pair.question for pair in pairs])
+    shifts = letter_shifts(pairs)
+    flips = _flips(pairs, texts, again)
+    states = {key: side.state for key, side in again.items()}
+    plain = Comparison(
+        reference=dict(reference),
+        note=note,
+        overall=paired(pairs),
+        domains={
+            domain: paired([p for p in pairs if DOMAIN_OF.get(p.subject) == domain])
+            for domain in DOMAINS
+            if any(DOMAIN_OF.get(p.subject) == domain for p in pairs)
+        },
+        subjects=_by_subject(pairs),
+        shifts=shifts,
+        split=split_drop(pairs, states, reason=reask_reason),
+        flips=tuple(flips),
+    )
+    return relabel(plain, redux)
+
+
+def relabel(comparison: Comparison, redux: Redux | None) -> Comparison:
+    """Labels the flips anew, from what the comparison itself holds.
+
+    Args:
+        comparison: As a report has it.
+        redux: MMLU-Redux's annotations; without them a label that came from them is kept.
+    """
+    flips: list[Flip] = []
+    known = 0
+    for flip in comparison.flips:
+        bad = flip.note if redux is None else redux.fault_of(flip)
+        known += redux is not None and redux.knows(flip)
+        label = label_of(
+            flip.change,
+            flip.reference,
+            flip.candidate,
+            shifted=shifted_in(comparison.shifts, flip.subject),
+            bad_label=bool(bad),
+            duplicated=flip.duplicated,
+        )
+        flips.append(flip.model_copy(update={"label": label, "note": bad}))
+    flips.sort(key=lambda f: (f.change != "loss", f.subject, f.question))
+    said = comparison.redux
+    if redux is not None:
+        said = f"{redux.name}: {known} of {len(flips)} flipped questions are annotated"
+        if redux.refused:
+            said += f"; {redux.refused} rows do not fit the data set and were left out"
+    return comparison.model_copy(
+        update={"flips": tuple(flips), "labels": label_counts(flips), "redux": said}
+    )
+
+
+def paired(pairs: Iterable[AskedPair]) -> Paired:
+    """Counts pairs as the gate does: errors on either side are left out."""
+    n = losses = gains = theirs = ours = 0
+    for pair in pairs:
+        reference, candidate = pair.reference.state, pair.candidate.state
+        if not (reference.scored and candidate.scored):
+            continue
+        right, kept = reference is AnswerState.CORRECT, candidate is AnswerState.CORRECT
+        n += 1
+        theirs += right
+        ours += kept
+        losses += right and not kept
+        gains += kept and not right
+    return Paired(
+        n=n,
+        losses=losses,
+        gains=gains,
+        reference_accuracy=theirs / n if n else None,
+        candidate_accuracy=ours / n if n else None,
+        drop=(losses - gains) / n if n else None,
+    )
+
+
+def _by_subject(pairs: Sequence[AskedPair]) -> dict[str, Paired]:
+    groups: dict[str, list[AskedPair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.subject, []).append(pair)
+    return {subject: paired(groups[subject]) for subject in sorted(groups)}
+
+
+def _reference_sides(
+    store: Store,
+    run: str,
+    target: str,
+    reference: Mapping[str, Any],
+    candidate: Mapping[str, Answer],
+    baseline: FindBaseline | None,
+) -> tuple[dict[str, Side] | None, str]:
+    """Question to the reference's answer, and what there is to say of it."""
+    kind = reference.get("kind")
+    if kind == "base":
+        base = str(reference["target"])
+        return {s.answer.question: Side.of(s.answer) for s in store.used(run, base)}, ""
+    if kind != "baseline":
+        if kind in {"floor", "published"}:
+            return None, "held against an accuracy: there is no reference to pair questions with"
+        return None, "compared with nothing"
+    recorded = baseline(target) if baseline is not None else None
+    if recorded is None or recorded.run != reference.get("run", recorded.run):
+        return None, "the recorded baseline that it was compared with is no longer there"
+    # The file keeps short texts; the store may have the rest.
+    stored = {s.answer.question: s.answer for s in store.used(recorded.run, recorded.target)}
+    sides: dict[str, Side] = {}
+    for answer in recorded.recorded_answers():
+        if answer.question not in candidate:
+            continue
+        one = stored.get(answer.question)
+        same = one is not None and (one.state, one.choice) == (answer.state, answer.choice)
+        kept = recorded.texts.get(answer.question, answer.text)
+        sides[answer.question] = Side(
+            state=answer.state,
+            choice=answer.choice,
+            text=one.text if one is not None and same else kept,
+            margin=one.margin if one is not None and same else None,
+        )
+    return sides, ""
+
+
+def _asked_again(store: Store, run: str, target: str, base: str) -> dict[tuple[str, str], Side]:
+    """`(side, question)` to the constrained answer, of those that were asked for one."""
+    found: dict[tuple[str, str], Side] = {}
+    for side, name in (("reference", base), ("candidate", target)):
+        if name:
+            for stored in store.used(run, name + AGAIN):
+                found[side, stored.answer.question] = Side.of(stored.answer)
+    return found
+
+
+def _flips(
+    pairs: Sequence[AskedPair],
+    texts: Mapping[str, KeptQuestion],
+    again: Mapping[tuple[str, str], Side],
+) -> list[Flip]:
+    keys = {q: content_key(kept.text, kept.choices) for q, kept in texts.items()}
+    times = Counter(keys.values())
+    flips: list[Flip] = []
+    for pair in pairs:
+        change = change_of(pair.reference.state, pair.candidate.state)
+        if change is None:
+            continue
+        kept = texts.get(pair.question)
+        flips.append(
+            Flip(
+                question=pair.question,
+                subject=pair.subject,
+                change=change,
+                label="knowledge",
+                text=kept.text if kept else "",
+                choices=kept.choices if kept else (),
+                key=kept.key if kept else "",
+                reference=pair.reference,
+                candidate=pair.candidate,
+                asked_again=again.get(
+                    ("candidate" if change == "loss" else "reference", pair.question)
+                ),
+                duplicated=pair.question in keys and times[keys[pair.question]] > 1,
+            )
+        )
+    return flips

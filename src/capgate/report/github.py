@@ -1,0 +1,269 @@
+"""A run's story for GitHub: step summary, annotations, and a comment that is kept up to date.
+
+Text of a model or a server reaches GitHub in two forms only: inside a code span, where
+Markdown makes neither mentions nor links nor references of it, and escaped inside an
+annotation, where it can't end the command that it stands in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from capgate.report.advice import (
+    failed_subjects,
+    headline,
+    next_steps,
+    points,
+    reference_name,
+    split_sentence,
+)
+from capgate.report.comparison import MEANINGS, Comparison, Flip, Label, Side
+from capgate.report.result import Report, Result
+from capgate.subjects import DOMAINS
+from capgate.text import one_line
+
+MARKER: Final = "<!-- capgate-report"
+"""How the comment begins, so that the same one is found and replaced at the next push."""
+
+_COMMENT_LIMIT: Final = 60_000
+"""Characters; GitHub refuses a comment of more than 65,536."""
+
+_SIGNS: Final = {"PASS": "✅", "REGRESSION": "❌", "INCONCLUSIVE": "⚠️", "ERROR": "⛔"}
+_ANNOTATIONS: Final = 10
+"""Of each level GitHub shows this many for a step and drops the rest."""
+
+_PROSE: Final = re.compile(r"[\w .,;:!?%()+\-–—=“”≤≥^~'’→/…]+")
+_ALIVE: Final = re.compile(
+    r"://|www\.|GH-\d|(?<![0-9a-z])(?=[a-f]*\d)[0-9a-f]{7,40}(?![0-9a-z])"
+    r"|^\s*(?:\d+[.)]|[-+=])\s",
+    re.IGNORECASE,
+)
+"""What GitHub could make a link, a reference or a list of, whatever letter stands before it.
+
+Where GitHub sees a word begin is not documented for every alphabet, and a sentence that is shown
+as code without need loses nothing."""
+
+_FLIPS: Final = 10
+_CLIPPED: Final = 120
+
+
+def span(text: str, *, limit: int = _CLIPPED) -> str:
+    """Foreign text as a Markdown code span on one line, fit for a table's cell as well."""
+    line = one_line(text, limit=limit).replace("|", "¦")
+    if not line.strip():
+        return "*(empty)*"
+    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    room = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{room}{line}{room}{fence}"
+
+
+def prose(text: str, *, limit: int = 600) -> str:
+    """A sentence of ours as Markdown; a code span where anything in it could come alive."""
+    line = one_line(text, limit=limit).replace("<=", "≤").replace(">=", "≥")
+    if not _PROSE.fullmatch(line) or _ALIVE.search(line):
+        return span(line, limit=limit)
+    return re.sub(r"([_~])", r"\\\1", line)
+
+
+def data(text: str, *, limit: int = 1_000) -> str:
+    """Foreign text as the message of a workflow command: it stays one line of one command."""
+    line = one_line(text, limit=limit)
+    return line.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A").replace("##[", "#[")
+
+
+def property_value(text: str, *, limit: int = 200) -> str:
+    """Foreign text as a property of a workflow command."""
+    return data(text, limit=limit).replace(":", "%3A").replace(",", "%2C")
+
+
+def workflow_commands(report: Report) -> list[str]:
+    """A workflow command for each failed subject and each verdict that is not PASS."""
+    errors: list[str] = []
+    warnings: list[str] = []
+    for target, verdict in _verdicts(report).items():
+        kind = verdict["kind"]
+        if kind == "PASS":
+            continue
+        text = " ".join([headline(target, verdict) + ".", *verdict["reasons"][:1]])
+        (errors if verdict["fails"] and kind != "INCONCLUSIVE" else warnings).append(
+            _command(
+                "error" if verdict["fails"] and kind != "INCONCLUSIVE" else "warning",
+                f"capgate {kind}: {target}",
+                text,
+            )
+        )
+        by_subject = {one["subject"]: one for one in verdict["subjects"]}
+        for subject in failed_subjects(verdict):
+            one = by_subject[subject]
+            counts = (
+                f"{one['losses']} lost, {one['gains']} gained of {one['n']}"
+                if one["losses"] is not None
+                else f"{one['n']} questions"
+            )
+            text = f"{target} lost {points(one['drop'])} in {subject}: {counts}, p = {one['p']:.2g}"
+            errors.append(_command("error", f"capgate: {subject}", text))
+    return errors[:_ANNOTATIONS] + warnings[:_ANNOTATIONS]
+
+
+def summary(report: Report) -> str:
+    """The run's story in Markdown."""
+    blocks: list[str] = []
+    verdicts = _verdicts(report)
+    bases = {str(one.reference.get("target")) for one in report.comparisons.values()}
+    for target, result in report.targets.items():
+        if result.verdict is None and target in bases:
+            continue  # a base that is only compared with
+        blocks.append(_target(target, result, report.comparisons.get(target), report.run))
+    blocks += [
+        "\n\n".join(_head(target, verdicts.get(target)))
+        for target in report.not_judged
+        if target not in report.targets
+    ]
+    if not report.complete:
+        blocks.append("**Partial:** the run did not come to its end; the next asks only the rest.")
+    return "\n\n".join(blocks) + f"\n\n<sub>run {span(report.run)}</sub>\n"
+
+
+def comment(report: Report) -> str:
+    """The body of a pull request's comment, which begins with a hidden marker.
+
+    The marker tells apart the targets judged, so that two jobs of one workflow keep a
+    comment each.
+    """
+    names = "\n".join(sorted({*report.targets, *report.not_judged}))
+    mark = hashlib.sha256(names.encode()).hexdigest()[:8]
+    text = f"{MARKER} {mark} -->\n{summary(report)}"
+    if len(text) <= _COMMENT_LIMIT:
+        return text
+    return text[:_COMMENT_LIMIT].rsplit("\n", 1)[0] + "\n\n(cut: too long for a comment)\n"
+
+
+def write_summary(report: Report, environment: Mapping[str, str] | None = None) -> Path | None:
+    """Adds the story to the job's summary, where there is one.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    named = (os.environ if environment is None else environment).get("GITHUB_STEP_SUMMARY", "")
+    if not named:
+        return None
+    path = Path(named)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(summary(report) + "\n")
+    return path
+
+
+def _command(level: str, title: str, text: str) -> str:
+    return f"::{level} title={property_value(title)}::{data(text)}"
+
+
+def _verdicts(report: Report) -> dict[str, dict[str, Any]]:
+    found = {target: result.verdict for target, result in report.targets.items()}
+    found |= report.not_judged
+    return {target: verdict for target, verdict in found.items() if verdict}
+
+
+def _head(target: str, verdict: Mapping[str, Any] | None) -> list[str]:
+    if not verdict:
+        return [f"### 📏 measured: {span(target)}"]
+    kind = verdict["kind"]
+    return [
+        f"### {_SIGNS[kind]} {kind}: {span(target)}",
+        "\n".join(f"- {prose(reason)}" for reason in verdict["reasons"]),
+    ]
+
+
+def _target(target: str, result: Result, comparison: Comparison | None, run: str) -> str:
+    verdict = result.verdict
+    blocks = [*_head(target, verdict)]
+    if verdict:
+        blocks.insert(
+            1,
+            f"{prose(headline(target, verdict))}. Compared with "
+            f"{prose(reference_name(result.reference))}.",
+        )
+    if verdict and verdict["kind"] in {"REGRESSION", "INCONCLUSIVE"}:
+        steps = next_steps(verdict, comparison)
+        blocks.append("**What to do next**\n\n" + "\n".join(f"- {prose(s)}" for s in steps))
+    blocks.append("\n".join(_domains(result, comparison)))
+    failed = set(failed_subjects(verdict)) if verdict else set()
+    if failed and verdict:
+        blocks.append("\n".join(_failed(verdict)))
+    if comparison is not None and comparison.labels:
+        blocks.append("\n".join(_labels(comparison)))
+        if sentence := split_sentence(comparison.split):
+            blocks.append(prose(sentence))
+        lost = [flip for flip in comparison.losses if not failed or flip.subject in failed]
+        if lost:
+            blocks.append("\n".join(_flips(lost, len(comparison.losses), run)))
+    return "\n\n".join(blocks)
+
+
+def _domains(result: Result, comparison: Comparison | None) -> Iterator[str]:
+    paired = comparison.domains if comparison else {}
+    yield "| | questions | accuracy | reference | lost | gained | unparsed | errors |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
+    groups = {name: result.domains[name] for name in DOMAINS if name in result.domains}
+    for name, one in [*groups.items(), ("**all**", result.overall)]:
+        pair = comparison.overall if comparison and name == "**all**" else paired.get(name)
+        theirs = _percent(pair.reference_accuracy) if pair else "–"
+        lost, gained = (str(pair.losses), str(pair.gains)) if pair else ("–", "–")
+        shown = "STEM" if name == "stem" else name.replace("_", " ")
+        yield (
+            f"| {shown} | {one.questions:,} | {_percent(one.accuracy)} | {theirs} | {lost} | "
+            f"{gained} | {one.unparsed} | {one.errors} |"
+        )
+
+
+def _failed(verdict: Mapping[str, Any]) -> Iterator[str]:
+    yield "| failed subject | questions | lost | gained | drop | p |"
+    yield "|---|--:|--:|--:|--:|--:|"
+    by_subject = {one["subject"]: one for one in verdict["subjects"]}
+    for subject in failed_subjects(verdict):
+        one = by_subject[subject]
+        lost = "–" if one["losses"] is None else one["losses"]
+        gained = "–" if one["gains"] is None else one["gains"]
+        yield (
+            f"| {span(subject)} | {one['n']} | {lost} | {gained} | {points(one['drop'])} | "
+            f"{one['p']:.2g} |"
+        )
+
+
+def _labels(comparison: Comparison) -> Iterator[str]:
+    yield "| why | lost questions | |"
+    yield "|---|--:|---|"
+    for label, times in comparison.labels.items():
+        meaning = MEANINGS[_as_label(label)]
+        yield f"| {label} | {times} | {meaning} |"
+
+
+def _as_label(name: str) -> Label:
+    return next(label for label in MEANINGS if label == name)
+
+
+def _flips(lost: list[Flip], total: int, run: str) -> Iterator[str]:
+    shown = lost[:_FLIPS]
+    yield f"<details><summary>{len(shown)} of {total} lost questions</summary>\n"
+    yield "| subject | question | key | reference | candidate | why |"
+    yield "|---|---|---|---|---|---|"
+    for flip in shown:
+        yield (
+            f"| {span(flip.subject)} | {span(flip.question[:12])} | {span(flip.key)} | "
+            f"{_side(flip.reference)} | {_side(flip.candidate)} | {flip.label} |"
+        )
+    yield f"\n{span(f'capgate triage {run}')} lists all.\n"
+    yield "</details>"
+
+
+def _side(side: Side) -> str:
+    return span(side.choice or f"{side.state}: {side.text or ''}")
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"

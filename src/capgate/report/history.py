@@ -1,0 +1,215 @@
+"""The trend: one row for each run of a target, in `reports/history.sqlite`.
+
+Runs are put on one line only where they asked the same questions in the same way: a *series*
+is known by data set, prompt, scorer and generation settings, and by what of the data set was
+asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from capgate.errors import StoreError
+from capgate.report.result import Report, Result
+
+FILE: Final = "history.sqlite"
+SCHEMA_VERSION: Final = 1
+_BUSY_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run of one target.
+
+    Attributes:
+        run: The run's id.
+        target: The target's id.
+        finished: ISO 8601, UTC.
+        mode: `full` or `quick`.
+        complete: Whether every question chosen was put.
+        verdict: The verdict's kind; `""` where it was only measured.
+        accuracy: As a fraction; None where nothing was scored.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        questions: Questions put.
+        drop: Against its reference; None where there was nothing to compare with.
+        reference: Kind of the reference, or `""`.
+        series: What it can be put on one line with, as a hash.
+        asked: That in words.
+        fingerprint: What answered.
+    """
+
+    run: str
+    target: str
+    finished: str
+    mode: str
+    complete: bool
+    verdict: str
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    questions: int
+    drop: float | None
+    reference: str
+    series: str
+    asked: str
+    fingerprint: str
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(Entry))
+_CREATE: Final = """
+CREATE TABLE runs (
+    run TEXT NOT NULL,
+    target TEXT NOT NULL,
+    finished TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    complete INTEGER NOT NULL,
+    verdict TEXT NOT NULL,
+    accuracy REAL,
+    low REAL,
+    high REAL,
+    questions INTEGER NOT NULL,
+    "drop" REAL,
+    reference TEXT NOT NULL,
+    series TEXT NOT NULL,
+    asked TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    PRIMARY KEY (run, target)
+) WITHOUT ROWID
+"""
+
+
+def entries(report: Report) -> list[Entry]:
+    """A run's rows."""
+    return [_entry(report, target, result) for target, result in report.targets.items()]
+
+
+def add_run(path: Path, report: Report) -> None:
+    """Adds a run's rows; the same run written again replaces its own.
+
+    Raises:
+        StoreError: The file can't be written, or is not ours.
+    """
+    rows = [astuple(entry) for entry in entries(report)]
+    if not rows:
+        return
+    names = ", ".join(f'"{name}"' for name in _COLUMNS)
+    marks = ", ".join("?" * len(_COLUMNS))
+    with _open(path) as db, db:
+        db.executemany(f"INSERT OR REPLACE INTO runs ({names}) VALUES ({marks})", rows)
+
+
+def read_history(path: Path, target: str | None = None) -> list[Entry]:
+    """All rows, oldest first; of one target where it is named. A missing file has none.
+
+    Raises:
+        StoreError: The file can't be read, or is not ours.
+    """
+    if not path.exists():
+        return []
+    names = ", ".join(f'"{name}"' for name in _COLUMNS)
+    with _open(path) as db:
+        rows = db.execute(
+            f"SELECT {names} FROM runs WHERE ?1 IS NULL OR target = ?1 ORDER BY finished, run",
+            (target,),
+        ).fetchall()
+    found = [Entry(*row) for row in rows]
+    return [_typed(entry) for entry in found]
+
+
+def by_series(rows: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Series to its rows, the series of the newest row first."""
+    groups: dict[str, list[Entry]] = {}
+    for row in rows:
+        groups.setdefault(row.series, []).append(row)
+    return dict(sorted(groups.items(), key=lambda group: group[1][-1].finished, reverse=True))
+
+
+def _typed(entry: Entry) -> Entry:
+    from dataclasses import replace
+
+    return replace(entry, complete=bool(entry.complete))
+
+
+def _entry(report: Report, target: str, result: Result) -> Entry:
+    verdict = result.verdict or {}
+    interval = result.overall.interval
+    subjects = report.settings.get("subjects") or []
+    asked = {
+        "dataset": result.dataset.get("digest"),
+        "task": result.task,
+        "prompt": result.prompt_hash,
+        "scorer": _scorer(result),
+        "generation": result.identity.get("generation"),
+        "mode": result.mode,
+        "subjects": sorted(subjects),
+        "limit": result.limit if result.mode == "full" else None,
+    }
+    words = [
+        f"data set {result.dataset.get('source')} {result.dataset.get('digest')}",
+        result.task.split("/")[-1],
+        result.mode,
+        f"inspect_evals {_scorer(result).get('inspect_evals', '?')}",
+    ]
+    if result.limit is not None and result.mode == "full":
+        words.append(f"limit {result.limit:,}")
+    chosen = result.dataset.get("subjects")
+    if isinstance(chosen, int) and 0 < len(subjects) < chosen:
+        words.append(f"{len(subjects)} subjects")
+    return Entry(
+        run=report.run,
+        target=target,
+        finished=result.timestamp,
+        mode=result.mode,
+        complete=result.complete,
+        verdict=verdict.get("kind", ""),
+        accuracy=result.overall_score,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        questions=result.overall.questions,
+        drop=verdict.get("drop"),
+        reference=(result.reference or {}).get("kind", ""),
+        series=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
+        asked=", ".join(words),
+        fingerprint=result.fingerprint,
+    )
+
+
+def _scorer(result: Result) -> dict[str, Any]:
+    """The versions that an answer's reading depends on."""
+    found = result.identity.get("versions")
+    return dict(found) if isinstance(found, dict) else dict(result.versions)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            version = int(db.execute("PRAGMA user_version").fetchone()[0])
+            strange = version == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone()
+            if version > SCHEMA_VERSION or strange:
+                raise StoreError(
+                    f"the trend {path.name} has schema {version}; this capgate knows "
+                    f"{SCHEMA_VERSION}",
+                    remedy="upgrade capgate, or move the file away; nothing was changed",
+                )
+            if version == 0:
+                db.execute(_CREATE)
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            db.execute("COMMIT")
+            yield db
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(
+            f"the trend {path.name} can't be read or written",
+            said=str(error),
+            remedy="mend or move the file; the run's own results are not touched",
+        ) from None

@@ -1,0 +1,140 @@
+"""The flipped questions as they are packed into the HTML report: deflated, in base64."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from capgate.report.advice import failed_subjects, reference_name
+from capgate.report.comparison import LABELS, Flip, Side
+from capgate.report.result import Report
+from capgate.subjects import DOMAIN_OF
+from capgate.text import printable
+
+_CUTS: Final = (20_000, 4_000, 1_000, 300)
+"""Characters that an answer may have; the next is tried where the page would be too big."""
+
+_TRIES: Final = 8
+_NEAR: Final = 0.01
+"""Share of the room that may stay empty where not all texts fit."""
+
+
+def pack(report: Report, room: int) -> tuple[str, int]:
+    """Packs a run's flips.
+
+    What is lost in failed subjects comes first; where not all fits, long answers are cut
+    first, then the texts of the last questions are left out. Letters, labels and margins are
+    always there.
+
+    Args:
+        report: The report, already redacted.
+        room: Bytes that the result may have.
+
+    Returns:
+        The packed text, and how many questions are not in it in full.
+    """
+    flips = [flip for one in report.comparisons.values() for flip in one.flips]
+    longest = max((len(text) for flip in flips for text in _texts(flip)), default=0)
+    cuts = [None, *(cut for cut in _CUTS if cut < longest)]
+    least = cuts[-1]
+    for cut in cuts:
+        packed, shortened = _packed(report, cut, None)
+        if len(packed) <= room:
+            return packed, shortened
+    # Size grows about evenly with the questions that keep their text: aim, then close in.
+    most, most_size = len({flip.question for flip in flips}), len(packed)
+    best = _packed(report, least, 0)
+    fewest, fewest_size = 0, len(best[0])
+    for _ in range(_TRIES):
+        if fewest_size > room or most - fewest <= most * _NEAR:
+            break
+        share = (room - fewest_size) / (most_size - fewest_size)
+        middle = fewest + min(max(int((most - fewest) * share * 0.995), 1), most - fewest - 1)
+        tried = _packed(report, least, middle)
+        if len(tried[0]) <= room:
+            fewest, fewest_size, best = middle, len(tried[0]), tried
+            if fewest_size >= room * (1 - _NEAR):
+                break
+        else:
+            most, most_size = middle, len(tried[0])
+    return best
+
+
+def unpack(packed: str) -> dict[str, Any]:
+    """What `pack` packed, as the page's script reads it."""
+    found: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return found
+
+
+def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int]:
+    targets: list[dict[str, Any]] = []
+    questions: dict[str, list[Any]] = {}
+    shortened: set[str] = set()
+    for target, comparison in report.comparisons.items():
+        verdict = report.targets[target].verdict
+        failed = set(failed_subjects(verdict)) if verdict else set()
+        flips = sorted(
+            comparison.flips,
+            key=lambda f: (f.change != "loss", f.subject not in failed, f.subject, f.question),
+        )
+        rows = []
+        for flip in flips:
+            if flip.question not in questions:
+                with_text = kept is None or len(questions) < kept
+                questions[flip.question] = _question(flip, with_text)
+                if not with_text:
+                    shortened.add(flip.question)
+            if cut is not None and any(len(text) > cut for text in _texts(flip)):
+                shortened.add(flip.question)
+            rows.append(_flip(flip, cut if kept is None or flip.question not in shortened else 0))
+        targets.append(
+            {"name": target, "reference": reference_name(comparison.reference), "flips": rows}
+        )
+    data = {
+        "run": report.run,
+        "targets": targets,
+        "questions": questions,
+        "labels": list(LABELS),
+        "domains": DOMAIN_OF,
+    }
+    raw = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+    return base64.b64encode(zlib.compress(raw, 9)).decode(), len(shortened)
+
+
+def _question(flip: Flip, with_text: bool) -> list[Any]:
+    if not with_text:
+        return [flip.subject, None, [], flip.key]
+    return [flip.subject, printable(flip.text), [printable(c) for c in flip.choices], flip.key]
+
+
+def _texts(flip: Flip) -> Iterator[str]:
+    for side in (flip.reference, flip.candidate, flip.asked_again):
+        if side is not None and side.text:
+            yield side.text
+
+
+def _flip(flip: Flip, cut: int | None) -> Mapping[str, Any]:
+    return {
+        "q": flip.question,
+        "change": flip.change,
+        "label": flip.label,
+        "note": printable(flip.note),
+        "r": _side(flip.reference, cut),
+        "c": _side(flip.candidate, cut),
+        "a": _side(flip.asked_again, cut) if flip.asked_again else None,
+    }
+
+
+def _side(side: Side, cut: int | None) -> dict[str, Any]:
+    text = side.text
+    if text is not None and cut is not None and len(text) > cut:
+        text = f"{text[:cut]}… ({len(text) - cut:,} more characters: capgate show has them all)"
+    return {
+        "s": side.state.value,
+        "c": side.choice,
+        "t": None if text is None else printable(text),
+        "m": None if side.margin is None else round(side.margin, 4),
+    }

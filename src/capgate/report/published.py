@@ -1,0 +1,266 @@
+"""A run beside published scores: which published model is meant, and how far apart they are.
+
+Names are matched loosely and the match is always stated. A published score was measured
+with another harness; nothing is tested and no verdict follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from capgate.answers import Answer, AnswerState
+from capgate.gate.published import Published, PublishedScore
+from capgate.gate.stats import Interval, clopper_pearson
+from capgate.report.advice import points
+from capgate.report.result import Report
+from capgate.subjects import DOMAIN_OF
+from capgate.text import one_line
+
+CAUTION: Final = (
+    "Published scores come of other harnesses, prompts and shots, and nothing is compared question "
+    "by question: a point or two means nothing. capgate compare RUN_A RUN_B compares two runs."
+)
+
+_MAKERS: Final = frozenset(
+    {
+        "ai",
+        "anthropic",
+        "cohere",
+        "deepseek",
+        "google",
+        "meta",
+        "microsoft",
+        "mistralai",
+        "nvidia",
+        "openai",
+        "qwen",
+    }
+)
+"""Words before a model's name that other lists leave out."""
+
+_NOISE: Final = frozenset({"hf", "chat", "latest", "preview", "model", "v"})
+_FORMS: Final = frozenset(
+    {
+        "awq",
+        "gptq",
+        "gguf",
+        "fp8",
+        "fp16",
+        "bf16",
+        "int4",
+        "int8",
+        "bnb",
+        "nf4",
+        "quantized",
+        "w4a16",
+    }
+)
+"""Words for how a model's weights are stored."""
+
+_DATE = re.compile(r"^(20\d{6}|20\d\d|\d{4}|\d\d)$")
+_QUANT = re.compile(r"^(q\d(_[0-9a-z])*|\d+bit)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A published model that a served one is taken for.
+
+    Attributes:
+        score: The published score.
+        note: How the names were matched, in words.
+    """
+
+    score: PublishedScore
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A target's accuracy beside a published one.
+
+    Attributes:
+        target: The target's id.
+        model: The name that it is served by.
+        accuracy: Its accuracy; None where nothing was scored.
+        interval: Its confidence interval.
+        questions: Questions scored.
+        task: The task.
+        match: The published model; None where none of that name is known.
+        nearest: Published names like it, where there is no match.
+    """
+
+    target: str
+    model: str
+    accuracy: float | None
+    interval: Interval | None
+    questions: int
+    task: str
+    match: Match | None
+    nearest: tuple[str, ...] = ()
+
+    @property
+    def difference(self) -> float | None:
+        """Our accuracy less the published one, as a fraction."""
+        if self.match is None or self.accuracy is None:
+            return None
+        return self.accuracy - self.match.score.mmlu / 100.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        match = self.match
+        return {
+            "target": self.target,
+            "model": self.model,
+            "accuracy": self.accuracy,
+            "interval": self.interval._asdict() if self.interval else None,
+            "questions": self.questions,
+            "task": self.task,
+            "published": None
+            if match is None
+            else {
+                "model": match.score.model,
+                "mmlu": match.score.mmlu,
+                "source": match.score.source,
+                "setup": match.score.setup,
+                "matched": match.note,
+            },
+            "difference": self.difference,
+            "nearest": list(self.nearest),
+            "caution": CAUTION,
+        }
+
+
+def beside(
+    target: str, model: str, task: str, answers: Sequence[Answer], published: Published
+) -> Beside:
+    """Puts a target's answers beside the published score of its model.
+
+    Args:
+        target: The target's id.
+        model: The name that it is served by.
+        task: The task.
+        answers: Its answers.
+        published: The published scores.
+    """
+    scored = [answer for answer in answers if answer.state.scored]
+    correct = sum(answer.state is AnswerState.CORRECT for answer in scored)
+    match = find_match((model, target), published)
+    return Beside(
+        target=target,
+        model=model,
+        accuracy=correct / len(scored) if scored else None,
+        interval=clopper_pearson(correct, len(scored)) if scored else None,
+        questions=len(scored),
+        task=task,
+        match=match,
+        nearest=() if match else _nearest(model, published),
+    )
+
+
+def find_match(names: Iterable[str], published: Published) -> Match | None:
+    """The published model that one of some names means, the first name first.
+
+    Two names mean the same model where their words agree, but for the maker's name, a date,
+    and words on how the weights are stored; figures such as `8b` or `3.1` always count.
+    """
+    for name in names:
+        for loosely in (False, True):
+            found = [
+                (score, extra)
+                for score in published.scores.values()
+                if (extra := _extra(name, score.model, loosely)) is not None
+            ]
+            if found:
+                score, extra = min(found, key=lambda one: len(one[1]))
+                how = f", apart from {', '.join(extra)}" if extra else ""
+                return Match(score, f"{name!r} was taken for {score.model!r}{how}")
+    return None
+
+
+def lines(one: Beside, published: Published) -> Iterator[str]:
+    """What is shown of a target beside its published score."""
+    ours = "nothing was scored"
+    if one.accuracy is not None and one.interval is not None:
+        low, high, level = one.interval
+        ours = (
+            f"{one.accuracy:.1%}  ({100 * level:.3g} % interval {low:.1%} to {high:.1%}, "
+            f"{one.questions:,} questions, {one.task})"
+        )
+    yield f"{one.target}  {one_line(one.model, limit=80)}"
+    yield f"  this run   {ours}"
+    match = one.match
+    if match is None:
+        like = f"; nearest: {', '.join(one.nearest)}" if one.nearest else ""
+        yield f"  published  none of this name in {published.path.name}{like}"
+        return
+    score = match.score
+    yield f"  published  {score.mmlu:.1f}%  ({score.source}; setup: {score.setup})"
+    if one.difference is not None:
+        yield f"  difference {100 * one.difference:+.1f} points"
+    yield f"  names      {match.note}"
+
+
+def published_lines(report: Report, target: str) -> list[str]:
+    """What a report says of a target's and its base's accuracy beside published ones.
+
+    Args:
+        report: The report.
+        target: A target of it.
+
+    Returns:
+        A sentence for each score that is known, and what that is worth; nothing without one.
+    """
+    comparison = report.comparisons.get(target)
+    base = str(comparison.reference.get("target", "")) if comparison else ""
+    lines: list[str] = []
+    for name in (base, target):
+        result = report.targets.get(name)
+        found = result.published if result else None
+        if result and found and found["published"] and found["accuracy"] is not None:
+            score = found["published"]
+            part = len(result.subject_details)
+            only = f" on {part} of {len(DOMAIN_OF)} subjects" if part < len(DOMAIN_OF) else ""
+            lines.append(
+                f"Published: {score['model']} {score['mmlu']:.1f} % ({score['source']}; setup: "
+                f"{score['setup']}). {name} has {100 * found['accuracy']:.1f} % here{only}, "
+                f"{points(found['difference'], sign=True)}; {score['matched']}."
+            )
+    return [*lines, CAUTION] if lines else []
+
+
+def _extra(name: str, published: str, loosely: bool) -> tuple[str, ...] | None:
+    """Words of one name alone that do not matter; None where the names differ in one that does."""
+    ours, theirs = _words(name), _words(published)
+    extra = sorted(set(ours) ^ set(theirs))
+    if not extra:
+        return ()
+    if not loosely or not all(_is_aside(word) for word in extra):
+        return None
+    return tuple(extra)
+
+
+def _words(name: str) -> list[str]:
+    """A name's words: `openai/gpt-4o-2024-08-06` is gpt, 4o, 2024, 08, 06."""
+    last = name.lower().rstrip("/").split("/")[-1].partition(":")[0]
+    parted = re.sub(r"(?<=[a-z])(?=\d+\.)", "-", last)
+    return [word for word in re.split(r"[^a-z0-9.]+", parted) if word]
+
+
+def _is_aside(word: str) -> bool:
+    return (
+        word in _MAKERS
+        or word in _NOISE
+        or word in _FORMS
+        or _DATE.match(word) is not None
+        or _QUANT.match(word) is not None
+    )
+
+
+def _nearest(model: str, published: Published) -> tuple[str, ...]:
+    ours = set(_words(model))
+    shared = {name: len(ours & set(_words(name))) for name in published.scores}
+    ranked = sorted((name for name in shared if shared[name] > 1), key=lambda n: -shared[n])
+    return tuple(ranked[:3])

@@ -1,0 +1,109 @@
+"""Finding a run's report and reading it, whichever version wrote it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from capgate.errors import ConfigError, FileFault
+from capgate.report.result import SCHEMA_VERSION, Report
+
+REPORT: Final = "report.json"
+_SHOWN: Final = 10
+
+
+def find_report(name: str, output: Path) -> Path:
+    """The `report.json` that a person means.
+
+    Args:
+        name: A run's id or the beginning of it, `latest`, or a path of the file or its folder.
+        output: The folder of results.
+
+    Raises:
+        ConfigError: There is none, or several begin so.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if (path / REPORT).is_file():
+        return path / REPORT
+    # Ids begin with the run's time, so their order is the runs'.
+    runs = sorted(found.parent.name for found in output.glob(f"*/{REPORT}"))
+    if not runs:
+        raise ConfigError(
+            f"there is no report in {output.name}/",
+            remedy="run pytest benchmarks, or name the folder with --output-dir",
+        )
+    if name == "latest":
+        return output / runs[-1] / REPORT
+    found = [run for run in runs if run == name] or [run for run in runs if run.startswith(name)]
+    if len(found) != 1:
+        listed = ", ".join((found or runs)[-3:])
+        raise ConfigError(
+            f"{len(found) or 'no'} runs begin with {name!r}" if name else "no run was named",
+            remedy=f"name one in full, or latest; the last ones are {listed}",
+        )
+    return output / found[0] / REPORT
+
+
+def read_report(path: Path) -> Report:
+    """Reads a report; one of an older version is brought up to this one's.
+
+    Raises:
+        ConfigError: It is no report, is damaged, or a newer capgate wrote it.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} can't be read as a report", said=str(error), remedy="name a run's report.json"
+        ) from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or "targets" not in raw:
+        raise ConfigError(
+            f"{path} is no report of a run",
+            remedy="name the report.json of a run's folder (a target's own file is another form)",
+        )
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path} has schema version {version}; this capgate reads up to {SCHEMA_VERSION}",
+            remedy="upgrade capgate",
+        )
+    if version < 1:
+        raise ConfigError(
+            f"{path} has schema version {version}, which never was",
+            remedy="it was changed by hand; run again",
+        )
+    for before in range(version, SCHEMA_VERSION):
+        raw = _UPGRADES[before](raw)
+    try:
+        return Report.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path} has {error.error_count()} faults",
+            faults=[
+                FileFault(".".join(map(str, one["loc"])) or "file", one["msg"])
+                for one in error.errors(include_url=False)[:_SHOWN]
+            ],
+            remedy="it was changed by hand, or is damaged; run again",
+        ) from None
+
+
+def _next(raw: dict[str, Any]) -> dict[str, Any]:
+    """Versions 2 and 3 have more and changed nothing; what an older run lacks stays empty."""
+    version = raw["schema_version"] + 1
+    targets = {
+        name: {**result, "schema_version": version} for name, result in raw["targets"].items()
+    }
+    return {**raw, "schema_version": version, "targets": targets}
+
+
+_UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    1: _next,
+    2: _next,
+}
+"""Version to what brings a report of it to the next one."""

@@ -1,0 +1,93 @@
+"""Unparsed questions asked once more, so that format is told from knowledge.
+
+The same question, the same prompt, but an answer that the engine can only give in the
+demanded form. It happens at the end of a red run, while its servers are still there, or
+later by `capgate triage RUN --reask`. It never changes the verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from capgate.answers import AnswerState
+from capgate.errors import CapgateError
+from capgate.report.build import REASK, WHOLE
+from capgate.report.compare import AGAIN
+from capgate.text import one_line
+
+if TYPE_CHECKING:
+    from capgate.session import Run
+
+
+def reask_red(run: Run) -> None:
+    """Asks the unparsed questions of a run's red targets again, where that is possible.
+
+    Whatever keeps it from being done is recorded as the reason and shown in the report.
+    """
+    for (target, shard), facts in run.store.shards(run.id).items():
+        verdict = facts.get("verdict")
+        if shard in WHOLE and verdict and verdict["kind"] == "REGRESSION":
+            try:
+                reask(run, target)
+            except Exception as error:
+                # A fault here is ours; the verdict and its report must not be lost for it.
+                reason = f"it failed ({type(error).__name__}: {one_line(str(error), limit=200)})"
+                run.store.end_shard(run.id, target, REASK, {"reason": reason, "asked": 0})
+
+
+def reask(run: Run, target: str) -> str:
+    """Asks a target's unparsed questions again, and its base's.
+
+    Args:
+        run: The run, with a way to its servers.
+        target: A target that it judged.
+
+    Returns:
+        Why it could not be done; `""` where it was, or nothing was unparsed.
+    """
+    base = run.participants[target].adapter_of
+    reasons: list[str] = []
+    done = 0
+    for name in (target, base):
+        if name is None:
+            continue
+        unparsed = {
+            stored.answer.question
+            for stored in run.store.used(run.id, name)
+            if stored.answer.state is AnswerState.UNPARSED
+        }
+        if not unparsed:
+            continue
+        try:
+            done += _ask(run, name, unparsed)
+        except CapgateError as error:
+            reasons.append(str(error).split(". ")[0])
+    if not reasons and not done:
+        return ""
+    reason = "; ".join(dict.fromkeys(reasons))
+    run.store.end_shard(run.id, target, REASK, {"reason": reason, "asked": done})
+    return reason
+
+
+def _ask(run: Run, name: str, unparsed: set[str]) -> int:
+    """Asks one target; returns how many answers it gave.
+
+    Raises:
+        CapgateError: It can't be asked, or its engine can't constrain an answer.
+    """
+    free = run.contestant(name)
+    if free.target.answer_format == "constrained":
+        raise CapgateError("its answers were constrained already", target=name)
+    constrained = free.target.model_copy(update={"answer_format": "constrained"})
+    contestant = replace(
+        run.evaluator.contestant(constrained, free.endpoint),
+        id=f"{name}{AGAIN}",
+    )
+    questions = [q for q in run.questions(name).questions if q.hash in unparsed]
+    results = run.evaluator.answer(questions, [contestant], shard="reask")
+    result = results[contestant.id]
+    answered = sum(answer.state.scored for answer in result.answers)
+    if not answered:
+        raise CapgateError(result.fault or "no question was answered", target=name)
+    return answered

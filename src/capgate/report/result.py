@@ -1,0 +1,316 @@
+"""What a run leaves behind for programs: results as data, described by one JSON Schema.
+
+`schema/report.schema.json` is made from these models; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capgate.answers import Answer, AnswerState
+from capgate.gate.stats import clopper_pearson
+from capgate.report.comparison import Comparison
+from capgate.subjects import DOMAIN_OF, DOMAINS
+
+SCHEMA_VERSION: Final = 3
+"""Raised with every change of the form; `report.read` brings older reports up to it.
+
+| version | what is new |
+|---|---|
+| 3 | `Result`: `published` |
+| 2 | `Result`: `reference`, `path`, `faults`, `unread`; `Report`: `comparisons`, `not_judged` |
+| 1 | |
+"""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Interval(_Model):
+    """A confidence interval of an accuracy (Clopper–Pearson, exact)."""
+
+    low: float
+    high: float
+    level: float
+
+
+class Group(_Model):
+    """How the questions of a subject, a domain or the whole benchmark ended.
+
+    Attributes:
+        questions: Questions put.
+        correct: Answered with the key.
+        wrong: Answered with another choice.
+        unparsed: Answered, but no choice could be read; counts as not correct.
+        errors: Without an answer; left out of the accuracy.
+        accuracy: correct / (correct + wrong + unparsed); null where nothing was scored.
+        interval: Its confidence interval.
+        asked: Questions asked for in this run; the others were found in the store.
+        seconds: Wall time of asking.
+        prompt_tokens: Tokens of the prompts.
+        completion_tokens: Tokens of the answers.
+        cost: US dollars, where the server says.
+        verdict: The gate's verdict on it, where it was judged by itself.
+    """
+
+    questions: int
+    correct: int
+    wrong: int
+    unparsed: int
+    errors: int
+    accuracy: float | None
+    interval: Interval | None
+    asked: int
+    seconds: float
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    verdict: dict[str, Any] | None = None
+
+
+class Accuracy(_Model):
+    """The accuracy, in the form of Inspect's metrics."""
+
+    value: float | None
+    name: Literal["Accuracy"] = "Accuracy"
+
+
+class Metrics(_Model):
+    """Metrics by name."""
+
+    accuracy: Accuracy
+
+
+class Fault(_Model):
+    """Questions that ended without an answer for one cause.
+
+    Attributes:
+        text: What was said of it.
+        times: How many questions.
+    """
+
+    text: str
+    times: int
+
+
+class Unread(_Model):
+    """An answer from which no choice could be read.
+
+    Attributes:
+        question: Content hash.
+        subject: Its subject.
+        text: The answer, cut where it is long.
+    """
+
+    question: str
+    subject: str
+    text: str
+
+
+class Result(_Model):
+    """One target's result in one run.
+
+    Attributes:
+        schema_version: Version of this form.
+        run: The run's id.
+        model_id: The target's id, or its base's for an adapter named on the command line.
+        adapter_name: The adapter, where one was judged.
+        timestamp: When the run ended, ISO 8601, UTC.
+        limit: The `--limit` of the run.
+        mode: `full` (subject by subject) or `quick` (a random sample).
+        complete: Whether every question that the run had chosen was put.
+        overall_score: Accuracy over all questions put; null where nothing was scored.
+        metrics: The same, in Inspect's form.
+        subjects: Subject to accuracy; null where nothing was scored.
+        overall: Counts over all questions put.
+        domains: Counts by domain.
+        subject_details: Counts and verdicts by subject.
+        verdict: The gate's verdict on the target; null where it was not judged as a whole.
+        task: The task's name.
+        prompt_hash: Hash of the prompt's form.
+        dataset: Source, revision, content digest and counts of the questions.
+        fingerprint: Hash of what answered and how it was asked.
+        identity: What that hash was made from.
+        versions: Versions of the packages that the result depends on.
+        reference: What it was compared with: `kind`, and `target`, `run` or `accuracy`.
+        path: Where a quick run stood after each batch.
+        faults: Why questions have no answer, the commonest first.
+        unread: Some of the answers from which no choice could be read.
+        published: The accuracy beside the published one of the model that it is served as
+            (`published.Beside.to_dict`); null where none of that name is known.
+    """
+
+    schema_version: Literal[3] = 3
+    run: str
+    model_id: str
+    adapter_name: str | None
+    timestamp: str
+    limit: int | None
+    mode: Literal["full", "quick"]
+    complete: bool
+    overall_score: float | None
+    metrics: Metrics
+    subjects: dict[str, float | None]
+    overall: Group
+    domains: dict[str, Group]
+    subject_details: dict[str, Group]
+    verdict: dict[str, Any] | None
+    task: str
+    prompt_hash: str
+    dataset: dict[str, Any]
+    fingerprint: str
+    identity: dict[str, Any]
+    versions: dict[str, str]
+    reference: dict[str, Any] | None = None
+    path: tuple[dict[str, Any], ...] = ()
+    faults: tuple[Fault, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    published: dict[str, Any] | None = None
+
+
+class Report(_Model):
+    """A whole pytest run.
+
+    Attributes:
+        schema_version: Version of this form.
+        run: The run's id.
+        started: ISO 8601, UTC.
+        finished: ISO 8601, UTC.
+        complete: Whether the run came to its end.
+        settings: What it was asked to do.
+        verdict: The weightiest verdict among its targets; null where none was judged.
+        targets: Target's id to its result.
+        comparisons: Target's id to its comparison with its reference, question by question.
+        not_judged: Target's id to the ERROR verdict of one that could not be asked at all.
+    """
+
+    schema_version: Literal[3] = 3
+    run: str
+    started: str
+    finished: str
+    complete: bool
+    settings: dict[str, Any]
+    verdict: dict[str, Any] | None
+    targets: dict[str, Result] = Field(default_factory=dict)
+    comparisons: dict[str, Comparison] = Field(default_factory=dict)
+    not_judged: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+def iso(seconds: float) -> str:
+    """A Unix time as ISO 8601 in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def group(
+    answers: Iterable[Answer],
+    *,
+    asked: int,
+    seconds: float,
+    verdict: Mapping[str, Any] | None = None,
+) -> Group:
+    """Counts answers.
+
+    Args:
+        answers: Of a subject, a domain or all.
+        asked: How many of them this run asked for.
+        seconds: Wall time of asking.
+        verdict: The gate's verdict on them, if any.
+    """
+    states = dict.fromkeys(AnswerState, 0)
+    prompt = completion = 0
+    costs: list[float] = []
+    for answer in answers:
+        states[answer.state] += 1
+        prompt += answer.prompt_tokens
+        completion += answer.completion_tokens
+        if answer.cost is not None:
+            costs.append(answer.cost)
+    correct = states[AnswerState.CORRECT]
+    scored = sum(count for state, count in states.items() if state.scored)
+    interval = clopper_pearson(correct, scored) if scored else None
+    return Group(
+        questions=sum(states.values()),
+        correct=correct,
+        wrong=states[AnswerState.WRONG],
+        unparsed=states[AnswerState.UNPARSED],
+        errors=states[AnswerState.ERROR],
+        accuracy=correct / scored if scored else None,
+        interval=Interval(low=interval.low, high=interval.high, level=interval.level)
+        if interval
+        else None,
+        asked=asked,
+        seconds=round(seconds, 3),
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cost=sum(costs) if costs else None,
+        verdict=dict(verdict) if verdict else None,
+    )
+
+
+def subject_groups(
+    answers: Sequence[Answer],
+    asked: Mapping[str, int],
+    shards: Mapping[str, Mapping[str, Any]],
+    *,
+    wall: float,
+) -> dict[str, Group]:
+    """Counts answers by subject.
+
+    Args:
+        answers: All of a target's.
+        asked: Subject to how many this run asked for.
+        shards: Subject to how its shard ended (`Judgement.facts`).
+        wall: Seconds of asking in shards that mix subjects.
+    """
+    by_subject: dict[str, list[Answer]] = {}
+    for answer in answers:
+        by_subject.setdefault(answer.subject, []).append(answer)
+    # A quick run's batches mix subjects: their wall time is divided by the requests' own.
+    spent = {s: sum(answer.seconds for answer in mine) for s, mine in by_subject.items()}
+    total = sum(spent.values())
+    shares = {s: wall * part / total for s, part in spent.items()} if total else {}
+    groups: dict[str, Group] = {}
+    for subject in sorted(by_subject):
+        facts = shards.get(subject, {})
+        usage = facts.get("usage") or {}
+        groups[subject] = group(
+            by_subject[subject],
+            asked=asked.get(subject, 0),
+            seconds=usage.get("seconds", shares.get(subject, 0.0)),
+            verdict=facts.get("verdict"),
+        )
+    return groups
+
+
+def domain_groups(answers: Sequence[Answer], subjects: Mapping[str, Group]) -> dict[str, Group]:
+    """Counts answers by domain; those that have none are left out."""
+    groups: dict[str, Group] = {}
+    for domain in DOMAINS:
+        mine = [answer for answer in answers if DOMAIN_OF[answer.subject] == domain]
+        parts = [g for s, g in subjects.items() if DOMAIN_OF[s] == domain]
+        if mine:
+            groups[domain] = group(
+                mine,
+                asked=sum(part.asked for part in parts),
+                seconds=sum(part.seconds for part in parts),
+            )
+    return groups
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of `Report`, which holds that of `Result`."""
+    return Report.model_json_schema()
+
+
+def shipped_schema() -> dict[str, Any]:
+    """The JSON Schema as it is shipped."""
+    text = (files("capgate.report") / "schema" / "report.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema

@@ -1,0 +1,59 @@
+"""What was lost, where, how sure that is, and what to do next: the terminal's lines of it."""
+
+from __future__ import annotations
+
+from capgate.report.advice import (
+    failed_subjects,
+    next_steps,
+    points,
+    reference_name,
+    split_sentence,
+)
+from capgate.report.comparison import Comparison
+from capgate.report.result import Result
+from capgate.text import printable
+
+_SUBJECTS = 4
+_STEPS = 3
+
+
+def story_lines(result: Result, comparison: Comparison | None, run: str) -> list[str]:
+    """The lines that follow a red target's verdict: at most 14, none for another target."""
+    verdict = result.verdict
+    if not verdict or verdict["kind"] != "REGRESSION":
+        return []
+    lines = [f"vs:    {reference_name(result.reference)}"]
+    if comparison is not None and comparison.overall is not None:
+        lines += _where(comparison, failed_subjects(verdict))
+        if comparison.labels:
+            counts = ", ".join(f"{label} {n}" for label, n in comparison.labels.items())
+            lines.append(f"why:   {counts}")
+        if sentence := split_sentence(comparison.split):
+            lines.append(f"       {sentence}")
+    steps = next_steps(verdict, comparison)[:_STEPS]
+    lines += [f"{'next:  ' if at == 0 else '       '}{step}" for at, step in enumerate(steps)]
+    if comparison is not None and comparison.flips:
+        lines.append(f"flips: capgate triage {run}    one of them: capgate show {run} QUESTION")
+    return [printable(line) for line in lines]
+
+
+def _where(comparison: Comparison, failed: list[str]) -> list[str]:
+    subjects = comparison.subjects
+    named = failed or [
+        subject
+        for subject, one in sorted(
+            subjects.items(), key=lambda entry: entry[1].gains - entry[1].losses
+        )
+        if one.losses > one.gains
+    ]
+    lines: list[str] = []
+    for at, subject in enumerate(named[:_SUBJECTS]):
+        one = subjects.get(subject)
+        if one is None or one.drop is None:
+            continue
+        fell = f"{points(one.drop)} ({one.losses} lost, {one.gains} gained of {one.n})"
+        mark = " FAILED" if subject in failed else ""
+        lines.append(f"{'where: ' if at == 0 else '       '}{subject} {fell}{mark}")
+    if len(named) > _SUBJECTS:
+        lines.append(f"       and {len(named) - _SUBJECTS} more subjects")
+    return lines

@@ -1,0 +1,157 @@
+"""A run's story for the terminal."""
+
+from __future__ import annotations
+
+import io
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from capgate.report.advice import next_steps
+from capgate.report.result import Group, Report, Result
+from capgate.report.story import story_lines
+from capgate.subjects import DOMAIN_OF, DOMAINS
+from capgate.text import printable
+
+if TYPE_CHECKING:
+    from capgate.gate.verdict import Verdict
+    from capgate.judgement import Judgement
+
+_WIDTH = 140
+
+
+def render_judgement(judgement: Judgement) -> str:
+    """A failed test's message: the verdict, why, and what it took."""
+    verdict = judgement.verdict
+    if verdict is None:
+        return f"measured: {judgement.target} {judgement.shard}"
+    head = f"{verdict.kind}: {judgement.target} {judgement.shard}"
+    lines = [head, *(f"  {printable(reason)}" for reason in verdict.reasons)]
+    if verdict.scope != "subject":
+        # A subject's own reasons say what it could have shown.
+        lines += [f"  {line}" for line in _limits(verdict.to_dict())]
+    usage = judgement.usage
+    if usage is not None:
+        cost = f", ${usage.cost:.4f}" if usage.cost is not None else ""
+        lines.append(
+            f"  {usage.questions:,} questions ({usage.asked:,} asked now), {usage.seconds:.1f} s, "
+            f"{usage.prompt_tokens + usage.completion_tokens:,} tokens{cost}"
+        )
+    return "\n".join(lines)
+
+
+def verdict_lines(verdict: Verdict) -> list[str]:
+    """A verdict by itself: its kind, why, and what it could have seen."""
+    reasons = [printable(reason) for reason in verdict.reasons]
+    lines = [f"{verdict.kind}: {reasons[0]}", *(f"  {reason}" for reason in reasons[1:])]
+    return lines + [f"  {line}" for line in _limits(verdict.to_dict())]
+
+
+def render_report(report: Report, written: Sequence[Path], *, root: Path) -> list[str]:
+    """The lines that a run ends with: a table and a verdict for each target, then the files."""
+    lines: list[str] = []
+    bases = {str(one.reference.get("target")) for one in report.comparisons.values()}
+    for target, result in report.targets.items():
+        if result.verdict is None and target in bases:
+            continue  # a base that is only compared with
+        lines += _table(target, result)
+        lines += ["", *_verdict_lines(target, result)]
+        story = story_lines(result, report.comparisons.get(target), report.run)
+        lines += [*(f"  {line}" for line in story), ""]
+    for target, verdict in report.not_judged.items():
+        lines += [f"{verdict['kind']}: {target}"]
+        lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
+        lines += [f"  next:  {step}" for step in next_steps(verdict, None)[:1]] + [""]
+    if not report.complete:
+        lines.append("PARTIAL: the run did not come to its end; the next one asks only the rest.")
+    return lines + [f"written: {_short(path, root)}" for path in written]
+
+
+def logs_line(logs: Path, root: Path) -> list[str]:
+    """The command that shows a run's logs; none where it left none."""
+    shown = shlex.quote(_short(logs, root))
+    return [f"logs:    inspect view --log-dir {shown}"] if logs.is_dir() else []
+
+
+def _verdict_lines(target: str, result: Result) -> list[str]:
+    verdict = result.verdict
+    if verdict is None:
+        return [f"measured, not judged: {target}"]
+    lines = [f"{verdict['kind']}: {target}"]
+    lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
+    lines += [f"  {line}" for line in _numbers(verdict, result.overall)]
+    return lines
+
+
+def _limits(verdict: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    if verdict["smallest_visible_drop"] is not None:
+        seen = f"{100 * verdict['smallest_visible_drop']:.1f} points"
+        lines.append(f"smallest drop that these questions would usually show: {seen}")
+    if verdict["budget"] is not None:
+        parts = {k: v for k, v in verdict["budget"].items() if k != "total" and v}
+        shares = " + ".join(f"{name} {share:.4g}" for name, share in parts.items())
+        lines.append(f"false alarm {verdict['budget']['total']:.4g} = {shares}")
+    return lines
+
+
+def _numbers(verdict: dict[str, Any], overall: Group) -> list[str]:
+    lines = _limits(verdict)
+    cost = f", ${overall.cost:.4f}" if overall.cost is not None else ""
+    lines.append(
+        f"{overall.questions:,} questions ({overall.asked:,} asked now), {overall.seconds:.1f} s, "
+        f"{overall.prompt_tokens + overall.completion_tokens:,} tokens{cost}"
+    )
+    return lines
+
+
+def _table(target: str, result: Result) -> list[str]:
+    table = Table(title=f"{target}  {result.task}  {result.mode}", title_justify="left", box=None)
+    table.add_column("subject", no_wrap=True)
+    for name in ("n", "accuracy", "95 % interval", "unparsed", "errors", "seconds", "tokens"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for domain in DOMAINS:
+        if domain not in result.domains:
+            continue
+        if result.mode == "full":
+            for subject, one in result.subject_details.items():
+                if DOMAIN_OF[subject] == domain:
+                    table.add_row(*_row(f"  {subject}", one))
+        table.add_row(*_row(domain, result.domains[domain]), style="bold")
+    table.add_row(*_row("all", result.overall), style="bold")
+    return lines_of(table)
+
+
+def lines_of(table: Table) -> list[str]:
+    """A table as plain lines."""
+    out = io.StringIO()
+    Console(file=out, width=_WIDTH, no_color=True, force_terminal=False).print(table)
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def _row(name: str, one: Group) -> list[str]:
+    accuracy = "–" if one.accuracy is None else f"{one.accuracy:.1%}"
+    interval = f"{one.interval.low:.1%} – {one.interval.high:.1%}" if one.interval else "–"
+    return [
+        name,
+        f"{one.questions:,}",
+        accuracy,
+        interval,
+        str(one.unparsed or "·"),
+        str(one.errors or "·"),
+        f"{one.seconds:.1f}",
+        f"{one.prompt_tokens + one.completion_tokens:,}",
+        one.verdict["kind"] if one.verdict else "",
+    ]
+
+
+def _short(path: Path, root: Path) -> str:
+    try:
+        return str(path.relative_to(root))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,125 @@
+"""What was said: a question's messages from Inspect's logs, and the question put again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
+
+from capgate.answers import Answer
+from capgate.store import Store
+
+if TYPE_CHECKING:
+    from capgate.session import Run
+    from capgate.settings import Settings
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One target's side of a question.
+
+    Attributes:
+        answer: The answer that counted.
+        messages: Role and text of each message, in order.
+        note: Where they are from, or why there are only these.
+    """
+
+    answer: Answer
+    messages: tuple[tuple[str, str], ...]
+    note: str
+
+
+def transcripts(
+    settings: Settings, run: str, target: str, question: str, output: Path
+) -> Transcript | None:
+    """A target's transcript of a question; None where the store knows of no answer.
+
+    Args:
+        settings: Names the store.
+        run: The run that counted the answer.
+        target: The target.
+        question: Content hash.
+        output: Folder of the runs' folders.
+    """
+    if not settings.store.exists():
+        return None
+    with Store(settings.store) as store:
+        used = {stored.answer.question: stored for stored in store.used(run, target)}
+        stored, kept = used.get(question), store.kept_questions([question]).get(question)
+    if stored is None:
+        return None
+    logs = output / stored.run / "logs"
+    if kept is not None:
+        for path in sorted(logs.glob("*.eval")):
+            if messages := _messages(path, kept.sample, target):
+                earlier = "" if stored.run == run else f", asked by the run {stored.run}"
+                return Transcript(stored.answer, messages, f"{path.name}{earlier}")
+    alone = (("assistant", stored.answer.text),)
+    return Transcript(stored.answer, alone, "the log is no longer there; this is from the store")
+
+
+def ask_again(run: Run, target: str, question: str) -> dict[str, Answer]:
+    """Puts a question again, to a target and its base; the answers are not kept.
+
+    Raises:
+        CapgateError: A target can't be had.
+    """
+    from capgate.evaluation import answer_of
+    from capgate.fasteval import run_eval
+
+    base = run.participants[target].adapter_of
+    found: dict[str, Answer] = {}
+    for name in filter(None, (base, target)):
+        contestant = run.contestant(name)
+        asked = next(q for q in run.questions(name).questions if q.hash == question)
+
+        def note(_: str, sample: Any, name: str = name) -> None:  # noqa: ANN401
+            found[name] = answer_of(sample, asked, contestant.model)  # noqa: B023
+
+        run_eval(
+            run.harness.task([asked], shard="again"),
+            contestant.model,
+            run.folder / "logs",
+            on_sample=note,
+            temperature=run.settings.temperature,
+        )
+    return found
+
+
+def _messages(path: Path, sample: str, target: str) -> tuple[tuple[str, str], ...]:
+    """A sample's messages in one log; none where the log is another's or lacks it."""
+    import zipfile_zstd  # noqa: F401 (teaches the standard library Inspect's compression)
+
+    try:
+        with ZipFile(path) as archive:
+            name = f"samples/{sample}_epoch_1.json"
+            if name not in archive.namelist():
+                return ()
+            header = json.loads(archive.read("header.json"))
+            if header["eval"].get("metadata", {}).get("capgate_job") != target:
+                return ()
+            found = json.loads(archive.read(name))
+    except (BadZipFile, KeyError, OSError, ValueError):
+        return ()
+    return tuple(_shown(found))
+
+
+def _shown(sample: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for message in sample.get("messages", ()):
+        content = message.get("content", "")
+        if isinstance(content, list):
+            content = "\n".join(part.get("text", "") for part in content)
+        yield str(message.get("role", "")), _attached(str(content), sample)
+    if sample.get("error"):
+        yield "error", str(sample["error"].get("message", ""))
+
+
+def _attached(text: str, sample: dict[str, Any]) -> str:
+    """`text` with what Inspect moved out of it for its length."""
+    prefix = "attachment://"
+    if text.startswith(prefix):
+        return str(sample.get("attachments", {}).get(text.removeprefix(prefix), text))
+    return text
