@@ -1,0 +1,120 @@
+"""Taking up a finished run again: its report, its settings, and a way to its servers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from capgate.config import load_targets
+from capgate.errors import CapgateError, ConfigError
+from capgate.local import FILES, add_options, local_run, settings_of
+from capgate.report.read import find_report, read_report
+from capgate.report.result import Report
+from capgate.report.write import alert_urls, redactor_of
+from capgate.settings import Settings
+
+if TYPE_CHECKING:
+    from capgate.redact import Redactor
+    from capgate.session import Run
+
+
+def add_run_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds RUN and the options that say where a project's files are."""
+    parser.add_argument(
+        "run_name",
+        metavar="RUN",
+        help="a run's id (or how it begins), latest, or the path of its folder or report.json",
+    )
+    add_options(parser, only=FILES)
+
+
+def open_report(options: argparse.Namespace) -> tuple[Report, Path, Settings]:
+    """The report that a command was asked for, its folder, and the run's settings.
+
+    Raises:
+        ConfigError: There is none, or it can't be read.
+    """
+    here = settings_of(options)
+    path = find_report(options.run_name, here.output_dir)
+    report = read_report(path)
+    return report, path.parent, _settings_of_run(report, here)
+
+
+def project_redactor(settings: Settings) -> Redactor:
+    """What knows the secrets of a project, as far as its files can be read."""
+    try:
+        targets = list(load_targets(settings.models_file))
+    except CapgateError:
+        targets = []
+    try:
+        urls = alert_urls(settings.root, settings.alerts)
+    except CapgateError:
+        urls = settings.alerts
+    return redactor_of(settings.root, targets, urls)
+
+
+@contextmanager
+def resumed(report: Report, settings: Settings) -> Iterator[Run]:
+    """A finished run, with a way to its targets' servers; they end with it.
+
+    Raises:
+        CapgateError: Its store or its targets are no longer there.
+    """
+    check_store(report, settings)
+    with local_run(settings, run_id=report.run) as run:
+        yield run
+
+
+def check_store(report: Report, settings: Settings) -> None:
+    """Makes sure that the store holds a run.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    from capgate.store import Store
+
+    if settings.store.exists():
+        with Store(settings.store) as store:
+            if any(run == report.run for run, _, _ in store.runs()):
+                return
+    raise ConfigError(
+        f"the store {settings.store.name} does not hold the run {report.run}",
+        remedy="name the store that it wrote with --store FILE",
+    )
+
+
+def one_target(report: Report, named: str | None) -> str:
+    """The target that a command means; the only one judged where none is named.
+
+    Raises:
+        ConfigError: There is no such target in the run, or several.
+    """
+    judged = [t for t, one in report.targets.items() if one.verdict or t in report.comparisons]
+    targets = judged or list(report.targets)
+    if named is None and len(targets) == 1:
+        return targets[0]
+    if named in report.targets:
+        return str(named)
+    what = f"the run has no target {named!r}" if named else f"the run has {len(targets)} targets"
+    raise ConfigError(what, remedy=f"name one: --target {' or '.join(targets) or '…'}")
+
+
+def _settings_of_run(report: Report, here: Settings) -> Settings:
+    """The run's recorded settings over this place's files."""
+    names = {field.name for field in fields(Settings)}
+    recorded: dict[str, Any] = {}
+    for name, value in report.settings.items():
+        if name in names:
+            recorded[name] = _restored(value)
+    return replace(here, **recorded)
+
+
+def _restored(value: object) -> object:
+    if isinstance(value, list):
+        return tuple(map(_restored, value))
+    # Results show a home folder as `~`.
+    return str(Path(value).expanduser()) if isinstance(value, str) and value[:2] == "~/" else value

@@ -1,0 +1,397 @@
+"""What the plugin's hooks do: one `Host` in the controller and one in each worker.
+
+The controller owns what may exist only once: the run's id, the servers, the reports and
+the exit code. A worker gets the run's id and the broker's address through `workerinput`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from capgate.errors import CapgateError
+from capgate.settings import Settings
+from capgate.subjects import DOMAIN_OF, DOMAINS
+
+if TYPE_CHECKING:
+    from capgate.bench import Bench
+    from capgate.judging import Judge
+    from capgate.progress import Progress, Tally
+    from capgate.serving.broker import Broker, BrokerClient
+    from capgate.serving.endpoint import Endpoint
+    from capgate.serving.servers import Servers
+    from capgate.session import Run
+    from capgate.spending import Grant, Spending
+
+MARKERS: Final = (
+    "quick: a verdict from a growing random sample over all subjects",
+    "full: the whole benchmark, subject by subject",
+    *(f"{domain}: the subjects of this domain" for domain in DOMAINS),
+)
+
+FILTERS: Final = (
+    # Of libraries that the evaluation calls; a user of capgate can do nothing about them.
+    r"ignore:The 'initial' parameter is deprecated:DeprecationWarning:inspect_ai.*",
+    r"ignore:.*__get_validators__.*is deprecated:DeprecationWarning:pydantic.*",
+    r"ignore:path is deprecated:DeprecationWarning:inspect_evals.*",
+)
+
+_EXIT_CODES: Final = {"INCONCLUSIVE": 10, "ERROR": 11}
+_FAULT: Final = "capgate_fault"
+
+
+class Host:
+    """One process's end of a run.
+
+    Args:
+        config: pytest's configuration.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._input: dict[str, Any] | None = getattr(config, "workerinput", {}).get("capgate")
+        self._is_worker = hasattr(config, "workerinput")
+        self._fault: str | None = None
+        self._broker: Broker | None = None
+        self._plan: dict[str, set[str]] = {}
+        self._tested: set[tuple[str, str]] = set()
+        self._preflighted: frozenset[str] = frozenset()
+        self._kinds: list[tuple[str, bool]] = []
+        self._summary: list[str] = []
+        self._told: set[str] = set()
+        self._has_news = False
+
+    # What both controller and worker have.
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The run's settings.
+
+        Raises:
+            ConfigError: An option is wrong.
+        """
+        # pytest's root is found by its own files; a project of capgate is known by its targets.
+        here = self._config.invocation_params.dir
+        root = next(
+            (path for path in (here, self._config.rootpath) if (path / "config").is_dir()), here
+        )
+        return Settings.from_options(self._config.option, root)
+
+    @cached_property
+    def run(self) -> Run:
+        """This process's part in the run."""
+        from capgate.progress import Feed
+        from capgate.session import Run
+
+        run = Run(
+            self.settings,
+            self.run_id,
+            endpoint=self._endpoint,
+            post_mortem=self._post_mortem,
+            share=self._share,
+            say=self._say,
+            tell=self._tell,
+            purse=self._purse,
+        )
+
+        def plan(target: str) -> tuple[int, int]:
+            subjects = self._plan.get(target, set())
+            chosen = run.selection(target).by_subject
+            return len(subjects), sum(len(chosen.get(subject, ())) for subject in subjects)
+
+        def counts(target: str, subject: str) -> bool:
+            return (target, subject) in self._tested
+
+        run.feed = Feed(self._add_progress, plan, counts)
+        return run
+
+    @cached_property
+    def _judge(self) -> Judge:
+        from capgate.judging import Judge
+
+        return Judge(self.run)
+
+    @cached_property
+    def run_id(self) -> str:
+        """The run's id; the controller's in every process."""
+        if self._input is not None:
+            return str(self._input["run"])
+        from capgate.choice import new_run_id
+
+        return new_run_id()
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Gives a test its targets, and its subjects where it takes one."""
+        try:
+            targets = tuple(self.run.targets) if self._fault is None else ()
+            _ = self.run.harness
+        except CapgateError as error:
+            self._fault = str(error)
+            targets = ()
+        if "subject" in metafunc.fixturenames:
+            metafunc.parametrize(
+                ("target", "subject"),
+                [
+                    pytest.param(
+                        target,
+                        subject,
+                        id=f"{target}-{subject}",
+                        marks=getattr(pytest.mark, DOMAIN_OF[subject]),
+                    )
+                    for target in targets
+                    for subject in (self.settings.subjects if targets else ())
+                ],
+            )
+        elif "target" in metafunc.fixturenames:
+            metafunc.parametrize("target", targets)
+
+    def arrange(self, items: list[pytest.Item]) -> None:
+        """Puts preflights first and suites last; drops what would be judged twice.
+
+        Raises:
+            pytest.UsageError: The run's options or files are wrong.
+        """
+        if self._fault is not None:
+            items.clear()
+            if self._is_worker:
+                self._config.workeroutput[_FAULT] = self._fault  # type: ignore[attr-defined]
+                return
+            raise pytest.UsageError(self._fault)
+        ours = [(item, *_part(item)) for item in items]
+        whole = {target for _, name, target in ours if name == "test_suite"}
+        # A whole run contains the quick one's questions; judging both would spend the false-alarm
+        # budget twice.
+        twice = [item for item, name, target in ours if name == "test_quick" and target in whole]
+        if twice:
+            self._config.hook.pytest_deselected(items=twice)
+        order = {"test_preflight": 0, "test_quick": 1, "test_subject": 1, "test_suite": 2}
+        kept = [entry for entry in ours if entry[0] not in twice]
+        kept.sort(key=lambda entry: order.get(entry[1], 1))
+        items[:] = [item for item, _, _ in kept]
+        self._preflighted = frozenset(t for _, name, t in kept if name == "test_preflight")
+        for item, name, target in kept:
+            subjects = self._plan.setdefault(target, set())
+            if name == "test_subject":
+                subject = item.callspec.params["subject"]  # type: ignore[attr-defined]
+                subjects.add(subject)
+                self._tested.add((target, subject))
+            elif name == "test_suite":
+                subjects.update(self.settings.subjects)
+
+    @contextmanager
+    def bench(self, node: pytest.Item) -> Iterator[Bench]:
+        """The run, for one test."""
+        from capgate.bench import Bench
+
+        yield Bench(self._judge, node, self._preflighted)
+
+    def close(self) -> None:
+        """Ends what this process started."""
+        if "run" in self.__dict__:
+            self.run.close()
+        if self._broker is not None:
+            self._broker.close()
+            self._broker = None
+        if "_servers" in self.__dict__:
+            self._servers.close()
+
+    # The worker's ways to its controller.
+
+    @cached_property
+    def _controller(self) -> BrokerClient:
+        from capgate.serving.broker import Address, BrokerClient
+
+        assert self._input is not None
+        return BrokerClient(Address(self._input["path"], self._input["key"]))
+
+    def _endpoint(self, target: str) -> Endpoint:
+        if self._is_worker:
+            endpoint: Endpoint = self._controller.call("endpoint", target)
+            return endpoint
+        return self._servers.endpoint(target)
+
+    def _post_mortem(self, target: str) -> str:
+        if self._is_worker:
+            return str(self._controller.call("post_mortem", target))
+        return self._servers.post_mortem(target)
+
+    @property
+    def _share(self) -> int:
+        """Into how many processes a target's connections are divided."""
+        # With --dist loadgroup each target has a worker of its own.
+        if not self._is_worker or getattr(self._config.option, "loadgroup", False):
+            return 1
+        return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+
+    @cached_property
+    def _purse(self) -> Spending | None:
+        from capgate.spending import Purse
+
+        limit = self.settings.max_cost
+        if limit is None:
+            return None
+        return _WorkerPurse(limit, self._controller) if self._is_worker else Purse(limit)
+
+    def _open_purse(self) -> Spending:
+        assert self._purse is not None
+        return self._purse
+
+    def _tell(self, topic: str, line: str) -> None:
+        if self._is_worker:
+            self._controller.call("tell", topic, line)
+        elif topic not in self._told:
+            self._told.add(topic)
+            self._show(line)
+
+    def _say(self, line: str) -> None:
+        if self._is_worker:
+            self._controller.call("say", line)
+        else:
+            self._show(line)
+
+    def _add_progress(self, target: str, subjects: int, questions: int, tally: Tally) -> None:
+        if self._is_worker:
+            self._controller.call("progress", target, subjects, questions, tally)
+        else:
+            self._progress.add(target, subjects, questions, tally)
+
+    # The controller.
+
+    def for_worker(self) -> dict[str, str]:
+        """What a worker must know, as plain values."""
+        if self._broker is None:
+            from capgate.serving.broker import Broker
+
+            self._broker = Broker(
+                {
+                    "endpoint": lambda target: self._servers.endpoint(target),
+                    "post_mortem": lambda target: self._servers.post_mortem(target),
+                    "say": self._show,
+                    "tell": self._tell,
+                    "reserve": lambda dollars: self._open_purse().reserve(dollars),
+                    "settle": lambda *sums: self._open_purse().settle(*sums),
+                    "progress": lambda *news: self._progress.add(*news),
+                }
+            )
+        address = self._broker.address
+        return {"run": self.run_id, "path": address.path, "key": address.key}
+
+    def scheduler(self, log: Any) -> object | None:  # noqa: ANN401 (xdist's)
+        """How tests are shared out to workers; None for xdist's own way."""
+        from capgate.sidebyside import by_target
+
+        return by_target(self._config, log, lambda: self.run.targets)
+
+    def from_worker(self, output: dict[str, Any]) -> None:
+        """Takes over what a worker found wrong."""
+        self._fault = self._fault or output.get(_FAULT)
+
+    @cached_property
+    def _servers(self) -> Servers:
+        from capgate.config import environment
+        from capgate.serving.servers import Servers
+
+        return Servers(
+            self.run.participants, environment(self.settings.root), self.run.folder / "logs"
+        )
+
+    @cached_property
+    def _progress(self) -> Progress:
+        from capgate.progress import Progress
+
+        return Progress(self._show)
+
+    def _show(self, line: str) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None or self._config.get_verbosity() < 0:
+            return
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        if capture is not None and not self._config.pluginmanager.has_plugin("dsession"):
+            with capture.global_and_fixture_disabled():
+                _write(terminal, line)
+        else:
+            _write(terminal, line)
+
+    def note(self, report: pytest.TestReport) -> None:
+        """Notes how a test ended (controller only)."""
+        if self._is_worker or (report.when != "call" and report.outcome != "failed"):
+            return
+        properties = dict(report.user_properties)
+        self._has_news = self._has_news or "capgate_target" in properties
+        self._kinds.append((str(properties.get("capgate_verdict", "")), report.outcome == "failed"))
+
+    def finish(self, session: pytest.Session) -> None:
+        """Ends the servers, writes the results, and sets the exit code (controller only)."""
+        if self._is_worker:
+            return
+        if self._fault is not None:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            return
+        if self._has_news and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
+            from capgate.report.reask import reask_red
+
+            # While the servers are still there; a fault of the store is told of below.
+            with suppress(CapgateError):
+                reask_red(self.run)
+        if "_servers" in self.__dict__:
+            self._servers.close()
+        if self._has_news or ("run" in self.__dict__ and "store" in self.run.__dict__):
+            from capgate.report.write import write_results
+
+            complete = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
+            try:
+                self._summary = write_results(self.run, complete=complete)
+            except CapgateError as error:
+                self._summary = [f"ERROR: {error}"]
+                if session.exitstatus == pytest.ExitCode.OK:
+                    session.exitstatus = _EXIT_CODES["ERROR"]
+        if session.exitstatus == pytest.ExitCode.TESTS_FAILED:
+            failed = {kind for kind, failed in self._kinds if failed}
+            if failed and failed <= set(_EXIT_CODES):
+                session.exitstatus = max(_EXIT_CODES[kind] for kind in failed)
+
+    def summarize(self, terminal: pytest.TerminalReporter) -> None:
+        """Shows what the run found (controller only)."""
+        # Without workers pytest itself tells of a usage error.
+        if self._fault is not None and self._broker is not None:
+            terminal.write_sep("=", "capgate", red=True)
+            terminal.write_line(f"ERROR: {self._fault}")
+        if self._summary:
+            terminal.write_sep("=", "capgate")
+            for line in self._summary:
+                terminal.write_line(line)
+
+
+class _WorkerPurse:
+    """The controller's purse, as a worker reaches it."""
+
+    def __init__(self, limit: float, controller: BrokerClient) -> None:
+        self.limit = limit
+        self._controller = controller
+
+    def reserve(self, dollars: float) -> Grant:
+        """Sets money aside, where there is enough."""
+        grant: Grant = self._controller.call("reserve", dollars)
+        return grant
+
+    def settle(self, reserved: float, cost: float) -> None:
+        """Gives back what was set aside, for what it did cost."""
+        self._controller.call("settle", reserved, cost)
+
+
+def _part(item: pytest.Item) -> tuple[str, str]:
+    """Name and target of a test of the benchmark; empty for any other test."""
+    if not isinstance(item, pytest.Function) or "capgate" not in item.fixturenames:
+        return "", ""
+    callspec = getattr(item, "callspec", None)
+    return item.originalname, str(callspec.params.get("target", "")) if callspec else ""
+
+
+def _write(terminal: pytest.TerminalReporter, line: str) -> None:
+    terminal.ensure_newline()
+    terminal.write_line(line)

@@ -1,0 +1,344 @@
+"""Judging a target: its questions are answered and the gate is asked.
+
+What is compared with what is the run's business (`session`), what it means the gate's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+from capgate.answers import Answer, AnswerState
+from capgate.confirm import confirm_subject, confirm_suite, first_look, second_look
+from capgate.datasets import Question
+from capgate.errors import CapgateError, ServerEndedError
+from capgate.evaluation import ShardResult
+from capgate.gate.conclude import too_many_errors
+from capgate.gate.policy import Budget, Policy
+from capgate.gate.rows import Single, count_singles, seeded_order
+from capgate.gate.verdict import Scope, Verdict
+from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement, Usage
+from capgate.preflight import ask_probe
+from capgate.references import (
+    BaselineReference,
+    FloorReference,
+    Reference,
+    judge_one,
+    judge_whole,
+    rows,
+    sequential_gate,
+)
+from capgate.routes import check_routes, is_routed, routes_of
+from capgate.secondlook import ask_again
+from capgate.serving.liveness import check_live
+from capgate.session import Run
+from capgate.subjects import SUBJECTS
+
+QUICK_LOOK: Final = 10
+"""Questions of a quick run without a limit that only measures."""
+
+_BATCH: Final = (16, 128)
+
+Results = dict[str, ShardResult]
+"""Target's id to its result of one shard."""
+
+
+class Judge:
+    """Judges the targets of a run, in whichever of its processes.
+
+    Args:
+        run: This process's part in the run.
+
+    Attributes:
+        run: The same.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._preflights: dict[str, dict[str, Any]] = {}
+
+    def preflight(self, target: str) -> None:
+        """Makes sure that a target can be judged: reachable, key, model, one answer in form.
+
+        It is asked once in a run, by whichever process comes first.
+
+        Raises:
+            CapgateError: It can't.
+        """
+        if target not in self._preflights:
+            with self.run.store.claim(f"{PREFLIGHT}-{self.run.id}-{target}"):
+                known = self.run.store.shards(self.run.id).get((target, PREFLIGHT))
+                self._preflights[target] = known or self._ask_probes(target)
+        verdict = self._preflights[target]["verdict"]
+        if verdict is not None:
+            raise CapgateError(" ".join(verdict["reasons"]))
+
+    def _ask_probes(self, target: str) -> dict[str, Any]:
+        verdict: Verdict | None = None
+        try:
+            self.run.reference(target)
+            for one in self.run.contestants_for(target):
+                answer = ask_probe(
+                    one, self.run.harness, self.run.settings, self.run.folder / "logs"
+                )
+                if one.id == target:
+                    self._check_routes(target, [answer], whole=False)
+        except CapgateError as error:
+            verdict = Verdict.of_error(error, scope="suite")
+        return self._ended(Judgement(target, PREFLIGHT, verdict, None)).facts()
+
+    def subject(self, target: str, subject: str) -> Judgement | None:
+        """Has one subject answered and judges it by itself; None where no question is chosen."""
+        questions = self.run.selection(target).by_subject.get(subject, ())
+        if not questions:
+            return None
+        reference = self.run.reference(target)
+        results = self._answer(target, questions, subject)
+        if self.run.feed is not None:
+            self.run.feed.subject(target)
+        self._check_routes(target, results[target].answers, whole=False)
+        policy = self.run.policy(target)
+        dead = _no_answer([results])
+        verdict: Verdict | None
+        if dead is not None:
+            verdict = Verdict.of_error(
+                self._with_cause(target, dead), scope="subject", subject=subject
+            )
+        else:
+            found = rows(reference, _answers([results]), target)
+            verdict = judge_one(
+                reference,
+                found,
+                policy,
+                subject=subject,
+                n_subjects=len(self.run.settings.subjects),
+                budget=self._budget(target),
+            ) or _too_many_errors(results[target].answers, policy, "subject", subject)
+        verdict = _bounded(verdict, [results])
+        usage = [results[target]]
+        if self.run.settings.confirm and verdict is not None and verdict.kind == "REGRESSION":
+            second, again = self._look_again(target, subject, verdict)
+            verdict, usage = confirm_subject(verdict, second), [*usage, again]
+        return self._ended(Judgement(target, subject, verdict, Usage.of(usage)))
+
+    def suite(self, target: str) -> Judgement:
+        """Judges a target on all subjects, having answered what is still missing."""
+        reference = self.run.reference(target)
+        shards = [
+            self._answer(target, questions, subject, late=True)
+            for subject, questions in self.run.selection(target).by_subject.items()
+            if questions
+        ]
+        dead = _no_answer(shards)
+        verdict: Verdict | None
+        if dead is not None:
+            verdict = Verdict.of_error(self._with_cause(target, dead), scope="suite")
+        else:
+            answers = _answers(shards)
+            self._check_still_live(target, reference, answers)
+            self._check_routes(target, answers[target], whole=True)
+            found, policy = rows(reference, answers, target), self.run.policy(target)
+            verdict = judge_whole(
+                reference, found, policy, budget=self._budget(target)
+            ) or _too_many_errors(answers[target], policy, "suite")
+        verdict = _bounded(verdict, shards)
+        usage = [results[target] for results in shards]
+        if self.run.settings.confirm and verdict is not None and verdict.failed_subjects:
+            looks = {
+                one.subject: self._look_again(target, one.subject, verdict)
+                for one in verdict.failed_subjects
+            }
+            verdict = confirm_suite(verdict, {s: second for s, (second, _) in looks.items()})
+            usage += [again for _, again in looks.values()]
+        return self._ended(Judgement(target, SUITE, verdict, Usage.of(usage)))
+
+    def quick(self, target: str) -> Judgement:
+        """Asks in random order over all subjects until the verdict is in."""
+        reference = self.run.reference(target)
+        pool = {
+            question.hash: question
+            for question in self.run.questions(target).select(self.run.settings.subjects)
+        }
+        order = seeded_order(pool, seed=self.run.settings.seed)
+        gate = sequential_gate(
+            reference, self.run.policy(target), population=len(order), seed=self.run.settings.seed
+        )
+        # Where nothing can end it, a quick run is a short look.
+        limit = self.run.settings.limit or (QUICK_LOOK if gate is None else len(order))
+        limit = min(limit, len(order))
+        size = min(max(self.run.targets[target].max_connections, _BATCH[0]), _BATCH[1])
+        shards: list[Results] = []
+        verdict: Verdict | None = None
+        path: list[dict[str, Any]] = []
+        for start in range(0, limit, size):
+            batch = [pool[question] for question in order[start : min(start + size, limit)]]
+            results = self._answer(target, batch, f"{QUICK}_{start // size + 1:03d}")
+            shards.append(results)
+            self._check_routes(target, results[target].answers, whole=False)
+            dead = _no_answer([results])
+            if dead is not None:
+                verdict = Verdict.of_error(self._with_cause(target, dead), scope="quick")
+                break
+            if _not_put([results]):
+                break
+            if gate is None:
+                continue
+            verdict = gate.update(rows(reference, _answers([results]), target))
+            path.append(asdict(gate.progress))
+            self.run.say(f"{target}  quick  {gate.progress}")
+            if verdict is not None:
+                break
+        if verdict is None:
+            verdict = (
+                gate.finish(
+                    "--max-cost was reached"
+                    if _not_put(shards)
+                    else f"the limit of {limit:,} questions was reached"
+                )
+                if gate is not None
+                else _too_many_errors(_answers(shards)[target], self.run.policy(target), "quick")
+            )
+        verdict = _bounded(verdict, shards)
+        if verdict is not None and verdict.kind != "ERROR":
+            self._check_still_live(target, reference, _answers(shards))
+        usage = Usage.of([results[target] for results in shards])
+        return self._ended(Judgement(target, QUICK, verdict, usage, tuple(path)))
+
+    def _budget(self, target: str) -> Budget | None:
+        """How a whole-benchmark run's false alarms are divided, where not in the usual way."""
+        if not self.run.settings.confirm:
+            return None
+        paired = not isinstance(self.run.reference(target), FloorReference)
+        return first_look(self.run.policy(target), paired=paired)
+
+    def _look_again(self, target: str, subject: str, first: Verdict) -> tuple[Verdict, ShardResult]:
+        """Asks a failed subject once more; returns what that alone says, and what it took."""
+        self.run.say(f"{target}  {subject}  failed at first and is asked again")
+        questions = self.run.selection(target).by_subject[subject]
+        results = ask_again(
+            self.run.evaluator,
+            questions,
+            self.run.contestants_for(target),
+            name="confirm",
+            shard=subject,
+        )
+        dead = _no_answer([results])
+        if dead is not None:
+            return Verdict.of_error(dead, scope="subject", subject=subject), results[target]
+        assert first.budget is not None
+        reference = self.run.reference(target)
+        second = judge_one(
+            reference,
+            rows(reference, _answers([results]), target),
+            self.run.policy(target),
+            subject=subject,
+            n_subjects=1,
+            budget=second_look(first.budget),
+        )
+        assert second is not None
+        return second, results[target]
+
+    def _answer(
+        self, target: str, questions: Sequence[Question], shard: str, *, late: bool = False
+    ) -> Results:
+        progress = None
+        if self.run.feed is not None and shard in SUBJECTS:
+            progress = self.run.feed.late_answer if late else self.run.feed.answer
+        try:
+            return self.run.evaluator.answer(
+                questions, self.run.contestants_for(target), shard=shard, progress=progress
+            )
+        except ServerEndedError as error:
+            if shard in SUBJECTS and not late:
+                raise
+            # Its last words are told once, with the verdict on the whole.
+            raise ServerEndedError(
+                self._with_cause(target, error.what), target=target, remedy=error.remedy
+            ) from None
+
+    def _with_cause(self, target: str, fault: str) -> str:
+        return "\n".join(filter(None, [fault, self.run.post_mortem(target)]))
+
+    def _check_still_live(
+        self, target: str, reference: Reference, answers: Mapping[str, Sequence[Answer]]
+    ) -> None:
+        """Makes sure that a candidate whose every text is its base's is still not its base.
+
+        Raises:
+            AdapterError: It is: the adapter changes nothing.
+        """
+        if reference.kind != "base":
+            return
+        pairs = zip(answers[reference.target], answers[target], strict=True)
+        if any(ours.text != theirs.text for theirs, ours in pairs):
+            return
+        check_live(
+            self.run.contestant(reference.target).endpoint, self.run.contestant(target).endpoint
+        )
+
+    def _check_routes(self, target: str, answers: Sequence[Answer], *, whole: bool) -> None:
+        """Makes sure that the same routes answered a target and its recorded baseline.
+
+        Raises:
+            ReferenceMissingError: Others did, and `--allow-routes` does not name them.
+        """
+        reference = self.run.reference(target)
+        if isinstance(reference, BaselineReference) and is_routed(reference.baseline.identity):
+            theirs, allowed = reference.baseline.served_by, self.run.settings.allow_routes
+            check_routes(target, routes_of(answers), theirs, allowed, whole=whole)
+
+    def _ended(self, judgement: Judgement) -> Judgement:
+        self.run.record(judgement)
+        return judgement
+
+
+def _answers(shards: Sequence[Results]) -> dict[str, list[Answer]]:
+    """Target's id to its answers over some shards."""
+    answers: dict[str, list[Answer]] = {}
+    for results in shards:
+        for target, result in results.items():
+            answers.setdefault(target, []).extend(result.answers)
+    return answers
+
+
+def _no_answer(shards: Sequence[Results]) -> str | None:
+    """The fault of a shard of which some contestant answered no question at all."""
+    for results in shards:
+        for result in results.values():
+            dead = all(answer.state is AnswerState.ERROR for answer in result.answers)
+            if dead and not result.not_put:
+                return result.fault or "no question was answered"
+    return None
+
+
+def _not_put(shards: Sequence[Results]) -> int:
+    """Questions that were not put, since they could have passed `--max-cost`."""
+    return sum(result.not_put for results in shards for result in results.values())
+
+
+def _bounded(verdict: Verdict | None, shards: Sequence[Results]) -> Verdict | None:
+    """A verdict that tells first of questions that were not put for their cost."""
+    left = _not_put(shards)
+    if verdict is None or not left:
+        return verdict
+    reason = f"{left:,} questions were not put, since they could have passed --max-cost."
+    return replace(verdict, reasons=(reason, *verdict.reasons))
+
+
+def _too_many_errors(
+    answers: Sequence[Answer], policy: Policy, scope: Scope, subject: str | None = None
+) -> Verdict | None:
+    """The verdict on answers that are only measured: None, unless too many are missing."""
+    counts = count_singles([Single(a.question, a.subject, a.state) for a in answers])
+    reason = too_many_errors(counts, policy)
+    if reason is None:
+        return None
+    return Verdict(
+        kind="INCONCLUSIVE",
+        scope=scope,
+        subject=subject,
+        counts=counts,
+        policy=policy,
+        reasons=(reason,),
+    )

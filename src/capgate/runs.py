@@ -1,0 +1,204 @@
+"""Stored runs, read back: by id as in `reports/`, by `latest`, or by the path of a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from capgate.answers import Answer, AnswerState
+from capgate.errors import ConfigError, StoreError
+from capgate.gate.rows import Single
+from capgate.store import Store
+
+LATEST: Final = "latest"
+Mode = Literal["full", "quick", "unfinished"]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What one target did in one run.
+
+    Attributes:
+        id: The run's id.
+        target: The target's id.
+        started: Unix seconds.
+        settings: What the run was asked to do.
+        about: Fingerprint, data set, prompt and chosen questions, as the run recorded them.
+        answers: One for each question that was put.
+        shards: How its shards ended, by name (`suite`, `quick`, subjects).
+    """
+
+    id: str
+    target: str
+    started: float
+    settings: Mapping[str, Any]
+    about: Mapping[str, Any]
+    answers: tuple[Answer, ...]
+    shards: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def mode(self) -> Mode:
+        """Whether it was the whole benchmark, a quick run, or ended before either."""
+        if "suite" in self.shards:
+            return "full"
+        return "quick" if "quick" in self.shards else "unfinished"
+
+    @property
+    def verdict(self) -> Mapping[str, Any] | None:
+        """The verdict on the target; None where it was only measured, or never judged."""
+        whole = self.shards.get("suite") or self.shards.get("quick") or {}
+        verdict: Mapping[str, Any] | None = whole.get("verdict")
+        return verdict
+
+    @cached_property
+    def errors(self) -> int:
+        """Questions without an answer."""
+        return sum(answer.state is AnswerState.ERROR for answer in self.answers)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share correct of the scored questions; None where there is none."""
+        scored = len(self.answers) - self.errors
+        right = sum(answer.state is AnswerState.CORRECT for answer in self.answers)
+        return right / scored if scored else None
+
+    @property
+    def missing(self) -> str:
+        """What keeps it from being the whole benchmark, as a clause; `""` where nothing does."""
+        chosen, whole = sum(self.about["selected"].values()), self.about["dataset"]["questions"]
+        if self.mode != "full":
+            return f"it is {'a quick run' if self.mode == 'quick' else 'unfinished'}"
+        if chosen < whole:
+            return f"it asked {chosen:,} of the benchmark's {whole:,} questions"
+        if len(self.answers) < chosen:
+            return f"it asked {len(self.answers):,} of its {chosen:,} questions"
+        return ""
+
+    @property
+    def singles(self) -> list[Single]:
+        """Its answers as the gate takes them."""
+        return [Single(a.question, a.subject, a.state) for a in self.answers]
+
+
+@contextmanager
+def stored(path: Path) -> Iterator[Store]:
+    """A store that already exists.
+
+    Raises:
+        StoreError: There is none, or it can't be opened.
+    """
+    if not path.is_file():
+        raise StoreError(
+            f"there is no store of answers {path}",
+            remedy="run the benchmark first, or name another file with --store",
+        )
+    with Store(path) as store:
+        yield store
+
+
+def find_run(store: Store, name: str) -> str:
+    """The id of a run.
+
+    Args:
+        store: The store.
+        name: An id or its beginning, `latest`, or the path of a run's folder or report.
+
+    Raises:
+        ConfigError: There is no such run in the store.
+    """
+    known = [run for run, _, _ in store.runs()]
+    if name == LATEST and known:
+        return known[0]
+    path = Path(name)
+    if path.is_dir():
+        path = path / "report.json"
+    run = _run_of_report(path) if path.is_file() else name
+    begun = [one for one in known if run and one.startswith(run)]
+    if run in known or len(begun) == 1:
+        return run if run in known else begun[0]
+    near = get_close_matches(run, known, n=3, cutoff=0.4)
+    raise ConfigError(
+        f"the store {store.path} has no run {run}" + (f" (of {path})" if run != name else ""),
+        remedy=f"did you mean {' or '.join(near)}?"
+        if near
+        else "give an id as in reports/, latest, or the path of a report.json, and the store that "
+        "its answers are in with --store",
+    )
+
+
+def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
+    """One target's part in a run.
+
+    Args:
+        store: The store.
+        run: The run's id.
+        target: The target's id; where None, the one that was judged.
+
+    Raises:
+        ConfigError: It had no part in it, or several were judged and none is named.
+    """
+    started, settings = next((at, s) for one, at, s in store.runs() if one == run)
+    shards: dict[str, dict[str, Any]] = {}
+    for (one, shard), facts in store.shards(run).items():
+        shards.setdefault(one, {})[shard] = facts
+    there = {one: mine for one, mine in shards.items() if "" in mine}
+    if target is None:
+        # An adapter's base takes part without being judged; it has no shard but its entry.
+        judged = [one for one, mine in there.items() if len(mine) > 1] or list(there)
+        if len(judged) != 1:
+            raise ConfigError(
+                f"the run {run} has {len(judged) or 'no'} targets"
+                + (f": {', '.join(judged)}" if judged else ""),
+                remedy="name one with --target" if judged else "it ended before it asked anything",
+            )
+        target = judged[0]
+    if target not in there:
+        raise ConfigError(
+            f"the run {run} has no answers of {target}",
+            remedy=f"it has those of {', '.join(there)}" if there else "name another run",
+        )
+    mine = dict(there[target])
+    about = mine.pop("")
+    answers = tuple(one.answer for one in store.used(run, target))
+    return StoredRun(run, target, started, settings, about, answers, mine)
+
+
+def targets_of(store: Store, run: str) -> list[str]:
+    """The targets that had a part in a run."""
+    return sorted(target for target, shard in store.shards(run) if not shard)
+
+
+def runs_of(store: Store, target: str) -> Iterator[StoredRun]:
+    """A target's part in each run that it had one in, newest first."""
+    for run, _, _ in store.runs():
+        if (target, "") in store.shards(run):
+            yield read_run(store, run, target)
+
+
+def newest_whole(store: Store, target: str) -> StoredRun | None:
+    """A target's newest run of the whole benchmark, errors or not; None where there is none."""
+    return next((run for run in runs_of(store, target) if not run.missing), None)
+
+
+def known_targets(store: Store) -> list[str]:
+    """The targets that had a part in any stored run."""
+    return sorted(
+        {target for run, _, _ in store.runs() for target, shard in store.shards(run) if not shard}
+    )
+
+
+def _run_of_report(path: Path) -> str:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        run = report["run"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} is not a run's report", said=str(error), remedy="name its report.json"
+        ) from None
+    return str(run)

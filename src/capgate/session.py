@@ -1,0 +1,295 @@
+"""A run of the benchmark: what its tests ask for, in whichever process they run.
+
+Each process of a run has one `Run`. It asks the controller for live endpoints, has
+questions answered through the store, and lets the gate judge; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from capgate.baselines import comparable, disagreement, load_baseline
+from capgate.choice import run_targets
+from capgate.config import Target
+from capgate.datasets import QuestionSet, load_questions
+from capgate.datasets.questions import Selection
+from capgate.errors import CapgateError, ReferenceMissingError
+from capgate.evaluation import Contestant, Evaluator
+from capgate.gate.policy import Policy
+from capgate.judgement import Judgement
+from capgate.progress import Feed
+from capgate.references import (
+    BaselineReference,
+    BaseReference,
+    FloorReference,
+    NoReference,
+    Reference,
+    describe,
+)
+from capgate.serving.endpoint import Endpoint
+from capgate.settings import Settings
+from capgate.spending import Purse, Spending, forecast
+from capgate.store import Store
+from capgate.tasks import Harness, harness
+from capgate.thresholds import baseline_file, floor_of, policy_for, reference_choice
+
+Say = Callable[[str], None]
+Tell = Callable[[str, str], None]
+GetEndpoint = Callable[[str], Endpoint]
+
+
+def _ignore(line: str) -> None:
+    """Shows nothing."""
+
+
+def _no_news(target: str) -> str:  # noqa: ARG001
+    """Knows of no server that has ended."""
+    return ""
+
+
+class Run:
+    """One process's part in a run.
+
+    Args:
+        settings: The run's settings.
+        run: Its id.
+        endpoint: How a live endpoint is had.
+        post_mortem: Tells why a target's server has ended, `""` if it has not.
+        share: Into how many processes a target's connections are divided.
+        say: Shows a line of progress.
+        tell: Shows a line once in the run: takes its topic and the line.
+        purse: What the run may spend, where another process of it keeps that.
+        further: Targets that take part without being judged.
+
+    Attributes:
+        settings: The run's settings.
+        id: Its id.
+        feed: Told of each answer, where progress is shown.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run: str,
+        *,
+        endpoint: GetEndpoint,
+        post_mortem: Callable[[str], str] = _no_news,
+        share: int = 1,
+        say: Say = _ignore,
+        tell: Tell | None = None,
+        purse: Spending | None = None,
+        further: Sequence[str] = (),
+    ) -> None:
+        self.settings = settings
+        self.id = run
+        self._endpoint = endpoint
+        self.post_mortem = post_mortem
+        self._share = share
+        self.say = say
+        self._tell = tell or (lambda _, line: say(line))
+        if purse is None and settings.max_cost is not None:
+            purse = Purse(settings.max_cost)
+        self._purse = purse
+        self._further = tuple(further)
+        self.feed: Feed | None = None
+        self._contestants: dict[str, Contestant] = {}
+        self._policies: dict[str, Policy] = {}
+        self._references: dict[str, Reference] = {}
+        self._selections: dict[str, Selection] = {}
+
+    @cached_property
+    def _asked_for(self) -> tuple[dict[str, Target], dict[str, Target]]:
+        return run_targets(self.settings, self._further)
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """The targets to be judged, by id, in the order asked for."""
+        return self._asked_for[0]
+
+    @property
+    def participants(self) -> dict[str, Target]:
+        """The targets to be judged and all others that are asked, by id."""
+        return {**self._asked_for[1], **self.targets}
+
+    @cached_property
+    def harness(self) -> Harness:
+        """The benchmark's task."""
+        return harness(self.settings.task, self.settings.max_tokens)
+
+    @cached_property
+    def store(self) -> Store:
+        """This process's connection to the store."""
+        store = Store(self.settings.store)
+        store.start_run(self.id, self.settings.describe())
+        return store
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Asks questions for this process."""
+        return Evaluator(
+            self.store,
+            self.settings,
+            self.harness,
+            run=self.id,
+            logs=self.folder / "logs",
+            share=self._share,
+            purse=self._purse,
+            post_mortem=self.post_mortem,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.settings.output_dir / self.id
+
+    def close(self) -> None:
+        """Closes the store, where it was opened."""
+        if "store" in self.__dict__:
+            self.store.close()
+
+    def questions(self, target: str) -> QuestionSet:
+        """All questions of a target's benchmark."""
+        return load_questions(self.source(target), shots=self.harness.shots)
+
+    def source(self, target: str) -> str:
+        """Where a target's questions come from."""
+        return self.settings.dataset or self.participants[target].dataset
+
+    def selection(self, target: str) -> Selection:
+        """The questions of a whole-benchmark run on a target."""
+        source = self.source(target)
+        if source not in self._selections:
+            questions = self.questions(target)
+            chosen = questions.select(self.settings.subjects, self.settings.limit)
+            self._selections[source] = chosen
+        return self._selections[source]
+
+    def policy(self, target: str) -> Policy:
+        """The policy in force for a target."""
+        if target not in self._policies:
+            self._policies[target] = policy_for(
+                self.settings.thresholds_dir, target, self.settings.policy
+            )
+        return self._policies[target]
+
+    def contestant(self, target: str) -> Contestant:
+        """A target, ready to be asked; its server is found or started by the first call.
+
+        Raises:
+            CapgateError: It can't be had.
+        """
+        if target not in self._contestants:
+            self._make_folder()
+            # Starting a server takes seconds, importing Inspect as many: both at once.
+            ahead = threading.Thread(target=self._get_ready, args=(target,), daemon=True)
+            ahead.start()
+            endpoint = self._endpoint(target)
+            ahead.join()
+            one = self.evaluator.contestant(self.participants[target], endpoint)
+            questions = self.questions(target)
+            self.store.end_shard(
+                self.id,
+                target,
+                "",
+                {
+                    "model_id": self.participants[target].adapter_of or target,
+                    "adapter_name": self.participants[target].served_name
+                    if self.participants[target].adapter_of
+                    else None,
+                    "fingerprint": one.fingerprint.hash,
+                    "facts": one.fingerprint.facts,
+                    "dataset": questions.describe(),
+                    "prompt_hash": self.harness.prompt_hash,
+                    "selected": {s: len(q) for s, q in self.selection(target).by_subject.items()},
+                },
+            )
+            self._contestants[target] = one
+            if line := forecast(one, self.selection(target), self.store, self.id, self.settings):
+                self._tell(f"cost of {target}", line)
+        return self._contestants[target]
+
+    def _make_folder(self) -> None:
+        """Makes the run's folder before anything is asked that could not be logged there."""
+        try:
+            (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CapgateError(
+                f"the reports folder {self.settings.output_dir} can't be written",
+                said=str(error),
+                remedy="make it writable, or name another with --output-dir",
+            ) from None
+
+    def _get_ready(self, target: str) -> None:
+        # Whatever fails here fails again where it is needed, and is told there.
+        with contextlib.suppress(Exception):
+            _ = self.harness.prompt_hash
+            self.questions(target)
+
+    def reference(self, target: str) -> Reference:
+        """What a target is compared with.
+
+        An adapter is compared with its base; another target with its recorded baseline,
+        or else with its floor; the policy's `reference:` and `--baseline` win over that.
+
+        Raises:
+            ReferenceMissingError: There is nothing, or nothing comparable.
+        """
+        if target not in self._references:
+            self._references[target] = self._find_reference(self.targets[target])
+        return self._references[target]
+
+    def _find_reference(self, target: Target) -> Reference:
+        policy, folder = self.policy(target.id), self.settings.thresholds_dir
+        recorded = baseline_file(folder, target)
+        if self.settings.measure:
+            return NoReference()
+        wanted = reference_choice(policy, target, folder, forced=self.settings.reference)
+        if wanted == "base":
+            if target.adapter_of is None:
+                raise ReferenceMissingError(
+                    "its reference is to be its base, but it is no adapter",
+                    target=target.id,
+                    remedy="name its base in adapter_of, or another reference in policy.yaml",
+                )
+            return BaseReference(target.adapter_of)
+        if wanted is None and self.settings.measure_missing:
+            return NoReference()
+        if wanted != "baseline":
+            return FloorReference(floor_of(policy, target, folder, self.settings.published))
+        if not recorded.exists():
+            raise ReferenceMissingError(
+                f"there is no recorded baseline {folder.name}/baselines/{recorded.name}",
+                target=target.id,
+                remedy=f"record one from a good run: capgate baseline record {target.id}",
+            )
+        baseline = load_baseline(recorded)
+        one = self.contestant(target.id)
+        ours = comparable(
+            one.fingerprint.facts,
+            self.harness.prompt_hash,
+            self.questions(target.id).describe(),
+        )
+        if clash := disagreement(ours, baseline.comparable_by):
+            raise ReferenceMissingError(
+                f"its recorded baseline can't be compared with this run: it was made with {clash}",
+                target=target.id,
+                remedy=f"run as it was recorded, or record it anew: capgate baseline record "
+                f"{target.id}",
+            )
+        return BaselineReference(baseline)
+
+    def contestants_for(self, target: str) -> list[Contestant]:
+        """The target and, where that is its reference, its base."""
+        reference = self.reference(target)
+        base = [self.contestant(reference.target)] if reference.kind == "base" else []
+        return [*base, self.contestant(target)]
+
+    def record(self, judgement: Judgement) -> None:
+        """Keeps how a shard ended, and what it was compared with, for the reports."""
+        known = self._references.get(judgement.target)
+        facts = judgement.facts() | ({"reference": describe(known)} if known else {})
+        self.store.end_shard(self.id, judgement.target, judgement.shard, facts)

@@ -1,0 +1,398 @@
+"""What a run was asked to do: one set of options and defaults for every way to start one.
+
+pytest, make, the scripts and `capgate run` all read `OPTIONS`, so that the same wish gives
+the same settings, the same fingerprint and thus the same stored answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from capgate.errors import ConfigError
+from capgate.subjects import DOMAINS, SUBJECTS
+from capgate.tasks import TASKS
+
+DEFAULT_TASK: Final = "inspect_evals/mmlu_0_shot"
+DEFAULT_TEMPERATURE: Final = 0.0
+DEFAULT_MAX_TOKENS: Final = 512
+DEFAULT_SEED: Final = 0
+
+
+def positive(text: str) -> int:
+    """Reads a whole number of at least 1.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return number
+
+
+def dollars(text: str) -> float:
+    """Reads an amount of US dollars above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        amount = float(text.removeprefix("$"))
+    except ValueError:
+        amount = -1.0
+    if not 0.0 < amount < math.inf:
+        raise argparse.ArgumentTypeError(f"expected an amount of US dollars, got {text!r}")
+    return amount
+
+
+def temperature(text: str) -> float:
+    """Reads a sampling temperature between 0 and 2.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0.0 <= number <= 2.0:
+        raise argparse.ArgumentTypeError(f"expected a temperature from 0 to 2, got {text!r}")
+    return number
+
+
+@dataclass(frozen=True)
+class Option:
+    """One command-line option, in the form in which argparse and pytest take it.
+
+    Attributes:
+        flag: Its name.
+        keywords: `add_argument`'s keywords.
+    """
+
+    flag: str
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dest(self) -> str:
+        """The attribute that holds its value."""
+        return f"capgate_{self.flag.removeprefix('--').replace('-', '_')}"
+
+
+OPTIONS: Final = (
+    Option(
+        "--model-id",
+        {
+            "action": "append",
+            "metavar": "ID",
+            "help": "target from config/models.yaml (repeatable; default: the one marked default)",
+        },
+    ),
+    Option(
+        "--adapter-name",
+        {
+            "action": "append",
+            "metavar": "NAME",
+            "help": "LoRA adapter of the --model-id target: its name on the server, an entry of "
+            "config/models.yaml, or its folder (repeatable)",
+        },
+    ),
+    Option(
+        "--baseline",
+        {
+            "action": "store_true",
+            "help": "compare with the recorded baseline, whatever the policy says",
+        },
+    ),
+    Option(
+        "--published",
+        {
+            "metavar": "FILE",
+            "help": "hold targets against the published scores in this file (CSV with the columns "
+            "Model Name,MMLU, or YAML), whatever the policy says",
+        },
+    ),
+    Option(
+        "--policy",
+        {"metavar": "FILE", "help": "the policy, in place of policy.yaml in the thresholds"},
+    ),
+    Option(
+        "--confirm",
+        {
+            "action": "store_true",
+            "help": "ask a subject that fails once more, in another order and without stored "
+            "answers, before it fails for good",
+        },
+    ),
+    Option(
+        "--measure",
+        {"action": "store_true", "help": "only measure: compare with nothing, judge nothing"},
+    ),
+    Option(
+        "--measure-missing",
+        {
+            "action": "store_true",
+            "help": "only measure targets that there is nothing to compare with, instead of an "
+            "error",
+        },
+    ),
+    Option(
+        "--allow-routes",
+        {
+            "metavar": "A,B",
+            "help": "OpenRouter: compare though other providers answered, for the providers named",
+        },
+    ),
+    Option(
+        "--max-cost",
+        {
+            "type": dollars,
+            "metavar": "USD",
+            "help": "OpenRouter: stop before the run has cost more than this (default: no bound)",
+        },
+    ),
+    Option(
+        "--tasks",
+        {
+            "default": DEFAULT_TASK,
+            "metavar": "NAME",
+            "help": f"{' or '.join(TASKS)} (default: {DEFAULT_TASK})",
+        },
+    ),
+    Option(
+        "--dataset",
+        {
+            "metavar": "SOURCE",
+            "help": "where the questions come from: hub, bundled, or a folder with MMLU as jsonl, "
+            "parquet or the original CSVs (default: the target's)",
+        },
+    ),
+    Option(
+        "--limit",
+        {
+            "type": positive,
+            "metavar": "N",
+            "help": "ask at most N questions, spread over the subjects by hash (default: all)",
+        },
+    ),
+    Option("--subjects", {"metavar": "A,B", "help": "only these subjects (default: all 57)"}),
+    Option(
+        "--domains",
+        {"metavar": "A,B", "help": f"only these domains: {', '.join(DOMAINS)} (default: all)"},
+    ),
+    Option(
+        "--temperature",
+        {
+            "type": temperature,
+            "default": DEFAULT_TEMPERATURE,
+            "metavar": "T",
+            "help": f"sampling temperature (default: {DEFAULT_TEMPERATURE})",
+        },
+    ),
+    Option(
+        "--max-tokens",
+        {
+            "type": positive,
+            "default": DEFAULT_MAX_TOKENS,
+            "metavar": "N",
+            "help": f"most tokens of an answer (default: {DEFAULT_MAX_TOKENS})",
+        },
+    ),
+    Option(
+        "--seed",
+        {
+            "type": int,
+            "default": DEFAULT_SEED,
+            "metavar": "N",
+            "help": f"seed of a quick run's order of questions (default: {DEFAULT_SEED})",
+        },
+    ),
+    Option(
+        "--alert",
+        {
+            "action": "append",
+            "metavar": "URL",
+            "help": "post a short JSON message there when a verdict is REGRESSION or ERROR "
+            "(repeatable; also CAPGATE_ALERT_URL and config/alerts.yaml)",
+        },
+    ),
+    Option("--fresh", {"action": "store_true", "help": "ask again what the store has answers to"}),
+    Option(
+        "--output-dir", {"metavar": "DIR", "help": "where results are written (default: reports)"}
+    ),
+    Option(
+        "--store",
+        {"metavar": "FILE", "help": "store of answers (default: reports/answers.sqlite)"},
+    ),
+    Option(
+        "--models-file",
+        {"metavar": "FILE", "help": "the targets (default: config/models.yaml)"},
+    ),
+    Option(
+        "--thresholds-dir",
+        {"metavar": "DIR", "help": "floors, baselines and policy (default: thresholds)"},
+    ),
+)
+"""Every option of a run, in the order in which help shows them."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one run, checked; plain values, alike in controller and workers.
+
+    Attributes:
+        root: Folder that the other paths are relative to.
+        model_ids: Targets asked for; empty for the default one.
+        adapter_names: Adapters asked for; they belong to the one target in `model_ids`.
+        baseline: Whether the recorded baseline is the reference whatever the policy says.
+        published: Published scores to hold targets against whatever the policy says, or None.
+        policy: The policy's file in place of `policy.yaml`, or None.
+        confirm: Whether a subject that fails is asked once more.
+        measure: Whether nothing is judged.
+        measure_missing: Whether a target with nothing to compare with is measured.
+        allow_routes: Providers that may have answered one side of a comparison alone.
+        max_cost: US dollars that the run may cost, or None.
+        task: A key of `TASKS`.
+        dataset: Source asked for, or None for each target's own.
+        limit: Most questions for each target, or None.
+        subjects: The subjects asked for, in alphabetical order.
+        temperature: Sampling temperature.
+        max_tokens: Most tokens of an answer.
+        seed: Seed of a quick run's order.
+        alerts: URLs that the command line names for alerts; secrets, never recorded.
+        fresh: Whether stored answers of earlier runs are left aside.
+        output_dir: Where results go.
+        store: The store's file.
+        models_file: The targets' file.
+        thresholds_dir: Folder of floors, baselines and policy.
+    """
+
+    root: Path
+    model_ids: tuple[str, ...]
+    adapter_names: tuple[str, ...]
+    baseline: bool
+    published: Path | None
+    policy: Path | None
+    confirm: bool
+    measure: bool
+    measure_missing: bool
+    allow_routes: tuple[str, ...]
+    max_cost: float | None
+    task: str
+    dataset: str | None
+    limit: int | None
+    subjects: tuple[str, ...]
+    temperature: float
+    max_tokens: int
+    seed: int
+    fresh: bool
+    alerts: tuple[str, ...] = field(repr=False)
+    output_dir: Path
+    store: Path
+    models_file: Path
+    thresholds_dir: Path
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace, root: Path) -> Settings:
+        """Reads the settings from parsed options.
+
+        Args:
+            options: With the attributes that `OPTIONS` name (`Option.dest`).
+            root: The project's folder.
+
+        Raises:
+            ConfigError: A task, subject or domain is unknown.
+        """
+
+        def path(value: str | None, default: str) -> Path:
+            return root / (value or default)
+
+        reports = path(options.capgate_output_dir, "reports")
+        if options.capgate_baseline and options.capgate_published:
+            raise ConfigError(
+                "--baseline and --published name two references",
+                remedy="leave one of them out",
+            )
+        if options.capgate_tasks not in TASKS:
+            raise _unknown("task", options.capgate_tasks, tuple(TASKS))
+        return cls(
+            root=root,
+            model_ids=tuple(dict.fromkeys(options.capgate_model_id or ())),
+            adapter_names=tuple(dict.fromkeys(options.capgate_adapter_name or ())),
+            baseline=options.capgate_baseline,
+            published=root / published if (published := options.capgate_published) else None,
+            policy=root / policy if (policy := options.capgate_policy) else None,
+            confirm=options.capgate_confirm,
+            measure=options.capgate_measure,
+            measure_missing=options.capgate_measure_missing,
+            allow_routes=tuple(_names(options.capgate_allow_routes)),
+            max_cost=options.capgate_max_cost,
+            task=options.capgate_tasks,
+            dataset=options.capgate_dataset,
+            limit=options.capgate_limit,
+            subjects=_subjects(options.capgate_subjects, options.capgate_domains),
+            temperature=options.capgate_temperature,
+            max_tokens=options.capgate_max_tokens,
+            seed=options.capgate_seed,
+            fresh=options.capgate_fresh,
+            alerts=tuple(dict.fromkeys(options.capgate_alert or ())),
+            output_dir=reports,
+            store=path(options.capgate_store, "reports/answers.sqlite"),
+            models_file=path(options.capgate_models_file, "config/models.yaml"),
+            thresholds_dir=path(options.capgate_thresholds_dir, "thresholds"),
+        )
+
+    @property
+    def reference(self) -> Literal["baseline", "published"] | None:
+        """The reference that the command line demands, whatever the policy says."""
+        if self.baseline:
+            return "baseline"
+        return "published" if self.published else None
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as results record them: without the paths of this machine."""
+        paths = {
+            "root",
+            "output_dir",
+            "store",
+            "models_file",
+            "thresholds_dir",
+            "published",
+            "policy",
+        }
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if name not in paths
+        }
+
+
+def _subjects(subjects: str | None, domains: str | None) -> tuple[str, ...]:
+    chosen: set[str] = set()
+    for subject in _names(subjects):
+        if subject not in SUBJECTS:
+            raise _unknown("subject", subject, SUBJECTS)
+        chosen.add(subject)
+    for domain in _names(domains):
+        if domain not in DOMAINS:
+            raise _unknown("domain", domain, tuple(DOMAINS))
+        chosen.update(DOMAINS[domain])
+    return tuple(sorted(chosen)) or SUBJECTS
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _unknown(kind: str, name: str, known: tuple[str, ...]) -> ConfigError:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return ConfigError(f"there is no {kind} {name!r}", remedy=hint)
