@@ -1,0 +1,15 @@
+"""Runs MMLU on models of OpenRouter, several side by side."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+try:
+    from capgate.commands.mmlu import openrouter
+except ModuleNotFoundError as missing:
+    print(f"The package {missing.name} is not installed for {sys.executable}.", file=sys.stderr)
+    print("Run `make install`, then use .venv/bin/python.", file=sys.stderr)
+    sys.exit(4)
+
+if __name__ == "__main__":
+    sys.exit(openrouter())

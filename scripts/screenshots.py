@@ -1,0 +1,102 @@
+"""Remakes the pictures of a report in docs/: `make screenshots`.
+
+A red run is made against the HTTP double of the tests, and its page is shown by Chromium: the
+story in light and dark, and the flipped questions. With the path of a `report.html` as its
+argument, that one is shown instead.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.doubles.red import BROKEN, SHIFTED, make_red_run  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+SUBJECTS: Final = f"{BROKEN},{SHIFTED},abstract_algebra,anatomy,astronomy,sociology,virology"
+WIDTH: Final = 1000
+MARGIN: Final = 16
+STORY_ENDS: Final = "[id$='-a-h'], h3:has-text('Accuracy by subject')"
+FLIPS_SHOWN: Final = 4
+
+
+def pictures(browser: Browser, report: Path, folder: Path) -> Iterator[Path]:
+    """Takes the pictures of a report; yields the file of each."""
+    for scheme in ("light", "dark"):
+        with opened(browser, report, scheme) as page:
+            end = page.locator(STORY_ENDS).first.bounding_box()
+            assert end is not None
+            yield taken(page, 0, end["y"] - MARGIN, folder / f"report-{scheme}.png")
+    with opened(browser, report, "light") as page:
+        page.locator(".flip summary").first.click()
+        page.locator(".flip .body").wait_for()
+        page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
+        first = page.locator("#flips").bounding_box()
+        last = page.locator(".flip").nth(FLIPS_SHOWN - 1).bounding_box()
+        assert first is not None
+        assert last is not None
+        end_y = last["y"] + last["height"]
+        yield taken(page, first["y"] - MARGIN, end_y, folder / "report-flips.png")
+
+
+@contextmanager
+def opened(browser: Browser, report: Path, scheme: Literal["light", "dark"]) -> Iterator[Page]:
+    """A report in a browser without a network."""
+    context = browser.new_context(
+        viewport={"width": WIDTH, "height": 900}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    page.goto(report.resolve().as_uri())
+    page.wait_for_selector(".flip")
+    yield page
+    context.close()
+
+
+def taken(page: Page, top: float, bottom: float, path: Path) -> Path:
+    """A picture of a page between two heights."""
+    clip = {"x": 0, "y": top, "width": WIDTH, "height": bottom - top}
+    page.screenshot(path=path, full_page=True, clip=clip)  # type: ignore[arg-type]
+    return path
+
+
+def main() -> int:
+    """Makes the run where none is named, and the pictures."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        print("needs chromium on the PATH: make test-browser installs it", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as driver:
+        if len(sys.argv) > 1:
+            report = Path(sys.argv[1])
+        else:
+            run = make_red_run(Path(scratch), "--subjects", SUBJECTS)
+            run.server.stop()
+            report = run.folder / "report.html"
+            if not report.exists():
+                print(run.output, file=sys.stderr)
+                return 1
+        browser = driver.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
+        for path in pictures(browser, report, ROOT / "docs"):
+            print(f"written: {path.relative_to(ROOT)}")
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The setup's checks: what a run needs, looked at one by one, each with its remedy."""

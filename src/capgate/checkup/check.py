@@ -1,0 +1,66 @@
+"""What a check is, and how one is made of something that may fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from capgate.errors import CapgateError, ConfigError, RequestFault
+
+State = Literal["ok", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What it is.
+        state: `skipped` where it was not looked at or does not apply.
+        finding: What was found.
+        remedy: The command or change that mends it, where it failed.
+    """
+
+    name: str
+    state: State
+    finding: str
+    remedy: str = ""
+
+
+class Skip(Exception):
+    """Raised by a look at something that does not apply; its text says why."""
+
+
+def look(name: str, at: Callable[[], str], *, remedy: Callable[[CapgateError], str]) -> Check:
+    """Looks at something.
+
+    Args:
+        name: What it is.
+        at: Returns the finding; raises a `CapgateError` where it is not as it should be.
+        remedy: What mends a fault.
+    """
+    try:
+        return Check(name, "ok", at())
+    except Skip as reason:
+        return Check(name, "skipped", str(reason))
+    except CapgateError as error:
+        return Check(name, "failed", what_of(error), remedy(error))
+
+
+def own_remedy(error: CapgateError) -> str:
+    """The remedy that a fault itself tells."""
+    return error.remedy
+
+
+def what_of(error: CapgateError) -> str:
+    """A fault's text without its target and remedy, which a check shows by themselves."""
+    what = error.what
+    if isinstance(error, RequestFault):
+        answered = f"HTTP {error.status} from" if error.status is not None else "no response from"
+        what = f"{what} ({answered} {error.url})"
+    if error.said:
+        what = f'{what}; it said: "{error.said}"'
+    if isinstance(error, ConfigError):
+        what = "\n".join([what, *(f"{fault.place}: {fault.what}" for fault in error.faults)])
+    return what

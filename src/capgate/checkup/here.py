@@ -1,0 +1,230 @@
+"""Checks of this machine and project; the first two need no other package."""
+
+from __future__ import annotations
+
+import importlib.metadata as metadata
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from capgate.checkup.check import Check, Skip, look, own_remedy
+from capgate.errors import ConfigError
+from capgate.settings import Settings
+
+if TYPE_CHECKING:
+    from capgate.config import Target, Targets
+
+PYTHON: Final = (3, 11)
+SHOWN: Final = ("inspect-ai", "inspect-evals", "pytest", "pytest-xdist", "datasets")
+"""Packages whose versions are told, as results depend on them."""
+
+_LONG_AGO: Final = 1_700_000_000
+"""A time before this was written; a clock that shows less is not set."""
+
+
+def python() -> Check:
+    """Whether this Python is new enough."""
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] >= PYTHON:
+        return Check("Python", "ok", f"{found} ({sys.executable})")
+    wanted = ".".join(map(str, PYTHON))
+    return Check(
+        "Python",
+        "failed",
+        f"{found} ({sys.executable}); capgate needs {wanted} or newer",
+        f"make install PYTHON=python{wanted}, then use .venv/bin/python",
+    )
+
+
+def packages() -> Check:
+    """Whether every package that capgate needs is there, in a version that will do."""
+    missing, old = [], []
+    for name, accepts, wanted in _requirements():
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+            continue
+        if not accepts(found):
+            old.append(f"{name} {found} (needs {wanted})")
+    if not missing and not old:
+        told = ", ".join(f"{name} {metadata.version(name)}" for name in SHOWN if _has(name))
+        return Check("packages", "ok", told)
+    parts = [f"missing: {', '.join(missing)}"] if missing else []
+    parts += [f"unfit: {', '.join(old)}"] if old else []
+    return Check("packages", "failed", "; ".join(parts), _install())
+
+
+def plugin() -> Check:
+    """Whether pytest finds the plugin."""
+
+    def at() -> str:
+        for point in metadata.entry_points(group="pytest11"):
+            if point.name == "capgate":
+                point.load()
+                return f"registered as {point.value}"
+        if Path("conftest.py").is_file() and "capgate.plugin" in Path("conftest.py").read_text():
+            return "switched on by this folder's conftest.py"
+        raise ConfigError("pytest does not know it", remedy=_install())
+
+    return look("pytest plugin", at, remedy=own_remedy)
+
+
+def dotenv(root: Path) -> Check:
+    """Whether `.env` can be read; it need not be there."""
+
+    def at() -> str:
+        from dotenv import dotenv_values
+
+        path = root / ".env"
+        if not path.exists():
+            raise Skip("there is none (keys are then taken from the environment alone)")
+        try:
+            values = dotenv_values(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"{path} can't be read", said=str(error), remedy=f"chmod u+r {path}"
+            ) from None
+        empty = sorted(name for name, value in values.items() if not (value or "").strip())
+        if empty:
+            raise ConfigError(
+                f"it gives no value to {', '.join(empty)}",
+                remedy=f"write {empty[0]}=… into .env, or take the line out",
+            )
+        return f"{len(values)} variable{'' if len(values) == 1 else 's'}"
+
+    return look(".env", at, remedy=own_remedy)
+
+
+def models_file(settings: Settings, found: list[Targets]) -> Check:
+    """Whether the targets' file is valid; puts the targets into `found`."""
+
+    def at() -> str:
+        from capgate.config import load_targets
+
+        targets = load_targets(settings.models_file)
+        found.append(targets)
+        return f"{len(targets.ids())} targets: {', '.join(targets.ids())}"
+
+    return look(settings.models_file.name, at, remedy=own_remedy)
+
+
+def keys(target: Target, base: Target, targets: Targets, known: Mapping[str, str]) -> Check:
+    """Whether the target's key variable is set; names those of the other targets."""
+
+    def at() -> str:
+        others = {one.api_key_env for one in targets if one.api_key_env} - {base.api_key_env}
+        unset = sorted(name for name in others if name and not known.get(name, "").strip())
+        also = f" (for other targets, not set: {', '.join(unset)})" if unset else ""
+        if base.api_key_env is None:
+            return f"{target.id} names none{also}"
+        base.api_key(known)
+        origin = "environment" if os.environ.get(base.api_key_env) else ".env"
+        return f"{base.api_key_env} is set, from the {origin}{also}"
+
+    return look("key variable", at, remedy=own_remedy)
+
+
+def dataset(settings: Settings, target: Target) -> Check:
+    """Whether the questions can be had."""
+
+    def at() -> str:
+        from capgate.datasets import load_questions
+        from capgate.tasks import harness
+
+        source = settings.dataset or target.dataset
+        shots = harness(settings.task, settings.max_tokens).shots
+        questions = load_questions(source, shots=shots)
+        about = questions.describe()
+        return (
+            f"{source}: {about['questions']:,} questions of {about['subjects']} subjects"
+            f"{f', revision {questions.revision[:7]}' if questions.revision else ''}"
+        )
+
+    return look("data set", at, remedy=own_remedy)
+
+
+def reports(settings: Settings) -> Check:
+    """Whether results and answers can be written."""
+
+    def at() -> str:
+        from capgate.store import Store
+
+        folder = settings.output_dir
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ConfigError(
+                f"{folder} can't be written",
+                said=error.strerror or str(error),
+                remedy=f"chmod u+w {folder}, or name another with --output-dir",
+            ) from None
+        Store(settings.store).close()
+        return f"{folder} and {settings.store.name} can be written"
+
+    return look("reports", at, remedy=own_remedy)
+
+
+def clock() -> Check:
+    """Whether this machine's clock is set at all."""
+    now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    if time.time() < _LONG_AGO:
+        return Check("clock", "failed", f"it shows {now} UTC", "sudo timedatectl set-ntp true")
+    return Check("clock", "ok", f"{now} UTC")
+
+
+def rest_skipped(names: Iterator[str], reason: str) -> Iterator[Check]:
+    """The checks that can't be made."""
+    return (Check(name, "skipped", f"not checked: {reason}") for name in names)
+
+
+def _requirements() -> Iterator[tuple[str, Callable[[str], bool], str]]:
+    """Each required package's name, what tells whether a version will do, and that in words."""
+    for line in _required():
+        try:
+            from packaging.requirements import Requirement
+        except ModuleNotFoundError:
+            # Without it no versions are compared; it comes with pytest, so more is missing.
+            yield re.split(r"[<>=!~;\[ ]", line, maxsplit=1)[0], bool, ""
+            continue
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            accepts = partial(requirement.specifier.contains, prereleases=True)
+            yield requirement.name, accepts, str(requirement.specifier)
+
+
+def _required() -> list[str]:
+    """What capgate requires, by its installed metadata or by the checkout it runs from."""
+    try:
+        lines = metadata.requires("capgate") or []
+    except metadata.PackageNotFoundError:
+        import tomllib
+
+        file = Path(__file__).parents[3] / "pyproject.toml"
+        try:
+            lines = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["dependencies"]
+        except OSError:
+            lines = list(SHOWN)
+    return [line for line in lines if "extra ==" not in line]
+
+
+def _has(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _install() -> str:
+    if Path("Makefile").is_file() and Path("pyproject.toml").is_file():
+        return "make install, then use .venv/bin/python (or `source .venv/bin/activate`)"
+    return f"{sys.executable} -m pip install --upgrade capgate"

@@ -1,0 +1,266 @@
+"""Checks of a target's server, in the order in which a run comes to need them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from capgate.checkup.check import Check, Skip, look
+from capgate.client import Client, ClientLimits
+from capgate.config import Target
+from capgate.errors import CapgateError, ConfigError, RequestFault
+from capgate.preflight import PROBE, ask_probe
+from capgate.replies import ServedModel
+from capgate.serving.endpoint import Endpoint
+from capgate.serving.loops import in_own_loop
+from capgate.serving.openrouter import check_key
+from capgate.serving.servers import Servers
+from capgate.session import Run
+from capgate.settings import Settings
+from capgate.text import one_line
+
+NAMES: Final = (
+    "server",
+    "key",
+    "model served",
+    "context window",
+    "adapter",
+    "one question",
+    "log-probabilities",
+    "server's clock",
+)
+"""The checks, in their order."""
+
+_LIMITS: Final = ClientLimits(
+    connections=1, attempt_timeout=60.0, connect_timeout=5.0, max_retries=1, first_patience=1.0
+)
+_SKEW_SECONDS: Final = 120.0
+
+
+@dataclass
+class ServerCheckup:
+    """Looks at one target's server.
+
+    Attributes:
+        settings: The settings of a run.
+        target: The target that a run would judge.
+        base: Its base where it is an adapter, else itself.
+        run: A run of its own, which stores nothing that lasts.
+        servers: Its servers.
+        known: Where the keys' variables are looked up.
+    """
+
+    settings: Settings
+    target: Target
+    base: Target
+    run: Run
+    servers: Servers
+    known: Mapping[str, str]
+    _url: str = ""
+    _key: str | None = None
+    _listed: list[ServedModel] = field(default_factory=list)
+    _endpoint: Endpoint | None = None
+
+    def checks(self) -> Iterator[Check]:
+        """All checks; once one fails that the others build on, those are skipped."""
+        steps: tuple[Callable[[], str], ...] = (
+            self._server,
+            self._accepted,
+            self._served,
+            self._context,
+            self._adapter,
+            self._question,
+            self._logprobs,
+            self._clock,
+        )
+        failed = ""
+        for name, step in zip(NAMES, steps, strict=True):
+            if failed:
+                yield Check(name, "skipped", f"not checked: {failed} failed")
+                continue
+            check = look(name, step, remedy=self._remedy)
+            if check.state == "failed" and step not in (self._context, self._logprobs):
+                failed = name
+            yield check
+
+    def _server(self) -> str:
+        base = self.base
+        if base.serve is not None:
+            before = time.monotonic()
+            endpoint = self.servers.endpoint(base.id)
+            self._url, self._key = endpoint.base_url, endpoint.key
+            took = time.monotonic() - before
+            return f"started here ({base.serve.engine}), answers /health after {took:.1f} s"
+        assert base.base_url is not None
+        self._url, self._key = base.base_url, base.api_key(self.known)
+        try:
+            self._with_client(lambda client: client.health())
+        except RequestFault as fault:
+            if fault.status is None or fault.status >= 500:
+                raise
+            # Something answers; whether it is a model server is the next check's question.
+            return f"{urlsplit(self._url).netloc} answers (it has no /health)"
+        return f"{urlsplit(self._url).netloc} answers /health"
+
+    def _accepted(self) -> str:
+        async def ask(client: Client) -> str:
+            self._listed = await client.models()
+            # OpenRouter lists its models to anyone.
+            return await check_key(client) if self.base.provider == "openrouter" else "accepted"
+
+        said = self._with_client(ask)
+        if self.base.serve is not None:
+            return "a random one, accepted"
+        return said if self._key else "the server asks for none"
+
+    def _served(self) -> str:
+        if self._fits():
+            self._endpoint = self.servers.endpoint(self.base.id)
+        model = self._model()
+        root = model.root if model is not None else ""
+        return f"{self.base.served_name}{f' (from {root})' if root else ''}"
+
+    def _context(self) -> str:
+        model, wanted = self._model(), self.base.context_window
+        if model is None or model.context is None:
+            return f"{wanted:,} tokens configured; the server does not tell its own"
+        if not self._fits():
+            raise ConfigError(
+                f"the server has {model.context:,} tokens, {wanted:,} are configured",
+                remedy=f"set context_window: {model.context} for {self.base.id} in "
+                f"{self.settings.models_file.name}, or start the server with a larger one",
+            )
+        if self.settings.max_tokens >= wanted:
+            raise ConfigError(
+                f"--max-tokens {self.settings.max_tokens} leaves no room for a question in "
+                f"{wanted:,} tokens",
+                remedy=f"ask for less: --max-tokens {max(16, wanted // 4)}",
+            )
+        return f"{model.context:,} tokens served, {wanted:,} configured"
+
+    def _adapter(self) -> str:
+        if self.target.adapter_of is None:
+            raise Skip("no adapter was named (--adapter-name)")
+        self._need_endpoint()
+        endpoint = self.servers.endpoint(self.target.id)
+        return f"{endpoint.model} is loaded, and its answers differ from its base's"
+
+    def _question(self) -> str:
+        self._need_endpoint()
+        one = self.run.contestant(self.target.id)
+        before = time.monotonic()
+        answer = ask_probe(one, self.run.harness, self.settings, self.run.folder / "logs")
+        right = "right" if answer.choice == "ABCD"[int(str(PROBE["answer"]))] else "not right"
+        return (
+            f"answered {one_line(answer.text, limit=60)!r}, read as {answer.choice} ({right}; "
+            f"that does not matter), {time.monotonic() - before:.1f} s"
+        )
+
+    def _logprobs(self) -> str:
+        endpoint = self._need_endpoint()
+        request: dict[str, Any] = {
+            "model": endpoint.model,
+            "messages": [{"role": "user", "content": "Answer with one letter: A, B, C or D."}],
+            "max_tokens": 16,
+            "temperature": 0.0,
+            "logprobs": True,
+            "top_logprobs": 4,
+        }
+        wanted = self.target.logprobs is not None
+        try:
+            answer = self._with_client(lambda client: client.complete(request))
+        except RequestFault as fault:
+            if wanted or fault.kind != "bad_request":
+                raise
+            raise Skip("the server gives none; they are not asked for") from None
+        if answer.logprobs:
+            return f"given ({len(answer.logprobs[0].top)} for each token)"
+        if wanted:
+            raise ConfigError(
+                "the server gives none, and this target asks for them",
+                remedy=f"take logprobs out of {self.target.id} in {self.settings.models_file.name}",
+            )
+        raise Skip("the server gives none; they are not asked for")
+
+    def _clock(self) -> str:
+        import httpx
+
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        local = urlsplit(self._url).hostname in {"127.0.0.1", "localhost", "::1"}
+        try:
+            with httpx.Client(timeout=10.0, trust_env=not local) as client:
+                date = client.get(f"{self._url}/models", headers=headers).headers.get("Date", "")
+            theirs = parsedate_to_datetime(date).timestamp()
+        except (httpx.HTTPError, ValueError):
+            raise Skip("the server does not tell the time") from None
+        skew = time.time() - theirs
+        if abs(skew) > _SKEW_SECONDS:
+            raise ConfigError(
+                f"this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} it",
+                remedy="sudo timedatectl set-ntp true (on whichever of the two is wrong)",
+            )
+        return f"within {max(1.0, abs(skew)):.0f} s of this machine's"
+
+    def _model(self) -> ServedModel | None:
+        wanted = self.base.served_name
+        for model in self._listed:
+            variant = self.base.provider == "openrouter" and wanted.startswith(f"{model.name}:")
+            if model.name == wanted or variant:
+                return model
+        return None
+
+    def _fits(self) -> bool:
+        model = self._model()
+        context = None if model is None else model.context
+        return context is None or context >= self.base.context_window
+
+    def _need_endpoint(self) -> Endpoint:
+        if self._endpoint is None:
+            raise Skip("not checked: context window failed")
+        return self._endpoint
+
+    def _with_client(self, ask: Callable[[Client], Any]) -> Any:  # noqa: ANN401
+        async def run() -> Any:  # noqa: ANN401
+            client = Client(
+                self._url,
+                target=self.base.id,
+                model=self.base.served_name,
+                key=self._key or "",
+                limits=_LIMITS,
+            )
+            async with client:
+                return await ask(client)
+
+        return in_own_loop(run)
+
+    def _remedy(self, error: CapgateError) -> str:
+        """What mends a fault, as a command where there is one."""
+        base, file = self.base, self.settings.models_file.name
+        if not isinstance(error, RequestFault):
+            return error.remedy
+        match error.kind:
+            case "refused" | "unreachable" | "dns" if base.provider != "openrouter":
+                port = urlsplit(self._url).port or 80
+                return (
+                    f"start it there (vllm serve {base.served_name} --port {port}), or correct "
+                    f"base_url of {base.id} in {file}"
+                )
+            case "unauthorized" if base.api_key_env is not None:
+                return (
+                    f"export {base.api_key_env}=… with the key that the server knows, or put it "
+                    "into .env"
+                )
+            case "unauthorized":
+                return f"name the key's variable: api_key_env: VLLM_API_KEY for {base.id} in {file}"
+            case _:
+                return error.remedy
+
+
+def temporary(settings: Settings, folder: Path) -> Settings:
+    """The settings of a run that leaves nothing behind."""
+    return replace(settings, store=folder / "answers.sqlite", output_dir=folder)

@@ -1,0 +1,286 @@
+"""`capgate baseline`: record, look at, replace and check recorded baselines.
+
+    capgate baseline record my-model              # from its newest run of the whole benchmark
+    capgate baseline diff my-model                # what that run would change, and a digest
+    capgate baseline update my-model --reviewed 3f0c… [--reason "…"]
+    capgate baseline lint                         # exit code 1 where anything is found
+
+A baseline is a bar: `update` writes only the change whose digest `diff` has shown, and where the
+bar gets lower the file keeps the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capgate.local import FILES, add_options, settings_of
+
+if TYPE_CHECKING:
+    from capgate.baselines import Baseline
+    from capgate.rerecord import Review
+    from capgate.runs import StoredRun
+    from capgate.settings import Settings
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's options; `run` carries it out."""
+    parser = subparsers.add_parser(
+        "baseline",
+        help="record, diff, update and lint recorded baselines",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, text in (
+        ("record", "record a run of the whole benchmark as a new baseline"),
+        ("diff", "show what a run would change in the baseline"),
+        ("update", "replace the baseline by what diff has shown"),
+    ):
+        action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        action.add_argument("target", metavar="TARGET", help="the target's id")
+        action.add_argument(
+            "--run",
+            metavar="RUN",
+            dest="of_run",
+            help="id as in reports/, latest, or a report.json (default: the target's newest run of "
+            "the whole benchmark)",
+        )
+        if name != "diff":
+            action.add_argument(
+                "--reason", default="", metavar="TEXT", help="why it is accepted; kept in the file"
+            )
+        if name == "update":
+            action.add_argument(
+                "--reviewed", required=True, metavar="DIGEST", help="the digest that diff has shown"
+            )
+        _add_common(action)
+    lint = actions.add_parser("lint", help="find bars that are dead, faulty or out of date")
+    lint.add_argument(
+        "--published", type=Path, metavar="FILE", help="check these published scores as well"
+    )
+    _add_common(lint)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add_options(parser, only=FILES)
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carries the action out; returns 0, or 1 where `lint` finds anything.
+
+    Raises:
+        CapgateError: The run can't be recorded, or was not reviewed.
+    """
+    settings = settings_of(options)
+    if options.action == "lint":
+        return _lint(options, settings)
+    from capgate.runs import stored
+
+    with stored(settings.store) as store:
+        return {"record": _record, "diff": _diff, "update": _update}[options.action](
+            options, settings, _run_of(options, store)
+        )
+
+
+def _run_of(options: argparse.Namespace, store: object) -> StoredRun:
+    from capgate.errors import ConfigError
+    from capgate.runs import find_run, known_targets, newest_whole, read_run
+    from capgate.store import Store
+
+    assert isinstance(store, Store)
+    if options.of_run is not None:
+        return read_run(store, find_run(store, options.of_run), options.target)
+    newest = newest_whole(store, options.target)
+    if newest is None:
+        known = known_targets(store)
+        there = options.target in known
+        raise ConfigError(
+            "the store has no run of the whole benchmark"
+            + ("" if there else " (nor any other run of it)"),
+            target=options.target,
+            remedy=f"pytest benchmarks -m full --model-id {options.target} (with --measure if "
+            "there is nothing to compare it with yet)"
+            + ("" if there or not known else f"; the store has runs of {', '.join(known)}"),
+        )
+    return newest
+
+
+def _record(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
+    from capgate.errors import ConfigError
+    from capgate.rerecord import baseline_of, recordable
+
+    path = _path(settings, run.target)
+    if path.exists():
+        raise ConfigError(
+            f"{_shown(path, settings)} exists already",
+            target=run.target,
+            remedy=f"look at what would change: capgate baseline diff {run.target}",
+        )
+    recordable(run)
+    baseline = baseline_of(run, _now(), reason=options.reason)
+    _write(path, baseline)
+    _tell(options, settings, path, baseline)
+    return 0
+
+
+def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
+    from capgate.rerecord import baseline_of, recordable, review
+
+    before = _load(settings, run.target)
+    recordable(run, red=True)
+    found = review(before, baseline_of(run, _now()))
+    if options.json:
+        changed = [asdict(one) for one in found.subjects if one.changed]
+        print(json.dumps(asdict(found) | {"run": run.id, "subjects": changed}, indent=2))
+        return 0
+    _show_review(found, before, run)
+    return 0
+
+
+def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
+    from capgate.errors import ConfigError
+    from capgate.rerecord import baseline_of, recordable, review
+
+    path, before = _path(settings, run.target), _load(settings, run.target)
+    recordable(run, red=bool(options.reason.strip()))
+    after = baseline_of(run, _now(), reason=options.reason.strip(), history=before.history)
+    found = review(before, after)
+    if options.reviewed != found.digest:
+        raise ConfigError(
+            f"the change to the run {run.id} is not the one that was reviewed "
+            f"({options.reviewed!r})",
+            target=run.target,
+            remedy=f"look at it: capgate baseline diff {run.target} --run {run.id}",
+        )
+    if found.lowers and not options.reason.strip():
+        raise ConfigError(
+            f"the bar would get lower ({'; '.join(found.lowers)})",
+            target=run.target,
+            remedy="say why it is accepted with --reason; the file keeps it",
+        )
+    _write(path, after)
+    _tell(options, settings, path, after)
+    return 0
+
+
+def _lint(options: argparse.Namespace, settings: Settings) -> int:
+    from capgate.lint import worst_first
+    from capgate.linting import findings
+
+    found = worst_first(findings(settings, options.published))
+    if options.json:
+        print(json.dumps([asdict(one) for one in found], indent=2))
+    else:
+        from capgate.text import printable
+
+        for one in found:
+            print(printable(f"{one.kind}: {one.place}: {one.what}. {one.remedy}."))
+        print(f"{len(found)} finding{'' if len(found) == 1 else 's'}")
+    return 1 if found else 0
+
+
+def _show_review(found: Review, before: Baseline, run: StoredRun) -> None:
+    from rich.table import Table
+
+    from capgate.report.terminal import lines_of
+    from capgate.text import printable
+
+    print(f"{found.target}: recorded {before.recorded} from {before.run}  →  run {run.id}")
+    for fact in found.facts:
+        print(printable(f"  {fact}"))
+    if not found.changed:
+        print("nothing changes")
+        return
+    table = Table(box=None)
+    table.add_column("subject", no_wrap=True)
+    for name in ("n", "accuracy", "lost", "gained", "other"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in found.subjects:
+        if one.changed:
+            n = (
+                f"{one.n_before}"
+                if one.n_before == one.n_after
+                else _arrow(one.n_before, one.n_after)
+            )
+            rates = _arrow(
+                _rate(one.correct_before, one.n_before), _rate(one.correct_after, one.n_after)
+            )
+            table.add_row(one.subject, n, rates, *map(str, (one.lost, one.gained, one.other)))
+    print("\n".join(lines_of(table)))
+    for why in found.lowers:
+        print(f"LOWER: {why}")
+    reason = ' --reason "…"' if found.lowers else ""
+    print(
+        f"to accept: capgate baseline update {found.target} --run {run.id} "
+        f"--reviewed {found.digest}{reason}"
+    )
+
+
+def _tell(options: argparse.Namespace, settings: Settings, path: Path, baseline: Baseline) -> None:
+    where = _shown(path, settings)
+    if options.json:
+        facts = {"file": where, "run": baseline.run, "n": baseline.n, "correct": baseline.correct}
+        print(json.dumps(facts))
+        return
+    rate = _rate(baseline.correct, baseline.n)
+    print(f"{where}: {baseline.n:,} questions, {rate} correct, from the run {baseline.run}")
+    print(
+        "commit it; a run compares with it by --baseline, or `reference: baseline` in policy.yaml"
+    )
+
+
+def _load(settings: Settings, target: str) -> Baseline:
+    from capgate.baselines import load_baseline
+    from capgate.errors import ReferenceMissingError
+
+    path = _path(settings, target)
+    if not path.exists():
+        raise ReferenceMissingError(
+            f"there is no baseline {_shown(path, settings)}",
+            target=target,
+            remedy=f"record one: capgate baseline record {target}",
+        )
+    return load_baseline(path)
+
+
+def _write(path: Path, baseline: Baseline) -> None:
+    from capgate.baselines import dump_baseline
+    from capgate.errors import CapgateError
+    from capgate.report.write import write_atomically
+
+    try:
+        write_atomically(path, dump_baseline(baseline))
+    except OSError as error:
+        raise CapgateError(
+            f"{path} can't be written", said=str(error), remedy="make its folder writable"
+        ) from None
+
+
+def _path(settings: Settings, target: str) -> Path:
+    from capgate.thresholds import baseline_path
+
+    return baseline_path(settings.thresholds_dir, target)
+
+
+def _shown(path: Path, settings: Settings) -> str:
+    return str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
+
+
+def _now() -> str:
+    from capgate.report.result import iso
+
+    return iso(time.time())
+
+
+def _rate(correct: int, n: int) -> str:
+    return f"{correct / n:.1%}" if n else "–"
+
+
+def _arrow(before: object, after: object) -> str:
+    return f"{before} → {after}"

@@ -1,0 +1,127 @@
+"""`capgate calibrate`: how often does a target contradict itself, and does the gate bear it?
+
+The target is asked the same questions twice, the second time in another order and without
+stored answers. The flips are then given random signs and put through the real gate, many
+times: what it fails of them are false alarms. The exit code is 1 where there are more of them
+than the policy allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from capgate.local import add_options, local_run, settings_of
+from capgate.settings import positive
+
+if TYPE_CHECKING:
+    from capgate.answers import Answer
+    from capgate.calibration import Calibration, Rate
+    from capgate.session import Run
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's options; `run` carries it out."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="ask a target twice: its flips and the gate's false alarms on them",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_options(parser, without={"--baseline", "--measure", "--fresh", "--published", "--confirm"})
+    parser.add_argument(
+        "--simulations",
+        type=positive,
+        default=1000,
+        metavar="K",
+        help="how often the flips are put through the gate (default: 1000)",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Calibrates and prints; returns 1 where false alarms pass what is allowed.
+
+    Raises:
+        CapgateError: The target can't be asked.
+    """
+    from capgate.calibration import calibrate
+    from capgate.errors import ConfigError
+
+    settings = settings_of(options)
+    with local_run(settings) as run:
+        if len(run.targets) != 1:
+            raise ConfigError(
+                f"calibrate asks one target, not {len(run.targets)}",
+                remedy="capgate calibrate --model-id ID [--adapter-name NAME]",
+            )
+        target = next(iter(run.targets))
+        policy = run.policy(target)
+        first, second = _ask(run, target)
+        found = calibrate(
+            first,
+            second,
+            policy,
+            population=len(run.questions(target).select(settings.subjects)),
+            simulations=options.simulations,
+            seed=settings.seed,
+        )
+    if options.json:
+        print(json.dumps({"target": target, **_plain(found)}, indent=2))
+    else:
+        print("\n".join(_lines(target, found)))
+    return 0 if found.holds else 1
+
+
+def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
+    from capgate.secondlook import ask_again
+
+    one = run.contestant(target)
+    first: list[Answer] = []
+    for subject, questions in run.selection(target).by_subject.items():
+        if questions:
+            first += run.evaluator.answer(questions, [one], shard=subject)[target].answers
+    # All subjects at once: other neighbours in the server's batches, as between two real runs.
+    everything = list(run.selection(target))
+    again = ask_again(run.evaluator, everything, [one], name="again", shard="all")[target].answers
+    second = {answer.question: answer for answer in again}
+    return first, [second[answer.question] for answer in first]
+
+
+def _plain(found: Calibration) -> dict[str, Any]:
+    data = asdict(found) | {"holds": found.holds}
+    for name in ("changed", "flips", "whole", "quick"):
+        data[name]["interval"] = getattr(found, name).interval._asdict()
+    return data
+
+
+def _lines(target: str, found: Calibration) -> Iterator[str]:
+    yield f"{target}: {found.n:,} questions, each asked twice"
+    if found.errors:
+        yield f"  {found.errors:,} more have no answer in one look and are left out"
+    yield f"  answered otherwise: {_rate(found.changed)}"
+    yield f"  correct only once:  {_rate(found.flips)}: {found.losses} lost, " + (
+        f"{found.flips.count - found.losses} gained"
+    )
+    yield f"  accuracy {found.accuracy_first:.2%}, then {found.accuracy_second:.2%}"
+    yield f"false alarms of the gate on these flips ({found.allowed:.1%} are allowed):"
+    yield f"  whole benchmark:    {_rate(found.whole)}"
+    yield (
+        f"  quick:              {_rate(found.quick)}; {found.quick_questions:,.0f} questions on "
+        f"average, {found.quick_undecided:.1%} undecided"
+    )
+    if found.holds:
+        yield "within what is allowed"
+        return
+    yield "MORE FALSE ALARMS THAN ALLOWED"
+
+
+def _rate(rate: Rate) -> str:
+    low, high, level = rate.interval
+    return (
+        f"{rate.count:,} of {rate.of:,} ({rate.share:.2%}, {100 * level:.3g} % interval "
+        f"{low:.2%} to {high:.2%})"
+    )

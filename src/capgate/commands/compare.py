@@ -1,0 +1,253 @@
+"""`capgate compare`: two stored runs, question by question, through the gate.
+
+RUN_A stands for the reference, RUN_B for the candidate; each is an id as in reports/ (or its
+beginning), `latest`, or the path of a report.json. They must have asked the same questions with the
+same prompt, scorer and generation settings. The exit code is the verdict's: PASS 0, REGRESSION 1,
+INCONCLUSIVE 10, ERROR 11.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from capgate.local import FILES, add_options, settings_of
+
+if TYPE_CHECKING:
+    from capgate.answers import Answer
+    from capgate.comparing import Compared, Flip
+    from capgate.settings import Settings
+    from capgate.store import KeptQuestion
+
+PUBLISHED: Final = Path("published.yaml")
+"""The file of published scores in the thresholds' folder."""
+
+_SHOWN: Final = 20
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's options; `run` carries it out."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="judge one stored run by another",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("reference", metavar="RUN_A", help="the reference's run")
+    parser.add_argument("candidate", metavar="RUN_B", nargs="?", help="the candidate's run")
+    parser.add_argument(
+        "--published",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        const=PUBLISHED,
+        help="show RUN_A beside published scores instead: thresholds/published.yaml, a file of its "
+        "form, or a CSV with `Model Name,MMLU`",
+    )
+    parser.add_argument(
+        "--allow-routes",
+        metavar="A,B",
+        help="OpenRouter: compare though other providers answered, for the providers named",
+    )
+    parser.add_argument(
+        "--target",
+        action="append",
+        metavar="ID",
+        help="the target to compare; given twice, RUN_A's and RUN_B's (default: the one judged)",
+    )
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="in place of policy.yaml")
+    add_options(parser, only=FILES)
+    parser.add_argument("--json", action="store_true", help="for programs; lists every flip")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compares and prints; returns the verdict's exit code."""
+    from capgate.errors import CapgateError
+    from capgate.gate.verdict import Verdict
+    from capgate.text import printable
+
+    try:
+        return _run(options)
+    except CapgateError as error:
+        verdict = Verdict.of_error(error, scope="suite")
+        if options.json:
+            print(json.dumps({"verdict": verdict.to_dict()}, allow_nan=False))
+        print(f"ERROR: {printable(str(error))}", file=sys.stderr)
+        return verdict.exit_code
+
+
+def _run(options: argparse.Namespace) -> int:
+    from capgate.comparing import compare
+    from capgate.errors import ConfigError
+    from capgate.routes import check_routes, is_routed, routes_of
+    from capgate.runs import find_run, read_run, stored
+    from capgate.thresholds import policy_for
+
+    settings = settings_of(options)
+    if options.published is not None:
+        return _published(options, settings)
+    if options.candidate is None:
+        raise ConfigError(
+            "RUN_B is missing",
+            remedy="name two runs, or show one beside published scores with --published",
+        )
+    named = options.target or [None]
+    if len(named) > 2:
+        raise ConfigError(
+            f"--target was given {len(named)} times",
+            remedy="give it once for both runs, or twice: RUN_A's and RUN_B's",
+        )
+    with stored(settings.store) as store:
+        one, other = find_run(store, options.reference), find_run(store, options.candidate)
+        reference, candidate = read_run(store, one, named[0]), read_run(store, other, named[-1])
+        if (reference.id, reference.target) == (candidate.id, candidate.target):
+            raise ConfigError(
+                "the two runs are one and the same",
+                remedy="name two runs, or two targets of one: --target A --target B",
+            )
+        if is_routed(candidate.about["facts"]) and is_routed(reference.about["facts"]):
+            ours, theirs = routes_of(candidate.answers), routes_of(reference.answers)
+            allowed = (options.allow_routes or "").split(",")
+            check_routes(candidate.target, ours, theirs, allowed, whole=True)
+        policy = policy_for(settings.thresholds_dir, candidate.target, options.policy)
+        compared = compare(reference, candidate, policy)
+        texts = store.kept_questions([flip.question for flip in compared.flips])
+    if options.json:
+        print(json.dumps(_plain(compared, texts), indent=2, allow_nan=False))
+    else:
+        print("\n".join(_lines(compared, texts)))
+    return compared.verdict.exit_code
+
+
+def _published(options: argparse.Namespace, settings: Settings) -> int:
+    """Shows a run beside published scores; returns 0."""
+    from capgate.errors import ConfigError
+    from capgate.gate.published import load_published
+    from capgate.report.published import CAUTION, beside, lines
+    from capgate.runs import find_run, read_run, stored, targets_of
+    from capgate.text import printable
+
+    if options.candidate is not None:
+        raise ConfigError(
+            "--published shows one run, and two were named",
+            remedy="capgate compare RUN --published [FILE]",
+        )
+    default = options.published == PUBLISHED
+    file = settings.thresholds_dir / PUBLISHED if default else options.published
+    published = load_published(file)
+    with stored(settings.store) as store:
+        run = find_run(store, options.reference)
+        runs = [read_run(store, run, name) for name in options.target or targets_of(store, run)]
+    found = [
+        beside(
+            one.target, one.about["facts"]["model"], one.settings["task"], one.answers, published
+        )
+        for one in runs
+    ]
+    if options.json:
+        rows = [one.to_dict() for one in found]
+        print(json.dumps({"run": run, "published": rows}, indent=2, allow_nan=False))
+        return 0
+    for one in found:
+        print("\n".join(printable(line) for line in lines(one, published)))
+    print(CAUTION)
+    return 0
+
+
+def _plain(compared: Compared, texts: Mapping[str, KeptQuestion]) -> dict[str, Any]:
+    sides = {
+        name: {"run": run.id, "target": run.target, "accuracy": run.accuracy}
+        for name, run in (("reference", compared.reference), ("candidate", compared.candidate))
+    }
+    return {
+        "verdict": compared.verdict.to_dict(),
+        **sides,
+        "differ": compared.differ,
+        "subjects": [asdict(row) for row in compared.subjects],
+        "flips": [_plain_flip(flip, texts) for flip in compared.flips],
+    }
+
+
+def _plain_flip(flip: Flip, texts: Mapping[str, KeptQuestion]) -> dict[str, Any]:
+    kept = texts.get(flip.question)
+    return {
+        "question": flip.question,
+        "subject": flip.subject,
+        "change": flip.change,
+        "reference": _plain_answer(flip.reference),
+        "candidate": _plain_answer(flip.candidate),
+        "text": kept.text if kept else None,
+        "choices": list(kept.choices) if kept else None,
+        "key": kept.key if kept else None,
+    }
+
+
+def _plain_answer(answer: Answer) -> dict[str, str]:
+    return {"state": answer.state.value, "choice": answer.choice, "text": answer.text}
+
+
+def _lines(compared: Compared, texts: Mapping[str, KeptQuestion]) -> Iterator[str]:
+    from capgate.report.terminal import verdict_lines
+    from capgate.text import printable
+
+    one, other = compared.reference, compared.candidate
+    yield f"A: {one.id}  {one.target}   B: {other.id}  {other.target}"
+    if compared.differ:
+        yield printable(f"   differ in {compared.differ}")
+    yield from _table(compared)
+    yield from verdict_lines(compared.verdict)
+    flips = compared.flips
+    if flips:
+        yield f"{len(flips)} flips:"
+    for flip in flips[:_SHOWN]:
+        yield _flip(flip, texts.get(flip.question))
+    if len(flips) > _SHOWN:
+        yield f"  … and {len(flips) - _SHOWN} more (--json lists all)"
+
+
+def _table(compared: Compared) -> list[str]:
+    from rich.table import Table
+
+    from capgate.report.terminal import lines_of
+
+    table = Table(box=None)
+    table.add_column("subject", no_wrap=True)
+    for name in ("n", "A", "B", "lost", "gained", "errors", "drop seen from"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    found = {one.subject: one for one in compared.verdict.subjects}
+    for row in compared.subjects:
+        mine = found.get(row.subject)
+        visible = mine.smallest_visible_drop if mine else None
+        table.add_row(
+            row.subject,
+            str(row.n),
+            _rate(row.reference_accuracy),
+            _rate(row.candidate_accuracy),
+            str(row.losses or "·"),
+            str(row.gains or "·"),
+            str(row.errors or "·"),
+            "–" if visible is None else f"{100 * visible:.1f}",
+            "LOST" if mine and mine.failed else "",
+        )
+    return lines_of(table)
+
+
+def _flip(flip: Flip, kept: KeptQuestion | None) -> str:
+    from capgate.text import one_line
+
+    said = "  →  ".join(
+        f"{answer.state} {answer.choice or one_line(answer.text, limit=30)}".rstrip()
+        for answer in (flip.reference, flip.candidate)
+    )
+    text = one_line(kept.text, limit=50) if kept else ""
+    return f"  {flip.change}  {flip.subject}  {flip.question[:12]}  {said}  {text}".rstrip()
+
+
+def _rate(accuracy: float | None) -> str:
+    return "–" if accuracy is None else f"{accuracy:.1%}"

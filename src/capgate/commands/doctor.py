@@ -1,0 +1,177 @@
+"""`capgate doctor`: is everything there that a run needs?
+
+Every check has a mark, what was found, and the command that mends it. Exit code 0 where
+nothing failed, else 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from capgate.checkup import here
+from capgate.checkup.check import Check
+from capgate.errors import CapgateError
+from capgate.local import USAGE_ERROR, Parser, add_options, settings_of
+from capgate.settings import Settings
+from capgate.text import printable
+
+if TYPE_CHECKING:
+    from capgate.config import Targets
+
+OPTIONS: Final = (
+    "--model-id",
+    "--adapter-name",
+    "--tasks",
+    "--dataset",
+    "--temperature",
+    "--max-tokens",
+    "--output-dir",
+    "--store",
+    "--models-file",
+)
+_MARKS: Final = {"ok": "✓", "failed": "✗", "skipped": "–"}
+_WIDTH: Final = 18
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's options; `run` carries it out."""
+    _add_options(
+        subparsers.add_parser(
+            "doctor",
+            help="check the setup",
+            description=__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`scripts/test_mmlu_setup.py`; returns the exit code."""
+    parser = Parser(
+        prog="test_mmlu_setup.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_options(parser)
+    options = parser.parse_args(arguments)
+    try:
+        return run(options)
+    except CapgateError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return 130
+
+
+def run(options: argparse.Namespace) -> int:
+    """Checks and prints; returns 0 where nothing failed, else 1.
+
+    Raises:
+        ConfigError: An option is wrong.
+    """
+    settings = settings_of(options)
+    checks: list[Check] = []
+    for check in examine(settings):
+        checks.append(check)
+        if not options.json:
+            print(_lines(check), flush=True)
+    failed = [check.name for check in checks if check.state == "failed"]
+    skipped = sum(check.state == "skipped" for check in checks)
+    if options.json:
+        print(
+            json.dumps(
+                {"ok": not failed, "failed": failed, "checks": [asdict(one) for one in checks]},
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
+    elif failed:
+        print(f"\n{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}")
+    else:
+        aside = f" ({skipped} do not apply)" if skipped else ""
+        print(f"\nall {len(checks) - skipped} checks passed{aside}")
+    return int(bool(failed))
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """All checks of a setup, in order.
+
+    Args:
+        settings: The settings of the run that is to be possible.
+    """
+    names = (settings.models_file.name, "target", "key variable", "data set")
+    yield here.python()
+    packages = here.packages()
+    yield packages
+    if packages.state == "failed":
+        yield from here.rest_skipped(iter(("pytest plugin", ".env", *names)), "packages failed")
+        yield here.clock()
+        return
+    yield here.plugin()
+    yield here.dotenv(settings.root)
+    found: list[Targets] = []
+    yield here.models_file(settings, found)
+    if found:
+        yield from _target_checks(settings, found[0])
+    else:
+        yield from here.rest_skipped(iter(names[1:]), f"{names[0]} failed")
+    yield here.reports(settings)
+    yield here.clock()
+
+
+def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
+    from capgate.checkup import server
+    from capgate.choice import run_targets
+    from capgate.config import environment
+    from capgate.serving.servers import Servers
+    from capgate.session import Run
+
+    known = environment(settings.root)
+    try:
+        chosen, others = run_targets(settings)
+    except CapgateError as error:
+        yield Check("target", "failed", error.what, error.remedy)
+        yield from here.rest_skipped(
+            iter(("key variable", "data set", *server.NAMES)), "target failed"
+        )
+        return
+    for target in chosen.values():
+        base = others[target.adapter_of] if target.adapter_of else target
+        yield Check("target", "ok", f"{target.id}: {target.description or target.served_name}")
+        key = here.keys(target, base, targets, known)
+        yield key
+        data = here.dataset(settings, target)
+        yield data
+        failed = [check.name for check in (key, data) if check.state == "failed"]
+        if failed:
+            yield from here.rest_skipped(iter(server.NAMES), f"{failed[0]} failed")
+            continue
+        with tempfile.TemporaryDirectory(prefix="capgate-doctor-") as scratch:
+            own = server.temporary(settings, Path(scratch))
+            servers = Servers({**others, **chosen}, known, Path(scratch) / "logs")
+            run = Run(own, "doctor", endpoint=servers.endpoint)
+            try:
+                yield from server.ServerCheckup(own, target, base, run, servers, known).checks()
+            finally:
+                run.close()
+                servers.close()
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_options(parser, only=OPTIONS)
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _lines(check: Check) -> str:
+    indent = " " * (_WIDTH + 3)
+    finding = printable(check.finding).replace("\n", f"\n{indent}")
+    line = f"{_MARKS[check.state]} {check.name:<{_WIDTH}} {finding}"
+    remedy = printable(check.remedy).replace("\n", f"\n{indent}")
+    return f"{line}\n{indent}→ {remedy}" if remedy else line

@@ -1,0 +1,82 @@
+"""`capgate history`: accuracy and verdicts of a target's runs over time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from capgate.local import add_options, settings_of
+from capgate.text import one_line
+
+if TYPE_CHECKING:
+    from capgate.report.history import Entry
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's options; `run` carries it out."""
+    parser = subparsers.add_parser(
+        "history",
+        help="show accuracy and verdicts over time",
+        description="Lists the runs of reports/history.sqlite. Runs of another data set, prompt, "
+        "scorer or selection stand under a heading of their own: their accuracies can't be "
+        "compared.",
+    )
+    parser.add_argument("target", metavar="TARGET", nargs="?", help="only this target")
+    parser.add_argument("--json", action="store_true", help="for programs: one object a line")
+    add_options(parser, only={"--output-dir"})
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the runs; returns 0.
+
+    Raises:
+        StoreError: The trend can't be read.
+    """
+    from capgate.report.history import FILE, read_history
+
+    rows = read_history(settings_of(options).output_dir / FILE, options.target)
+    if options.json:
+        for row in rows:
+            print(json.dumps(asdict(row)))
+        return 0
+    if not rows:
+        print(f"no run of {options.target} yet" if options.target else "no run yet")
+        return 0
+    targets = dict.fromkeys(row.target for row in rows)
+    for target in sorted(targets):
+        print("\n".join(_lines(target, [row for row in rows if row.target == target])))
+    return 0
+
+
+def _lines(target: str, rows: list[Entry]) -> Iterator[str]:
+    from capgate.report.history import by_series
+
+    yield one_line(target, limit=100)
+    for group in by_series(rows).values():
+        yield f"  {one_line(group[-1].asked, limit=160)}"
+        before: float | None = None
+        for row in group:
+            yield f"    {_line(row, before)}"
+            before = row.accuracy if row.accuracy is not None else before
+
+
+def _line(row: Entry, before: float | None) -> str:
+    accuracy = "    –" if row.accuracy is None else f"{100 * row.accuracy:5.1f}"
+    interval = (
+        f"{100 * row.low:5.1f} – {100 * row.high:5.1f}"
+        if row.low is not None and row.high is not None
+        else " " * 13
+    )
+    change = (
+        f"{100 * (row.accuracy - before):+5.1f}"
+        if row.accuracy is not None and before is not None
+        else "     "
+    )
+    partial = "" if row.complete else "  partial"
+    return (
+        f"{row.finished}  {accuracy} %  {interval}  {change}  {row.questions:>6,} questions  "
+        f"{row.verdict or 'measured':<12}  {row.run}{partial}"
+    )

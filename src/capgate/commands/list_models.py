@@ -1,0 +1,197 @@
+"""`capgate list-models`: the targets of `config/models.yaml`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+from capgate.config import Target, Targets, environment, load_targets
+from capgate.errors import CapgateError
+from capgate.text import one_line
+
+MODELS_FILE: Final = "config/models.yaml"
+_PIPE_WIDTH: Final = 220
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A target as it is listed.
+
+    Attributes:
+        id: Its id.
+        default: Whether a run without `--model-id` takes it.
+        provider: Who runs its server.
+        model: The name that requests carry.
+        host: Host and port of its URL, or how it is started.
+        adapter_of: For an adapter, its base's id.
+        key_variable: The variable that holds its key.
+        key_set: Whether that is set; None where no key is named.
+        description: What the file says of it.
+        reachable: Whether its server answers and serves it; None where that was not asked.
+        finding: What was found, in words.
+    """
+
+    id: str
+    default: bool
+    provider: str
+    model: str
+    host: str
+    adapter_of: str | None
+    key_variable: str | None
+    key_set: bool | None
+    description: str
+    reachable: bool | None = None
+    finding: str = ""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's options; `run` carries it out."""
+    parser = subparsers.add_parser("list-models", help="list the targets of config/models.yaml")
+    parser.add_argument("--models-file", type=Path, default=Path(MODELS_FILE), metavar="FILE")
+    parser.add_argument(
+        "--provider", metavar="NAME", help="only the targets of this provider, such as openrouter"
+    )
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser, *, listing: bool = False) -> None:
+    """Adds the options of a listing, with `--list-models` itself for a command of other use."""
+    if listing:
+        parser.add_argument("--list-models", action="store_true", help="list the models and exit")
+    suffix = " (with --list-models)" if listing else ""
+    parser.add_argument(
+        "--check", action="store_true", help=f"ask each server whether it serves its model{suffix}"
+    )
+    parser.add_argument("--json", action="store_true", help=f"for programs{suffix}")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the targets; returns 0, or 1 where one that was checked is not reachable."""
+    return show(
+        options.models_file, provider=options.provider, check=options.check, as_json=options.json
+    )
+
+
+def show(file: Path, *, provider: str | None, check: bool, as_json: bool) -> int:
+    """Prints the targets of a file.
+
+    Args:
+        file: The targets' file.
+        provider: Only targets of this provider, where given.
+        check: Whether to ask their servers.
+        as_json: Whether to print JSON.
+
+    Returns:
+        0, or 1 where one that was checked is not reachable.
+
+    Raises:
+        ConfigError: The file has faults.
+    """
+    listed = list_targets(load_targets(file), environment(Path.cwd()), provider, check=check)
+    if as_json:
+        print(json.dumps([asdict(one) for one in listed], indent=2))
+    else:
+        _print(listed, check=check)
+    return int(any(one.reachable is False for one in listed))
+
+
+def list_targets(
+    targets: Targets, known: Mapping[str, str], provider: str | None = None, *, check: bool = False
+) -> list[Listed]:
+    """The targets as they are listed, in the file's order.
+
+    Args:
+        targets: The targets.
+        known: Where the keys' variables are looked up; no value of it is shown.
+        provider: Only targets of this provider, where given.
+        check: Whether to ask their servers, all at once.
+    """
+    chosen = [
+        (entry, targets.get(entry.id))
+        for entry in targets
+        if provider in {None, targets.get(entry.id).provider}
+    ]
+
+    def listed(pair: tuple[Target, Target]) -> Listed:
+        entry, target = pair
+        server = targets.get(entry.adapter_of) if entry.adapter_of else target
+        variable = server.api_key_env
+        reachable, finding = _ask(target, targets, known) if check else (None, "")
+        return Listed(
+            id=entry.id,
+            default=entry.default,
+            provider=target.provider,
+            model=target.served_name,
+            host=_host(server),
+            adapter_of=entry.adapter_of,
+            key_variable=variable,
+            key_set=bool(known.get(variable, "").strip()) if variable else None,
+            description=entry.description,
+            reachable=reachable,
+            finding=finding,
+        )
+
+    if not chosen:
+        return []
+    with ThreadPoolExecutor(max_workers=min(16, len(chosen))) as pool:
+        return list(pool.map(listed, chosen))
+
+
+def _ask(target: Target, targets: Targets, known: Mapping[str, str]) -> tuple[bool | None, str]:
+    from capgate.serving import running
+    from capgate.serving.adapters import find_folder
+    from capgate.serving.servers import Servers, list_models
+
+    base = targets.get(target.adapter_of) if target.adapter_of else target
+    if base.serve is not None and running.find(base.id) is None:
+        return None, "started by the run"
+    try:
+        endpoint = Servers({base.id: base}, known, Path()).endpoint(base.id)
+        if target.adapter_of is None:
+            return True, "reachable"
+        names = {model.name for model in list_models(endpoint)}
+    except CapgateError as error:
+        return False, error.what
+    if target.served_name in names:
+        return True, "reachable, loaded"
+    if target.path is not None or find_folder(target.served_name) is not None:
+        return True, "reachable, loaded by the run"
+    return False, "not on the server, and no path"
+
+
+def _print(listed: list[Listed], *, check: bool) -> None:
+    table = Table(box=None)
+    names = ["id", "provider", "model", "URL host", "adapter", "key variable"]
+    for name in [*names, *(["reachable"] if check else []), "description"]:
+        table.add_column(name, overflow="fold", no_wrap=name == "id")
+    for one in listed:
+        state = {True: "set", False: "not set", None: ""}[one.key_set]
+        mark = {True: "✓ ", False: "✗ ", None: ""}[one.reachable]
+        table.add_row(
+            f"{one.id}{' (default)' if one.default else ''}",
+            one.provider,
+            one.model,
+            one.host,
+            f"of {one.adapter_of}" if one.adapter_of else "–",
+            f"{one.key_variable} ({state})" if one.key_variable else "–",
+            *([f"{mark}{one_line(one.finding, limit=120)}"] if check else []),
+            one_line(one.description, limit=120),
+        )
+    # A pipe has no width of its own; wide lines are easier to search than folded ones.
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, markup=False).print(table)
+
+
+def _host(target: Target) -> str:
+    if target.serve is not None:
+        return f"started here ({target.serve.engine})"
+    return urlsplit(target.base_url or "").netloc

@@ -1,0 +1,215 @@
+"""`capgate plan`: what a verdict on a target will take, and what it will be able to see.
+
+Nothing is asked. Figures come from earlier runs in the store where there are any, else from
+assumptions that are named as such.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from capgate.local import add_options, settings_of
+
+if TYPE_CHECKING:
+    from capgate.config import Target
+    from capgate.datasets.questions import QuestionSet
+    from capgate.gate.policy import Policy
+    from capgate.planning import Effort, Known, Plan
+    from capgate.runs import StoredRun
+    from capgate.settings import Settings
+
+
+_LOOKED_AT: Final = 5
+"""Earlier runs of a target that are searched for figures."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's options; `run` carries it out."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="questions, time, tokens, cost and the smallest visible drop of a verdict to come",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_options(parser, without={"--measure", "--measure-missing", "--fresh", "--max-cost"})
+    parser.add_argument(
+        "--discordance",
+        type=_share,
+        metavar="D",
+        help="share of questions on which target and reference differ (default: earlier runs')",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Plans and prints; returns 0.
+
+    Raises:
+        CapgateError: The target is unknown, has no reference, or its questions can't be had.
+    """
+    from capgate.choice import run_targets
+
+    settings = settings_of(options)
+    targets, _ = run_targets(settings)
+    plans = {target.id: _plan(target, settings, options.discordance) for target in targets.values()}
+    if options.json:
+        print(json.dumps({target: asdict(one) for target, one in plans.items()}, indent=2))
+    else:
+        for target, one in plans.items():
+            print("\n".join(_lines(target, one)))
+    return 0
+
+
+def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
+    from capgate.confirm import first_look
+    from capgate.datasets import load_questions
+    from capgate.errors import ReferenceMissingError
+    from capgate.gate.policy import Budget
+    from capgate.planning import discordance_of, plan, rates_of
+    from capgate.tasks import harness
+    from capgate.thresholds import floor_of, policy_for, reference_choice
+
+    folder = settings.thresholds_dir
+    policy = policy_for(folder, target.id, settings.policy)
+    reference = reference_choice(policy, target, folder, forced=settings.reference)
+    floor = None
+    if reference not in {"base", "baseline"}:
+        floor = floor_of(policy, target, folder, settings.published).accuracy
+    if reference is None:
+        raise ReferenceMissingError("it has nothing to be compared with", target=target.id)
+    shots = harness(settings.task, settings.max_tokens).shots
+    questions = load_questions(settings.dataset or target.dataset, shots=shots)
+    mine, siblings = _runs(settings, target)
+    figure = (
+        discordance_of(mine, siblings, given) if floor is None else _accuracy(mine, floor, policy)
+    )
+    paired = floor is None
+    budget = (
+        first_look(policy, paired=paired)
+        if settings.confirm
+        else Budget.whole(policy, paired=paired)
+    )
+    chosen = questions.select(settings.subjects, settings.limit).by_subject
+    return plan(
+        policy,
+        budget,
+        reference=reference,
+        floor=floor,
+        figure=figure,
+        rates=rates_of([*mine, *siblings], _texts(questions), target.max_connections),
+        population=len(questions.select(settings.subjects)),
+        sizes={subject: len(asked) for subject, asked in chosen.items() if asked},
+        seed=settings.seed,
+    )
+
+
+def _runs(settings: Settings, target: Target) -> tuple[list[StoredRun], list[StoredRun]]:
+    """The last runs of a target, and the last of each other adapter of its base, newest first."""
+    from capgate.runs import known_targets, runs_of, stored
+
+    if not settings.store.is_file():
+        return [], []
+    with stored(settings.store) as store:
+        mine = list(islice(runs_of(store, target.id), _LOOKED_AT))
+        siblings = [
+            run
+            for other in known_targets(store)
+            if other != target.id and target.adapter_of is not None
+            for run in islice(runs_of(store, other), 1)
+            if run.about.get("model_id") == target.adapter_of and run.about.get("adapter_name")
+        ]
+    return mine, sorted(siblings, key=lambda run: -run.started)
+
+
+def _accuracy(runs: list[StoredRun], floor: float, policy: Policy) -> Known:
+    from capgate.planning import Known
+
+    for run in runs:
+        if run.accuracy is not None and run.mode != "unfinished":
+            return Known(run.accuracy, f"{len(run.answers):,} questions of the run {run.id}")
+    what = f"{100 * policy.catch:g} points above the floor"
+    return Known(min(floor + policy.catch, 0.999), what, assumed=True)
+
+
+def _texts(questions: QuestionSet) -> Iterator[str]:
+    for question in questions.questions:
+        sample = question.sample
+        messages = (
+            sample.input
+            if isinstance(sample.input, str)
+            else "".join(message.text for message in sample.input)
+        )
+        yield messages + "".join(sample.choices or ())
+
+
+def _lines(target: str, found: Plan) -> Iterator[str]:
+    from capgate.report.terminal import lines_of
+
+    paired = found.reference in {"base", "baseline"}
+    yield f"{target}, compared with its {found.reference}"
+    yield f"  {'discordance' if paired else 'accuracy'} {_known(found.figure, '{:.1%}')}"
+    rates = found.rates
+    yield f"  a question: {_known(rates.prompt_tokens, '{:.0f} tokens')}"
+    yield f"    its answer: {_known(rates.completion_tokens, '{:.0f} tokens')}"
+    yield f"    wall time: {_known(rates.seconds, '{:.3f} s')}"
+    yield f"    cost: {_known(rates.cost, '${:.6f}') if rates.cost else 'no earlier run tells'}"
+    yield "quick (-m quick):"
+    for quick in found.quick:
+        verdicts = ", ".join(f"{kind} {share:.0%}" for kind, share in quick.verdicts.items())
+        yield f"  if {quick.case} ({verdicts}):"
+        yield f"    on average      {_effort(quick.mean)}"
+        yield f"    nine of ten in  {_effort(quick.q90)}"
+    yield f"whole (-m full):    {_effort(found.whole)}"
+    yield "  what the store has an answer to costs nothing"
+    yield f"  smallest drop usually visible: {_drop(found.visible)}"
+    if found.subjects:
+        yield "  by subject alone:"
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False)
+        for _ in range(2):
+            table.add_column(no_wrap=True)
+            table.add_column(justify="right", no_wrap=True)
+            table.add_column(justify="right", no_wrap=True)
+        cells = [
+            (f"    {s}", f"{found.sizes[s]:,}", _drop(seen)) for s, seen in found.subjects.items()
+        ]
+        half = -(-len(cells) // 2)
+        for at in range(half):
+            right = cells[half + at] if half + at < len(cells) else ("", "", "")
+            table.add_row(*cells[at], *right)
+        yield from lines_of(table)
+
+
+def _known(known: Known, form: str) -> str:
+    source = f"ASSUMED: {known.source}" if known.assumed else known.source
+    return f"{form.format(known.value)} ({source})"
+
+
+def _effort(effort: Effort) -> str:
+    minutes, seconds = divmod(round(effort.seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    cost = "" if effort.cost is None else f"  ${effort.cost:,.2f}"
+    return (
+        f"{effort.questions:>7,.0f} questions  {hours}:{minutes:02d}:{seconds:02d}  "
+        f"{effort.tokens:,.0f} tokens{cost}"
+    )
+
+
+def _drop(drop: float | None) -> str:
+    return "none" if drop is None else f"{100 * drop:.1f} points"
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected a fraction between 0 and 1, got {text!r}")
+    return value

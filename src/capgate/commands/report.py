@@ -1,0 +1,65 @@
+"""`capgate report`: a run's HTML report, made anew, and its forms for GitHub."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from capgate.errors import CapgateError
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's options; `run` carries it out."""
+    from capgate.again import add_run_argument
+
+    parser = subparsers.add_parser(
+        "report",
+        help="make a run's HTML report, or its GitHub comment",
+        description="Makes RUN's report.html anew from its report.json. With --github also: "
+        "comment.md beside it (one comment, updated in place), the job's step summary where "
+        "GITHUB_STEP_SUMMARY is set, and annotations for the failed subjects.",
+    )
+    add_run_argument(parser)
+    parser.add_argument("--github", action="store_true", help="write GitHub's forms as well")
+    parser.add_argument(
+        "--redux", metavar="FILE", type=Path, help="MMLU-Redux's annotations: label what they name"
+    )
+    parser.add_argument(
+        "--dataset-dir", metavar="DIR", type=Path, help="MMLU's folder, for annotations by place"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes and tells what; returns 0.
+
+    Raises:
+        CapgateError: There is no such run, or the files can't be written.
+    """
+    from capgate.again import open_report, project_redactor
+    from capgate.commands.triage import with_redux
+    from capgate.report import github
+    from capgate.report.history import FILE
+    from capgate.report.write import redacted, write_atomically, write_data, write_page
+
+    report, folder, settings = open_report(options)
+    redactor = project_redactor(settings)
+    if options.redux is not None:
+        report = with_redux(report, options.redux, options.dataset_dir)
+    report = redacted(report, redactor)
+    try:
+        if options.redux is not None:
+            print(f"written: {write_data(report, folder)}")
+        print(f"written: {write_page(report, folder, settings.output_dir / FILE)}")
+        if options.github:
+            comment = folder / "comment.md"
+            write_atomically(comment, redactor.text(github.comment(report)))
+            print(f"written: {comment}")
+            if summary := github.write_summary(report):
+                print(f"added to: {summary.name}")
+            for command in github.workflow_commands(report):
+                print(redactor.text(command))
+    except OSError as error:
+        raise CapgateError(
+            f"the report can't be written to {folder}", said=str(error), remedy="make it writable"
+        ) from None
+    return 0

@@ -1,0 +1,173 @@
+"""`capgate rescore`: did the model move, or only the harness?
+
+    capgate rescore RUN                   # a stored run's answers, by today's scorer
+    capgate rescore --baseline TARGET     # a baseline's, and how far the newest run is from it
+    capgate rescore RUN --baseline TARGET
+
+The exit code is 1 where today's scorer reads any stored answer otherwise, else 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from capgate.local import FILES, add_options, settings_of
+
+if TYPE_CHECKING:
+    from capgate.rescoring import Moves, Record, Rescored
+    from capgate.settings import Settings
+
+_SHOWN: Final = 10
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's options; `run` carries it out."""
+    parser = subparsers.add_parser(
+        "rescore",
+        help="score stored answers again, to tell the harness's moves from the model's",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "of_run", nargs="?", metavar="RUN", help="id as in reports/, latest, or a report.json"
+    )
+    parser.add_argument("--baseline", metavar="TARGET", dest="of_baseline", help="its baseline")
+    parser.add_argument("--target", metavar="ID", help="the run's target (default: the one judged)")
+    add_options(parser, only=FILES | {"--dataset"})
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Scores again and prints; returns 1 where anything is read otherwise.
+
+    Raises:
+        CapgateError: There is nothing to score, or its questions can't be had.
+    """
+    from capgate.errors import ConfigError
+    from capgate.rescoring import moves
+
+    if options.of_run is None and options.of_baseline is None:
+        raise ConfigError(
+            "nothing was named to be scored again",
+            remedy="capgate rescore RUN, or capgate rescore --baseline TARGET",
+        )
+    settings = settings_of(options)
+    records = _records(options, settings)
+    rescored = [_rescored(record, settings) for record in records]
+    model = moves(rescored[0], rescored[1]) if len(rescored) == 2 else None
+    if options.json:
+        print(json.dumps(_plain(rescored, model), indent=2))
+    else:
+        print("\n".join(_lines(rescored, model)))
+    return 1 if any(one.changed for one in rescored) else 0
+
+
+def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
+    """The records to score: a baseline first, then a run."""
+    from capgate.baselines import load_baseline
+    from capgate.errors import ReferenceMissingError
+    from capgate.rescoring import record_of_baseline, record_of_run
+    from capgate.runs import find_run, newest_whole, read_run, stored
+    from capgate.thresholds import baseline_path
+
+    if options.of_baseline is None:
+        with stored(settings.store) as store:
+            run = find_run(store, options.of_run)
+            return [record_of_run(read_run(store, run, options.target))]
+    path = baseline_path(settings.thresholds_dir, options.of_baseline)
+    if not path.exists():
+        raise ReferenceMissingError(
+            f"there is no baseline {path}",
+            target=options.of_baseline,
+            remedy=f"record one: capgate baseline record {options.of_baseline}",
+        )
+    baseline = load_baseline(path)
+    if options.of_run is None and not settings.store.is_file():
+        return [record_of_baseline(baseline, {})]
+    with stored(settings.store) as store:
+        kept = {s.answer.question: s.answer for s in store.used(baseline.run, baseline.target)}
+        first = record_of_baseline(baseline, kept)
+        target = options.target or baseline.target
+        if options.of_run is not None:
+            other = read_run(store, find_run(store, options.of_run), target)
+            return [first, record_of_run(other)]
+        newest = newest_whole(store, target)
+        if newest is None or newest.id == baseline.run:
+            return [first]
+        return [first, record_of_run(newest)]
+
+
+def _rescored(record: Record, settings: Settings) -> Rescored:
+    from capgate.datasets import load_questions
+    from capgate.rescoring import rescore
+
+    source = settings.dataset or record.dataset["source"]
+    return rescore(record, load_questions(source, shots=record.harness.shots).questions)
+
+
+def _plain(rescored: list[Rescored], model: Moves | None) -> dict[str, Any]:
+    return {
+        "rescored": [
+            {
+                "record": one.record.name,
+                "target": one.record.target,
+                "n": len(one.readings),
+                "accuracy_then": one.then,
+                "accuracy_now": one.now,
+                "harness_moved": one.now - one.then,
+                "prompt_changed": one.prompt_hash != one.record.prompt_hash,
+                "version_change": one.version_change,
+                "texts_not_kept": one.record.lost,
+                "unknown_questions": one.unknown,
+                "read_otherwise": [asdict(reading) for reading in one.changed],
+            }
+            for one in rescored
+        ],
+        "model": None if model is None else asdict(model) | {"moved": model.after - model.before},
+    }
+
+
+def _lines(rescored: list[Rescored], model: Moves | None) -> Iterator[str]:
+    from capgate.text import one_line, printable
+
+    for one in rescored:
+        yield f"{one.record.target}: {one.record.name}, {len(one.readings):,} answers scored again"
+        yield (
+            f"  accuracy {one.then:.2%} then, {one.now:.2%} by today's scorer; "
+            f"{len(one.changed):,} answers are read otherwise"
+        )
+        same = one.prompt_hash == one.record.prompt_hash
+        yield (
+            "  the prompt is the same"
+            if same
+            else f"  the prompt has changed ({one.record.prompt_hash} → {one.prompt_hash}); what "
+            "that did is in the model's part, for its answers were to the old one"
+        )
+        yield printable(f"  versions: {one.version_change or 'the same'}")
+        if one.record.lost:
+            yield f"  {one.record.lost:,} answers are left out: their texts were too long to keep"
+        if one.unknown:
+            yield f"  {one.unknown:,} answers are left out: the data set has no such question"
+        for reading in one.changed[:_SHOWN]:
+            then = f"{reading.then} {reading.then_choice}".rstrip()
+            now = f"{reading.now} {reading.now_choice}".rstrip()
+            said = one_line(reading.text, limit=60)
+            yield f"    {reading.subject}  {reading.question[:12]}  {then} → {now}  “{said}”"
+        if len(one.changed) > _SHOWN:
+            yield f"    … and {len(one.changed) - _SHOWN} more (--json lists all)"
+    moved = f"the harness moved {_points(rescored[0].now - rescored[0].then)}"
+    if model is None:
+        yield f"{moved}."
+        return
+    yield (
+        f"{moved}, the model {_points(model.after - model.before)} "
+        f"({model.losses} lost, {model.gains} gained of {model.n:,} questions)."
+    )
+
+
+def _points(change: float) -> str:
+    return f"{100 * change:+.1f} points" if round(1000 * change) else "0.0 points"

@@ -1,0 +1,169 @@
+"""`capgate triage`: the questions that flipped, each with its label."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capgate.errors import CapgateError, ConfigError
+from capgate.report.comparison import LABELS, MEANINGS, Comparison, Flip, Side
+from capgate.text import one_line, printable
+
+if TYPE_CHECKING:
+    from capgate.report.result import Report
+    from capgate.settings import Settings
+
+_SHOWN = 50
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command's options; `run` carries it out."""
+    from capgate.again import add_run_argument
+    from capgate.settings import positive
+    from capgate.subjects import SUBJECTS
+
+    parser = subparsers.add_parser(
+        "triage",
+        help="list the questions that flipped, and why",
+        description="Lists the questions of RUN that one side answers right and the other does "
+        "not. Labels, in the order in which they are tried: "
+        + "; ".join(f"{label} ({MEANINGS[label]})" for label in LABELS)
+        + ".",
+    )
+    add_run_argument(parser)
+    parser.add_argument("--target", metavar="ID", help="only this target")
+    parser.add_argument("--subject", metavar="S", choices=SUBJECTS, help="only this subject")
+    parser.add_argument("--label", metavar="L", choices=LABELS, help="only this label")
+    parser.add_argument("--gains", action="store_true", help="the gained ones as well")
+    parser.add_argument(
+        "--limit", metavar="N", type=positive, default=_SHOWN, help=f"at most N ({_SHOWN})"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs: all of them, in full")
+    parser.add_argument(
+        "--redux", metavar="FILE", type=Path, help="MMLU-Redux's annotations: label what they name"
+    )
+    parser.add_argument(
+        "--dataset-dir", metavar="DIR", type=Path, help="MMLU's folder, for annotations by place"
+    )
+    parser.add_argument(
+        "--reask",
+        action="store_true",
+        help="ask unparsed questions once more with a constrained answer (starts or finds the "
+        "servers), and write the run's report anew",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Lists the flips; returns 0.
+
+    Raises:
+        CapgateError: There is no such run, or it can't be asked again.
+    """
+    from capgate.again import one_target, open_report
+
+    report, folder, settings = open_report(options)
+    if options.reask:
+        report = _reasked(report, folder, settings)
+    if options.redux is not None:
+        report = with_redux(report, options.redux, options.dataset_dir)
+    targets = [one_target(report, options.target)] if options.target else list(report.comparisons)
+    if not any(report.comparisons.get(target) for target in targets):
+        raise ConfigError(
+            f"the run {report.run} compared nothing question by question",
+            remedy="compare with a base or a recorded baseline; capgate report shows the rest",
+        )
+    for target in targets:
+        comparison = report.comparisons.get(target)
+        if comparison is None:
+            continue
+        flips = [
+            flip
+            for flip in comparison.flips
+            if (options.gains or flip.change == "loss")
+            and options.subject in (None, flip.subject)
+            and options.label in (None, flip.label)
+        ]
+        if options.json:
+            for flip in flips:
+                print(flip.model_dump_json())
+        else:
+            print("\n".join(_lines(report, target, comparison, flips, options.limit)))
+    return 0
+
+
+def with_redux(report: Report, file: Path, dataset: Path | None) -> Report:
+    """A report with its flips labelled by MMLU-Redux's annotations as well.
+
+    Raises:
+        ConfigError: The annotations can't be read.
+    """
+    from capgate.report.compare import relabel
+    from capgate.report.redux import load_redux
+
+    if dataset is None:
+        sources = (Path(str(r.dataset.get("source", ""))) for r in report.targets.values())
+        dataset = next((p.expanduser() for p in sources if p.expanduser().is_dir()), None)
+    redux = load_redux(file, dataset)
+    comparisons = {name: relabel(one, redux) for name, one in report.comparisons.items()}
+    return report.model_copy(update={"comparisons": comparisons})
+
+
+def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
+    """Asks again, and writes and returns the report that follows from it."""
+    from capgate.again import project_redactor, resumed
+    from capgate.report.history import FILE
+    from capgate.report.reask import reask
+    from capgate.report.write import redacted, report_of, write_data, write_page
+
+    with resumed(report, settings) as run:
+        for target in report.comparisons:
+            if reason := reask(run, target):
+                print(f"{target}: not asked again: {one_line(reason, limit=300)}")
+        comparisons = report_of(run, complete=report.complete).comparisons
+    # Only the comparison is new; when the run ended and what it was judged stay as they were.
+    report = report.model_copy(update={"comparisons": comparisons})
+    report = redacted(report, project_redactor(settings))
+    try:
+        write_data(report, folder)
+        write_page(report, folder, settings.output_dir / FILE)
+    except OSError as error:
+        raise CapgateError(f"{folder} can't be written", said=str(error)) from None
+    return report
+
+
+def _lines(
+    report: Report, target: str, comparison: Comparison, flips: list[Flip], limit: int
+) -> list[str]:
+    from capgate.report.advice import headline, reference_name, split_sentence
+
+    verdict = report.targets[target].verdict
+    against = reference_name(comparison.reference)
+    lines = [f"{headline(target, verdict)}; compared with {against}"]
+    if comparison.labels:
+        lines.append("lost: " + ", ".join(f"{k} {n}" for k, n in comparison.labels.items()))
+    lines += [one for one in (split_sentence(comparison.split), comparison.redux or "") if one]
+    if comparison.note:
+        lines.append(comparison.note)
+    lines.append("")
+    lines += [_line(flip) for flip in flips[:limit]]
+    if len(flips) > limit:
+        lines.append(f"… and {len(flips) - limit:,} more (--limit {len(flips)} shows all)")
+    if not flips:
+        lines.append("no question fits")
+    else:
+        lines.append(f"one in full: capgate show {report.run} {flips[0].question[:12]}")
+    return [printable(line) for line in lines]
+
+
+def _line(flip: Flip) -> str:
+    sign = "-" if flip.change == "loss" else "+"
+    sides = f"{_side(flip.reference)} → {_side(flip.candidate)}"
+    return (
+        f"{sign} {flip.question[:12]}  {flip.subject:<28.28}  {flip.label:<15}  "
+        f"key {flip.key}  {sides:<12}  {one_line(flip.text, limit=60)}"
+    )
+
+
+def _side(side: Side) -> str:
+    return side.choice or side.state.value

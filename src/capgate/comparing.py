@@ -1,0 +1,145 @@
+"""Two stored runs, question by question, through the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from capgate.answers import Answer, AnswerState
+from capgate.baselines import comparable, describe_change, disagreement
+from capgate.errors import ReferenceMissingError
+from capgate.gate.decide import decide_fixed
+from capgate.gate.policy import Policy
+from capgate.gate.rows import Pair, count_pairs, pair_up
+from capgate.gate.verdict import Verdict
+from capgate.runs import StoredRun
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A question that only one of two runs answered with the key.
+
+    Attributes:
+        question: Content hash.
+        subject: Its subject.
+        change: `loss` where the candidate was not correct, else `gain`.
+        reference: The reference's answer.
+        candidate: The candidate's.
+    """
+
+    question: str
+    subject: str
+    change: str
+    reference: Answer
+    candidate: Answer
+
+
+@dataclass(frozen=True)
+class SubjectRow:
+    """One subject of two runs."""
+
+    subject: str
+    n: int
+    reference_accuracy: float | None
+    candidate_accuracy: float | None
+    losses: int
+    gains: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of comparing two runs.
+
+    Attributes:
+        reference: The run in the reference's place.
+        candidate: The run in the candidate's place.
+        verdict: The gate's.
+        subjects: Each subject's counts.
+        flips: Losses and gains, by subject.
+        differ: What answered, where that is not the same, as a clause.
+    """
+
+    reference: StoredRun
+    candidate: StoredRun
+    verdict: Verdict
+    subjects: tuple[SubjectRow, ...]
+    flips: tuple[Flip, ...]
+    differ: str
+
+
+def compare(reference: StoredRun, candidate: StoredRun, policy: Policy) -> Compared:
+    """Compares two runs.
+
+    Args:
+        reference: The run in the reference's place.
+        candidate: The run in the candidate's place.
+        policy: The candidate's policy.
+
+    Raises:
+        ReferenceMissingError: They were not asked the same questions in the same way.
+        RowsError: They did not answer the same ones.
+    """
+    _check(reference, candidate)
+    pairs = pair_up(reference.singles, candidate.singles)
+    theirs = {answer.question: answer for answer in reference.answers}
+    ours = {answer.question: answer for answer in candidate.answers}
+    by_subject: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_subject.setdefault(pair.subject, []).append(pair)
+    flips = [
+        Flip(q, subject, "loss" if before is AnswerState.CORRECT else "gain", theirs[q], ours[q])
+        for q, subject, before, after in sorted(pairs, key=lambda pair: pair[:2][::-1])
+        if before.scored
+        and after.scored
+        and (before is AnswerState.CORRECT) != (after is AnswerState.CORRECT)
+    ]
+    return Compared(
+        reference,
+        candidate,
+        decide_fixed(pairs, policy, reference="baseline"),
+        tuple(_row(subject, mine) for subject, mine in sorted(by_subject.items())),
+        tuple(flips),
+        _change(reference.about["facts"], candidate.about["facts"]),
+    )
+
+
+def _check(reference: StoredRun, candidate: StoredRun) -> None:
+    for run in (reference, candidate):
+        if run.mode == "quick":
+            raise ReferenceMissingError(
+                f"{run.id} is a quick run: it stopped where its own answers sufficed, so that they "
+                "are no fair sample for another question",
+                target=run.target,
+                remedy="compare runs of the whole benchmark (-m full); with the store at hand they "
+                "ask only what is missing",
+            )
+    theirs, ours = (
+        comparable(run.about["facts"], run.about["prompt_hash"], run.about["dataset"])
+        for run in (reference, candidate)
+    )
+    if clash := disagreement(ours, theirs):
+        raise ReferenceMissingError(
+            f"the runs {reference.id} and {candidate.id} can't be compared: the one was made with "
+            f"{clash}",
+            remedy="run one of them again as the other was run; for another version of the harness "
+            "see capgate rescore",
+        )
+
+
+def _row(subject: str, pairs: list[Pair]) -> SubjectRow:
+    counts = count_pairs(pairs)
+    return SubjectRow(
+        subject=subject,
+        n=counts.n,
+        reference_accuracy=counts.reference_accuracy,
+        candidate_accuracy=counts.candidate_accuracy,
+        losses=counts.losses,
+        gains=counts.gains,
+        errors=counts.errors,
+    )
+
+
+def _change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    return describe_change(dict(before), dict(after))

@@ -1,0 +1,300 @@
+"""What a verdict will take, and what it will be able to see, before anything is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from capgate.gate.policy import Budget, Policy, ReferenceChoice
+from capgate.gate.race import Orders, Scale, run_orders
+from capgate.gate.stats import smallest_visible_drop, smallest_visible_shortfall
+from capgate.runs import StoredRun
+
+ASSUMED_DISCORDANCE: Final = 0.10
+"""Share of questions on which two related models differ, where nothing is known."""
+
+ASSUMED_SECONDS: Final = 1.0
+"""Wall time of one request, where nothing is known."""
+
+_FRAME_TOKENS: Final = 70
+"""Tokens of the prompt around a question, where nothing is known."""
+
+_CHARACTERS_PER_TOKEN: Final = 4.0
+_ANSWER_TOKENS: Final = 5.0
+_ORDERS: Final = 400
+
+
+@dataclass(frozen=True)
+class Known:
+    """A figure and where it comes from.
+
+    Attributes:
+        value: The figure.
+        source: An earlier run, the command line, or a stated assumption.
+        assumed: Whether it is the latter.
+    """
+
+    value: float
+    source: str
+    assumed: bool = False
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one question takes.
+
+    Attributes:
+        prompt_tokens: Tokens of its prompt.
+        completion_tokens: Tokens of its answer.
+        seconds: Wall time, others being asked at the same time.
+        cost: US dollars; None where no earlier run says.
+    """
+
+    prompt_tokens: Known
+    completion_tokens: Known
+    seconds: Known
+    cost: Known | None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a verdict takes.
+
+    Attributes:
+        questions: Questions put.
+        seconds: Wall time.
+        tokens: Of prompts and answers, of all who are asked.
+        cost: US dollars, where known.
+    """
+
+    questions: float
+    seconds: float
+    tokens: float
+    cost: float | None
+
+
+@dataclass(frozen=True)
+class Quick:
+    """A quick run in one case.
+
+    Attributes:
+        case: What is true of the candidate.
+        mean: On average.
+        q90: In nine of ten runs no more.
+        verdicts: Share of the runs by kind of verdict.
+    """
+
+    case: str
+    mean: Effort
+    q90: Effort
+    verdicts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What verdicts on a target will take and see.
+
+    Attributes:
+        reference: What it is compared with.
+        figure: The discordance, or against a floor the accuracy, that all rests on.
+        rates: What one question takes.
+        quick: Quick runs, by case.
+        whole: The whole benchmark.
+        visible: Smallest drop that the whole benchmark would usually show; None if none.
+        subjects: The same for each subject that is judged, by its own test.
+        sizes: Questions of each subject.
+    """
+
+    reference: ReferenceChoice
+    figure: Known
+    rates: Rates
+    quick: tuple[Quick, ...]
+    whole: Effort
+    visible: float | None
+    subjects: Mapping[str, float | None]
+    sizes: Mapping[str, int]
+
+
+def plan(
+    policy: Policy,
+    budget: Budget,
+    *,
+    reference: ReferenceChoice,
+    floor: float | None,
+    figure: Known,
+    rates: Rates,
+    population: int,
+    sizes: Mapping[str, int],
+    seed: int = 0,
+) -> Plan:
+    """Reckons what verdicts will take.
+
+    Args:
+        policy: The target's policy.
+        budget: How a whole run's false alarms are divided.
+        reference: What the target is compared with.
+        floor: The accuracy demanded, where the reference is one.
+        figure: Discordance, or against a floor the candidate's accuracy.
+        rates: What one question takes.
+        population: Questions that a quick run draws from.
+        sizes: Subject to its questions in a whole run.
+        seed: Of the simulated orders.
+    """
+    sides = 2 if reference == "base" else 1
+
+    def effort(questions: float) -> Effort:
+        each = rates.prompt_tokens.value + rates.completion_tokens.value
+        return Effort(
+            questions,
+            questions * rates.seconds.value,
+            questions * each * sides,
+            None if rates.cost is None else questions * rates.cost.value,
+        )
+
+    quick = []
+    far = f"{100 * policy.catch:g} points"
+    cases = (
+        (("nothing was lost", 0.0), (f"{far} were lost", policy.catch))
+        if floor is None
+        else (
+            ("the accuracy is that", floor - figure.value),
+            (f"it is {far} under the floor", policy.catch),
+        )
+    )
+    for case, drop in cases:
+        found = _quick(policy, figure.value, drop, floor=floor, population=population, seed=seed)
+        ends = effort(found.mean_questions), effort(found.q90_questions)
+        quick.append(Quick(case, *ends, found.verdicts))
+    return Plan(
+        reference=reference,
+        figure=figure,
+        rates=rates,
+        quick=tuple(quick),
+        whole=effort(sum(sizes.values())),
+        visible=_visible(sum(sizes.values()), budget.pooled, policy, figure.value, floor),
+        subjects=_by_subject(policy, budget, sizes, figure.value, floor=floor),
+        sizes=dict(sizes),
+    )
+
+
+def discordance_of(
+    runs: Iterable[StoredRun], siblings: Iterable[StoredRun], given: float | None
+) -> Known:
+    """The discordance to reckon with.
+
+    Args:
+        runs: Earlier runs of the target, newest first.
+        siblings: Earlier runs of other adapters of its base.
+        given: What the command line says.
+    """
+    if given is not None:
+        return Known(given, "--discordance")
+    for run in (*runs, *siblings):
+        counts = (run.verdict or {}).get("counts") or {}
+        found = counts.get("discordance")
+        if found:
+            return Known(float(found), f"{counts['n']:,} questions of the run {run.id}")
+    return Known(ASSUMED_DISCORDANCE, "no earlier run tells", assumed=True)
+
+
+def rates_of(runs: Sequence[StoredRun], texts: Iterable[str], connections: int) -> Rates:
+    """What one question takes, by the newest run that asked any.
+
+    Args:
+        runs: Earlier runs of the target, newest first.
+        texts: The questions, where no run tells.
+        connections: Requests in flight at a time.
+    """
+    found: dict[str, Known] = {}
+    for run in runs:
+        source = f"the run {run.id}"
+        answers = [answer for answer in run.answers if answer.state.scored]
+        costs = [answer.cost for answer in answers if answer.cost is not None]
+        asked, seconds = _pace(run)
+        for name, total, n in (
+            ("prompt", sum(a.prompt_tokens for a in answers), len(answers)),
+            ("completion", sum(a.completion_tokens for a in answers), len(answers)),
+            ("seconds", seconds, asked),
+            ("cost", sum(costs), len(costs)),
+        ):
+            if n and total > 0:
+                found.setdefault(name, Known(total / n, source))
+    lengths = [len(text) for text in texts]
+    tokens = sum(lengths) / max(len(lengths), 1) / _CHARACTERS_PER_TOKEN + _FRAME_TOKENS
+    pace = f"{ASSUMED_SECONDS:g} s a request, {connections} at a time"
+    return Rates(
+        found.get("prompt", Known(tokens, "four characters a token", assumed=True)),
+        found.get("completion", Known(_ANSWER_TOKENS, "a bare `ANSWER: X`", assumed=True)),
+        found.get("seconds", Known(ASSUMED_SECONDS / connections, pace, assumed=True)),
+        found.get("cost"),
+    )
+
+
+def _pace(run: StoredRun) -> tuple[int, float]:
+    """Questions that a run asked by itself, and the wall time of asking."""
+    parts = {name: facts.get("usage") for name, facts in run.shards.items() if name != "suite"}
+    usages = [usage for usage in parts.values() if usage and usage["asked"]]
+    if not usages and (whole := run.shards.get("suite", {}).get("usage")):
+        usages = [whole]
+    return sum(u["asked"] for u in usages), sum(u["seconds"] for u in usages)
+
+
+def _quick(
+    policy: Policy,
+    figure: float,
+    drop: float,
+    *,
+    floor: float | None,
+    population: int,
+    seed: int,
+) -> Orders:
+    """The quick rule over random orders of a benchmark with exactly that drop."""
+    rows: npt.NDArray[np.int8] = np.zeros((3, population), dtype=np.int8)
+    rows[2] = 1
+    if floor is None:
+        differing = max(figure, abs(drop))
+        losses = round(population * (differing + drop) / 2)
+        gains = round(population * (differing - drop) / 2)
+        rows[0, :losses] = 1
+        rows[0, losses : losses + gains] = -1
+        scale = Scale.paired()
+    else:
+        rows[0, : round(population * min(max(1.0 - floor + drop, 0.0), 1.0))] = 1
+        scale = Scale.floor(floor)
+    budget = Budget.quick(policy, paired=floor is None)
+    return run_orders(scale, policy, budget, rows, orders=_ORDERS, seed=seed)
+
+
+def _by_subject(
+    policy: Policy,
+    budget: Budget,
+    sizes: Mapping[str, int],
+    figure: float,
+    *,
+    floor: float | None,
+) -> dict[str, float | None]:
+    floors = {subject: policy.for_subject(subject).floor for subject in sizes}
+    judged = [s for s, n in sizes.items() if n and (floor is None or floors[s] is not None)]
+    return {
+        subject: _visible(
+            sizes[subject],
+            budget.per_subject(len(judged)),
+            policy.for_subject(subject),
+            figure,
+            None if floor is None else floors[subject],
+        )
+        for subject in judged
+    }
+
+
+def _visible(
+    n: int, share: float, policy: Policy, figure: float, floor: float | None
+) -> float | None:
+    power = 1.0 - policy.miss
+    if floor is None:
+        return smallest_visible_drop(n, discordance=figure, alpha=share, power=power)
+    return smallest_visible_shortfall(n, floor=floor, alpha=share, power=power)

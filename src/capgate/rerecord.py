@@ -1,0 +1,207 @@
+"""From a stored run to a baseline, and what a new recording changes in an old one.
+
+A baseline is a bar. It is replaced only by what somebody has reviewed: `review` names each
+change and its digest, and an update must repeat that digest; where the bar gets lower it must
+say why, and the file keeps the answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from capgate.baselines import Baseline, Revision, describe_change, dump_baseline, make_baseline
+from capgate.errors import ConfigError
+from capgate.gate.stats import mcnemar_exact
+from capgate.runs import StoredRun
+
+LOST_SUBJECTS: Final = 0.05
+"""Chance that one of many unchanged subjects is called lost by an update."""
+
+_NAMED: Final = ("fingerprint", "task", "prompt_hash", "dataset", "identity")
+
+
+@dataclass(frozen=True)
+class SubjectChange:
+    """How a subject's record changes.
+
+    Attributes:
+        subject: Its name.
+        n_before: Questions in the old record.
+        n_after: Questions in the new one.
+        correct_before: Of them, correct.
+        correct_after: Of them, correct.
+        lost: Questions in both, correct only in the old.
+        gained: Questions in both, correct only in the new.
+        other: Questions in both, not correct in either, answered otherwise.
+    """
+
+    subject: str
+    n_before: int
+    n_after: int
+    correct_before: int
+    correct_after: int
+    lost: int
+    gained: int
+    other: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything differs."""
+        return self.n_before != self.n_after or bool(self.lost + self.gained + self.other)
+
+
+@dataclass(frozen=True)
+class Review:
+    """What a recording changes.
+
+    Attributes:
+        target: The target's id.
+        digest: Names exactly this change: the old file and the new content.
+        facts: What answered and how, where that changes, as `name: before → after`.
+        subjects: Each subject of either record.
+        lowers: Why the bar gets lower; empty where it does not.
+    """
+
+    target: str
+    digest: str
+    facts: tuple[str, ...]
+    subjects: tuple[SubjectChange, ...]
+    lowers: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything would be written that is not there yet."""
+        return bool(self.facts) or any(one.changed for one in self.subjects)
+
+
+def recordable(run: StoredRun, *, red: bool = False) -> None:
+    """Makes sure that a run is fit to be a baseline.
+
+    Args:
+        run: The run.
+        red: Whether a failed verdict is borne.
+
+    Raises:
+        ConfigError: It is partial, red, or has errors.
+    """
+    whole = f"pytest benchmarks -m full --model-id {run.target}"
+    if run.missing:
+        raise ConfigError(
+            f"the run {run.id} is partial: {run.missing}",
+            target=run.target,
+            remedy=f"record a run of the whole benchmark: {whole} (with --measure if there is "
+            "nothing to compare it with yet)",
+        )
+    if run.errors:
+        raise ConfigError(
+            f"{run.errors:,} of {len(run.answers):,} questions of the run {run.id} have no answer",
+            target=run.target,
+            remedy=f"run it again: {whole}; only what has no answer is asked",
+        )
+    failed = sorted(
+        name for name, facts in run.shards.items() if (facts.get("verdict") or {}).get("fails")
+    )
+    if failed and not red:
+        kind = (run.verdict or run.shards[failed[0]]["verdict"])["kind"]
+        raise ConfigError(
+            f"the run {run.id} is red: {kind}, failed in {', '.join(failed[:5])}"
+            + (f" and {len(failed) - 5} more" if len(failed) > 5 else ""),
+            target=run.target,
+            remedy="record a green run; to accept a loss, look at it with capgate baseline diff "
+            "and update with --reason",
+        )
+
+
+def baseline_of(
+    run: StoredRun, recorded: str, *, reason: str = "", history: tuple[Revision, ...] = ()
+) -> Baseline:
+    """Makes a baseline of a run.
+
+    Args:
+        run: The run.
+        recorded: When, ISO 8601, UTC.
+        reason: Why it is accepted.
+        history: Earlier recordings.
+
+    Raises:
+        ConfigError: There are errors among its answers.
+    """
+    return make_baseline(
+        run.answers,
+        reason=reason,
+        history=history,
+        target=run.target,
+        run=run.id,
+        recorded=recorded,
+        fingerprint=run.about["fingerprint"],
+        identity=dict(run.about["facts"]),
+        task=run.settings["task"],
+        prompt_hash=run.about["prompt_hash"],
+        dataset=dict(run.about["dataset"]),
+    )
+
+
+def review(before: Baseline, after: Baseline) -> Review:
+    """Compares two recordings of a target.
+
+    Args:
+        before: The one in force.
+        after: The one that would replace it.
+    """
+    subjects = tuple(
+        _change(subject, before, after) for subject in sorted({*before.subjects, *after.subjects})
+    )
+    old, new = _plain(before), _plain(after)
+    facts = tuple(
+        f"{name}: {describe_change(old[name], new[name])}"
+        for name in _NAMED
+        if old[name] != new[name]
+    )
+    digest = hashlib.sha256((dump_baseline(before) + _content(after)).encode()).hexdigest()[:12]
+    return Review(before.target, digest, facts, subjects, _lowers(before, after, subjects))
+
+
+def _plain(baseline: Baseline) -> Mapping[str, Any]:
+    return baseline.model_dump(mode="json")
+
+
+def _content(baseline: Baseline) -> str:
+    """A baseline's text but for the moment and the reason, which are given with the update."""
+    return dump_baseline(baseline.model_copy(update={"recorded": "", "history": ()}))
+
+
+def _change(subject: str, before: Baseline, after: Baseline) -> SubjectChange:
+    old, new = before.answers.get(subject, {}), after.answers.get(subject, {})
+    both = [(old[question], new[question]) for question in old if question in new]
+    right = "C"
+    return SubjectChange(
+        subject=subject,
+        n_before=len(old),
+        n_after=len(new),
+        correct_before=sum(code.startswith(right) for code in old.values()),
+        correct_after=sum(code.startswith(right) for code in new.values()),
+        lost=sum(a.startswith(right) and not b.startswith(right) for a, b in both),
+        gained=sum(b.startswith(right) and not a.startswith(right) for a, b in both),
+        other=sum(a != b and not a.startswith(right) and not b.startswith(right) for a, b in both),
+    )
+
+
+def _lowers(
+    before: Baseline, after: Baseline, subjects: tuple[SubjectChange, ...]
+) -> tuple[str, ...]:
+    found: list[str] = []
+    old, new = before.correct / before.n, after.correct / after.n
+    if new < old:
+        found.append(f"accuracy {old:.2%} → {new:.2%}")
+    if after.n < before.n:
+        found.append(f"questions {before.n:,} → {after.n:,}")
+    share = LOST_SUBJECTS / max(len(subjects), 1)
+    found += [
+        f"{one.subject}: {one.lost} lost, {one.gained} gained"
+        for one in subjects
+        if mcnemar_exact(one.lost, one.gained) <= share
+    ]
+    return tuple(found)

@@ -1,0 +1,265 @@
+"""Stored answers scored again by today's scorer, so that two changes are told apart.
+
+A score can move because the model answers otherwise, or because the harness reads the same
+answers otherwise. The stored texts go through upstream's own solver and scorer once more;
+what that changes is the harness's part, what is left is the model's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from capgate.answers import Answer, AnswerState
+from capgate.baselines import Baseline, describe_change
+from capgate.errors import ConfigError
+from capgate.runs import StoredRun
+from capgate.tasks import Harness, harness, no_model
+
+if TYPE_CHECKING:
+    from capgate.datasets import Question
+
+
+@dataclass(frozen=True)
+class Record:
+    """Answers that were scored once.
+
+    Attributes:
+        name: What they are, for people.
+        target: The target's id.
+        harness: The task and token limit they were asked with.
+        prompt_hash: Hash of the prompt's form then.
+        versions: What read and scored them then.
+        dataset: The questions' identity.
+        answers: The answers whose text is at hand; none an error.
+        lost: Answers whose text was not kept.
+    """
+
+    name: str
+    target: str
+    harness: Harness
+    prompt_hash: str
+    versions: Mapping[str, str]
+    dataset: Mapping[str, Any]
+    answers: tuple[Answer, ...]
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One answer, as it was read then and as it is read today."""
+
+    question: str
+    subject: str
+    then: AnswerState
+    then_choice: str
+    now: AnswerState
+    now_choice: str
+    text: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is read otherwise."""
+        return (self.then, self.then_choice) != (self.now, self.now_choice)
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """A record, scored again.
+
+    Attributes:
+        record: The record.
+        readings: Of each answer.
+        unknown: Answers to questions that today's data set has not.
+        prompt_hash: Hash of the prompt's form today.
+        versions: What reads and scores today.
+    """
+
+    record: Record
+    readings: tuple[Reading, ...]
+    unknown: int
+    prompt_hash: str
+    versions: Mapping[str, str]
+
+    @property
+    def then(self) -> float:
+        """Accuracy as it was scored then."""
+        return _share(reading.then for reading in self.readings)
+
+    @property
+    def now(self) -> float:
+        """Accuracy by today's scorer."""
+        return _share(reading.now for reading in self.readings)
+
+    @property
+    def changed(self) -> tuple[Reading, ...]:
+        """The answers that are read otherwise."""
+        return tuple(reading for reading in self.readings if reading.changed)
+
+    @property
+    def version_change(self) -> str:
+        """Which versions differ, as a clause."""
+        return describe_change(dict(self.record.versions), dict(self.versions))
+
+
+@dataclass(frozen=True)
+class Moves:
+    """A model then and now, both by today's scorer, on the questions of both.
+
+    Attributes:
+        n: Questions.
+        before: Accuracy of the older answers.
+        after: Accuracy of the newer ones.
+        losses: Questions lost.
+        gains: Questions gained.
+    """
+
+    n: int
+    before: float
+    after: float
+    losses: int
+    gains: int
+
+
+def record_of_run(run: StoredRun) -> Record:
+    """The record that a stored run is."""
+    return Record(
+        name=f"the run {run.id}",
+        target=run.target,
+        harness=harness(run.settings["task"], run.settings["max_tokens"]),
+        prompt_hash=run.about["prompt_hash"],
+        versions=run.about["facts"]["versions"],
+        dataset=run.about["dataset"],
+        answers=tuple(answer for answer in run.answers if answer.state.scored),
+    )
+
+
+def record_of_baseline(baseline: Baseline, kept: Mapping[str, Answer]) -> Record:
+    """The record that a baseline is.
+
+    Args:
+        baseline: The baseline.
+        kept: The store's answers of the run it was made from, for texts too long for the file.
+    """
+    answers = []
+    lost = 0
+    for answer in baseline.recorded_answers():
+        if baseline.texts.get(answer.question, "") is not None:
+            answers.append(answer)
+        elif answer.question in kept:
+            answers.append(kept[answer.question])
+        else:
+            lost += 1
+    return Record(
+        name=f"the baseline recorded {baseline.recorded}",
+        target=baseline.target,
+        harness=harness(baseline.task, baseline.identity["generation"]["max_tokens"]),
+        prompt_hash=baseline.prompt_hash,
+        versions=baseline.identity["versions"],
+        dataset=baseline.dataset,
+        answers=tuple(answers),
+        lost=lost,
+    )
+
+
+def rescore(record: Record, questions: Iterable[Question]) -> Rescored:
+    """Scores a record's answers with today's solver and scorer.
+
+    Args:
+        record: The record.
+        questions: Today's data set, of the record's number of few-shot examples.
+
+    Raises:
+        ConfigError: None of its answers can be scored.
+    """
+    known = {question.hash: question for question in questions}
+    asked = [(known[a.question], a) for a in record.answers if a.question in known]
+    if not asked:
+        what = (
+            "none of its texts was kept"
+            if record.lost and not record.answers
+            else "none of its questions is in the data set"
+        )
+        raise ConfigError(
+            f"{record.name} can't be scored again: {what}",
+            target=record.target,
+            remedy="name the data set that was asked with --dataset, and the store with --store",
+        )
+    read = asyncio.run(_read([(q, a.text) for q, a in asked], record.harness.max_tokens))
+    readings = tuple(
+        Reading(a.question, a.subject, a.state, a.choice, state, choice, a.text)
+        for (_, a), (state, choice) in zip(asked, read, strict=True)
+    )
+    return Rescored(
+        record,
+        readings,
+        len(record.answers) - len(asked),
+        record.harness.prompt_hash,
+        record.harness.versions,
+    )
+
+
+def moves(before: Rescored, after: Rescored) -> Moves | None:
+    """How far the model moved by today's scorer; None where no question is in both."""
+    theirs = {reading.question: reading.now for reading in before.readings}
+    pairs = [(theirs[r.question], r.now) for r in after.readings if r.question in theirs]
+    if not pairs:
+        return None
+    right = AnswerState.CORRECT
+    return Moves(
+        n=len(pairs),
+        before=_share(old for old, _ in pairs),
+        after=_share(new for _, new in pairs),
+        losses=sum(old is right and new is not right for old, new in pairs),
+        gains=sum(new is right and old is not right for old, new in pairs),
+    )
+
+
+async def _read(
+    asked: Sequence[tuple[Question, str]], max_tokens: int
+) -> list[tuple[AnswerState, str]]:
+    """What upstream's solver and scorer make of texts, as they do of a model's answers."""
+    from inspect_ai.model import ChatMessageUser, ModelName, ModelOutput
+    from inspect_ai.scorer import Target, choice
+    from inspect_ai.solver import TaskState
+    from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
+
+    from capgate.evaluation import state_of
+
+    found: list[tuple[AnswerState, str]] = []
+    score = choice()
+    with no_model():
+        solve = mmlu_multiple_choice(max_non_cot_tokens=max_tokens)
+        for question, text in asked:
+            sample = question.sample
+            target = Target(sample.target)
+            state = TaskState(
+                model=ModelName("none/none"),
+                sample_id=str(sample.id),
+                epoch=1,
+                input=sample.input,
+                messages=[ChatMessageUser(content=sample.input)]
+                if isinstance(sample.input, str)
+                else list(sample.input),
+                target=target,
+                choices=sample.choices,
+            )
+
+            async def generate(
+                state: TaskState, *_: object, text: str = text, **__: object
+            ) -> TaskState:
+                state.output = ModelOutput.from_content("none/none", text)
+                return state
+
+            scored = await score(await solve(state, generate), target)
+            if scored is None:
+                raise ConfigError("today's scorer gives no score", remedy="see the task's changes")
+            found.append(state_of(scored))
+    return found
+
+
+def _share(states: Iterable[AnswerState]) -> float:
+    counted = list(states)
+    return sum(state is AnswerState.CORRECT for state in counted) / len(counted)
