@@ -1,0 +1,48 @@
+"""What tests of all parts share: where MMLU lies, and an offline cache of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+REPOSITORY = Path(__file__).parents[1]
+MMLU_VARIABLE = "CAPGATE_MMLU"
+
+
+@pytest.fixture(scope="session")
+def mmlu_folder() -> Path:
+    """The folder with the real MMLU; skips the test where it is missing."""
+    named = os.environ.get(MMLU_VARIABLE)
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data" / "mmlu"
+    missing = [s for s in ("test", "dev") if not (folder / f"{s}.jsonl").is_file()]
+    if missing:
+        pytest.skip(
+            f"needs the real MMLU ({', '.join(missing)}.jsonl) in ../shared/data/mmlu or in the "
+            f"folder that {MMLU_VARIABLE} names"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hf_home(mmlu_folder: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """An `HF_HOME` with the real MMLU in its `datasets` cache; built once for all workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
+    home, done = shared / "hf-home", shared / "hf-home.done"
+    with FileLock(shared / "hf-home.lock"):
+        if not done.exists():
+            subprocess.run(
+                [sys.executable, "-m", "tests.offline_cache", str(mmlu_folder), str(home)],
+                cwd=REPOSITORY,
+                env={**os.environ, "HF_HOME": str(shared / "unused"), "HF_HUB_OFFLINE": "1"},
+                check=True,
+                capture_output=True,
+            )
+            done.touch()
+    return home

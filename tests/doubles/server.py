@@ -1,0 +1,255 @@
+"""A real HTTP server that behaves as it is told, in OpenAI's chat-completions form.
+
+In a test, in a thread of its own:
+
+    with Server() as server:
+        server.script(replies.RATE_LIMITED, replies.answer("ANSWER: A"))
+        Client(server.url, target="t")
+
+As a process, for measurements; it prints its base URL and serves until it is ended:
+
+    python -m tests.doubles.server --latency 0.05
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+from tests.doubles.replies import UNAUTHORIZED, Handler, Reply, completion
+
+Answerer = Callable[[dict[str, Any]], str]
+
+
+@dataclass
+class Asked:
+    """One request as it arrived.
+
+    Attributes:
+        method: Its method.
+        path: Its path.
+        headers: Its headers.
+        body: Its JSON, or an empty object.
+        at: When, in monotonic seconds.
+    """
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any] = field(default_factory=dict)
+    at: float = 0.0
+
+
+def hashed_answer(asked: dict[str, Any]) -> str:
+    """Returns a letter that follows from the last message alone."""
+    text = asked["messages"][-1]["content"].encode()
+    return f"ANSWER: {'ABCD'[hashlib.blake2b(text, digest_size=1).digest()[0] % 4]}"
+
+
+class Server:
+    """The double; a context manager that serves while it is entered.
+
+    Args:
+        models: Names that `/v1/models` lists.
+        key: The bearer token that `/v1` asks for; any is taken where empty.
+        answer: What the model writes to a request.
+        latency: Seconds before an unscripted answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: tuple[str, ...] = ("smollm2",),
+        key: str = "",
+        answer: Answerer = hashed_answer,
+        latency: float = 0.0,
+    ) -> None:
+        self.models = models
+        self.key = key
+        self.answer = answer
+        self.latency = latency
+        self.port = 0
+        self.asked: list[Asked] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._script: Iterator[Handler] = iter(())
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Event | None = None
+
+    @property
+    def url(self) -> str:
+        """The API's root."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def chats(self) -> list[Asked]:
+        """The chat requests that arrived."""
+        return [asked for asked in self.asked if asked.path.endswith("/chat/completions")]
+
+    def script(self, *handlers: Handler, forever: Handler | None = None) -> None:
+        """Answers the next chat requests by `handlers`, one each.
+
+        Args:
+            handlers: What to do, in order.
+            forever: What to do after them; a good answer where None.
+        """
+        with self._lock:
+            rest = itertools.repeat(forever) if forever else ()
+            self._script = itertools.chain(handlers, rest)
+
+    def start(self) -> None:
+        """Serves, on the same port as the last time."""
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread.start()
+        assert ready.wait(10)
+
+    def stop(self) -> None:
+        """Closes the port and every connection at once."""
+        assert self._loop is not None
+        assert self._ended is not None
+        assert self._thread is not None
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(10)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            self.stop()
+
+    def app(self) -> web.Application:
+        """Returns the routes."""
+        app = web.Application(client_max_size=2**26)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/version", self._version)
+        app.router.add_route("*", "/{rest:.*}", self._nothing)
+        return app
+
+    def _run(self, ready: threading.Event) -> None:
+        asyncio.run(self._serve(ready))
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        runner = web.AppRunner(self.app(), access_log=None, shutdown_timeout=0.01)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = runner.addresses[0][1]
+        ready.set()
+        await self._ended.wait()
+        await runner.cleanup()
+
+    def _note(self, request: web.Request, body: dict[str, Any] | None = None) -> None:
+        self.asked.append(
+            Asked(request.method, request.path, dict(request.headers), body or {}, time.monotonic())
+        )
+
+    def _refused(self, request: web.Request) -> bool:
+        return bool(self.key) and request.headers.get("Authorization") != f"Bearer {self.key}"
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.read())
+        self._note(request, body)
+        if self._refused(request):
+            return await UNAUTHORIZED(request, body)
+        with self._lock:
+            handler = next(self._script, None)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            if handler is not None:
+                return await handler(request, body)
+            if self.latency:
+                await asyncio.sleep(self.latency)
+            reply = completion(self.answer(body)) | {"model": body.get("model", "")}
+            return web.Response(body=json.dumps(reply).encode(), content_type="application/json")
+        finally:
+            self.in_flight -= 1
+
+    async def _models(self, request: web.Request) -> web.StreamResponse:
+        self._note(request)
+        if self._refused(request):
+            return await UNAUTHORIZED(request, {})
+        data = [
+            {
+                "id": name,
+                "object": "model",
+                "created": 1795471600,
+                "owned_by": "vllm",
+                "root": f"models/{name}",
+                "parent": None if at == 0 else self.models[0],
+                "max_model_len": 2048 if at == 0 else None,
+            }
+            for at, name in enumerate(self.models)
+        ]
+        return web.json_response({"object": "list", "data": data})
+
+    async def _health(self, request: web.Request) -> web.StreamResponse:
+        self._note(request)
+        return web.Response()
+
+    async def _version(self, request: web.Request) -> web.StreamResponse:
+        self._note(request)
+        return web.json_response({"version": "0.32.0"})
+
+    async def _nothing(self, request: web.Request) -> web.StreamResponse:
+        self._note(request)
+        return await Reply(404, {"detail": "Not Found"})(request, {})
+
+
+def answer(text: str | None, **changes: object) -> Reply:
+    """Returns a good answer; `changes` go into its choice."""
+    return Reply(200, completion(text, **changes))
+
+
+def main() -> None:
+    """Serves until it is ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--latency", type=float, default=0.05, help="seconds (default 0.05)")
+    parser.add_argument("--model", action="append", help="name to list (repeatable)")
+    parser.add_argument("--key", default="")
+    options = parser.parse_args()
+    server = Server(
+        models=tuple(options.model or ["smollm2"]), key=options.key, latency=options.latency
+    )
+    server.port = options.port
+
+    async def serve() -> None:
+        ready = threading.Event()
+        task = asyncio.create_task(server._serve(ready))
+        while not ready.is_set():
+            await asyncio.sleep(0.01)
+        print(server.url, flush=True)
+        # A long measurement would otherwise keep every request it was sent.
+        server._note = lambda *_: None  # type: ignore[method-assign,assignment]
+        await task
+
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main()

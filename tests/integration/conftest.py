@@ -1,0 +1,325 @@
+"""A project as a user has it, in a folder of its own, and real pytest processes on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from aiohttp import web
+from tests.doubles.server import Asked, Server, answer
+
+REPOSITORY = Path(__file__).parents[2]
+TWO_SUBJECTS = ("--subjects", "abstract_algebra,virology")
+"""Eight questions of two domains: enough for a verdict, few enough for a second."""
+
+RUN_SECONDS = 300.0
+PROBE = "Which of these numbers is even?"
+REAL = "local-smollm2"
+
+
+def _hear_ctrl_c() -> None:
+    """A job in a shell's background ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a pytest process ended.
+
+    Attributes:
+        code: Its exit code.
+        text: What it wrote to standard output and standard error.
+        seconds: How long it took.
+    """
+
+    code: int
+    text: str
+    seconds: float
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Outcome to number of tests, from the last line."""
+        last = self.text.rstrip().splitlines()[-1]
+        return {name: int(n) for n, name in re.findall(r"(\d+) ([a-z]+)", last)}
+
+    def verdict(self, target: str = "double") -> str:
+        """The verdict that the summary gives on a target."""
+        (kind,) = set(re.findall(rf"^(\w+): {re.escape(target)}$", self.text, re.MULTILINE))
+        return str(kind)
+
+
+class Process:
+    """A pytest process that is still running; `finish` waits for its end."""
+
+    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self._started = time.monotonic()
+        # A session of its own: a signal to its group is what Ctrl-C sends.
+        self._popen = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
+        )
+        self.pid = self._popen.pid
+
+    def finish(self, timeout: float = RUN_SECONDS) -> Outcome:
+        """Waits for its end."""
+        try:
+            raw, _ = self._popen.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.end()
+            raw, _ = self._popen.communicate()
+            pytest.fail(f"still running after {timeout:g} s:\n{raw.decode(errors='replace')}")
+        text = raw.decode("utf-8", "replace")
+        return Outcome(self._popen.returncode, text, time.monotonic() - self._started)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Sends a signal to it and its workers, as a terminal does."""
+        os.killpg(self.pid, number)
+
+    def kill(self) -> None:
+        """Kills the process alone, as the kernel does when memory runs out."""
+        self._popen.kill()
+
+    def end(self) -> None:
+        """Ends it and its workers, where they still run."""
+        with contextlib.suppress(ProcessLookupError):
+            self.signal_group(signal.SIGKILL)
+
+
+@dataclass
+class Project:
+    """A checkout's benchmark in a folder of its own.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: Path
+    _processes: list[Process] = field(default_factory=list)
+
+    @classmethod
+    def make(cls, root: Path) -> Project:
+        """Copies what `pytest benchmarks` needs of this repository."""
+        (root / "config").mkdir(parents=True)
+        for name in ("benchmarks", "thresholds"):
+            ignore = shutil.ignore_patterns("__pycache__", "baselines")
+            shutil.copytree(REPOSITORY / name, root / name, ignore=ignore)
+        shutil.copy(REPOSITORY / "conftest.py", root)
+        shutil.copy(REPOSITORY / "config" / "models.yaml", root / "config")
+        (root / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers --strict-config\n")
+        return cls(root)
+
+    def serve(self, server: Server, name: str = "double", **keys: object) -> None:
+        """Makes a server the only target, with a floor of 50 %; `keys` go into its entry."""
+        self.targets(**{name: target(server.url, **keys)})
+        self.floors(**{name: 0.5})
+
+    def targets(self, **entries: dict[str, object]) -> None:
+        """Writes `config/models.yaml`; the first entry is the default."""
+        next(iter(entries.values())).setdefault("default", True)
+        self.write("config/models.yaml", yaml.safe_dump(entries, sort_keys=False))
+
+    def floors(self, **floors: float) -> None:
+        """Writes `thresholds/floors.yaml`: target to the accuracy demanded of it."""
+        self.write(
+            "thresholds/floors.yaml",
+            yaml.safe_dump({name: {"overall": floor} for name, floor in floors.items()}),
+        )
+
+    def write(self, path: str, text: str) -> Path:
+        """Writes a file of the project."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def start(self, *arguments: str, **environment: str) -> Process:
+        """Starts `python -m pytest` with arguments."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTEST_", "COV_")) and name != "PYTHONDONTWRITEBYTECODE"
+        }
+        # Hypothesis takes a second to say that it was not used.
+        command = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *arguments]
+        process = Process(command, self.root, {**kept, "COLUMNS": "100", **environment})
+        self._processes.append(process)
+        return process
+
+    def pytest(self, *arguments: str, **environment: str) -> Outcome:
+        """Runs `python -m pytest` with arguments to its end."""
+        return self.start(*arguments, **environment).finish()
+
+    def full(self, *arguments: str, **environment: str) -> Outcome:
+        """Runs the whole benchmark on two subjects."""
+        return self.pytest("benchmarks", "-m", "full", *TWO_SUBJECTS, *arguments, **environment)
+
+    def start_full(self, *arguments: str, **environment: str) -> Process:
+        """Starts the whole benchmark on two subjects."""
+        return self.start("benchmarks", "-m", "full", *TWO_SUBJECTS, *arguments, **environment)
+
+    def result(self, name: str = "double") -> dict[str, Any]:
+        """The latest result of a target."""
+        found: dict[str, Any] = json.loads(
+            (self.root / "reports" / name / f"mmlu_{name}_latest.json").read_text()
+        )
+        return found
+
+    def reports(self) -> list[dict[str, Any]]:
+        """The reports of all runs, oldest first."""
+        found = [json.loads(p.read_text()) for p in self.root.glob("reports/*/report.json")]
+        return sorted(found, key=lambda report: report["started"])
+
+    def stored(self) -> dict[str, int]:
+        """State to number of stored answers."""
+        file = self.root / "reports" / "answers.sqlite"
+        if not file.exists():
+            return {}
+        with contextlib.closing(sqlite3.connect(file, timeout=30)) as db:
+            try:
+                return dict(db.execute("SELECT state, count(*) FROM answers GROUP BY state"))
+            except sqlite3.OperationalError:
+                return {}
+
+    def servers(self) -> list[psutil.Process]:
+        """The model servers that run for this project."""
+        return [
+            process
+            for process in self.processes()
+            if "capgate.serving.llamacpp" in process.cmdline()[:3]
+        ]
+
+    def processes(self) -> list[psutil.Process]:
+        """The processes on this machine that name this project in their command line."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if any(str(self.root) in part for part in process.cmdline()):
+                    found.append(process)
+        return found
+
+    def close(self) -> None:
+        """Ends what a test left running."""
+        for process in self._processes:
+            process.end()
+
+
+def target(url: str, **keys: object) -> dict[str, object]:
+    """An entry of `models.yaml` for a server at `url`."""
+    return {
+        "model_name": "openai/smollm2",
+        "base_url": url,
+        "dataset": "bundled",
+        "context_window": 2048,
+        **keys,
+    }
+
+
+def until(true: Callable[[], object], what: str, timeout: float = 60.0) -> None:
+    """Waits until another process has done something that gives no event."""
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, f"after {timeout:g} s still not: {what}"
+        time.sleep(0.05)
+
+
+@cache
+def keys() -> dict[str, str]:
+    """The bundled questions' texts and right letters."""
+    text = (files("capgate") / "datasets" / "bundled" / "test.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    return {row["question"]: "ABCD"[row["answer"]] for row in rows}
+
+
+def question_of(asked: dict[str, Any]) -> str:
+    """The bundled question that a request asks, or the preflight's."""
+    prompt = asked["messages"][-1]["content"]
+    return max((text for text in [PROBE, *keys()] if text in prompt), key=len)
+
+
+def right(asked: dict[str, Any]) -> str:
+    """Answers every bundled question right."""
+    return f"ANSWER: {keys().get(question_of(asked), 'C')}"
+
+
+def wrong(asked: dict[str, Any]) -> str:
+    """Answers every bundled question wrong."""
+    letter = keys().get(question_of(asked), "C")
+    return f"ANSWER: {'B' if letter == 'A' else 'A'}"
+
+
+def questions(chats: list[Asked]) -> Counter[str]:
+    """How often each question of the benchmark was asked, the preflight's left out."""
+    counts = Counter(question_of(chat.body) for chat in chats)
+    del counts[PROBE]
+    return counts
+
+
+class Hold:
+    """Answers the first `after` questions; from then on each waits until it is released.
+
+    The preflight's question is always answered.
+    """
+
+    def __init__(self, server: Server, after: int) -> None:
+        self._server = server
+        self._left = after
+        self._released = threading.Event()
+        self.reached = threading.Event()
+
+    async def __call__(self, request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        self._left -= question_of(asked) != PROBE
+        if self._left < 0:
+            self.reached.set()
+            while not self._released.is_set():
+                await asyncio.sleep(0.02)
+        return await answer(self._server.answer(asked))(request, asked)
+
+    def release(self) -> None:
+        """Answers all that wait, and whatever is asked from now on."""
+        self._released.set()
+
+
+def no_traceback(text: str) -> bool:
+    """Whether a person is spared Python's own words."""
+    return not any(word in text for word in ("Traceback", "INTERNALERROR", "During handling"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """A project with the repository's own files; what runs in it is ended with the test."""
+    made = Project.make(tmp_path / "project")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that answers every bundled question right."""
+    with Server(answer=right) as running:
+        yield running

@@ -1,0 +1,180 @@
+"""Commands in the docs are run, and print what the docs say that they print.
+
+A comment before a ```bash block makes it a test:
+
+    <!-- run -->                              it ends with 0
+    <!-- run: exit=11 scene=server-down -->   it ends with 11, in that scene (`SCENES`)
+
+If the next block is ```text, each of its lines is printed, in that order; … stands for anything.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+import yaml
+from tests.doubles.openrouter import OpenRouter
+from tests.doubles.server import Server
+from tests.integration.checkout import VLLM_KEY, Checkout, vllm_double
+from tests.integration.conftest import REPOSITORY, Outcome, no_traceback, right
+
+TARGET = "lambda-ai-gpu"
+DOCS = sorted([*(REPOSITORY / "docs").glob("*.md"), REPOSITORY / "README.md"])
+_BLOCK = re.compile(
+    r"<!-- run(?:: (?P<how>[^>]*?))? -->\n```bash\n(?P<code>.*?)^```\n"
+    r"(?:\s*```text\n(?P<shown>.*?)^```)?",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+_ended: dict[tuple[str, str], Outcome] = {}
+"""How each command ended; pages may repeat one."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A runnable block.
+
+    Attributes:
+        page: Its page.
+        line: Its line there.
+        code: What is run.
+        exit: What it ends with.
+        scene: What was changed before.
+        shown: The lines that it prints.
+    """
+
+    page: str
+    line: int
+    code: str
+    exit: int
+    scene: str
+    shown: tuple[str, ...]
+
+
+def commands() -> Iterator[Command]:
+    """All runnable blocks of the docs, in order."""
+    for path in DOCS:
+        text = path.read_text(encoding="utf-8")
+        for found in _BLOCK.finditer(text):
+            how = dict(one.split("=", 1) for one in (found["how"] or "").split())
+            yield Command(
+                path.name,
+                text.count("\n", 0, found.start()) + 2,
+                found["code"],
+                int(how.get("exit", 0)),
+                how.get("scene", ""),
+                tuple((found["shown"] or "").splitlines()),
+            )
+
+
+def _server_down(checkout: Checkout, _: Server) -> dict[str, str]:
+    checkout.edit(TARGET, base_url="http://127.0.0.1:9/v1")
+    return {}
+
+
+def _no_packages(checkout: Checkout, _: Server) -> dict[str, str]:
+    python = checkout.write("bare/python", f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    python.chmod(0o755)
+    return {"PATH": f"{python.parent}:/usr/bin:/bin"}
+
+
+def _chatty(_: Checkout, server: Server) -> dict[str, str]:
+    server.answer = lambda _: "I would rather talk about something else."
+    return {}
+
+
+def _other_model(checkout: Checkout, _: Server) -> dict[str, str]:
+    checkout.edit(TARGET, model_name="openai/some/other-model")
+    return {}
+
+
+def _no_hub(checkout: Checkout, _: Server) -> dict[str, str]:
+    checkout.edit(TARGET, dataset="hub")
+    return {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(checkout.root / "empty"),
+        "HF_HUB_OFFLINE": "",
+        "HF_DATASETS_OFFLINE": "",
+        "HF_DATASETS_CACHE": "",
+    }
+
+
+SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
+    "": lambda *_: {},
+    "server-down": _server_down,
+    "no-key": lambda *_: {"VLLM_API_KEY": ""},
+    "wrong-key": lambda *_: {"VLLM_API_KEY": "another-key-entirely"},
+    "other-model": _other_model,
+    "chatty": _chatty,
+    "no-hub": _no_hub,
+    "no-packages": _no_packages,
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The checkout that all commands run in, one after another, as a reader would."""
+    return Checkout.make(tmp_path_factory.mktemp("docs") / "checkout")
+
+
+@pytest.fixture
+def servers(written: Checkout) -> Iterator[Server]:
+    """The servers that its targets name."""
+    with vllm_double() as vllm, OpenRouter(answer=right) as router:
+        written.use(vllm=vllm, router=router)
+        yield vllm
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("command", list(commands()), ids=lambda one: f"{one.page}:{one.line}")
+def test_the_docs_commands_work(written: Checkout, servers: Server, command: Command) -> None:
+    """A documented command ends and prints as its page says."""
+    key = (command.code, command.scene)
+    if key not in _ended:
+        environment = SCENES[command.scene](written, servers)
+        _ended[key] = written.run("bash", "-e", "-c", command.code, **environment)
+    outcome = _ended[key]
+    assert outcome.code == command.exit, outcome.text
+    assert no_traceback(outcome.text)
+    assert VLLM_KEY not in outcome.text
+    printed, at = " ".join(outcome.text.split()), 0
+    for line in command.shown:
+        for piece in (" ".join(part.split()) for part in line.split("…")):
+            found = printed.find(piece, at)
+            assert found >= 0, f"{piece!r} is not printed after {printed[:at][-80:]!r}:\n{printed}"
+            at = found + len(piece)
+
+
+def test_every_case_is_there() -> None:
+    """The guide's own troubles each have a runnable case."""
+    cases = {one.scene for one in commands() if one.page == "troubleshooting.md"}
+    assert cases == set(SCENES)
+    assert {one.page for one in commands()} >= {
+        "SETUP.md",
+        "ci.md",
+        "openrouter.md",
+        "quickstart.md",
+        "troubleshooting.md",
+    }
+
+
+def test_the_recipes_are_yaml() -> None:
+    """The CI recipes parse, and gate by a command of their own."""
+    page = (REPOSITORY / "docs" / "ci.md").read_text(encoding="utf-8")
+    recipes = re.findall(r"^## (\w+).*?\n```yaml\n(.*?)^```", page, re.M | re.S)
+    assert [name for name, _ in recipes] == ["GitHub", "GitLab"]
+    for _, text in recipes:
+        assert "pytest benchmarks" in str(yaml.safe_load(text))
+
+
+def test_links_lead_somewhere() -> None:
+    """Each relative link of the docs names a file that is there."""
+    for path in DOCS:
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.S)
+        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
+            assert (path.parent / link).exists(), f"{path.name} links to {link}"

@@ -1,0 +1,217 @@
+"""What a run ends with: good models, bad models, and servers that give no answers."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.doubles import replies
+from tests.doubles.replies import Handler, Reply
+from tests.doubles.server import Server, answer
+from tests.integration.conftest import (
+    PROBE,
+    Hold,
+    Project,
+    no_traceback,
+    question_of,
+    questions,
+    target,
+    wrong,
+)
+
+
+def paragraph(text: str, name: str) -> str:
+    """The message of a target's preflight, on one line."""
+    found = re.search(rf"\nERROR: {name} preflight\n(.*?)(?=\n[_=]{{3}})", text, re.DOTALL)
+    assert found is not None, text
+    return " ".join(found.group(1).split())
+
+
+def test_all_right_passes(project: Project, server: Server) -> None:
+    """A server that answers everything right passes, with exit code 0 and a table."""
+    project.serve(server)
+    outcome = project.full()
+    assert outcome.code == 0, outcome.text
+    assert outcome.counts == {"passed": 4, "deselected": 1}
+    assert outcome.verdict() == "PASS"
+    assert re.search(r"\n +abstract_algebra +4 +100\.0% +39\.8% – 100\.0%", outcome.text)
+    assert re.search(r"\n all +8 +100\.0%", outcome.text)
+    assert project.result()["overall_score"] == 1.0
+
+
+def test_under_its_floor_is_a_regression(project: Project) -> None:
+    """A server under its floor fails the build with exit code 1, with progress on the way."""
+    project.write(
+        "conftest.py",
+        "from capgate import progress\n"
+        "progress.Progress.__init__.__kwdefaults__['every'] = 0.0\n"
+        "progress._FLUSH_SECONDS = 0.0\n",
+    )
+    with Server(answer=wrong) as server:
+        project.serve(server)
+        outcome = project.full("-n", "2")
+    assert outcome.code == 1
+    assert outcome.verdict() == "REGRESSION"
+    assert "50.0 points under the floor 50.0%" in outcome.text
+    assert no_traceback(outcome.text)
+    assert project.result()["verdict"]["kind"] == "REGRESSION"
+    lines = re.findall(r"^double  .* questions  .*$", outcome.text, re.MULTILINE)
+    assert re.match(r"double  2/2 subjects  8/8 questions  .*accuracy 0\.0%", lines[-1])
+
+
+def test_quick_decides(project: Project, server: Server) -> None:
+    """A quick run passes a good server, and stops a bad one before all questions are asked."""
+    with Server(answer=wrong) as bad:
+        project.targets(good=target(server.url), bad=target(bad.url, max_connections=16))
+        project.floors(good=0.9, bad=0.9)
+        outcome = project.pytest(
+            "benchmarks", "-m", "quick", "--model-id", "good", "--model-id", "bad"
+        )
+        assert len(questions(bad.chats)) < 57
+    assert outcome.code == 1
+    assert (outcome.verdict("good"), outcome.verdict("bad")) == ("PASS", "REGRESSION")
+    assert project.result("bad")["mode"] == "quick"
+
+
+FAULTS: dict[str, tuple[Handler | None, tuple[str, ...]]] = {
+    "refused": (None, ("no response from", "nothing accepts connections", "Start the server")),
+    "locked": (replies.UNAUTHORIZED, ("HTTP 401", "Unauthorized", "api_key_env")),
+    "no-model": (replies.NO_MODEL, ("HTTP 404", "does not exist", "model_name")),
+    "broken": (replies.ENGINE_DEAD, ("HTTP 500", "EngineCore", "server's own log")),
+    "hung": (replies.hang, ("no answer came within 1 s", "no response from")),
+    "chatty": (answer("Nice weather!"), ("Nice weather!", "answer_format: constrained")),
+}
+"""What a server does with questions, and what must be said of it."""
+
+
+def test_no_answers_is_an_error_and_no_score(project: Project) -> None:
+    """Servers that give no answers end a run with code 11 and a paragraph each: who, what, how."""
+    with ExitStack() as stack:
+        entries = {}
+        for name, (handler, _) in FAULTS.items():
+            server = stack.enter_context(Server())
+            entries[name] = target(server.url, request_timeout=1.0, max_retries=0)
+            if handler is None:
+                server.stop()
+            else:
+                server.script(forever=handler)
+        other = stack.enter_context(Server(models=("another-model",)))
+        entries["other"] = target(other.url)
+        project.targets(**entries)
+        project.floors(**dict.fromkeys(entries, 0.5))
+        named = [part for name in entries for part in ("--model-id", name)]
+        outcome = project.full(*named)
+        assert not other.chats
+    assert outcome.code == 11, outcome.text
+    each = len(entries)
+    assert outcome.counts == {"failed": each, "skipped": 3 * each, "deselected": each}
+    assert no_traceback(outcome.text)
+    assert "TRACE" not in outcome.text
+    wanted = {name: words for name, (_, words) in FAULTS.items()}
+    wanted["other"] = ("does not serve 'smollm2'", "another-model", "model_name")
+    (report,) = project.reports()
+    for name, words in wanted.items():
+        said = paragraph(outcome.text, name)
+        assert said.startswith(f"{name}: ")
+        for word in words:
+            assert word in said
+        if name not in {"other", "chatty"}:
+            assert re.search(r"http://127\.0\.0\.1:\d+/v1/", said)
+        known = report["targets"].get(name) or {"verdict": report["not_judged"][name]}
+        assert known["verdict"]["kind"] == "ERROR"
+    assert report["verdict"]["kind"] == "ERROR"
+    assert all(one["overall_score"] is None for one in report["targets"].values())
+    assert project.stored() == {}
+
+
+def test_skipped_tests_point_to_the_preflight(project: Project) -> None:
+    """With -n 2 too, one test tells of a dead server and the others point to it."""
+    with Server() as gone:
+        url = gone.url
+    project.targets(double=target(url))
+    outcome = project.full("-n", "2", "-rs")
+    assert outcome.code == 11
+    assert outcome.counts == {"failed": 1, "skipped": 3}
+    assert outcome.text.count("nothing accepts connections there") <= 2  # the test, the summary
+    assert re.search(r"SKIPPED.*not run: the preflight of double failed", outcome.text)
+
+
+def test_a_subject_by_itself_tells_of_the_fault(project: Project) -> None:
+    """Chosen with -k, without its preflight, a subject's test fails by the fault itself."""
+    with Server() as gone:
+        url = gone.url
+    project.targets(double=target(url))
+    outcome = project.pytest("benchmarks", "-k", "abstract_algebra")
+    assert outcome.code == 11
+    assert outcome.counts["failed"] == 1
+    assert "nothing accepts connections there" in outcome.text
+    assert "Start the server" in outcome.text
+    assert no_traceback(outcome.text)
+
+
+def test_death_in_the_middle(project: Project, server: Server) -> None:
+    """A server that dies ends the run soon, as an error; what it had answered is kept."""
+    project.serve(server, max_connections=1, request_timeout=5.0, max_retries=1)
+    hold = Hold(server, after=5)
+    server.script(forever=hold)
+    process = project.start_full()
+    assert hold.reached.wait(120)
+    server.stop()
+    outcome = process.finish(60)
+    assert outcome.code in (10, 11)
+    assert outcome.verdict() in ("ERROR", "INCONCLUSIVE")
+    assert no_traceback(outcome.text)
+    assert project.stored()["correct"] == 5
+    result = project.result()
+    assert result["overall"]["correct"] == 5
+    assert result["overall"]["wrong"] == 0
+    assert result["overall"]["errors"] == 3
+
+
+def test_too_many_errors_is_inconclusive(project: Project, server: Server) -> None:
+    """Too many questions without an answer: nothing is concluded, and the next run asks them."""
+    project.serve(server, max_retries=0, max_connections=1)
+    good: Handler = Hold(server, after=100)
+    server.script(good, good, good, replies.PROMPT_TOO_LONG)
+    outcome = project.full()
+    assert outcome.code == 10, outcome.text
+    assert outcome.verdict() == "INCONCLUSIVE"
+    assert "errors" in outcome.text
+    assert no_traceback(outcome.text)
+    assert project.result()["overall"]["errors"] == 1
+    server.asked.clear()
+    assert project.full().code == 0
+    assert sum(questions(server.chats).values()) == 1
+
+
+def test_hostile_text_stays_off_the_terminal(project: Project) -> None:
+    """Escape sequences and endless lines of a model or server never reach the terminal raw."""
+    hostile = "\x1b]0;owned\x07\x1b[2J\x1b[31m\u202e" + "x" * 100_000 + "\r\x00"
+
+    def writes(asked: dict[str, Any]) -> str:
+        return "ANSWER: C" if question_of(asked) == PROBE else hostile
+
+    with Server(answer=writes) as model, Server() as broken:
+        broken.script(forever=Reply(400, {"error": {"message": hostile}}))
+        project.targets(model=target(model.url), broken=target(broken.url))
+        project.floors(model=0.5, broken=0.5)
+        outcome = project.full("-rA", "-vv", "--model-id", "model", "--model-id", "broken")
+    assert outcome.code == 1, outcome.text
+    for raw in "\x1b\x07\x00\u202e":
+        assert raw not in outcome.text
+    assert max(map(len, outcome.text.splitlines())) < 2_000
+
+
+def test_other_projects_are_left_alone(tmp_path: Path) -> None:
+    """A project without the benchmark has its tests run as ever, and nothing is written."""
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "test_it.py").write_text("def test_it():\n    assert True\n")
+    theirs = Project(plain)
+    outcome = theirs.pytest("-p", "no:cacheprovider", PYTHONDONTWRITEBYTECODE="1")
+    assert outcome.code == 0
+    assert outcome.counts == {"passed": 1}
+    assert "capgate" not in outcome.text.split("plugins:")[1].split("\n", 1)[1]
+    assert [path.name for path in plain.iterdir()] == ["test_it.py"]

@@ -1,0 +1,349 @@
+"""A red run's report in a real browser: it tells what was lost, works, and asks for nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+from tests.doubles.red import ADAPTER, BASE, BROKEN, HOSTILE, LONG_LINE, Red, capgate, make_red_run
+
+from capgate.report.payload import unpack
+from capgate.report.read import read_report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, LocatorAssertions, Page
+
+CHROMIUM = os.environ.get("CAPGATE_CHROMIUM") or shutil.which("chromium") or ""
+SUBJECTS = f"{BROKEN},formal_logic,abstract_algebra,anatomy,astronomy,sociology,virology"
+
+
+@pytest.fixture(scope="module")
+def red(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Red]:
+    """A whole red run and, after it, a quick one of the same adapter."""
+    root = tmp_path_factory.mktemp("red")
+    run = make_red_run(root, "--subjects", SUBJECTS)
+    assert run.exit_code == 1, run.output
+    yield run
+    run.server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; skips where it or Playwright is missing."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs Playwright: make test-browser installs it"
+    )
+    if not CHROMIUM:
+        pytest.skip("needs chromium on the PATH: make test-browser installs it")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
+        yield opened
+        opened.close()
+
+
+@dataclass
+class Watched:
+    """A page, and what it should never do."""
+
+    page: Page
+    faults: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def watched(browser: Browser, red: Red) -> Iterator[Watched]:
+    """The report, opened from disk, with an eye on console and network."""
+    context = browser.new_context(viewport={"width": 1100, "height": 900}, offline=True)
+    seen = Watched(context.new_page())
+    listen(seen)
+    seen.page.goto((red.folder / "report.html").as_uri())
+    seen.page.wait_for_selector(".flip")
+    yield seen
+    assert seen.faults == []
+    assert [url for url in seen.requests if not url.startswith("file:")] == []
+    assert len(seen.requests) == 1
+    context.close()
+
+
+def listen(seen: Watched) -> None:
+    """Notes every fault and request of a page."""
+    page = seen.page
+    page.on("console", lambda message: seen.faults.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: seen.faults.append(str(error)))
+    page.on("dialog", lambda dialog: seen.faults.append(dialog.message))
+    page.on("request", lambda request: seen.requests.append(request.url))
+
+
+def expecting(place: Locator) -> LocatorAssertions:
+    """Waits for what is expected; the page's own policy forbids to run tests inside it."""
+    from playwright.sync_api import expect
+
+    return expect(place)
+
+
+def counted(page: Page) -> int:
+    """How many flips the page says that it shows."""
+    return int(page.inner_text("#count").split()[0])
+
+
+def choose(page: Page, name: str, value: str) -> int:
+    """Sets a filter and returns how many flips are left."""
+    before = page.inner_text("#count")
+    page.select_option(f"#filters select[name={name}]", value)
+    expecting(page.locator("#count")).not_to_have_text(before)
+    return counted(page)
+
+
+def test_the_story_is_told_in_its_order(watched: Watched, red: Red) -> None:
+    """Verdict and reasons first, then how sure, where, why, what flipped, and how to repeat."""
+    text = watched.page.inner_text("main")
+    report = read_report(red.folder / "report.json")
+    verdict = report.targets[ADAPTER].verdict
+    assert verdict is not None
+    headings = watched.page.locator("h2, h3").all_inner_texts()
+    assert [heading for heading in headings if ADAPTER not in heading] == [
+        "What to do next",
+        "Drop, and how sure it is",
+        "Where: losses and gains by subject",
+        "Why the lost questions were lost",
+        "Accuracy by subject",
+        "Unparsed answers and errors",
+        "Trend",
+        "Flipped questions",
+        "How to repeat this run",
+        "Versions and fingerprints",
+    ]
+    assert text.index("REGRESSION") < text.index(verdict["reasons"][0]) < text.index(headings[1])
+    assert f"pytest benchmarks -m full --model-id {ADAPTER}" in text
+    assert "are format and" in text
+    assert "input_tokens" in text  # the one error, in the server's words
+
+
+def test_filters_narrow_the_list(watched: Watched, red: Red) -> None:
+    """By subject, domain, label, change and text; the counts are the report's."""
+    page = watched.page
+    flips = read_report(red.folder / "report.json").comparisons[ADAPTER].flips
+    assert counted(page) == len(flips)
+    assert choose(page, "subject", BROKEN) == sum(f.subject == BROKEN for f in flips)
+    mine = [f for f in flips if f.subject == BROKEN and f.label == "knowledge"]
+    assert choose(page, "label", "knowledge") == len(mine)
+    page.fill("#filters input", "no such text anywhere")
+    expecting(page.locator(".flip")).to_have_count(0)
+    page.click("#filters button[type=reset]")
+    expecting(page.locator(".flip")).not_to_have_count(0)
+    assert counted(page) == len(flips)
+    humanities = sum(f.subject == "formal_logic" for f in flips)
+    assert choose(page, "domain", "humanities") == humanities
+    page.click("#filters button[type=reset]")
+    assert choose(page, "change", "loss") == sum(f.change == "loss" for f in flips)
+    for _ in range(9):
+        if page.is_hidden("#more"):
+            break
+        page.click("#more")
+    assert page.locator(".flip").count() == counted(page)
+
+
+def test_a_flip_shows_both_sides_in_full(watched: Watched, red: Red) -> None:
+    """Question, choices, key, both answers, margins, label and the command for more."""
+    page = watched.page
+    flips = read_report(red.folder / "report.json").comparisons[ADAPTER].flips
+    flip = next(f for f in flips if f.change == "loss" and f.label == "knowledge")
+    page.fill("#filters input", flip.question)
+    expecting(page.locator(".flip")).to_have_count(1)
+    page.click(".flip summary")
+    text = page.inner_text(".flip .body")
+    assert flip.text in text
+    assert f"{flip.key}) " in text
+    assert "← key, reference" in text
+    assert "← candidate" in text
+    assert flip.candidate.margin is not None
+    assert f"margin {flip.candidate.margin:.2f} nat" in text
+    assert flip.candidate.text is not None
+    assert flip.candidate.text.split("\n")[-1] in text
+    assert f"capgate show {read_report(red.folder / 'report.json').run} {flip.question}" in text
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_hostile_text_is_shown_as_text(watched: Watched, red: Red, number: int) -> None:
+    """Scripts, ends of markup, control characters and a 100 kB line stay what they are: text."""
+    page = watched.page
+    packed = re.search(
+        r'id="data"[^>]*>([^<]+)<', (red.folder / "report.html").read_text(encoding="utf-8")
+    )
+    assert packed is not None
+    flips = [f for t in unpack(packed[1])["targets"] for f in t["flips"]]
+    start = HOSTILE[number][:4].replace("\x1b", "\\x1b")
+    found = [f for f in flips if (f["c"]["t"] or "").startswith(start)]
+    if not found:
+        pytest.skip("no lost question of this run was answered so")
+    page.fill("#filters input", found[0]["q"])
+    expecting(page.locator(".flip")).to_have_count(1)
+    page.click(".flip summary")
+    shown = page.locator(".flip pre[aria-label^=Candidate]").inner_text()
+    assert shown.rstrip("\n") == found[0]["c"]["t"].rstrip("\n")
+    assert "\x1b" not in shown
+    assert page.title().startswith("REGRESSION")
+    assert page.locator(".flip img, .flip script, .flip a").count() == 0
+    box = page.locator(".flip pre[aria-label^=Candidate]").bounding_box()
+    assert box is not None
+    assert box["height"] < 500
+    if HOSTILE[number] == LONG_LINE:
+        assert len(shown) > 100_000
+
+
+def test_it_can_be_used_by_keyboard(watched: Watched) -> None:
+    """The skip link comes first; filters, flips and scrolled text can be reached and opened."""
+    page = watched.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    reached: set[str] = set()
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        name = page.evaluate(
+            "(() => { const e = document.activeElement;"
+            " return e.getAttribute('name') || e.tagName.toLowerCase() })()"
+        )
+        reached.add(name)
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", name
+        if name == "summary" and page.evaluate("!!document.activeElement.closest('.flip')"):
+            break
+    assert {"a", "change", "label", "domain", "subject", "text", "button", "summary"} <= reached
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".flip[open] .body")
+
+
+def test_it_can_be_read_by_a_screen_reader(watched: Watched) -> None:
+    """Landmarks, one heading order, names for everything that is filled in or looked at."""
+    page = watched.page
+    assert page.get_attribute("html", "lang") == "en"
+    for landmark in ("main", "header", "footer", "nav[aria-label]"):
+        assert page.locator(landmark).count() == 1, landmark
+    assert page.locator("h1").count() == 1
+    levels = page.eval_on_selector_all(
+        "h1,h2,h3,h4", "all => all.map(one => Number(one.tagName[1]))"
+    )
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    unnamed = page.eval_on_selector_all(
+        "select,input", "all => all.filter(one => !one.labels.length).length"
+    )
+    assert unnamed == 0
+    for selector in ("svg.chart", "[tabindex='0'][role=region]"):
+        for one in page.locator(selector).all():
+            named = one.get_attribute("aria-label") or one.get_attribute("aria-labelledby")
+            assert named, selector
+    labelled = page.eval_on_selector_all(
+        "[aria-labelledby]",
+        "all => all.filter(one => !document.getElementById(one.getAttribute('aria-labelledby')))"
+        ".length",
+    )
+    assert labelled == 0
+    ids = page.eval_on_selector_all("[id]", "all => all.map(one => one.id)")
+    assert len(ids) == len(set(ids))
+    assert page.get_attribute("#count", "aria-live") == "polite"
+    assert page.eval_on_selector_all("table", "all => all.every(t => t.querySelector('th[scope]'))")
+
+
+CONTRAST = """
+() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((c) => {
+      c /= 255;
+      return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const ground = (node) => {
+    for (let one = node; one; one = one.parentElement) {
+      const colour = parse(getComputedStyle(one).backgroundColor);
+      if (colour.length && (colour.length < 4 || colour[3] === 1)) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const node of document.querySelectorAll("main *, header *, footer *")) {
+    const own = [...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim());
+    if (!own || !node.checkVisibility() || node.closest("svg,.sr,script")) continue;
+    const [one, two] = [parse(getComputedStyle(node).color), ground(node)].map(light);
+    const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+    if (ratio < 4.5) poor.push(`${node.tagName}.${node.className} ${ratio.toFixed(2)}`);
+  }
+  return [...new Set(poor)];
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1100])
+def test_it_is_readable_in_dark_and_light_and_on_a_phone(
+    browser: Browser, red: Red, scheme: Literal["light", "dark"], width: int
+) -> None:
+    """Enough contrast for every text, and no page wider than its screen."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    page.goto((red.folder / "report.html").as_uri())
+    page.wait_for_selector(".flip")
+    page.click(".flip summary")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CONTRAST) == []
+    bright = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (bright == "rgb(251, 251, 250)") == (scheme == "light")
+    if folder := os.environ.get("CAPGATE_SCREENSHOTS"):
+        page.click(".flip summary")
+        page.screenshot(path=Path(folder) / f"report-{scheme}-{width}.png", full_page=True)
+    context.close()
+
+
+def test_without_scripts_the_story_is_still_there(browser: Browser, red: Red) -> None:
+    """Only the list of flips needs the page's script, and the page says so."""
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto((red.folder / "report.html").as_uri())
+    text = page.inner_text("main")
+    assert "What to do next" in text
+    assert "This list needs JavaScript" in text
+    assert not page.is_visible("#filters")
+    context.close()
+
+
+def test_a_quick_run_shows_how_its_evidence_grew(browser: Browser, red: Red) -> None:
+    """The path of both e-values with their thresholds, and both runs in the trend."""
+    before = red.folder
+    quick = make_red_run(red.root, "--subjects", SUBJECTS, mode="quick", dataset=red.root / "data")
+    quick.server.stop()
+    assert quick.exit_code == 1, quick.output
+    assert quick.folder != before
+    context = browser.new_context(offline=True)
+    seen = Watched(context.new_page())
+    listen(seen)
+    seen.page.goto((quick.folder / "report.html").as_uri())
+    assert "How the evidence grew" in seen.page.inner_text("main")
+    result = read_report(quick.folder / "report.json").targets[ADAPTER]
+    assert len(result.path) >= 1
+    steps = seen.page.get_attribute("polyline.harm", "points")
+    assert steps is not None
+    assert len(steps.split()) == len(result.path) + 1
+    assert seen.page.locator(".mark").count() == 2
+    assert seen.page.locator(".series polyline").count() == 0  # quick and full are never joined
+    assert seen.faults == []
+    lines = capgate(red.root, "history", ADAPTER).splitlines()
+    assert sum("REGRESSION" in line for line in lines) == 2
+    assert sum(line.startswith("  data set") for line in lines) == 2
+    base = capgate(red.root, "history", BASE).splitlines()
+    assert sum(line.startswith("  data set") for line in base) == 2
+    context.close()

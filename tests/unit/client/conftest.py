@@ -1,0 +1,60 @@
+"""A real server in a thread, and short ways to ask it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+from tests.doubles.server import Server
+
+from capgate.client import Client, ClientLimits
+from capgate.errors import RequestFault
+from capgate.replies import Completion
+
+KEY = "sk-canary-0123456789abcdef"
+REQUEST = {"model": "lora-a", "messages": [{"role": "user", "content": "2+2=?"}]}
+QUICK = {"backoff": 0.001, "backoff_cap": 0.01, "first_patience": 0.3, "patience": 0.3}
+
+Ask = Callable[..., Completion]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that answers well until it is scripted."""
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def ask(server: Server) -> Ask:
+    """Asks the server once, with quick limits that keywords replace."""
+
+    def once(**limits: float) -> Completion:
+        return asyncio.run(ask_at(server.url, **limits))
+
+    return once
+
+
+async def ask_at(url: str, **limits: float) -> Completion:
+    """Asks one question with a client of its own."""
+    async with client_of(url, **limits) as client:
+        return await client.complete(REQUEST)
+
+
+def client_of(url: str, **limits: float) -> Client:
+    """Returns a client with quick limits that keywords replace."""
+    return Client(
+        url,
+        target="my-target",
+        model="lora-a",
+        key=KEY,
+        limits=ClientLimits(**(QUICK | limits)),  # type: ignore[arg-type]
+    )
+
+
+def fault_of_asking(ask: Ask, **limits: float) -> RequestFault:
+    """Returns the fault that asking ends with."""
+    with pytest.raises(RequestFault) as caught:
+        ask(**limits)
+    return caught.value

@@ -1,0 +1,176 @@
+"""The fast way to run an eval against the plain one."""
+
+from __future__ import annotations
+
+import gc
+import zipfile
+from pathlib import Path
+
+import pytest
+from inspect_ai.log import (
+    EvalLog,
+    EvalSample,
+    list_eval_logs,
+    read_eval_log,
+    read_eval_log_sample,
+    read_eval_log_sample_summaries,
+)
+from tests.doubles import replies
+from tests.doubles.server import Server, answer
+from tests.unit.client.test_provider import model_of, run, task
+
+from capgate import evallog
+from capgate.fasteval import lean, run_eval
+from capgate.provider import fault_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def gist(sample: EvalSample) -> tuple[object, ...]:
+    """Returns what a sample says, without its times and ids."""
+    return (
+        sample.id,
+        sample.epoch,
+        sample.input,
+        sample.choices,
+        sample.target,
+        sample.metadata,
+        [(message.role, message.text) for message in sample.messages],
+        sample.output.completion,
+        {name: (score.value, score.answer) for name, score in (sample.scores or {}).items()},
+        [event.event for event in sample.events],
+        sample.error.message if sample.error else None,
+    )
+
+
+def gists(log: EvalLog) -> list[tuple[object, ...]]:
+    """Returns the gist of every sample, by id."""
+    return sorted((gist(sample) for sample in log.samples or []), key=str)
+
+
+@pytest.mark.parametrize("trusted", [None, True, False])
+def test_same_as_plain(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trusted: bool | None,
+) -> None:
+    """Prompts, answers, scores, events and metrics are a plain eval's, however it is written."""
+    monkeypatch.setattr(evallog, "_trusted", trusted)
+    server.script(replies.PROMPT_TOO_LONG)
+    plain = run(model_of(server), tmp_path / "plain", 10)
+    sent = sorted(str(asked.body) for asked in server.chats)
+    server.asked.clear()
+    failed = next(sample.id for sample in plain.samples or [] if sample.error)
+    server.script()
+
+    async def same(request: object, asked: dict[str, object]) -> object:
+        number = str(failed).removeprefix("q")
+        if f"Question {number}?" in str(asked["messages"]):
+            return await replies.PROMPT_TOO_LONG(request, asked)  # type: ignore[arg-type]
+        return await answer(server.answer(asked))(request, asked)  # type: ignore[arg-type]
+
+    server.script(forever=same)  # type: ignore[arg-type]
+    quick_task = task(10)
+    quick_task.dataset = type(quick_task.dataset)([lean(s) for s in quick_task.dataset])
+    (quick,) = run_eval(quick_task, model_of(server), tmp_path / "quick")
+    assert sorted(str(asked.body) for asked in server.chats) == sent
+    assert gists(quick) == gists(plain)
+    kept = read_eval_log(quick.location)
+    assert gists(kept) == gists(plain)
+    assert kept.status == "success"
+    assert kept.eval.config.log_samples is None
+    assert kept.results is not None
+    assert plain.results is not None
+    assert kept.results.scores[0].metrics["accuracy"].value == (
+        plain.results.scores[0].metrics["accuracy"].value
+    )
+
+
+def test_log_opens(server: Server, tmp_path: Path) -> None:
+    """The kept log is listed and read whole, by header, by summary and by sample."""
+    (log,) = run_eval(task(5), model_of(server), tmp_path)
+    (found,) = list_eval_logs(str(tmp_path))
+    header = read_eval_log(found.name, header_only=True)
+    assert header.results is not None
+    assert header.results.total_samples == 5
+    summaries = read_eval_log_sample_summaries(found.name)
+    assert [summary.id for summary in summaries] == ["q0", "q1", "q2", "q3", "q4"]
+    assert all(summary.scores for summary in summaries)
+    sample = read_eval_log_sample(found.name, id="q3", epoch=1)
+    assert sample.messages[-1].text.startswith("ANSWER")
+    with zipfile.ZipFile(tmp_path / Path(found.name).name) as members:
+        assert len(set(members.namelist())) == len(members.namelist())
+    assert list(tmp_path.iterdir()) == [tmp_path / Path(found.name).name]
+    assert [s.id for s in log.samples or []] == ["q0", "q1", "q2", "q3", "q4"]
+
+
+def test_unreadable_fast_log_is_written_plainly(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Inspect can't read the quick log, its own writer is used from then on."""
+    monkeypatch.setattr(evallog, "_trusted", None)
+    monkeypatch.setattr(evallog, "_reads_back", lambda *_: False)
+    for _ in range(2):
+        (log,) = run_eval(task(3), model_of(server), tmp_path)
+        assert gists(read_eval_log(log.location)) == gists(log)
+    assert evallog._trusted is False
+
+
+def test_samples_arrive_as_they_end(server: Server, tmp_path: Path) -> None:
+    """Each sample is handed out once, faulty ones too, with its typed fault."""
+    server.script(replies.PROMPT_TOO_LONG)
+    model = model_of(server)
+    seen: list[EvalSample] = []
+    (log,) = run_eval(task(6), model, tmp_path, on_sample=lambda _, sample: seen.append(sample))
+    assert {sample.id for sample in seen} == {f"q{at}" for at in range(6)}
+    assert len(seen) == 6
+    faults = [fault for fault in (fault_of(model, sample) for sample in seen) if fault]
+    assert [fault.kind for fault in faults] == ["context_too_long"]
+    assert log.status == "success"
+
+
+def test_fault_of_the_caller_is_raised(server: Server, tmp_path: Path) -> None:
+    """An error in `on_sample` is not lost in Inspect's log."""
+
+    def broken(_: str, sample: EvalSample) -> None:
+        raise OSError(f"disk full at {sample.id}")
+
+    with pytest.raises(OSError, match="disk full"):
+        run_eval(task(3), model_of(server), tmp_path, on_sample=broken)
+
+
+def test_several_tasks_and_models(server: Server, tmp_path: Path) -> None:
+    """Two models on two tasks in one eval give four logs, each with its own samples."""
+    first, second = task(3), task(5, "virology")
+    with Server(answer=lambda _: "ANSWER: B") as other:
+        logs = run_eval([first, second], [model_of(server), model_of(other)], tmp_path)
+        assert sorted(len(log.samples or []) for log in logs) == [3, 3, 5, 5]
+        assert len(server.chats) == len(other.chats) == 8
+    assert len(list_eval_logs(str(tmp_path))) == 4
+
+
+def test_leaves_the_process_as_it_was(server: Server, tmp_path: Path) -> None:
+    """The collector is on again after an eval, and nobody listens any more."""
+    from capgate import provider
+
+    run_eval(task(2), model_of(server), tmp_path)
+    assert gc.isenabled()
+    assert not provider._listeners
+    assert not list(provider._open)
+
+
+def test_lean_samples_are_equal_and_apart() -> None:
+    """A lean sample says the same, and its copies share nothing that can change."""
+    import copy
+
+    sample = task(1).dataset[0]
+    made = lean(sample)
+    assert made.model_dump() == sample.model_dump()
+    twin = copy.deepcopy(made)
+    assert twin.metadata is not None
+    assert twin.choices is not None
+    twin.metadata["subject"] = "other"
+    twin.choices.append("five")
+    assert made.metadata == {"subject": "anatomy"}
+    assert made.choices == ["one", "two", "three", "four"]

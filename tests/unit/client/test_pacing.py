@@ -1,0 +1,187 @@
+"""The bound on parallelism and the breaker, on a clock of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from capgate.errors import FaultKind, RequestFault
+from capgate.pacing import AdaptiveLimit, Breaker
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fault(kind: FaultKind = "refused") -> RequestFault:
+    """Returns a fault of that kind."""
+    return RequestFault(kind, "what", target="t", url="http://h/v1")
+
+
+def test_halves_once_for_one_flight() -> None:
+    """Sixty-four requests that are refused together halve the bound once."""
+    clock = Clock()
+    limit = AdaptiveLimit(64, clock=clock)
+    sent = clock.now
+    clock.now += 1
+    for _ in range(64):
+        limit.throttled(sent)
+    assert limit.limit == 32
+    clock.now += 1
+    limit.throttled(clock.now)
+    assert limit.limit == 16
+
+
+def test_never_below_one() -> None:
+    """However often it is refused, one request at a time may go."""
+    clock = Clock()
+    limit = AdaptiveLimit(64, clock=clock)
+    for _ in range(20):
+        clock.now += 1
+        limit.throttled(clock.now)
+    assert limit.limit == 1
+
+
+def test_grows_by_one_a_round() -> None:
+    """One round of successes raises the bound by one, and never above its maximum."""
+    clock = Clock()
+    limit = AdaptiveLimit(10, clock=clock)
+    limit.throttled(clock.now)
+    seen = [limit.limit]
+    for _ in range(200):
+        limit.succeeded()
+        seen.append(limit.limit)
+    assert seen[0] == 5
+    assert seen[4] == 5
+    assert seen[7] == 6
+    assert seen[-1] == 10
+    assert all(b - a in (0, 1) for a, b in pairwise(seen))
+
+
+def test_first_come_first_served() -> None:
+    """Whoever waits longest goes next."""
+
+    async def main() -> list[int]:
+        limit = AdaptiveLimit(1)
+        order: list[int] = []
+
+        async def one(number: int) -> None:
+            await limit.acquire()
+            order.append(number)
+            await asyncio.sleep(0)
+            limit.release()
+
+        await asyncio.gather(*(one(number) for number in range(6)))
+        return order
+
+    assert asyncio.run(main()) == [0, 1, 2, 3, 4, 5]
+
+
+def test_pause_holds_everyone() -> None:
+    """A pause that one request was asked for holds for the others too, and ends by itself."""
+
+    async def main() -> float:
+        limit = AdaptiveLimit(4)
+        loop = asyncio.get_running_loop()
+        limit.throttled(loop.time(), 0.05)
+        started = loop.time()
+        await asyncio.gather(limit.acquire(), limit.acquire())
+        return loop.time() - started
+
+    assert 0.045 <= asyncio.run(main()) < 2
+
+
+def test_pause_can_be_ended() -> None:
+    """When all is over nobody waits for a pause to end."""
+
+    async def main() -> None:
+        limit = AdaptiveLimit(4)
+        limit.throttled(asyncio.get_running_loop().time(), 600)
+        waiting = asyncio.create_task(limit.acquire())
+        await asyncio.sleep(0)
+        limit.resume()
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("answered", "patience"), [(True, 20.0), (False, 3.0)])
+def test_patience(*, answered: bool, patience: float) -> None:
+    """A server that worked is waited for longer than one that never did."""
+    clock = Clock()
+    breaker = Breaker(patience=20, first_patience=3, clock=clock)
+    if answered:
+        breaker.success()
+    first = clock.now
+    assert not breaker.failure(fault(), first)
+    clock.now += patience - 0.1
+    assert not any(breaker.failure(fault(), clock.now) for _ in range(50))
+    clock.now += 0.2
+    assert breaker.failure(fault(), clock.now)
+    assert breaker.blocked() is not None
+
+
+def test_an_answer_resets() -> None:
+    """Failures with an answer between them are not in a row."""
+    clock = Clock()
+    breaker = Breaker(clock=clock)
+    for _ in range(100):
+        clock.now += 10
+        assert not breaker.failure(fault(), clock.now)
+        assert not breaker.failure(fault("server_error"), clock.now)
+        breaker.success()
+
+
+@pytest.mark.parametrize(
+    "kind", ["unauthorized", "no_credit", "quota", "model_not_found", "not_found", "tls"]
+)
+def test_final_faults_open_soon(kind: FaultKind) -> None:
+    """What holds for every request needs no patience, only not to be a single case."""
+    breaker = Breaker(clock=Clock())
+    opened = [breaker.failure(fault(kind), 100.0) for _ in range(3)]
+    assert opened == [False, False, True]
+
+
+def test_question_faults_never_open() -> None:
+    """A question that does not fit or is moderated says that the server works."""
+    breaker = Breaker(clock=Clock())
+    assert not any(breaker.failure(fault("context_too_long"), 100.0) for _ in range(100))
+    assert not any(breaker.failure(fault("moderation"), 100.0) for _ in range(100))
+
+
+def test_rate_limits_have_their_own_patience() -> None:
+    """A server that limits the rate is waited for far longer."""
+    clock = Clock()
+    breaker = Breaker(patience=20, rate_patience=120, clock=clock)
+    breaker.success()
+    for _ in range(11):
+        assert not breaker.failure(fault("rate_limited"), clock.now)
+        clock.now += 10
+    clock.now += 11
+    assert breaker.failure(fault("rate_limited"), clock.now)
+
+
+def test_looks_again_after_a_while() -> None:
+    """An open breaker lets one request through per cooldown; its success closes it."""
+    clock = Clock()
+    breaker = Breaker(cooldown=30, clock=clock)
+    for _ in range(3):
+        breaker.failure(fault("unauthorized"), clock.now)
+    assert breaker.blocked() is not None
+    clock.now += 31
+    assert breaker.blocked() is None
+    assert breaker.blocked() is not None
+    assert breaker.failure(fault("unauthorized"), clock.now)
+    clock.now += 31
+    assert breaker.blocked() is None
+    breaker.success()
+    assert breaker.blocked() is None
+    assert breaker.blocked() is None

@@ -1,0 +1,250 @@
+"""The provider under a real `eval()` with inspect_evals' own solver and scorer."""
+
+from __future__ import annotations
+
+import asyncio
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspect_ai import Task, eval
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import EvalLog
+from inspect_ai.model import ChatMessageUser, ContentText, GenerateConfig, Model, get_model
+from inspect_ai.scorer import choice
+from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
+from tests.doubles import replies
+from tests.doubles.replies import Handler
+from tests.doubles.server import Server, answer
+from tests.unit.client.conftest import KEY, QUICK
+
+from capgate.client import ClientLimits
+from capgate.errors import CapgateError
+from capgate.provider import facts_of, fault_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def task(count: int = 4, name: str = "anatomy") -> Task:
+    """Returns a small task whose right answers are all B."""
+    samples = [
+        Sample(
+            id=f"q{at}",
+            input=f"Question {at}?",
+            choices=["one", "two", "three", "four"],
+            target="B",
+            metadata={"subject": "anatomy"},
+        )
+        for at in range(count)
+    ]
+    return Task(
+        dataset=MemoryDataset(samples),
+        solver=mmlu_multiple_choice(max_non_cot_tokens=512),
+        scorer=choice(),
+        config=GenerateConfig(temperature=0.0),
+        name=name,
+    )
+
+
+def model_of(server: Server, key: str = KEY, **args: Any) -> Model:  # noqa: ANN401
+    """Returns the provider's model at the server."""
+    args.setdefault("limits", ClientLimits(**(QUICK | {"max_retries": 1})))  # type: ignore[arg-type]
+    return get_model(
+        "capgate/lora-a",
+        base_url=server.url,
+        api_key=key,
+        target="my-target",
+        memoize=False,
+        **args,
+    )
+
+
+def run(model: Model, logs: Path, count: int = 4) -> EvalLog:
+    """Runs the task once."""
+    (log,) = eval(
+        task(count),
+        model=model,
+        log_dir=str(logs),
+        display="none",
+        fail_on_error=False,
+        ctl_server=False,
+        log_realtime=False,
+        log_model_api=True,
+    )
+    return log
+
+
+def test_answers_and_scores(server: Server, tmp_path: Path) -> None:
+    """Answers are read and scored by upstream's own code, with the provider's facts beside."""
+    server.answer = lambda asked: (
+        "ANSWER: B" if "Question 1" in str(asked["messages"]) else "ANSWER: C"
+    )
+    log = run(model_of(server), tmp_path)
+    assert log.status == "success"
+    values = {s.id: (s.scores or {})["choice"].value for s in log.samples or []}
+    assert values == {"q0": "I", "q1": "C", "q2": "I", "q3": "I"}
+    for sample in log.samples or []:
+        facts = facts_of(sample.output)
+        assert facts.attempts == 1
+        assert facts.finish_reason == "stop"
+        assert facts.served_by == "lora-a"
+        assert facts.seconds > 0
+        assert sample.output.usage is not None
+        assert (sample.output.usage.input_tokens, sample.output.usage.output_tokens) == (57, 5)
+
+
+def test_request(server: Server, tmp_path: Path) -> None:
+    """The solver's token limit, the task's temperature and extra members reach the server."""
+    run(
+        model_of(
+            server,
+            extra_body={"grammar": 'root ::= "A"', "cache_prompt": False},
+            config=GenerateConfig(seed=7, logprobs=True, top_logprobs=5),
+        ),
+        tmp_path,
+        1,
+    )
+    body = server.chats[0].body
+    assert body["model"] == "lora-a"
+    assert body["max_tokens"] == 512
+    assert body["temperature"] == 0.0
+    assert body["seed"] == 7
+    assert (body["logprobs"], body["top_logprobs"]) == (True, 5)
+    assert (body["grammar"], body["cache_prompt"]) == ('root ::= "A"', False)
+    (message,) = body["messages"]
+    assert message["role"] == "user"
+    assert message["content"].startswith("Answer the following multiple choice question.")
+
+
+def test_logprobs(server: Server, tmp_path: Path) -> None:
+    """Log-probabilities come out in Inspect's own form."""
+    server.script(forever=replies.Reply(200, replies.completion("A", logprobs=replies.LOGPROBS)))
+    (sample,) = run(model_of(server), tmp_path, 1).samples or []
+    logprobs = sample.output.choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.content[0].top_logprobs is not None
+    assert [top.token for top in logprobs.content[0].top_logprobs] == ["A", "D", "The"]
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind"),
+    [
+        (replies.UNAUTHORIZED, "unauthorized"),
+        (replies.NO_CREDIT, "no_credit"),
+        (replies.MODERATION, "moderation"),
+        (replies.NO_MODEL, "model_not_found"),
+        (replies.PROMPT_TOO_LONG, "context_too_long"),
+        (replies.RATE_LIMITED, "rate_limited"),
+        (replies.QUOTA, "quota"),
+        (replies.ENGINE_DEAD, "server_error"),
+        (replies.TRUNCATED, "bad_json"),
+        (replies.HTML, "not_json"),
+        (replies.EMPTY_CHOICES, "empty_choices"),
+        (replies.ERROR_IN_200, "server_error"),
+        (replies.disconnect, "disconnected"),
+    ],
+)
+def test_faults_are_never_scored(
+    server: Server, tmp_path: Path, handler: Handler, kind: str
+) -> None:
+    """A sample without an answer has a fault that names everything, and no score."""
+    server.script(forever=handler)
+    model = model_of(server)
+    log = run(model, tmp_path, 2)
+    assert log.results is None or all(score.scored_samples == 0 for score in log.results.scores)
+    for sample in log.samples or []:
+        assert not sample.scores
+        assert sample.error is not None
+        fault = fault_of(model, sample)
+        assert fault is not None
+        assert fault.kind == kind
+        assert sample.error.message == str(fault)
+        assert "my-target" in sample.error.message
+        assert server.url in sample.error.message
+        assert fault.remedy in sample.error.message
+    assert len(server.chats) <= 4
+
+
+def test_refused(server: Server, tmp_path: Path) -> None:
+    """A server that is not there is a fault of every sample, and the eval ends soon."""
+    model = model_of(server)
+    server.stop()
+    log = run(model, tmp_path, 30)
+    faults = [fault_of(model, sample) for sample in log.samples or []]
+    assert len(faults) == 30
+    assert {fault.kind for fault in faults if fault} == {"refused"}
+    assert all(not sample.scores for sample in log.samples or [])
+
+
+def test_a_failed_sample_stops_no_other(server: Server, tmp_path: Path) -> None:
+    """Where one question fails, the others are answered and scored."""
+    server.script(replies.PROMPT_TOO_LONG, forever=answer("ANSWER: B"))
+    model = model_of(server)
+    log = run(model, tmp_path, 12)
+    failed = [sample for sample in log.samples or [] if sample.error]
+    assert len(failed) == 1
+    assert fault_of(model, failed[0]) is not None
+    assert sum(bool(sample.scores) for sample in log.samples or []) == 11
+    assert log.results is not None
+    assert log.results.scores[0].metrics["accuracy"].value == 1.0
+
+
+def test_key_is_in_no_log(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The key is in no part of the log and on no terminal, answered or refused."""
+    server.key = KEY
+    run(model_of(server), tmp_path, 2)
+    server.key = "another"
+    echo = replies.Reply(401, {"error": {"message": f"Incorrect API key provided: {KEY}"}})
+    server.key = ""
+    server.script(forever=echo)
+    run(model_of(server), tmp_path, 2)
+    logs = list(tmp_path.glob("*.eval"))
+    assert len(logs) == 2
+    for path in logs:
+        with zipfile.ZipFile(path) as members:
+            for name in members.namelist():
+                assert b"canary" not in members.read(name), name
+    out = capfd.readouterr()
+    assert "canary" not in out.out + out.err
+
+
+def test_two_servers_of_one_name(server: Server, tmp_path: Path) -> None:
+    """Two servers that serve one name each get their own requests, keys and faults."""
+    with Server(key="other-key-123456") as other:
+        first, second = model_of(server), model_of(other, "other-key-123456")
+        logs = eval(
+            task(3),
+            model=[first, second],
+            log_dir=str(tmp_path),
+            display="none",
+            fail_on_error=False,
+            ctl_server=False,
+        )
+        assert [log.status for log in logs] == ["success", "success"]
+        assert len(server.chats) == len(other.chats) == 3
+        assert {a.headers["Authorization"] for a in server.chats} == {f"Bearer {KEY}"}
+
+
+def test_text_in_parts_is_sent_and_other_content_refused(server: Server) -> None:
+    """Text content in parts is sent as one text; anything else is not sent half."""
+    model = model_of(server)
+
+    async def main() -> str:
+        parts = ChatMessageUser(content=[ContentText(text="2+2=?")])
+        output = await model.generate([parts])
+        await model.api.aclose()
+        return output.completion
+
+    assert asyncio.run(main()).startswith("ANSWER")
+    assert server.chats[0].body["messages"] == [{"role": "user", "content": "2+2=?"}]
+
+
+def test_base_url_is_needed() -> None:
+    """A model without a server is refused at once, with the way out."""
+    make: Callable[[], Model] = lambda: get_model("capgate/m", memoize=False)  # noqa: E731
+    with pytest.raises(CapgateError, match="base_url"):
+        make()

@@ -1,0 +1,207 @@
+"""Error rates and questions needed, simulated at fixed seeds (the full grid is in `bench/`)."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from capgate.gate import Budget, Policy, stats
+from capgate.gate.race import BATCH, Outcome, Race, Scale, confidence_sequence, run_orders
+from capgate.gate.sequential import Bet, EProcess, Spread
+
+ALL_POOLED = Budget(total=0.05, pooled=0.05, subjects=0.0, unparsed=0.0)
+MMLU = 14_042
+
+
+def population(n: int, discordance: float, drop: float) -> npt.NDArray[np.int8]:
+    """Returns coded rows of a benchmark with exactly that discordance and drop."""
+    lost, gained = round(n * (discordance + drop) / 2), round(n * (discordance - drop) / 2)
+    rows = np.zeros((3, n), dtype=np.int8)
+    rows[0, :lost], rows[0, lost : lost + gained], rows[2] = 1, -1, 1
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("discordance", "drop", "wrong", "limit", "questions"),
+    [
+        (0.05, 0.00, Outcome.HARM, 0.05, 1000),
+        (0.10, 0.00, Outcome.HARM, 0.05, 1750),
+        (0.10, 0.02, Outcome.HARMLESS, 0.05, 1650),
+        (0.10, 0.05, Outcome.HARMLESS, 0.01, 320),
+        (0.10, 0.10, Outcome.HARMLESS, 0.01, 105),
+    ],
+)
+def test_error_rates_and_mean_questions(
+    discordance: float, drop: float, wrong: Outcome, limit: float, questions: float
+) -> None:
+    """Wrong verdicts stay within their rate and few questions are needed, but for noise."""
+    found = run_orders(
+        Scale.paired(),
+        Policy(),
+        ALL_POOLED,
+        population(MMLU, discordance, drop),
+        orders=400,
+        seed=2,
+    )
+    error = found.outcomes.get(wrong, 0.0)
+    assert error <= limit + 2.5 * sqrt(limit * (1 - limit) / 400)
+    assert found.mean_questions <= questions
+    assert found.verdicts["INCONCLUSIVE"] == 0.0
+
+
+@pytest.mark.parametrize("discordance", [0.05, 0.2])
+@pytest.mark.parametrize("n", [228, 500, 2000])
+@pytest.mark.parametrize(("drop", "wrong"), [(0.0, Outcome.HARM), (0.02, Outcome.HARMLESS)])
+def test_error_rates_where_answers_are_drawn_anew(
+    n: int, discordance: float, drop: float, wrong: Outcome
+) -> None:
+    """A model that is unchanged (or worse) only in expectation: N questions have their own luck."""
+    rng, orders = np.random.default_rng(11), 1000
+    race = Race(Scale.paired(), Policy(), ALL_POOLED, population=n, orders=orders)
+    chances = [(discordance + drop) / 2, (discordance - drop) / 2, 1 - discordance]
+    for start in range(0, n, BATCH):
+        shape = (len(race.running), min(BATCH, n - start))
+        drawn = rng.choice([1.0, -1.0, 0.0], p=chances, size=shape)
+        race.update(drawn, np.zeros(shape), np.ones(shape, dtype=bool))
+    assert np.mean(race.outcome == wrong) <= 0.05 + 2.5 * sqrt(0.05 * 0.95 / orders)
+    assert np.mean(race.outcome == Outcome.UNDECIDED) > (0.5 if n == 228 else 0.0)
+
+
+@pytest.mark.parametrize(("accuracy", "wrong"), [(0.70, "REGRESSION"), (0.68, "PASS")])
+def test_error_rates_against_a_floor(accuracy: float, wrong: str) -> None:
+    """Against a floor as well, neither error is above its share."""
+    rows = np.zeros((3, 4000), dtype=np.int8)
+    rows[0, : round(4000 * (1 - accuracy))], rows[2] = 1, 1
+    found = run_orders(Scale.floor(0.7), Policy(), ALL_POOLED, rows, orders=400, seed=4)
+    assert found.verdicts[wrong] <= 0.05 + 2.5 * sqrt(0.05 * 0.95 / 400)
+
+
+def test_errors_leave_the_guarantee_as_it_is() -> None:
+    """With questions missing at random the false alarms stay within their rate."""
+    rows = population(MMLU, 0.1, 0.0)
+    rows[:, np.random.default_rng(0).choice(MMLU, 60, replace=False)] = 0
+    found = run_orders(Scale.paired(), Policy(), ALL_POOLED, rows, orders=400, seed=5)
+    assert found.verdicts["REGRESSION"] <= 0.05 + 2.5 * sqrt(0.05 * 0.95 / 400)
+
+
+def test_fixed_rule_error_rates() -> None:
+    """At a fixed size, false alarms and misses stay within their rates over small and large n."""
+    rng = np.random.default_rng(6)
+    for n in (500, MMLU):
+        for discordance in (0.02, 0.1, 0.4):
+            null = rng.multinomial(n, [discordance / 2, discordance / 2, 1 - discordance], 4000)
+            alarms = np.mean([stats.mcnemar_exact(b, c) <= 0.025 for b, c, _ in null])
+            half = (discordance - 0.02) / 2
+            lost = rng.multinomial(n, [half + 0.02, half, 1 - discordance], 20_000)
+            misses = np.mean(
+                stats.tango_score(lost[:, 0], lost[:, 1], n, 0.02, continuity=0.5) <= -1.6449
+            )
+            assert alarms <= 0.025 + 2.5 * sqrt(0.025 * 0.975 / 4000)
+            assert misses <= 0.05 + 2.5 * sqrt(0.05 * 0.95 / 20_000)
+
+
+@pytest.mark.parametrize(("null_mean", "enough"), [(0.0, 1000.0), (0.1, 10.0)])
+def test_an_e_process_is_fair_at_its_boundary(null_mean: float, enough: float) -> None:
+    """At the hypothesis' own mean the expected wealth is 1 after any number of questions."""
+    rng, orders = np.random.default_rng(7), 20_000
+    half = null_mean / 2
+    values = rng.choice([1.0, -1.0, 0.0], p=[0.2 + half, 0.2 - half, 0.6], size=(orders, 80))
+    process = EProcess(
+        null_mean=null_mean,
+        low=-1.0,
+        high=1.0,
+        log_enough=np.log(enough),
+        bets=[Bet(0.05, 0.5), Bet(0.2, 0.5)],
+        spread=Spread(0.3, 20),
+        orders=orders,
+    )
+    wealth = np.exp(process.update(values, rng.random(values.shape) < 0.9))
+    for after in (0, 19, 79):
+        error = wealth[:, after].std() / sqrt(orders)
+        assert wealth[:, after].mean() == pytest.approx(1.0, abs=4 * error)
+    assert np.mean(process.log_peak >= np.log(10)) <= 0.1 + 3 * sqrt(0.09 / orders)
+
+
+def test_no_more_is_staked_than_is_lacking() -> None:
+    """Wealth reaches what suffices to the digit, and stays there whatever comes."""
+    process = Scale.paired().against_at_most(0.0, gap=0.02, share=0.05)
+    values = np.array([[1.0] * 40 + [-1.0] * 40])
+    path = process.update(values, np.ones(values.shape, dtype=bool))[0]
+    reached = path == -np.log(0.05)
+    assert path.max() == process.log_peak[0] == -np.log(0.05)
+    assert not reached[0]
+    assert reached[reached.argmax() :].all()
+
+
+def test_a_lost_wealth_is_finite() -> None:
+    """However much speaks against a gambler, the logarithm of what is left is a number."""
+    process = Scale.paired().against_at_most(0.0, gap=0.02, share=0.05)
+    values = np.full((1, 5000), -1.0)
+    assert np.isfinite(process.update(values, np.ones(values.shape, dtype=bool))).all()
+
+
+@pytest.mark.parametrize(("orders", "share"), [(0, 0.05), (1, 1.0)])
+def test_an_e_process_that_can_not_play_is_refused(orders: int, share: float) -> None:
+    """Without an order, or with nothing to reach, there is no evidence to be had."""
+    with pytest.raises(ValueError, match="e-process"):
+        Scale.paired().against_at_most(0.0, gap=0.02, share=share, orders=orders)
+
+
+def test_batches_are_only_looks() -> None:
+    """The evidence after a number of questions is the same in whatever batches they came."""
+    values = np.random.default_rng(8).permutation(population(1000, 0.2, 0.05)[0]).astype(float)
+    ends = []
+    for size in (1, 64, 1000):
+        process = Scale.paired().against_at_most(0.0, gap=0.02, share=1e-9)
+        for start in range(0, 1000, size):
+            part = values[None, start : start + size]
+            process.update(part, np.ones(part.shape, dtype=bool))
+        ends.append(float(process.log_peak[0]))
+    assert ends == pytest.approx([ends[0]] * 3, abs=1e-9)
+
+
+@pytest.mark.parametrize(("discordance", "drop"), [(0.1, 0.03), (0.3, -0.02), (0.02, 0.0)])
+def test_the_confidence_sequence_holds_the_truth(discordance: float, drop: float) -> None:
+    """At its stopping time the interval holds the true drop at least as often as it says."""
+    rng, held = np.random.default_rng(9), 0
+    chances = [(discordance + drop) / 2, (discordance - drop) / 2, 1 - discordance]
+    for _ in range(40):
+        values = rng.choice([1.0, -1.0, 0.0], p=chances, size=250)
+        low, high, _ = confidence_sequence(Scale.paired(), values, gap=0.02, below=0.05, above=0.05)
+        held += low <= drop <= high
+    assert held >= 40 * 0.9 - 2.5 * sqrt(40 * 0.09)
+
+
+def test_unreadable_answers_do_not_raise_false_alarms() -> None:
+    """Where as many answers became readable as unreadable, the watch on them stays quiet."""
+    rows = population(MMLU, 0.1, 0.0)
+    rows[1] = np.random.default_rng(1).permutation(population(MMLU, 0.06, 0.0)[0])
+    budget = Budget.quick(Policy())
+    found = run_orders(Scale.paired(), Policy(), budget, rows, orders=400, seed=3)
+    assert found.outcomes.get(Outcome.UNPARSED, 0.0) <= 0.0125 + 2.5 * sqrt(0.0125 / 400)
+    rows[1] = np.random.default_rng(1).permutation(population(MMLU, 0.06, 0.06)[0])
+    found = run_orders(Scale.paired(), Policy(), budget, rows, orders=100, seed=3)
+    assert found.verdicts["REGRESSION"] >= 0.95
+
+
+def test_a_race_follows_each_order_by_itself() -> None:
+    """Orders side by side are decided as they would be alone."""
+    rng = np.random.default_rng(10)
+    drawn = rng.permuted(np.tile(population(4000, 0.1, 0.02)[0], (8, 1)), axis=1).astype(float)
+    scored = np.ones(drawn.shape, dtype=bool)
+
+    def play(orders: npt.NDArray[np.float64]) -> Race:
+        race = Race(Scale.paired(), Policy(), ALL_POOLED, population=4000, orders=len(orders))
+        for start in range(0, 4000, 64):
+            part = orders[race.running, start : start + 64]
+            if len(part):
+                race.update(part, np.zeros(part.shape), scored[: len(part), start : start + 64])
+        return race
+
+    together = play(drawn)
+    alone = [play(drawn[i : i + 1]) for i in range(8)]
+    assert together.outcome.tolist() == [int(race.outcome[0]) for race in alone]
+    assert together.asked.tolist() == [int(race.asked[0]) for race in alone]

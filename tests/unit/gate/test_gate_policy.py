@@ -1,0 +1,190 @@
+"""The policy: defaults, overrides, weakening, and its faults told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from capgate.errors import ConfigError
+from capgate.gate import Budget, Policy
+from capgate.gate.policy_file import load_policy, parse_policy
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def faults(data: object) -> dict[str, str]:
+    """Returns the faults of a policy by place."""
+    with pytest.raises(ConfigError) as caught:
+        parse_policy(data)
+    return {fault.place: fault.what for fault in caught.value.faults}
+
+
+def test_the_shipped_policy_is_the_default() -> None:
+    """thresholds/policy.yaml says in words what the defaults are."""
+    assert load_policy(REPOSITORY / "thresholds" / "policy.yaml") == Policy()
+
+
+def test_the_nearest_override_wins() -> None:
+    """A subject's entry wins over its domain's, that over the target's, that over the suite's."""
+    policy = parse_policy(
+        {
+            "catch": 0.019,
+            "targets": {"mine": {"catch": 0.018, "miss": 0.01}},
+            "domains": {"stem": {"catch": 0.017}},
+            "subjects": {"astronomy": {"catch": 0.016}},
+        }
+    )
+    mine = policy.for_target("mine")
+    assert policy.for_target("other").catch == 0.019
+    assert (mine.catch, mine.miss) == (0.018, 0.01)
+    assert mine.for_subject("virology").catch == 0.018
+    assert mine.for_subject("anatomy").catch == 0.018
+    assert mine.for_subject("machine_learning").catch == 0.017
+    assert mine.for_subject("astronomy").catch == 0.016
+
+
+def test_a_subject_has_no_floor_of_the_suite() -> None:
+    """The suite's floor is not a subject's; a subject has one only where it is named."""
+    policy = parse_policy({"floor": 0.6, "subjects": {"anatomy": {"floor": 0.5}}})
+    assert policy.for_subject("virology").floor is None
+    assert policy.for_subject("anatomy").floor == 0.5
+
+
+def test_every_fault_is_told_at_once() -> None:
+    """Wrong values, unknown keys and names, and weakening without a reason come in one error."""
+    found = faults(
+        {
+            "catchh": 0.1,
+            "tolerate": float("nan"),
+            "miss": "0.1",
+            "false_alarm": True,
+            "on_inconclusive": "maybe",
+            "subjects": {"anatomi": {}, "virology": {"catch": 0.3, "miss": 0.01}},
+            "targets": {"mine": {"reference": "floor"}, "yours": {"max_error_rate": 0.2}},
+        }
+    )
+    assert "did you mean `catch`" in found["catchh"]
+    assert "did you mean `anatomy`" in found["subjects.anatomi"]
+    assert "whole suite" in found["subjects.virology.miss"]
+    assert "reason" in found["targets.yours.max_error_rate"]
+    assert "reason" in found["subjects.virology.catch"]
+    assert "floor" in found["targets.mine"]
+    assert {"tolerate", "miss", "false_alarm", "on_inconclusive"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    "weaker",
+    [
+        {"catch": 0.05},
+        {"tolerate": 0.01},
+        {"false_alarm": 0.1},
+        {"miss": 0.1},
+        {"max_error_rate": 0.02},
+        {"max_unparsed_increase": 0.05},
+        {"on_inconclusive": "pass"},
+    ],
+    ids=lambda data: next(iter(data)),
+)
+@pytest.mark.parametrize("under", ["suite", "target"])
+def test_weakening_needs_a_reason(weaker: dict[str, object], under: str) -> None:
+    """Each bar may be weakened with a reason beside it and not without one."""
+
+    def file(entry: dict[str, object]) -> dict[str, object]:
+        return entry if under == "suite" else {"targets": {"mine": entry}}
+
+    assert all("reason" in what for what in faults(file(weaker)).values())
+    key, value = next(iter(weaker.items()))
+    policy = parse_policy(file(weaker | {"reason": "the harness is noisy"})).for_target("mine")
+    assert getattr(policy, key) == value
+
+
+def test_a_floor_may_not_sink_unnoticed() -> None:
+    """A target's floor under the suite's needs a reason; one above it does not."""
+    assert "targets.mine.floor" in faults({"floor": 0.6, "targets": {"mine": {"floor": 0.5}}})
+    parse_policy({"floor": 0.6, "targets": {"mine": {"floor": 0.7}}})
+
+
+def test_raising_a_bar_needs_no_reason() -> None:
+    """Stricter values stand by themselves."""
+    assert parse_policy({"catch": 0.01, "miss": 0.01}).catch == 0.01
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"tolerate": -0.1},
+        {"tolerate": 1.0},
+        {"catch": 0.0},
+        {"catch": float("inf")},
+        {"false_alarm": 0.0},
+        {"false_alarm": 0.5},
+        {"miss": float("nan")},
+        {"max_error_rate": 1.5},
+        {"max_unparsed_increase": 0},
+        {"tolerate": 0.02, "reason": "as large as catch"},
+        {"floor": 65},
+        [],
+        "catch",
+    ],
+)
+def test_values_out_of_range_are_refused(data: object) -> None:
+    """A value out of its range is a fault, whatever else the file holds."""
+    assert faults(data)
+
+
+def test_a_policy_is_frozen() -> None:
+    """A policy can't be changed once it is in force."""
+    with pytest.raises(ValidationError, match="frozen"):
+        Policy().catch = 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("catch: 0.01\ncatch: 0.02\n", "line 2, column 1"),
+        ("catch: [\n", "line 2, column 1"),
+        ("a: b: c", "line 1, column 5"),
+    ],
+)
+def test_yaml_faults_name_their_line(tmp_path: Path, text: str, place: str) -> None:
+    """A key that stands twice, or broken YAML, is told with its line."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_policy(file)
+    assert [fault.place for fault in caught.value.faults] == [place]
+
+
+def test_an_empty_or_missing_file(tmp_path: Path) -> None:
+    """An empty file is the default policy; a missing one is an error."""
+    file = tmp_path / "policy.yaml"
+    file.write_text("# nothing set\n")
+    assert load_policy(file) == Policy()
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_policy(tmp_path / "none.yaml")
+
+
+@given(st.floats(1e-4, 0.49), st.booleans(), st.floats(0.01, 0.99))
+def test_budgets_never_spend_more_than_their_total(
+    total: float, paired: bool, share: float
+) -> None:
+    """However it is split and set aside, the parts of a budget sum to the false-alarm share."""
+    policy = Policy(false_alarm=total)
+    for budget in (Budget.whole(policy, paired=paired), Budget.quick(policy, paired=paired)):
+        for one in (budget, budget.reserve(share)):
+            assert sum(one[1:]) == pytest.approx(total)
+            assert all(part >= -1e-15 for part in one)
+
+
+def test_the_split_of_the_budget() -> None:
+    """Whole benchmark: 1/2, 1/4, 1/4; quick run: 3/4 and 1/4; both are printed with their parts."""
+    policy = Policy()
+    assert Budget.whole(policy)[:4] == pytest.approx((0.05, 0.025, 0.0125, 0.0125))
+    assert Budget.quick(policy)[:4] == pytest.approx((0.05, 0.0375, 0.0, 0.0125))
+    assert "pooled 0.0375 + unparsed 0.0125" in str(Budget.quick(policy))
+    with pytest.raises(ValueError, match="no subject"):
+        Budget.quick(policy).per_subject(57)

@@ -1,0 +1,119 @@
+"""Finding and reading reports, whichever version wrote them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from tests.unit.report.examples import red_report
+
+from capgate.errors import ConfigError
+from capgate.report.read import find_report, read_report
+from capgate.report.repeat import repeat_command
+from capgate.report.result import SCHEMA_VERSION, json_schema
+
+
+def written(path: Path, **changes: Any) -> Path:  # noqa: ANN401
+    """A report on disk, with some members changed; None takes one out."""
+    raw = json.loads(red_report().model_dump_json()) | changes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
+    return path
+
+
+def test_a_run_is_found_by_id_beginning_latest_and_path(tmp_path: Path) -> None:
+    """And one that is not there names the last ones."""
+    for run in ("20260101T000000Z-aaaa", "20260102T000000Z-bbbb"):
+        written(tmp_path / run / "report.json")
+    last = tmp_path / "20260102T000000Z-bbbb" / "report.json"
+    for name in ("latest", "20260102", "20260102T000000Z-bbbb", str(last), str(last.parent)):
+        assert find_report(name, tmp_path) == last
+    with pytest.raises(ConfigError, match="2 runs begin"):
+        find_report("2026", tmp_path)
+    with pytest.raises(ConfigError, match="20260102T000000Z-bbbb"):
+        find_report("x", tmp_path)
+    with pytest.raises(ConfigError, match="there is no report"):
+        find_report("latest", tmp_path / "empty")
+
+
+def test_what_was_written_is_read_and_fits_the_schema(tmp_path: Path) -> None:
+    """A report survives its file."""
+    path = written(tmp_path / "report.json")
+    assert read_report(path) == red_report()
+    jsonschema.validate(json.loads(path.read_text()), json_schema())
+
+
+def test_version_1_is_read(tmp_path: Path) -> None:
+    """What it did not have is empty; what it had is there."""
+    raw = json.loads(red_report().model_dump_json())
+    for name in ("comparisons", "not_judged"):
+        del raw[name]
+    raw["schema_version"] = 1
+    for name in ("reference", "path", "faults", "unread", "published"):
+        del raw["targets"]["mine"][name]
+    raw["targets"]["mine"]["schema_version"] = 1
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(raw))
+    report = read_report(path)
+    assert report.schema_version == SCHEMA_VERSION
+    assert (report.comparisons, report.targets["mine"].overall_score) == ({}, 0.6)
+
+
+def test_version_2_is_read(tmp_path: Path) -> None:
+    """It knew of no published scores; all else is as it was."""
+    raw = json.loads(red_report().model_dump_json())
+    raw["schema_version"] = raw["targets"]["mine"]["schema_version"] = 2
+    del raw["targets"]["mine"]["published"]
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(raw))
+    assert read_report(path) == red_report()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schema_version": 99}, "Upgrade capgate"),
+        ({"schema_version": 0}, "never was"),
+        ({"schema_version": "2"}, "no report of a run"),
+        ({"schema_version": True}, "no report of a run"),
+        ({"targets": None}, "no report of a run"),
+        ({"run": None}, "run: Field required"),
+    ],
+)
+def test_what_can_not_be_read_is_refused_clearly(
+    tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    """Newer, damaged, or no report at all."""
+    with pytest.raises(ConfigError, match=said):
+        read_report(written(tmp_path / "report.json", **changes))
+
+
+def test_broken_json_is_no_report(tmp_path: Path) -> None:
+    """Nor is a file that is cut short."""
+    path = tmp_path / "report.json"
+    path.write_text('{"run"')
+    with pytest.raises(ConfigError, match="can't be read"):
+        read_report(path)
+
+
+def test_the_command_that_repeats_a_run() -> None:
+    """Only what is not the default is said; lists as their options take them."""
+    settings = {
+        "model_ids": ["base"],
+        "adapter_names": ["./adapters/my run"],
+        "task": "inspect_evals/mmlu_5_shot",
+        "subjects": ["anatomy", "virology"],
+        "limit": 100,
+        "temperature": 0.0,
+        "measure": True,
+        "dataset": None,
+    }
+    report = red_report().model_copy(update={"settings": settings})
+    assert repeat_command(report) == (
+        "pytest benchmarks -m full --model-id base --adapter-name './adapters/my run' --measure "
+        "--tasks inspect_evals/mmlu_5_shot --limit 100 --subjects anatomy,virology"
+    )
+    assert repeat_command(red_report()) == "pytest benchmarks -m full --model-id mine"

@@ -1,0 +1,40 @@
+"""The story at a run's end on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.unit.report.examples import flip, red_report
+
+from capgate.gate.verdict import Verdict
+from capgate.report.terminal import logs_line, render_report
+
+
+def test_what_could_not_be_judged_is_named_at_the_end(tmp_path: Path) -> None:
+    """With the fault's words, neutralised, and what to do."""
+    verdict = Verdict.of_error("nobody \x1b[31mlistens", scope="suite").to_dict()
+    report = red_report().model_copy(
+        update={"targets": {}, "comparisons": {}, "not_judged": {"mine": verdict}}
+    )
+    lines = render_report(report, [], root=tmp_path)
+    assert lines[:2] == ["ERROR: mine", "  nobody \\x1b[31mlistens"]
+    assert lines[2].startswith("  next:  Mend the fault")
+
+
+def test_the_story_of_a_red_target_fits_25_lines(tmp_path: Path) -> None:
+    """However many subjects failed and labels there are."""
+    subjects = ("anatomy", "astronomy", "marketing", "nutrition", "sociology", "virology")
+    flips = [flip(at, subject=subjects[at % 6]) for at in range(240)]
+    lines = render_report(red_report(flips), [tmp_path / "a"] * 4, root=tmp_path)
+    story = [line for line in lines[lines.index("REGRESSION: mine") :] if line]
+    assert len(story) < 25
+    assert "         and 2 more subjects" in lines
+
+
+def test_the_command_that_shows_the_logs_can_be_pasted(tmp_path: Path) -> None:
+    """A folder with a space in its name is quoted; without logs there is none."""
+    assert logs_line(tmp_path / "logs", tmp_path) == []
+    (tmp_path / "my logs").mkdir()
+    assert logs_line(tmp_path / "my logs", tmp_path) == [
+        "logs:    inspect view --log-dir 'my logs'"
+    ]

@@ -1,0 +1,205 @@
+"""`capgate compare` and `capgate rescore`: two stored runs, and one run read twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.doubles.runs import answers, keep_run, questions
+
+from capgate.answers import Answer, AnswerState
+from capgate.cli import main
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def printed(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> dict:
+    """What a command prints for programs, having made sure of its exit code."""
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == code
+    data: dict = json.loads(capsys.readouterr().out)
+    return data
+
+
+def with_error(at: range) -> list[Answer]:
+    """Right answers, of which some are errors."""
+    return [
+        Answer(one.question, one.subject, AnswerState.ERROR, text="refused") if i in at else one
+        for i, one in enumerate(answers())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second", "kind", "code"),
+    [
+        (answers(), "PASS", 0),
+        (answers(lost=range(40)), "REGRESSION", 1),
+        (answers(lost=[3, 9, 27]), "INCONCLUSIVE", 10),
+        (with_error(range(20)), "INCONCLUSIVE", 10),
+    ],
+)
+def test_the_gate_s_verdict_is_the_exit_code(
+    project: Path, capsys: pytest.CaptureFixture[str], second: list, kind: str, code: int
+) -> None:
+    """Two runs of the same questions are judged as the suite judges."""
+    keep_run(project, "r1", answers())
+    keep_run(project, "r2", second)
+    found = printed(capsys, code, "compare", "r1", "latest")
+    assert (found["verdict"]["kind"], found["candidate"]["run"]) == (kind, "r2")
+    assert len(found["subjects"]) == 57
+    assert sum(row["losses"] for row in found["subjects"]) == len(found["flips"])
+
+
+def test_flips_are_listed_with_both_answers(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each lost and gained question with its text and what either side said."""
+    keep_run(project, "r1", answers(lost=[5]))
+    keep_run(project, "r2", answers(texts={7: "who knows"}))
+    found = printed(capsys, 0, "compare", "r1", "r2")
+    changes = {one["question"]: one for one in found["flips"]}
+    asked = questions()
+    assert changes.keys() == {asked[5].hash, asked[7].hash}
+    loss, gain = changes[asked[7].hash], changes[asked[5].hash]
+    assert (loss["change"], gain["change"]) == ("loss", "gain")
+    assert loss["candidate"] == {"state": "unparsed", "choice": "", "text": "who knows"}
+    assert gain["key"] == gain["candidate"]["choice"] == str(asked[5].sample.target)
+    assert loss["text"] == asked[7].sample.input
+    assert main(["compare", "r1", "r2"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 flips" in shown
+    assert "smallest drop" in shown
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"dataset": {"digest": "d", "questions": 228}}, "other questions"),
+        ({"prompt_hash": "p" * 16}, "another prompt"),
+        ({"facts": {"versions": {"task": "mmlu@9"}}}, "another scorer or harness (inspect_ai"),
+        ({"facts": {"generation": {"temperature": 1.0}}}, "max_tokens: 512 → None"),
+        ({"shard": "quick"}, "is a quick run"),
+    ],
+)
+def test_runs_that_were_made_otherwise_are_no_comparison(
+    project: Path, capsys: pytest.CaptureFixture[str], other: dict, said: str
+) -> None:
+    """What differs is named; there is never a verdict but ERROR."""
+    keep_run(project, "r1", answers())
+    keep_run(project, "r2", answers(), **other)
+    assert printed(capsys, 11, "compare", "r1", "r2")["verdict"]["kind"] == "ERROR"
+    assert main(["compare", "r1", "r2"]) == 11
+    assert said in capsys.readouterr().err
+
+
+def test_other_questions_of_the_same_set_are_no_comparison(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A limited run and a whole one did not answer the same."""
+    keep_run(project, "r1", answers())
+    keep_run(project, "r2", answers()[:100], chosen=100)
+    assert main(["compare", "r1", "r2"]) == 11
+    assert "did not answer the same questions: 128 only in the reference" in capsys.readouterr().err
+
+
+def test_runs_are_found_by_id_beginning_report_and_target(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the person has them at hand; what is ambiguous or missing is said."""
+    keep_run(project, "2026a", answers())
+    keep_run(project, "2026b", answers(), target="base", shard=None)
+    keep_run(project, "2026b", answers(lost=range(40)), target="adapter")
+    report = project / "reports" / "2026a" / "report.json"
+    report.parent.mkdir(parents=True)
+    report.write_text('{"run": "2026a"}', encoding="utf-8")
+    for name in ("2026a", str(report), str(report.parent)):
+        assert printed(capsys, 1, "compare", name, "2026b")["reference"]["run"] == "2026a"
+    two = ("--target", "base", "--target", "adapter")
+    assert printed(capsys, 1, "compare", "2026b", "2026b", *two)["verdict"]["drop"] > 0.1
+    for arguments, said in (
+        (("2026", "2026a"), "has no run 2026"),
+        (("2026a", "2026a"), "one and the same"),
+        (("2026a", "2026b", "--target", "mine"), "it has those of"),
+    ):
+        assert main(["compare", *arguments]) == 11
+        assert said in capsys.readouterr().err.lower()
+
+
+def test_today_s_scorer_reads_what_was_read(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Plain answers, wordy ones and nonsense are read through upstream's own code."""
+    key = str(questions()[0].sample.target)
+    keep_run(project, "r1", answers(lost=range(9, 20), texts={1: "no idea", 2: ""}))
+    found = printed(capsys, 0, "rescore", "r1")["rescored"][0]
+    assert (found["n"], found["harness_moved"], found["prompt_changed"]) == (228, 0.0, False)
+    # Recorded as unparsed, though today's scorer finds the letter in it.
+    keep_run(project, "r2", answers(texts={0: f"I think.\nANSWER: {key}"}))
+    found = printed(capsys, 1, "rescore", "r2")["rescored"][0]
+    assert found["harness_moved"] == pytest.approx(1 / 228)
+    (one,) = found["read_otherwise"]
+    assert (one["then"], one["now"], one["now_choice"]) == ("unparsed", "correct", key)
+
+
+def test_the_harness_s_move_is_told_from_the_model_s(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A baseline scored again, and the newest run by the same scorer: two figures, not one."""
+    asked = questions()
+    read_before = {at: f"Well: ANSWER: {asked[at].sample.target}" for at in range(4)}
+    keep_run(
+        project,
+        "r1",
+        answers(texts=read_before),
+        facts={"versions": {"task": "mmlu@1", "inspect_ai": "0.3.1"}},
+        prompt_hash="0" * 16,
+    )
+    assert main(["baseline", "record", "mine"]) == 0
+    keep_run(project, "r2", answers(lost=range(10, 12)))
+    found = printed(capsys, 1, "rescore", "--baseline", "mine")
+    first = found["rescored"][0]
+    assert first["harness_moved"] == pytest.approx(4 / 228)
+    assert first["prompt_changed"]
+    assert "inspect_ai: 0.3.1 →" in first["version_change"]
+    assert found["model"]["moved"] == pytest.approx(-2 / 228)
+    assert (found["model"]["losses"], found["model"]["gains"]) == (2, 0)
+    assert main(["rescore", "--baseline", "mine"]) == 1
+    shown = capsys.readouterr().out
+    assert "the harness moved +1.8 points, the model -0.9 points" in shown
+    assert "the prompt has changed" in shown
+
+
+def test_a_baseline_is_scored_without_its_store(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file alone suffices, but for texts too long to keep; those are counted."""
+    keep_run(project, "r1", answers(texts={0: "x" * 5000, 1: "short"}))
+    assert main(["baseline", "record", "mine"]) == 0
+    assert printed(capsys, 0, "rescore", "--baseline", "mine")["rescored"][0]["n"] == 228
+    (project / "reports" / "answers.sqlite").unlink()
+    alone = printed(capsys, 0, "rescore", "--baseline", "mine")["rescored"][0]
+    assert (alone["n"], alone["texts_not_kept"]) == (227, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "nothing was named"),
+        (("r9",), "has no run r9"),
+        (("--baseline", "mine"), "there is no baseline"),
+        (("r1", "--dataset", "nowhere"), "nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_scored_again_is_said(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    """Missing runs, baselines and data sets end with usage's code."""
+    keep_run(project, "r1", answers())
+    assert main(["rescore", *arguments]) == 4
+    assert said in capsys.readouterr().err

@@ -1,0 +1,142 @@
+"""`--confirm`: a second look clears what was chance, keeps what is not, and costs no promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from capgate.answers import AnswerState
+from capgate.confirm import SHARE, confirm_subject, confirm_suite, first_look, second_look
+from capgate.gate.decide import decide_fixed, judge_subject
+from capgate.gate.policy import Policy
+from capgate.gate.rows import Pair
+from capgate.gate.verdict import Verdict
+
+C, W = AnswerState.CORRECT, AnswerState.WRONG
+POLICY = Policy()
+SIZES = (100, 145, 60, 112)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """A reference's answers and two looks at a candidate, by subject."""
+
+    first: dict[str, list[Pair]]
+    second: dict[str, list[Pair]]
+
+
+def looks(
+    rng: np.random.Generator,
+    *,
+    subjects: int,
+    noise: float,
+    lost: float = 0.0,
+    kept: float = 1.0,
+) -> Looks:
+    """Two looks at an unchanged but noisy model, whose first subject may have lost some.
+
+    Args:
+        rng: Random numbers.
+        subjects: How many, of MMLU's sizes in turn.
+        noise: Share of the questions whose answer is tossed anew at every look.
+        lost: Share of the first subject's questions that are answered wrongly.
+        kept: How much of that loss is still there at the second look.
+    """
+    first: dict[str, list[Pair]] = {}
+    second: dict[str, list[Pair]] = {}
+    for number in range(subjects):
+        name, n = f"s{number:02d}", SIZES[number % len(SIZES)]
+        tossed = rng.random(n) < noise
+        truth = rng.random(n) < 0.7
+
+        def look(truth: np.ndarray = truth, tossed: np.ndarray = tossed, n: int = n) -> np.ndarray:
+            return np.where(tossed, rng.random(n) < 0.5, truth)
+
+        reference, one, other = look(), look(), look()
+        if number == 0 and lost:
+            gone = rng.random(n) < lost
+            one = one & ~gone
+            other = other & ~(gone & (rng.random(n) < kept))
+        for into, candidate in ((first, one), (second, other)):
+            into[name] = [
+                Pair(f"{name}-{i}", name, C if a else W, C if b else W)
+                for i, (a, b) in enumerate(zip(reference, candidate, strict=True))
+            ]
+    return Looks(first, second)
+
+
+def judge(given: Looks) -> tuple[Verdict, Verdict]:
+    """The suite's verdict by the rule of two looks, and by the first look alone."""
+    budget = first_look(POLICY, paired=True)
+    everything = [pair for pairs in given.first.values() for pair in pairs]
+    first = decide_fixed(everything, POLICY, budget=budget)
+    seconds = {
+        one.subject: judge_subject(
+            given.second[one.subject], POLICY, n_subjects=1, budget=second_look(budget)
+        )
+        for one in first.failed_subjects
+    }
+    return confirm_suite(first, seconds), first
+
+
+def test_the_second_look_is_paid_for_beforehand() -> None:
+    """Both looks' shares add up to what the policy allows, and not to more."""
+    budget = first_look(POLICY, paired=True)
+    second = second_look(budget)
+    spent = budget.pooled + budget.subjects + budget.unparsed + second.subjects
+    assert spent == pytest.approx(POLICY.false_alarm)
+    assert second.subjects == pytest.approx(SHARE * POLICY.false_alarm)
+    assert second.per_subject(1) == second.subjects
+
+
+def test_an_unchanged_model_fails_no_oftener_than_promised() -> None:
+    """300 noisy suites: the rule's false alarms are within 5 %, and within the first look's."""
+    rng = np.random.default_rng(5)
+    alarms = alone = 0
+    for _ in range(300):
+        both, first = judge(looks(rng, subjects=4, noise=0.3))
+        alarms += both.kind == "REGRESSION"
+        alone += first.kind == "REGRESSION"
+    assert alarms <= alone
+    # 5 % of 300 is 15; 26 is three standard deviations above it.
+    assert alarms <= 26
+
+
+def test_a_collapsed_subject_fails_for_good() -> None:
+    """A subject that lost two fifths of its questions is caught at both looks."""
+    rng = np.random.default_rng(6)
+    caught = [
+        judge(looks(rng, subjects=4, noise=0.05, lost=0.4))[0].failed_subjects for _ in range(40)
+    ]
+    assert sum([one.subject for one in named] == ["s00"] for named in caught) >= 38
+
+
+def test_a_loss_that_is_gone_at_the_second_look_does_not_fail_its_subject() -> None:
+    """What a hiccup of the server lost is cleared, and the message says so."""
+    rng = np.random.default_rng(7)
+    verdict, first = judge(looks(rng, subjects=4, noise=0.0, lost=0.4, kept=0.0))
+    assert [one.subject for one in first.failed_subjects] == ["s00"]
+    assert not verdict.failed_subjects
+    assert any("Not confirmed when asked again" in reason for reason in verdict.reasons)
+
+
+def one_subject(lost: int) -> Verdict:
+    """The verdict on one subject of 100 questions."""
+    pairs = [Pair(f"q{i}", "anatomy", C, W if i < lost else C) for i in range(100)]
+    return judge_subject(pairs, POLICY, n_subjects=57, budget=first_look(POLICY, paired=True))
+
+
+def test_a_subject_by_itself_follows_the_same_rule() -> None:
+    """Both looks must reject; a second look that could not be had leaves the first in force."""
+    first = one_subject(30)
+    assert first.kind == "REGRESSION"
+    assert confirm_subject(first, one_subject(30)).kind == "REGRESSION"
+    cleared = confirm_subject(first, one_subject(0))
+    assert cleared.kind == "PASS"
+    assert cleared.reasons[0].startswith("Not confirmed when asked again")
+    dead = Verdict.of_error("the server is gone", scope="subject", subject="anatomy")
+    stands = confirm_subject(first, dead)
+    assert stands.kind == "REGRESSION"
+    assert "Could not be confirmed" in stands.reasons[-1]

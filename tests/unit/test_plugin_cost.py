@@ -1,0 +1,44 @@
+"""An installed capgate costs other people's pytest runs next to nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("inspect_ai", "inspect_evals", "datasets", "scipy", "numpy", "aiohttp", "openai", "pandas")
+
+PROGRAM = """
+import sys, pytest
+code = pytest.main(sys.argv[1:])
+print("loaded:", *sorted({name.split(".")[0] for name in sys.modules}))
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["-q", "test_theirs.py"]])
+def test_a_run_without_the_benchmark_loads_nothing_heavy(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    """Starting pytest with the plugin imports neither Inspect nor any scientific library."""
+    (tmp_path / "test_theirs.py").write_text("def test_theirs(): pass\n")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            *("-p", "capgate.plugin", "-p", "no:cacheprovider"),
+            *arguments,
+        ],
+        cwd=tmp_path,
+        env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    loaded = set(done.stdout.rsplit("loaded:", 1)[1].split())
+    assert "capgate" in loaded or arguments == ["--version"]
+    assert not loaded & set(HEAVY)
+    assert not (tmp_path / "reports").exists()

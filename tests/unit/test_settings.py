@@ -1,0 +1,136 @@
+"""The options of a run: one set for pytest and the commands, checked before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from capgate.errors import ConfigError
+from capgate.serving.endpoint import Endpoint
+from capgate.session import Run
+from capgate.settings import OPTIONS, Settings
+from capgate.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
+
+ROOT = Path("project")
+
+
+def settings(*arguments: str, root: Path = ROOT) -> Settings:
+    """Returns the settings of a command line."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    for option in OPTIONS:
+        parser.add_argument(option.flag, dest=option.dest, **option.keywords)
+    return Settings.from_options(parser.parse_args(arguments), root)
+
+
+def test_without_options_it_is_the_whole_benchmark() -> None:
+    """No option: the default target, all 57 subjects, 0 shots, temperature 0."""
+    plain = settings()
+    assert plain.model_ids == ()
+    assert plain.subjects == SUBJECTS
+    assert plain.task == "inspect_evals/mmlu_0_shot"
+    assert (plain.temperature, plain.max_tokens, plain.limit) == (0.0, 512, None)
+    assert plain.dataset is None
+    assert not plain.fresh
+
+
+def test_paths_are_relative_to_the_project() -> None:
+    """Paths are taken from the project's root, absolute ones as they are."""
+    plain = settings()
+    assert plain.output_dir == ROOT / "reports"
+    assert plain.store == ROOT / "reports" / "answers.sqlite"
+    assert plain.models_file == ROOT / "config" / "models.yaml"
+    assert plain.thresholds_dir == ROOT / "thresholds"
+    there = settings("--store", "/elsewhere/a.sqlite", "--output-dir", "out")
+    assert there.store == Path("/elsewhere/a.sqlite")
+    assert there.output_dir == ROOT / "out"
+
+
+def test_a_target_named_twice_runs_once() -> None:
+    """`--model-id` is repeatable, keeps its order, and repeats are dropped."""
+    named = settings("--model-id", "b", "--model-id", "a", "--model-id", "b")
+    assert named.model_ids == ("b", "a")
+
+
+def test_subjects_and_domains_add_up() -> None:
+    """The subjects named and those of the domains named are chosen together."""
+    chosen = settings("--subjects", " virology, anatomy", "--domains", "stem").subjects
+    assert set(chosen) == {"virology", "anatomy", *DOMAINS["stem"]}
+    assert list(chosen) == sorted(chosen)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--subjects", "anatmy"), "there is no subject 'anatmy'. Did you mean anatomy"),
+        (("--domains", "stm"), "there is no domain 'stm'. Did you mean stem"),
+        (("--domains", "qqq"), "Known: stem, humanities, social_sciences, other"),
+        (("--tasks", "mmlu_5_shot"), "Did you mean inspect_evals/mmlu_5_shot"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(
+    arguments: tuple[str, ...], said: str
+) -> None:
+    """An unknown subject, domain or task is refused with what was probably meant."""
+    with pytest.raises(ConfigError) as caught:
+        settings(*arguments)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--limit", "0"),
+        ("--limit", "-3"),
+        ("--limit", "many"),
+        ("--limit", "2.5"),
+        ("--max-tokens", "0"),
+        ("--temperature", "-0.1"),
+        ("--temperature", "3"),
+        ("--temperature", "nan"),
+        ("--temperature", "warm"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_with_its_value(arguments: tuple[str, ...]) -> None:
+    """Limits are whole and positive, a temperature lies in 0 to 2; the message shows the value."""
+    with pytest.raises(argparse.ArgumentError) as caught:
+        settings(*arguments)
+    assert repr(arguments[1]) in str(caught.value)
+
+
+def test_results_record_no_path_of_this_machine() -> None:
+    """What results record of the settings holds plain values and none of the run's paths."""
+    import json
+
+    described = settings("--limit", "5", "--subjects", "anatomy").describe()
+    assert described["limit"] == 5
+    assert described["subjects"] == ["anatomy"]
+    assert str(ROOT) not in json.dumps(described)
+
+
+def test_the_57_subjects_are_in_four_domains() -> None:
+    """Each of MMLU's 57 subjects is in exactly one of the four domains."""
+    assert len(SUBJECTS) == len(set(SUBJECTS)) == 57
+    assert set(DOMAIN_OF) == set(SUBJECTS)
+    assert [len(group) for group in DOMAINS.values()] == [18, 13, 12, 14]
+
+
+def test_more_tokens_than_the_target_gives_are_refused(tmp_path: Path) -> None:
+    """`--max-tokens` above a target's `max_output_tokens` is refused before anything starts."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "models.yaml").write_text(
+        "mine: {model_name: m, base_url: http://127.0.0.1:1/v1, max_output_tokens: 600}\n",
+        encoding="utf-8",
+    )
+
+    def never(target: str) -> Endpoint:
+        raise AssertionError(target)
+
+    def targets(*arguments: str) -> list[str]:
+        asked = settings("--model-id", "mine", *arguments, root=tmp_path)
+        return list(Run(asked, "run", endpoint=never).targets)
+
+    assert targets("--max-tokens", "600") == ["mine"]
+    with pytest.raises(ConfigError, match=r"mine: --max-tokens 601 is above .* 600"):
+        targets("--max-tokens", "601")

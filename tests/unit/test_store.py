@@ -1,0 +1,365 @@
+"""The store of answers: nothing that was answered is lost, and nothing is asked twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capgate.answers import Answer, AnswerState
+from capgate.datasets import load_questions
+from capgate.errors import StoreError
+from capgate.store import Context, Store
+
+
+def answer(question: str = "q", state: AnswerState = AnswerState.CORRECT, text: str = "") -> Answer:
+    """Returns an answer."""
+    return Answer(question, "anatomy", state, choice="A", text=text)
+
+
+def found(store: Store, context: Context, *questions: str, run: str, fresh: bool = False) -> set:
+    """Returns the questions that have an answer."""
+    return set(store.find(context, questions or ("q",), run=run, fresh=fresh))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    with Store(tmp_path / "answers.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def context(store: Store) -> Context:
+    """Somebody who was asked."""
+    return store.context("fingerprint", "prompt", {})
+
+
+def test_an_answer_comes_back_as_it_was(store: Store, context: Context) -> None:
+    """Every field of an answer is kept."""
+    whole = Answer(
+        question="q",
+        subject="virology",
+        state=AnswerState.WRONG,
+        choice="D",
+        text="ANSWER: D\x00\x1b[2J é 💡",
+        prompt_tokens=12,
+        completion_tokens=5,
+        seconds=0.25,
+        margin=-1.5,
+        served_by="upstream",
+        cost=0.0001,
+    )
+    number = store.add(context, whole, run="r", target="mine")
+    kept = store.find(context, ["q"], run="other")["q"]
+    assert (kept.id, kept.answer, kept.run) == (number, whole, "r")
+
+
+def test_half_a_character_is_kept_visibly(store: Store, context: Context) -> None:
+    """An emoji that a token limit cut in two does not end the run."""
+    store.add(context, answer(text="well \ud83d"), run="r", target="mine")
+    assert store.find(context, ["q"], run="r")["q"].answer.text == "well \\ud83d"
+
+
+def test_an_answer_serves_where_target_prompt_and_question_agree(store: Store) -> None:
+    """Another fingerprint, prompt or question has no part in it."""
+    mine = store.context("mine", "0 shots", {})
+    store.add(mine, answer("q"), run="first", target="mine")
+    assert found(store, store.context("mine", "0 shots", {}), run="second") == {"q"}
+    assert not found(store, store.context("yours", "0 shots", {}), run="second")
+    assert not found(store, store.context("mine", "5 shots", {}), run="second")
+    assert not found(store, mine, "other", run="second")
+
+
+def test_errors_are_asked_again_by_other_runs_only(store: Store, context: Context) -> None:
+    """A fault is no answer to another run, but its own run does not ask over and over."""
+    store.add(context, answer(state=AnswerState.ERROR), run="first", target="mine")
+    assert found(store, context, run="first") == {"q"}
+    assert not found(store, context, run="second")
+
+
+def test_an_unparsed_answer_is_one(store: Store, context: Context) -> None:
+    """What could not be read was answered all the same and is not asked again."""
+    store.add(context, answer(state=AnswerState.UNPARSED), run="first", target="mine")
+    assert found(store, context, run="second") == {"q"}
+
+
+def test_fresh_takes_only_what_this_run_asked(store: Store, context: Context) -> None:
+    """With `--fresh` earlier runs' answers are left aside, its own are kept; none is deleted."""
+    store.add(context, answer(state=AnswerState.WRONG), run="first", target="mine")
+    assert not found(store, context, run="second", fresh=True)
+    store.add(context, answer(state=AnswerState.CORRECT), run="second", target="mine")
+    own = store.find(context, ["q"], run="second", fresh=True)
+    assert own["q"].answer.state is AnswerState.CORRECT
+    again = store.find(context, ["q"], run="third")
+    assert again["q"].run == "second"
+
+
+def test_more_questions_than_one_query_takes(store: Store, context: Context) -> None:
+    """Thousands of questions are looked up at once."""
+    hashes = [f"q{number}" for number in range(1203)]
+    for one in hashes[::400]:
+        store.add(context, answer(one), run="r", target="mine")
+    assert found(store, context, *hashes, run="r") == {"q0", "q400", "q800", "q1200"}
+
+
+def test_a_run_counts_what_it_asked_and_what_it_reused(store: Store, context: Context) -> None:
+    """A run's result rests on its own and on found answers, the newest of each question."""
+    first = store.add(context, answer("a"), run="first", target="mine")
+    store.add(context, answer("b"), run="first", target="mine")
+    store.reuse([first], run="second", target="mine")
+    store.reuse([first], run="second", target="mine")
+    store.add(context, answer("c", AnswerState.ERROR), run="second", target="mine")
+    store.add(context, answer("c", AnswerState.WRONG), run="second", target="mine")
+    used = {one.answer.question: one.answer.state for one in store.used("second", "mine")}
+    assert used == {"a": AnswerState.CORRECT, "c": AnswerState.WRONG}
+    assert not store.used("second", "yours")
+
+
+def test_shards_and_runs_are_remembered(store: Store) -> None:
+    """How shards ended (the last time) and what runs were asked to do is kept."""
+    store.start_run("r", {"limit": 5})
+    store.start_run("r", {"limit": 6})
+    store.end_shard("r", "mine", "anatomy", {"n": 1})
+    store.end_shard("r", "mine", "anatomy", {"n": 2})
+    assert store.shards("r") == {("mine", "anatomy"): {"n": 2}}
+    assert store.shards("other") == {}
+    ((run, _, settings),) = store.runs()
+    assert (run, settings) == ("r", {"limit": 5})
+
+
+def test_questions_are_kept_once(store: Store) -> None:
+    """Texts of questions with and without examples are kept, for whoever reads the answers."""
+    questions = load_questions("bundled", shots=5).questions[:3]
+    store.keep_questions(questions)
+    store.keep_questions(questions)
+    with sqlite3.connect(store.path) as rows:
+        kept = dict(rows.execute("SELECT hash, text FROM questions"))
+    rows.close()
+    assert kept == {one.hash: one.sample.input[-1].text for one in questions}
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from("AB"), st.sampled_from("qrs"), st.sampled_from(AnswerState)),
+    max_size=12,
+)
+
+
+TURNS = count()
+
+
+@given(STEPS)
+def test_however_two_runs_take_turns_each_question_is_asked_once(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, AnswerState]]
+) -> None:
+    """Two runs on one store ask a question once, unless it failed in the other one."""
+    store = Store(tmp_path_factory.getbasetemp() / "turns.sqlite")
+    context = store.context(str(next(TURNS)), "prompt", {})
+    asked: list[tuple[str, str, AnswerState]] = []
+    for run, question, state in steps:
+        if found(store, context, question, run=run):
+            continue
+        asked.append((run, question, state))
+        store.add(context, answer(question, state), run=run, target="mine")
+    for question in "qrs":
+        mine = [(run, state) for run, asked_for, state in asked if asked_for == question]
+        good = [state for _, state in mine if state is not AnswerState.ERROR]
+        assert len(good) <= 1
+        # Each run puts up with at most one fault, and asks nothing after an answer.
+        assert len({run for run, _ in mine}) == len(mine)
+        assert not good or mine[-1][1] is good[0]
+        if mine:
+            last = store.find(context, [question], run=mine[-1][0])[question]
+            assert last.answer.state is mine[-1][1]
+    store.close()
+
+
+def test_a_newer_schema_is_refused_and_not_touched(tmp_path: Path) -> None:
+    """A store of a later capgate is refused with the remedy; not a byte of it changes."""
+    file = tmp_path / "answers.sqlite"
+    Store(file).close()
+    other = sqlite3.connect(file)
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("PRAGMA user_version = 99")
+    other.close()
+    before = file.read_bytes()
+    with pytest.raises(StoreError, match=r"has schema 99.*Upgrade capgate"):
+        Store(file)
+    assert file.read_bytes() == before
+
+
+def test_another_program_s_database_is_refused_and_not_touched(tmp_path: Path) -> None:
+    """A SQLite file that is no store gets no tables of ours."""
+    file = tmp_path / "theirs.sqlite"
+    other = sqlite3.connect(file)
+    other.execute("CREATE TABLE theirs (a)")
+    other.close()
+    before = file.read_bytes()
+    with pytest.raises(StoreError, match="another program's database"):
+        Store(file)
+    assert file.read_bytes() == before
+
+
+def test_what_can_t_be_a_store_is_told(tmp_path: Path) -> None:
+    """A file of another kind, a folder, and a place under a file are told with the remedy."""
+    (tmp_path / "words").write_text("words " * 1000)
+    for path in (tmp_path / "words", tmp_path, tmp_path / "words" / "answers.sqlite"):
+        with pytest.raises(StoreError, match="name another file with --store"):
+            Store(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_folder_without_write_permission_is_told(tmp_path: Path) -> None:
+    """A folder that may not be written is told with the remedy."""
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StoreError, match="make its folder writable"):
+            Store(tmp_path / "answers.sqlite")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_disk_that_is_full_is_told(store: Store, context: Context) -> None:
+    """An answer that can't be written is told as the store's fault; the older ones stay."""
+    store.add(context, answer("kept"), run="r", target="mine")
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match=r"can't be written.*full"):
+        store.add(context, answer("large", text="x" * 100_000), run="r", target="mine")
+    assert found(store, context, "kept", "large", run="r") == {"kept"}
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from capgate.answers import Answer, AnswerState
+from capgate.store import Store
+
+what, path, name = sys.argv[1:]
+sys.stdin.readline()
+store = Store(Path(path))
+
+
+def add(number):
+    context = store.context("fingerprint", "prompt", {})
+    answer = Answer(f"{name}{number}", "anatomy", AnswerState.CORRECT, text="x" * 2000)
+    store.add(context, answer, run=name, target="mine")
+
+
+if what == "claim":
+    with store.claim("shard"):
+        print("held", flush=True)
+        sys.stdin.readline()
+elif what == "some":
+    for number in range(100):
+        add(number)
+else:
+    number = 0
+    while True:
+        add(number)
+        print(number, flush=True)
+        number += 1
+"""
+
+
+@contextmanager
+def process(what: str, path: Path, name: str = "a") -> Iterator[subprocess.Popen[str]]:
+    """Another process on the store; it begins when a line is written to it."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, what, str(path), name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def begin(*processes: subprocess.Popen[str]) -> None:
+    """Lets processes begin."""
+    for one in processes:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+
+
+def line(one: subprocess.Popen[str]) -> str:
+    """Waits for a line of a process."""
+    assert one.stdout is not None
+    return one.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("end", ["leaves", "is killed"])
+def test_a_claim_waits_for_its_holder(tmp_path: Path, end: str) -> None:
+    """A shard that another process computes is waited for, and is free as soon as it is gone."""
+    path = tmp_path / "answers.sqlite"
+    with process("claim", path) as holder, process("claim", path, "b") as waiter:
+        begin(holder)
+        assert line(holder) == "held"
+        begin(waiter)
+        with Store(path) as store, store.claim("another shard"):
+            pass
+        if end == "leaves":
+            begin(holder)
+        else:
+            # Stopped, it holds its claim still and can't let go of it by itself.
+            os.kill(holder.pid, signal.SIGSTOP)
+            assert waiter.poll() is None
+            os.kill(holder.pid, signal.SIGKILL)
+        assert line(waiter) == "held"
+        assert holder.wait() == (0 if end == "leaves" else -signal.SIGKILL)
+
+
+def test_a_held_claim_is_not_given_twice(tmp_path: Path) -> None:
+    """While one process holds a shard, another one does not get it."""
+    from filelock import FileLock, Timeout
+
+    path = tmp_path / "answers.sqlite"
+    with process("claim", path) as holder:
+        begin(holder)
+        assert line(holder) == "held"
+        (lock,) = tmp_path.rglob("shard.lock")
+        with pytest.raises(Timeout):
+            FileLock(lock).acquire(timeout=0)
+
+
+def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Processes that open a new store and fill it at the same time both succeed wholly."""
+    path = tmp_path / "answers.sqlite"
+    with process("some", path, "a") as a, process("some", path, "b") as b:
+        begin(a, b)
+        assert (a.wait(), b.wait()) == (0, 0)
+    expected = {f"{name}{number}" for name in "ab" for number in range(100)}
+    with Store(path) as store:
+        context = store.context("fingerprint", "prompt", {})
+        assert found(store, context, *sorted(expected), run="later") == expected
+
+
+def test_a_process_killed_while_writing_loses_no_answer(tmp_path: Path) -> None:
+    """Every answer whose recording had ended is there after SIGKILL, and the store is sound."""
+    path = tmp_path / "answers.sqlite"
+    with process("all", path) as writer:
+        begin(writer)
+        while line(writer) != "50":
+            pass
+        writer.kill()
+        told = [50, *map(int, writer.communicate()[0].split())]
+    with Store(path) as store:
+        context = store.context("fingerprint", "prompt", {})
+        questions = [f"a{number}" for number in range(max(told) + 1)]
+        assert found(store, context, *questions, run="later") == set(questions)
+        assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        store.add(context, answer("more"), run="later", target="mine")

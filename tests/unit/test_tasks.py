@@ -1,0 +1,80 @@
+"""The task: upstream's solver and scorer, with a prompt that is known by its hash."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from inspect_ai import eval as inspect_eval
+from inspect_ai.model import get_model
+from tests.doubles.server import Server
+
+import capgate.provider  # noqa: F401 (registers the provider)
+from capgate.datasets import load_questions
+from capgate.errors import ConfigError
+from capgate.tasks import TASKS, Harness, harness
+
+ZERO, FIVE = TASKS
+
+
+def test_the_number_of_shots_is_the_task_s() -> None:
+    """The two tasks differ in their few-shot examples."""
+    assert (harness(ZERO, 512).shots, harness(FIVE, 512).shots) == (0, 5)
+
+
+def test_the_prompt_hash_is_stable_and_tells_the_tasks_apart() -> None:
+    """Built anew it is the same; 0 and 5 shots never share answers."""
+    first, again, other = (Harness(name, 512).prompt_hash for name in (ZERO, ZERO, FIVE))
+    assert first == again
+    assert first != other
+    assert len(first) == 16
+
+
+def test_the_prompt_hash_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making it asks no model and leaves the environment as it was."""
+    monkeypatch.delenv("INSPECT_EVAL_MODEL", raising=False)
+    before = Harness(ZERO, 512).prompt_hash
+    assert "INSPECT_EVAL_MODEL" not in os.environ
+    monkeypatch.setenv("INSPECT_EVAL_MODEL", "mockllm/model")
+    assert Harness(ZERO, 512).prompt_hash == before
+    assert os.environ["INSPECT_EVAL_MODEL"] == "mockllm/model"
+
+
+def test_a_token_limit_that_upstream_would_raise_is_refused() -> None:
+    """Too small a limit is refused, since the solver would silently ask for more."""
+    with pytest.raises(ConfigError, match="Ask for at least 16"):
+        harness(ZERO, 15)
+    assert harness(ZERO, 16).max_tokens == 16
+
+
+def test_an_unknown_task_is_answered_with_the_nearest() -> None:
+    """A mistyped task is refused with the one that was probably meant."""
+    with pytest.raises(ConfigError, match="Use inspect_evals/mmlu_5_shot"):
+        harness("mmlu_5_shots", 512)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", TASKS)
+def test_the_request_carries_the_token_limit_and_upstream_s_prompt(
+    name: str, tmp_path: Path
+) -> None:
+    """What reaches the server: the asked-for limit, temperature 0, and the question in form."""
+    asks = harness(name, 512)
+    (question,) = load_questions("bundled", shots=asks.shots).by_subject["anatomy"][:1]
+    with Server(models=("m",)) as server:
+        model = get_model("capgate/m", base_url=server.url, api_key="k", memoize=False)
+        (log,) = inspect_eval(
+            asks.task([question], shard="anatomy"),
+            model=model,
+            log_dir=str(tmp_path),
+            display="none",
+        )
+    assert log.status == "success"
+    (asked,) = server.chats
+    messages = asked.body["messages"]
+    assert (asked.body["max_tokens"], asked.body["temperature"]) == (512, 0.0)
+    assert all(f") {choice}" in messages[-1]["content"] for choice in question.sample.choices)
+    assert "ANSWER: $LETTER" in messages[-1]["content"]
+    examples = ["system", *["user", "assistant"] * 2]
+    assert [message["role"] for message in messages] == [*(examples if asks.shots else []), "user"]
