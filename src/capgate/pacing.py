@@ -48,13 +48,14 @@ class AdaptiveLimit:
 
     async def acquire(self) -> None:
         """Waits for a place; first come, first served."""
-        if not self._waiters and self._free():
+        pause = self._pause()
+        if not self._waiters and pause <= 0 and self.busy < self.limit:
             self.busy += 1
             return
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         self._waiters.append(place)
-        self._arm(loop)
+        self._arm(loop, pause)
         try:
             await place
         except asyncio.CancelledError:
@@ -101,22 +102,29 @@ class AdaptiveLimit:
         self._waiters.clear()
         self.busy = 0
 
-    def _free(self) -> bool:
-        return self.busy < int(self._limit) and self._clock() >= self._paused_until
+    def _pause(self) -> float:
+        """Seconds that a pause still lasts, at most 0 where there is none.
+
+        Read once for each decision: were the clock asked anew whether to set the timer, a pause
+        that ended in between would leave its waiters asleep for good.
+        """
+        return self._paused_until - self._clock()
 
     def _wake(self) -> None:
-        while self._waiters and self._free():
+        if not self._waiters:
+            return
+        pause = self._pause()
+        while self._waiters and pause <= 0 and self.busy < self.limit:
             place = self._waiters.popleft()
             if not place.done():
                 self.busy += 1
                 place.set_result(None)
         if self._waiters:
-            self._arm(self._waiters[0].get_loop())
+            self._arm(self._waiters[0].get_loop(), pause)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        wait = self._paused_until - self._clock()
-        if wait > 0 and self._timer is None:
-            self._timer = loop.call_later(wait, self._timed)
+    def _arm(self, loop: asyncio.AbstractEventLoop, pause: float) -> None:
+        if pause > 0 and self._timer is None:
+            self._timer = loop.call_later(pause, self._timed)
 
     def _timed(self) -> None:
         self._timer = None

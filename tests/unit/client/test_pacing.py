@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from itertools import pairwise
 
 import pytest
@@ -97,6 +98,26 @@ def test_pause_holds_everyone() -> None:
         return loop.time() - started
 
     assert 0.045 <= asyncio.run(main()) < 2
+
+
+@pytest.mark.parametrize("looks", range(1, 8))
+def test_pause_that_ends_between_two_looks_at_the_clock(looks: int) -> None:
+    """However time passes while it is asked, nobody is left waiting for a pause that is over."""
+    readings = itertools.count()
+
+    async def main() -> int:
+        limit = AdaptiveLimit(2, clock=lambda: next(readings) / 1e6)
+        await limit.acquire()
+        limit.throttled(0.0, (looks - 0.5) / 1e6)
+        waiting = [asyncio.create_task(limit.acquire()) for _ in range(2)]
+        await asyncio.sleep(0)
+        limit.release()
+        await asyncio.wait_for(waiting[0], 2)
+        limit.release()
+        await asyncio.wait_for(waiting[1], 2)
+        return limit.busy
+
+    assert asyncio.run(main()) == 1
 
 
 def test_pause_can_be_ended() -> None:
