@@ -63,7 +63,7 @@ class Server:
         models: Names that `/v1/models` lists.
         key: The bearer token that `/v1` asks for; any is taken where empty.
         answer: What the model writes to a request.
-        latency: Seconds before an unscripted answer.
+        latency: Seconds before a chat's answer.
     """
 
     def __init__(
@@ -180,10 +180,10 @@ class Server:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            if handler is not None:
-                return await handler(request, body)
             if self.latency:
                 await asyncio.sleep(self.latency)
+            if handler is not None:
+                return await handler(request, body)
             reply = completion(self.answer(body)) | {"model": body.get("model", "")}
             return web.Response(body=json.dumps(reply).encode(), content_type="application/json")
         finally:

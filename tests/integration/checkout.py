@@ -118,7 +118,8 @@ class Checkout(Project):
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("PYTEST_", "COV_", "MAKE", "MFLAGS", "VLLM_", "OPENROUTER_"))
-            and name != "PYTHONDONTWRITEBYTECODE"
+            # ARGS is what a make that runs these tests was given.
+            and name not in {"ARGS", "PYTHONDONTWRITEBYTECODE"}
         }
         bin_folder = self.root / ".venv" / "bin"
         plugins = "-p no:hypothesispytest -p no:cacheprovider"

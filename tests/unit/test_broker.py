@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,6 +16,15 @@ import pytest
 from capgate.errors import ConfigError, ServerError
 from capgate.serving.broker import Address, Broker, BrokerClient
 from capgate.serving.endpoint import Endpoint
+
+_CONTROLLER = """
+import os, time
+from capgate.serving.broker import Broker
+broker = Broker({"go": lambda: os._exit(1)})
+print(broker.address.path, broker.address.key, flush=True)
+time.sleep(60)
+"""
+"""A controller that dies as the kernel lets it: without a word."""
 
 ENDPOINT = Endpoint("mine", "http://127.0.0.1:1/v1", "m", "vllm", {"weights": "abc"}, key="k")
 
@@ -81,9 +92,12 @@ def test_strangers_are_turned_away(broker: Broker) -> None:
 
 def test_gone_controller_is_told() -> None:
     """A worker whose controller ends while it waits fails by a fault that says so."""
-    other = Broker({"go": sys.exit})
-    client = BrokerClient(other.address)
-    with pytest.raises(ServerError, match="the run's controller is gone"):
-        client.call("go")
-    other.close()
-    assert not Path(other.address.path).exists()
+    with subprocess.Popen(
+        [sys.executable, "-c", _CONTROLLER], stdout=subprocess.PIPE, text=True
+    ) as controller:
+        assert controller.stdout is not None
+        path, key = controller.stdout.readline().split()
+        client = BrokerClient(Address(path, key))
+        with pytest.raises(ServerError, match="the run's controller is gone"):
+            client.call("go")
+    shutil.rmtree(Path(path).parent)

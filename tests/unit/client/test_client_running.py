@@ -234,6 +234,7 @@ def test_questions_that_do_not_fit_stop_nothing(server: Server) -> None:
 def test_server_that_only_fails_ends_a_run(server: Server) -> None:
     """A proxy before a dead server, which says 502 to everything, ends the run as well."""
     server.script(forever=replies.BAD_GATEWAY)
+    server.latency = 0.05
 
     async def main() -> list[object]:
         async with client_of(server.url, connections=8, backoff=0.05) as client:
