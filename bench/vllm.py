@@ -35,8 +35,8 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tests.integration.vllm.conftest import PYTHON, TARGET, Checkout, Taught, make_checkout  # noqa: E402
 from tests.taught.teach import BASE  # noqa: E402
-from tests.vllm.conftest import PYTHON, TARGET, Checkout, Taught, make_checkout  # noqa: E402
 
 ADAPTERS: Final = ("harmless", "harmful_overall")
 CONNECTIONS: Final = 32

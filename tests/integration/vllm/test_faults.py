@@ -9,8 +9,16 @@ import time
 
 import psutil
 from tests.integration.conftest import no_traceback, until
+from tests.integration.vllm.conftest import (
+    SECONDS,
+    TARGET,
+    Checkout,
+    Taught,
+    adapter_id,
+    endings,
+    failed,
+)
 from tests.taught.teach import BASE, SUBJECTS
-from tests.vllm.conftest import SECONDS, TARGET, Checkout, Taught, adapter_id, endings, failed
 
 
 def engine_of(supervisor: psutil.Process) -> psutil.Process:

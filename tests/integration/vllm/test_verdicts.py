@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from tests.integration.conftest import REPOSITORY, Outcome
-from tests.taught.teach import BASE, SUBJECTS
-from tests.vllm.conftest import (
+from tests.integration.vllm.conftest import (
     PYTHON,
     TARGET,
     Checkout,
@@ -23,6 +22,7 @@ from tests.vllm.conftest import (
     make_checkout,
     untrained,
 )
+from tests.taught.teach import BASE, SUBJECTS
 
 HARMED = "virology"
 ADAPTERS = ("harmful_subject", "harmless", "harmful_overall")
