@@ -310,12 +310,16 @@ class SequentialGate:
             ),
             evidence=evidence,
             smallest_visible_drop=_visible(spread, counts.n, race.needed_harm),
-            unparsed=self._unparsed(counts if isinstance(counts, FloorCounts) else None, pairs),
+            unparsed=self._unparsed(
+                counts if isinstance(counts, FloorCounts) else None, pairs, outcome
+            ),
         )
         kind, reasons = self._reasons(draft, outcome, stopped)
         return replace(draft, kind=kind, reasons=tuple(reasons))
 
-    def _unparsed(self, alone: FloorCounts | None, pairs: list[Pair]) -> UnparsedFinding | None:
+    def _unparsed(
+        self, alone: FloorCounts | None, pairs: list[Pair], outcome: Outcome
+    ) -> UnparsedFinding | None:
         policy, race = self._policy, self._race
         if alone is not None:
             rate = alone.unparsed / alone.n
@@ -328,7 +332,9 @@ class SequentialGate:
                 float(race.unparsed.log_peak[0]),
                 self._budget.unparsed,
             )
-        return judge_unparsed(count_pairs(pairs), policy, evidence)
+        finding = judge_unparsed(count_pairs(pairs), policy, evidence)
+        # The race tells who was first, question by question; here all of the batch is counted.
+        return finding and replace(finding, failed=outcome is Outcome.UNPARSED)
 
     def _reasons(
         self, draft: Verdict, outcome: Outcome, stopped: str

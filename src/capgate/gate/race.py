@@ -169,27 +169,29 @@ class Race:
             rises: +1 where the answer became unparsed, −1 where it became readable, else 0.
             scored: False where there was no answer.
         """
+        running, n = self._running, values.shape[1]
+        self.asked[running] += n
+        answered = self._n[:, None] + np.cumsum(scored, axis=1)
         harm = self.harm.update(values, scored) >= self.needed_harm
-        harmless = self.harmless.update(-values, scored) >= self.needed_harmless
-        self._n += scored.sum(axis=1)
-        self._rise += np.where(scored, rises, 0.0).sum(axis=1)
-        running = self._running
-        self.asked[running] += values.shape[1]
-
-        # No answer speaks for both, so the two never get there with the same question.
-        first_harm, first_harmless = _first_true(harm), _first_true(harmless)
-        winner = np.where(first_harm < first_harmless, Outcome.HARM, Outcome.HARMLESS)
-        crossed = np.minimum(first_harm, first_harmless) < values.shape[1]
-        self._first = np.where((self._first == 0) & crossed, winner, self._first)
-
-        outcome = self._first.copy()
+        firsts = [(Outcome.HARM, _first_true(harm))]
         if self.unparsed is not None:
-            self.unparsed.update(rises, scored)
-            increase = self._rise / np.maximum(self._n, 1.0)
-            grew = (self.unparsed.log_peak >= self._needed_unparsed) & (
-                increase >= self._policy.max_unparsed_increase - 1e-12
-            )
-            outcome[grew & (outcome != Outcome.HARM)] = Outcome.UNPARSED
+            rose = self._rise[:, None] + np.cumsum(np.where(scored, rises, 0.0), axis=1)
+            self._rise = rose[:, -1]
+            large = rose / np.maximum(answered, 1.0) >= self._policy.max_unparsed_increase - 1e-12
+            known = self.unparsed.log_peak >= self._needed_unparsed
+            sure = self.unparsed.update(rises, scored) >= self._needed_unparsed
+            sure = known[:, None] | np.maximum.accumulate(sure, axis=1)
+            firsts.append((Outcome.UNPARSED, _first_true(sure & large)))
+        harmless = self.harmless.update(-values, scored) >= self.needed_harmless
+        firsts.append((Outcome.HARMLESS, _first_true(harmless)))
+        self._n = answered[:, -1]
+
+        # What crosses first stands, question by question: errors in between may put off its
+        # announcement or forbid it, but never let another overtake it. Harm wins a tie.
+        at = np.stack([first for _, first in firsts])
+        winner = np.array([kind for kind, _ in firsts], dtype=np.int8)[at.argmin(axis=0)]
+        self._first = np.where((self._first == 0) & (at.min(axis=0) < n), winner, self._first)
+        outcome = self._first.copy()
 
         asked = self.asked[running]
         errors = asked - self._n

@@ -390,6 +390,39 @@ def test_errors_never_turn_a_verdict_around(discordant: tuple[int, int], errors:
     assert after == ("INCONCLUSIVE" if too_many else BEFORE[discordant])
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    discordant=st.sampled_from([(0, 0), (30, 10), (60, 45), (20, 20), (200, 20)]),
+    unparsed=st.sampled_from([0, 90, 150, 300]),
+    errors=st.integers(1, 30),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_errors_never_turn_a_quick_verdict_around(
+    discordant: tuple[int, int], unparsed: int, errors: int, seed: int
+) -> None:
+    """Wherever error rows fall in the order, they delay a verdict or make it INCONCLUSIVE."""
+    lost, gained = discordant
+    rows = pairs(same=2700, wrong=200, lost=lost, gained=gained, unparsed=unparsed)
+    before = sequential(rows, seed=seed).kind
+    after = sequential(rows + pairs(errors=errors, subject="virology"), seed=seed).kind
+    assert after in {before, "INCONCLUSIVE"} or before == "INCONCLUSIVE"
+
+
+def test_a_pass_that_errors_put_off_stays_a_pass() -> None:
+    """Answers that become unreadable after the deciding question don't overtake it."""
+    fine = [Pair(f"f{i}", "virology", State.CORRECT, State.CORRECT) for i in range(400)]
+    lost = [Pair(f"e{i}", "virology", State.CORRECT, State.ERROR) for i in range(4)]
+    bad = [Pair(f"u{i}", "virology", State.WRONG, State.UNPARSED) for i in range(600)]
+    kinds = set()
+    for rows in (fine + bad, lost + fine + bad):
+        gate = SequentialGate(Policy(), population=1010)
+        while gate.verdict is None:
+            gate.update(rows[:10])
+            rows = rows[10:]
+        kinds.add(gate.verdict.kind)
+    assert kinds == {"PASS"}
+
+
 @settings(max_examples=30, deadline=None)
 @given(answers)
 def test_a_verdict_is_plain_json(states: list[tuple[State, State]]) -> None:
