@@ -38,6 +38,7 @@ class AdaptiveLimit:
         self._clock = clock
         self._halved_at = float("-inf")
         self._paused_until = float("-inf")
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: deque[asyncio.Future[None]] = deque()
 
@@ -48,14 +49,16 @@ class AdaptiveLimit:
 
     async def acquire(self) -> None:
         """Waits for a place; first come, first served."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._bind(loop)
         pause = self._pause()
         if not self._waiters and pause <= 0 and self.busy < self.limit:
             self.busy += 1
             return
-        loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         self._waiters.append(place)
-        self._arm(loop, pause)
+        self._arm(pause)
         try:
             await place
         except asyncio.CancelledError:
@@ -92,15 +95,15 @@ class AdaptiveLimit:
     def resume(self) -> None:
         """Ends a pause, so that waiting requests learn at once that all is over."""
         self._paused_until = float("-inf")
+        self._disarm()
         self._wake()
 
-    def unbind(self) -> None:
-        """Forgets what belonged to an event loop that is gone."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Forgets what belonged to an event loop that is gone: its timer would never fire."""
+        self._disarm()
         self._waiters.clear()
         self.busy = 0
+        self._loop = loop
 
     def _pause(self) -> float:
         """Seconds that a pause still lasts, at most 0 where there is none.
@@ -120,11 +123,16 @@ class AdaptiveLimit:
                 self.busy += 1
                 place.set_result(None)
         if self._waiters:
-            self._arm(self._waiters[0].get_loop(), pause)
+            self._arm(pause)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, pause: float) -> None:
-        if pause > 0 and self._timer is None:
-            self._timer = loop.call_later(pause, self._timed)
+    def _arm(self, pause: float) -> None:
+        if pause > 0 and self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(pause, self._timed)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _timed(self) -> None:
         self._timer = None

@@ -134,6 +134,31 @@ def test_pause_can_be_ended() -> None:
     asyncio.run(main())
 
 
+def test_no_pause_is_left_over() -> None:
+    """A long pause that was ended delays nobody later, in this event loop or the next."""
+    limit = AdaptiveLimit(1)
+
+    async def main() -> None:
+        limit.throttled(asyncio.get_running_loop().time(), 600)
+        waiting = asyncio.create_task(limit.acquire())
+        await asyncio.sleep(0)
+        limit.resume()
+        await asyncio.wait_for(waiting, 5)
+        limit.throttled(asyncio.get_running_loop().time(), 0.01)
+        limit.release()
+        await asyncio.wait_for(limit.acquire(), 5)
+        limit.throttled(asyncio.get_running_loop().time(), 0.2)
+        asyncio.create_task(limit.acquire())  # noqa: RUF006 (its loop ends before it does)
+        await asyncio.sleep(0)
+
+    async def later() -> int:
+        await asyncio.wait_for(limit.acquire(), 5)
+        return limit.busy
+
+    asyncio.run(main())
+    assert asyncio.run(later()) == 1
+
+
 @pytest.mark.parametrize(("answered", "patience"), [(True, 20.0), (False, 3.0)])
 def test_patience(*, answered: bool, patience: float) -> None:
     """A server that worked is waited for longer than one that never did."""
