@@ -81,12 +81,16 @@ def test_one_that_waits_keeps_no_other_waiting() -> None:
 
 
 def test_strangers_are_turned_away(broker: Broker) -> None:
-    """A wrong key gets nothing, a dropped connection ends nothing, the socket is private."""
+    """A wrong key gets nothing; whoever drops, stalls or shouts ends nothing; all is private."""
     with pytest.raises(Exception, match="digest"):
         BrokerClient(Address(broker.address.path, "00" * 16))
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(broker.address.path)
-    assert BrokerClient(broker.address).call("add", 2, 2) == 4
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.connect(broker.address.path)
+    with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as loud:
+        silent.connect(broker.address.path)
+        loud.connect(broker.address.path)
+        loud.sendall(b"\xff" * 4096)
+        assert BrokerClient(broker.address).call("add", 2, 2) == 4
     assert Path(broker.address.path).parent.stat().st_mode & 0o077 == 0
 
 

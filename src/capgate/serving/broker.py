@@ -10,14 +10,23 @@ import contextlib
 import secrets
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import (
+    Client,
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from capgate.errors import CapgateError, ServerError
+
+_BREATH: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +54,34 @@ class Broker:
         self._folder = tempfile.TemporaryDirectory(prefix="capgate-")
         key = secrets.token_bytes(16)
         path = str(Path(self._folder.name) / "broker")
-        self._listener = Listener(path, family="AF_UNIX", authkey=key)
+        # Without a key here: whoever does not say who he is may keep only his own thread waiting.
+        self._listener = Listener(path, family="AF_UNIX", backlog=64)
+        self._key = key
+        self._closed = False
         self.address = Address(path, key.hex())
         self._thread = threading.Thread(target=self._accept, daemon=True, name="capgate-broker")
         self._thread.start()
 
     def close(self) -> None:
         """Stops listening."""
+        self._closed = True
         self._listener.close()
         self._folder.cleanup()
 
     def _accept(self) -> None:
-        while True:
+        while not self._closed:
             try:
                 connection = self._listener.accept()
-            except (AuthenticationError, EOFError, ConnectionError):
-                continue  # whoever it was, the others still need an answer
             except OSError:
-                return
+                # Out of file descriptors, perhaps; the workers that wait have no other way.
+                time.sleep(_BREATH)
+                continue
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: Connection[Any, Any]) -> None:
-        with contextlib.suppress(EOFError, OSError), connection:
+        with contextlib.suppress(EOFError, OSError, AuthenticationError), connection:
+            deliver_challenge(connection, self._key)
+            answer_challenge(connection, self._key)
             while True:
                 name, arguments = connection.recv()
                 try:
