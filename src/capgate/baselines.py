@@ -162,12 +162,16 @@ class Baseline(_Frozen):
 def comparable(
     identity: Mapping[str, Any], prompt_hash: str, dataset: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What two runs must agree in, so that their answers may be compared."""
+    """What two runs must agree in, so that their answers may be compared.
+
+    A route is not among it: who answered is known of each answer (`capgate.routes`).
+    """
     return {
         "dataset": dataset["digest"],
         "prompt_hash": prompt_hash,
         "versions": identity["versions"],
-        "generation": identity["generation"],
+        # Everything beyond these that a request carries changes answers too: top_p, a seed …
+        "generation": {**identity["generation"], **(identity.get("extra_body") or {})},
     }
 
 

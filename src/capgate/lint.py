@@ -17,7 +17,7 @@ from capgate.gate.policy import Policy
 from capgate.gate.published import CHANCE
 from capgate.gate.stats import clopper_pearson
 from capgate.runs import StoredRun
-from capgate.thresholds import TargetFloors
+from capgate.thresholds import TargetFloors, weakened
 
 FAR: Final = 0.10
 """How far a floor may lie under what is measured before it is called dead, as a fraction."""
@@ -145,24 +145,14 @@ def of_floors(
 
 def of_unexplained_floors(target: str, floors: TargetFloors, suite: Policy) -> list[Finding]:
     """Floors of one target that are lower than those for all, without a reason beside them."""
-    if floors.reason:
-        return []
-    lower = [
-        (name, floor, general)
-        for name, floor, general in (
-            ("overall", floors.overall, suite.floor),
-            *((s, floor, suite.for_subject(s).floor) for s, floor in floors.subjects.items()),
-        )
-        if floor is not None and general is not None and floor < general
-    ]
     return [
         Finding(
             "weakened without a reason",
-            f"floors.yaml, {target}.{name}",
-            f"{floor:g} is weaker than {general:g}, which policy.yaml demands of all",
+            f"floors.yaml, {fault.place}",
+            fault.what,
             "say why in `reason:` beside it",
         )
-        for name, floor, general in lower
+        for fault in weakened(target, floors, suite)
     ]
 
 

@@ -21,6 +21,7 @@ from capgate.gate.floor import Floor
 from capgate.gate.policy import (
     Domain,
     Policy,
+    Reason,
     ReferenceChoice,
     Subject,
     SubjectOverride,
@@ -47,7 +48,7 @@ class TargetFloors(BaseModel):
     overall: Accuracy | None = None
     domains: dict[Domain, Accuracy] = {}
     subjects: dict[Subject, Accuracy] = {}
-    reason: str = ""
+    reason: Reason | None = None
 
 
 def load_floors(path: Path) -> dict[str, TargetFloors]:
@@ -79,20 +80,11 @@ def load_floors(path: Path) -> dict[str, TargetFloors]:
     return floors
 
 
-def target_policy(folder: Path, target: Target) -> Policy:
-    """The policy in force for a target: `policy.yaml` with its overrides and its floors.
+def policy_for(folder: Path, target: str, file: Path | None = None) -> Policy:
+    """The policy in force for the target of an id, whether or not there is such an entry.
 
     A floor in `floors.yaml` is this target's own: it wins over one that `policy.yaml` has for
     all targets, but not over one under the target's name there.
-
-    Raises:
-        ConfigError: A file has faults.
-    """
-    return policy_for(folder, target.id)
-
-
-def policy_for(folder: Path, target: str, file: Path | None = None) -> Policy:
-    """The policy in force for the target of an id, whether or not there is such an entry.
 
     Args:
         folder: The folder of thresholds.
@@ -104,7 +96,34 @@ def policy_for(folder: Path, target: str, file: Path | None = None) -> Policy:
     """
     named = file or folder / "policy.yaml"
     suite = load_policy(named) if file is not None or named.exists() else Policy()
-    return with_floors(suite, target, load_floors(folder / "floors.yaml").get(target))
+    path = folder / "floors.yaml"
+    floors = load_floors(path).get(target)
+    if faults := weakened(target, floors, suite):
+        raise ConfigError(
+            f"{path} weakens bars of policy.yaml without a reason",
+            faults=faults,
+            remedy=f"say why in `reason:` of {target}, or take the lower floor out",
+        )
+    return with_floors(suite, target, floors)
+
+
+def weakened(target: str, floors: TargetFloors | None, suite: Policy) -> list[FileFault]:
+    """The floors of a target that are lower than those for all, without a reason beside them."""
+    if floors is None or floors.reason is not None:
+        return []
+    domains = {name: entry.floor for name, entry in suite.domains.items()}
+    pairs = (
+        ("overall", floors.overall, suite.floor),
+        *((f"domains.{d}", floor, domains.get(d)) for d, floor in floors.domains.items()),
+        *((f"subjects.{s}", f, suite.for_subject(s).floor) for s, f in floors.subjects.items()),
+    )
+    return [
+        FileFault(
+            f"{target}.{name}", f"{floor:g} is weaker than {general:g}, which is demanded of all"
+        )
+        for name, floor, general in pairs
+        if floor is not None and general is not None and floor < general
+    ]
 
 
 def with_floors(suite: Policy, target: str, floors: TargetFloors | None) -> Policy:
@@ -140,14 +159,28 @@ def reference_choice(
         target: The target.
         folder: The folder of thresholds.
         forced: What the command line demands, whatever the policy says.
+
+    Raises:
+        ConfigError: The policy puts a floor in the place of a comparison question by question
+            and does not say why.
     """
-    if forced is not None or policy.reference is not None:
-        return forced or policy.reference
+    paired: ReferenceChoice | None = None
     if target.adapter_of is not None:
-        return "base"
-    if baseline_file(folder, target).exists():
-        return "baseline"
-    return None if policy.floor is None else "floor"
+        paired = "base"
+    elif baseline_file(folder, target).exists():
+        paired = "baseline"
+    if forced is not None:
+        return forced
+    if policy.reference is None:
+        return paired or (None if policy.floor is None else "floor")
+    if paired and policy.reference in {"floor", "published"} and policy.reason is None:
+        raise ConfigError(
+            f"`reference: {policy.reference}` is weaker than comparing it with its {paired}, "
+            "question by question",
+            target=target.id,
+            remedy="say why in `reason:` beside `reference:`, or take that out",
+        )
+    return policy.reference
 
 
 def floor_of(policy: Policy, target: Target, folder: Path, published: Path | None = None) -> Floor:

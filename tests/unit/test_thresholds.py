@@ -14,7 +14,6 @@ from capgate.thresholds import (
     load_floors,
     policy_for,
     reference_choice,
-    target_policy,
 )
 
 REPOSITORY = Path(__file__).parents[2]
@@ -66,7 +65,7 @@ def test_floors_by_subject_by_domain_and_overall(tmp_path: Path) -> None:
     folder = write(
         tmp_path, "mine: {overall: 0.65, domains: {stem: 0.5}, subjects: {astronomy: 0.6}}"
     )
-    policy = target_policy(folder, MINE)
+    policy = policy_for(folder, MINE.id)
     assert floor_of(policy, MINE, folder).accuracy == 0.65
     assert policy.for_subject("astronomy").floor == 0.6
     assert policy.for_subject("machine_learning").floor == 0.5
@@ -80,7 +79,7 @@ def test_a_target_s_floor_wins_over_one_for_all(tmp_path: Path) -> None:
         "mine: {overall: 0.7, subjects: {anatomy: 0.6}}",
         "floor: 0.5\nsubjects: {anatomy: {floor: 0.4}, virology: {floor: 0.3}}\n",
     )
-    policy = target_policy(folder, MINE)
+    policy = policy_for(folder, MINE.id)
     assert floor_of(policy, MINE, folder).accuracy == 0.7
     assert policy.for_subject("anatomy").floor == 0.6
     assert policy.for_subject("virology").floor == 0.3
@@ -89,7 +88,7 @@ def test_a_target_s_floor_wins_over_one_for_all(tmp_path: Path) -> None:
 def test_the_policy_s_own_entry_for_a_target_wins(tmp_path: Path) -> None:
     """A floor in policy.yaml under the target's name is the last word."""
     folder = write(tmp_path, "mine: {overall: 0.7}", "targets: {mine: {floor: 0.8}}\n")
-    assert floor_of(target_policy(folder, MINE), MINE, folder).accuracy == 0.8
+    assert floor_of(policy_for(folder, MINE.id), MINE, folder).accuracy == 0.8
 
 
 def test_an_unknown_target_is_no_fault(tmp_path: Path) -> None:
@@ -97,7 +96,7 @@ def test_an_unknown_target_is_no_fault(tmp_path: Path) -> None:
     folder = write(tmp_path, "theirs: {overall: 0.65}")
     assert set(load_floors(folder / "floors.yaml")) == {"theirs"}
     with pytest.raises(ReferenceMissingError) as caught:
-        floor_of(target_policy(folder, MINE), MINE, folder)
+        floor_of(policy_for(folder, MINE.id), MINE, folder)
     assert "mine: it has nothing to be compared with" in str(caught.value)
     assert "floors.yaml" in str(caught.value)
 
@@ -105,7 +104,7 @@ def test_an_unknown_target_is_no_fault(tmp_path: Path) -> None:
 def test_without_files_there_are_no_floors(tmp_path: Path) -> None:
     """A thresholds folder may lack either file."""
     assert load_floors(tmp_path / "floors.yaml") == {}
-    assert target_policy(tmp_path, MINE).floor is None
+    assert policy_for(tmp_path, MINE.id).floor is None
 
 
 def test_a_baseline_lies_under_the_target_s_name(tmp_path: Path) -> None:
@@ -117,14 +116,14 @@ def test_a_user_s_own_file_of_published_scores(tmp_path: Path) -> None:
     """By the name in the policy, or else by one that the target goes by; less the tolerance."""
     file = tmp_path / "scores.csv"
     file.write_text("Model Name,MMLU\nm,70\nnamed,80\nbroken,9\n", encoding="utf-8")
-    floor = floor_of(target_policy(tmp_path, MINE), MINE, tmp_path, file)
+    floor = floor_of(policy_for(tmp_path, MINE.id), MINE, tmp_path, file)
     assert (floor.kind, round(floor.accuracy, 6)) == ("published", 0.67)
     write(tmp_path, "", "targets: {mine: {reference: published, published: named}}")
-    named = floor_of(target_policy(tmp_path, MINE), MINE, tmp_path, file)
+    named = floor_of(policy_for(tmp_path, MINE.id), MINE, tmp_path, file)
     assert round(named.accuracy, 6) == 0.77
     other = Target(id="other", model_name="org/broken", base_url="http://127.0.0.1:1/v1")
     with pytest.raises(ConfigError, match="no usable MMLU score of broken") as caught:
-        floor_of(target_policy(tmp_path, other), other, tmp_path, file)
+        floor_of(policy_for(tmp_path, other.id), other, tmp_path, file)
     assert "under chance" in str(caught.value)
 
 
@@ -144,7 +143,7 @@ def test_what_a_target_is_compared_with(tmp_path: Path) -> None:
     adapter = Target(id="tuned", model_name="t", adapter_of="mine")
 
     def chosen(target: Target, forced: str | None = None) -> str | None:
-        return reference_choice(target_policy(tmp_path, target), target, tmp_path, forced=forced)
+        return reference_choice(policy_for(tmp_path, target.id), target, tmp_path, forced=forced)
 
     assert chosen(MINE) is None
     write(tmp_path, "mine: {overall: 0.65}")
@@ -153,6 +152,51 @@ def test_what_a_target_is_compared_with(tmp_path: Path) -> None:
     (tmp_path / "baselines" / "mine.json").touch()
     (tmp_path / "baselines" / "tuned.json").touch()
     assert (chosen(MINE), chosen(adapter)) == ("baseline", "base")
-    write(tmp_path, "", "targets: {mine: {reference: floor, floor: 0.7}}")
+    write(tmp_path, "", "targets: {mine: {reference: floor, floor: 0.7, reason: a new model}}")
     assert (chosen(MINE), chosen(MINE, "published")) == ("floor", "published")
     assert chosen(adapter, "baseline") == "baseline"
+
+
+@pytest.mark.parametrize(
+    ("floors", "policy", "place"),
+    [
+        ("mine: {overall: 0.3}", "floor: 0.7\n", "mine.overall"),
+        ("mine: {domains: {stem: 0.3}}", "domains: {stem: {floor: 0.6}}\n", "mine.domains.stem"),
+        (
+            "mine: {subjects: {anatomy: 0.3}}",
+            "domains: {other: {floor: 0.6}}\n",
+            "mine.subjects.anatomy",
+        ),
+    ],
+)
+def test_a_lower_floor_needs_its_reason(
+    tmp_path: Path, floors: str, policy: str, place: str
+) -> None:
+    """A floor under the one for all is refused until a reason stands beside it."""
+    write(tmp_path, floors, policy)
+    with pytest.raises(ConfigError) as caught:
+        policy_for(tmp_path, "mine")
+    assert [fault.place for fault in caught.value.faults] == [place]
+    assert "reason" in (caught.value.remedy or "")
+    write(tmp_path, floors.replace("mine: {", "mine: {reason: it is small, "), policy)
+    assert policy_for(tmp_path, "mine")
+
+
+def test_a_blank_reason_is_none(tmp_path: Path) -> None:
+    """Spaces do not explain why a bar is weaker."""
+    write(tmp_path, "mine: {overall: 0.3, reason: '     '}", "catch: 0.1\nreason: '    '\n")
+    with pytest.raises(ConfigError, match="reason"):
+        policy_for(tmp_path, "mine")
+    write(tmp_path, "mine: {overall: 0.3, reason: '     '}", "floor: 0.7\n")
+    with pytest.raises(ConfigError, match="reason"):
+        policy_for(tmp_path, "mine")
+
+
+def test_a_floor_in_place_of_a_comparison_needs_its_reason(tmp_path: Path) -> None:
+    """An adapter, or a target with a baseline, is not put under a mere floor without a word."""
+    adapter = Target(id="tuned", model_name="t", adapter_of="mine")
+    write(tmp_path, "", "targets: {tuned: {reference: floor, floor: 0.3}}")
+    with pytest.raises(ConfigError, match="weaker than comparing it with its base"):
+        reference_choice(policy_for(tmp_path, "tuned"), adapter, tmp_path)
+    alone = Target(id="tuned", model_name="t", base_url="http://127.0.0.1:1/v1")
+    assert reference_choice(policy_for(tmp_path, "tuned"), alone, tmp_path) == "floor"

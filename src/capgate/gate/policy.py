@@ -12,7 +12,14 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from capgate.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
@@ -23,7 +30,7 @@ ReferenceChoice = Literal["base", "baseline", "floor", "published"]
 Share = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
 PositiveShare = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
 ErrorShare = Annotated[float, Field(gt=0.0, lt=0.5, allow_inf_nan=False, strict=True)]
-Reason = Annotated[str, Field(min_length=3, strict=True)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, strict=True)]
 
 _LARGER_IS_WEAKER: Final = (
     "tolerate",
