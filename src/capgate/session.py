@@ -12,15 +12,17 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from capgate.baselines import comparable, disagreement, load_baseline
+from capgate.baselines import comparable, describe_change, disagreement, load_baseline
 from capgate.choice import run_targets
 from capgate.config import Target
-from capgate.datasets import QuestionSet, load_questions
+from capgate.datasets import QuestionSet, load_questions, may_be_away
 from capgate.datasets.questions import Selection
 from capgate.errors import CapgateError, ReferenceMissingError
 from capgate.evaluation import Contestant, Evaluator
+from capgate.fingerprint import generation
 from capgate.gate.policy import Policy
 from capgate.judgement import Judgement
+from capgate.known_secrets import project_redactor
 from capgate.progress import Feed
 from capgate.references import (
     BaselineReference,
@@ -100,6 +102,8 @@ class Run:
         self._policies: dict[str, Policy] = {}
         self._references: dict[str, Reference] = {}
         self._selections: dict[str, Selection] = {}
+        self._loading = threading.Lock()
+        self._no_questions: dict[str, CapgateError] = {}
 
     @cached_property
     def _asked_for(self) -> tuple[dict[str, Target], dict[str, Target]]:
@@ -123,7 +127,7 @@ class Run:
     @cached_property
     def store(self) -> Store:
         """This process's connection to the store."""
-        store = Store(self.settings.store)
+        store = Store(self.settings.store, project_redactor(self.settings))
         store.start_run(self.id, self.settings.describe())
         return store
 
@@ -152,8 +156,21 @@ class Run:
             self.store.close()
 
     def questions(self, target: str) -> QuestionSet:
-        """All questions of a target's benchmark."""
-        return load_questions(self.source(target), shots=self.harness.shots)
+        """All questions of a target's benchmark.
+
+        Raises:
+            CapgateError: They can't be had; the first such fault stands for the whole run, which
+                would otherwise wait for the hub again and again.
+        """
+        source = self.source(target)
+        with self._loading:
+            if source in self._no_questions:
+                raise self._no_questions[source]
+            try:
+                return load_questions(source, shots=self.harness.shots)
+            except CapgateError as error:
+                self._no_questions[source] = error
+                raise
 
     def source(self, target: str) -> str:
         """Where a target's questions come from."""
@@ -187,6 +204,10 @@ class Run:
             # Starting a server takes seconds, importing Inspect as many: both at once.
             ahead = threading.Thread(target=self._get_ready, args=(target,), daemon=True)
             ahead.start()
+            if may_be_away(self.source(target)):
+                # A server that takes minutes to start is of no use without questions.
+                ahead.join()
+                self.questions(target)
             endpoint = self._endpoint(target)
             ahead.join()
             one = self.evaluator.contestant(self.participants[target], endpoint)
@@ -255,6 +276,14 @@ class Run:
                     target=target.id,
                     remedy="name its base in adapter_of, or another reference in policy.yaml",
                 )
+            base = self.participants[target.adapter_of]
+            if clash := self._asked_otherwise(target, base):
+                raise ReferenceMissingError(
+                    f"it is not asked as its base {base.id} is: {clash}",
+                    target=target.id,
+                    remedy="give both entries the same settings, or leave them out of the "
+                    "adapter's, which then has its base's",
+                )
             return BaseReference(target.adapter_of)
         if wanted is None and self.settings.measure_missing:
             return NoReference()
@@ -281,6 +310,13 @@ class Run:
                 f"{target.id}",
             )
         return BaselineReference(baseline)
+
+    def _asked_otherwise(self, target: Target, base: Target) -> str:
+        """How an adapter's requests differ from its base's, as a clause; `""` where they don't."""
+        theirs, ours = (
+            {**generation(one, self.settings), **one.extra_body} for one in (base, target)
+        )
+        return describe_change(theirs, ours)
 
     def contestants_for(self, target: str) -> list[Contestant]:
         """The target and, where that is its reference, its base."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 import sqlite3
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from tests.doubles.server import Server
@@ -178,6 +180,24 @@ def test_unreachable_hub(project: Project, server: Server, tmp_path: str) -> Non
         assert way in outcome.text
     assert no_traceback(outcome.text)
     assert not questions(server.chats)
+
+
+def test_a_silent_hub_is_asked_once(project: Project, server: Server, tmp_path: Path) -> None:
+    """A hub that takes the connection and says nothing costs one wait, not one a subject."""
+    project.serve(server, dataset="hub")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        outcome = project.pytest(
+            *("benchmarks", "-m", "full", "-k", "anatomy or virology or astronomy"),
+            HF_ENDPOINT=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            HF_HOME=f"{tmp_path}/hf",
+            HF_HUB_OFFLINE="",
+        )
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    assert outcome.counts["failed"] == 3
+    assert "--dataset bundled" in outcome.text
 
 
 def test_one_bad_target_among_good_ones(project: Project, server: Server) -> None:

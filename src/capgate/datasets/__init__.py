@@ -8,6 +8,7 @@ from capgate.datasets.questions import (
     Question,
     QuestionSet,
     load_questions,
+    may_be_away,
 )
 
-__all__ = ["Question", "QuestionSet", "load_questions"]
+__all__ = ["Question", "QuestionSet", "load_questions", "may_be_away"]

@@ -51,6 +51,11 @@ def cached(revision: str) -> bool:
     )
 
 
+def has_cache() -> bool:
+    """Whether any revision lies in the cache; which one is pinned takes seconds to learn."""
+    return any((_datasets_cache() / "cais___mmlu" / "all" / "0.0.0").glob("*"))
+
+
 def unreachable(said: str) -> DatasetError:
     """The error for a hub that has not given the questions, with the ways out."""
     return DatasetError(f"MMLU can't be had from {_endpoint()}", said=said, remedy=THREE_WAYS)

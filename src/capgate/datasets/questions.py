@@ -130,6 +130,13 @@ def load_questions(source: str, *, shots: int) -> QuestionSet:
     return _load(source if source in {"hub", "bundled"} else str(Path(source).resolve()), shots)
 
 
+def may_be_away(source: str) -> bool:
+    """Whether a source seems not to be on this machine; told without loading anything."""
+    if source == "hub":
+        return not hub.has_cache()
+    return source != "bundled" and not Path(source).is_dir()
+
+
 @lru_cache(maxsize=4)
 def _load(source: str, shots: int) -> QuestionSet:
     if source == "hub":
