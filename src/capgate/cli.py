@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
 from capgate import __version__
 from capgate.errors import CapgateError
-from capgate.local import USAGE_ERROR, Parser
+from capgate.gate.verdict import EXIT_CODES
+from capgate.local import USAGE_ERROR, Parser, settings_of
 
 COMMANDS: Final = (
     "run",
@@ -54,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = modules[options.command].run(options)
     except CapgateError as error:
-        print(f"capgate: {error}", file=sys.stderr)
+        from capgate.known_secrets import redactor_for
+
+        redactor = redactor_for(lambda: settings_of(options))
+        print(f"capgate: {redactor.text(str(error))}", file=sys.stderr)
         return USAGE_ERROR
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is left to say to it.
@@ -62,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except Exception:
+        # Python's own 1 would read as REGRESSION.
+        traceback.print_exc()
+        print("capgate: this is a fault of capgate itself; nothing was judged", file=sys.stderr)
+        return EXIT_CODES["ERROR"]
     return code
 
 
