@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from capgate.gate.policy import Budget, Policy, ReferenceChoice
 from capgate.gate.race import Orders, Scale, run_orders
-from capgate.gate.stats import smallest_visible_drop, smallest_visible_shortfall
+from capgate.gate.sight import visible_drop, visible_shortfall
 from capgate.runs import StoredRun
 
 ASSUMED_DISCORDANCE: Final = 0.10
@@ -296,5 +296,7 @@ def _visible(
 ) -> float | None:
     power = 1.0 - policy.miss
     if floor is None:
-        return smallest_visible_drop(n, discordance=figure, alpha=share, power=power)
-    return smallest_visible_shortfall(n, floor=floor, alpha=share, power=power)
+        return visible_drop(
+            n, discordance=figure, alpha=share, power=power, tolerate=policy.tolerate
+        )
+    return visible_shortfall(n, floor=floor, alpha=share, power=power, tolerate=policy.tolerate)

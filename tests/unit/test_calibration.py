@@ -14,7 +14,7 @@ from capgate.calibration import calibrate
 from capgate.cli import main
 from capgate.errors import ConfigError
 from capgate.gate.policy import Policy
-from capgate.gate.stats import smallest_visible_drop
+from capgate.gate.sight import visible_drop
 from capgate.subjects import SUBJECTS
 
 C, W, U, E = AnswerState.CORRECT, AnswerState.WRONG, AnswerState.UNPARSED, AnswerState.ERROR
@@ -123,7 +123,7 @@ def test_a_plan_rests_on_earlier_runs(project: Path, capsys: pytest.CaptureFixtu
     assert rates["seconds"]["value"] == pytest.approx(11.4 / 228)
     assert plan["whole"]["seconds"] == pytest.approx(11.4)
     assert plan["figure"]["source"] == "--discordance"
-    assert plan["visible"] == smallest_visible_drop(228, discordance=0.05, alpha=0.025, power=0.95)
+    assert plan["visible"] == visible_drop(228, discordance=0.05, alpha=0.025, power=0.95)
     # Four questions of a subject show nothing at 1/57 of a quarter of 5 %.
     assert set(plan["subjects"].values()) == {None}
     assert plan["quick"][0]["mean"]["questions"] <= plan["quick"][0]["q90"]["questions"] <= 228

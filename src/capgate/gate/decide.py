@@ -25,6 +25,7 @@ from capgate.gate.conclude import (
 )
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Pair, PairCounts, check_rows, count_pairs
+from capgate.gate.sight import visible_drop
 from capgate.gate.verdict import Evidence, SubjectFinding, Verdict
 
 PairedReference = Literal["base", "baseline"]
@@ -153,23 +154,24 @@ def judge_subject(
 def _drop_above(counts: PairCounts, tolerate: float, share: float) -> Evidence:
     """Returns the test of "drop ≤ tolerate": exact McNemar, and Tango's where a drop is tolerated.
 
-    Tango's score test is approximate; the exact one, valid for an unchanged model whatever is
-    tolerated, is required as well, so few discordant questions can't raise a false alarm.
+    Both are required then, so that no drop is significant which would not be so if none were
+    tolerated; the two rank outcomes differently.
     """
     p = stats.mcnemar_exact(counts.losses, counts.gains)
     method = "exact McNemar"
     if tolerate > 0.0:
         p = max(p, stats.tango_p_above(counts.losses, counts.gains, counts.n, tolerate))
-        method = "Tango 1998 score test and exact McNemar"
+        method = "exact test by Tango's score, and exact McNemar"
     return Evidence.from_p(f"drop <= {tolerate:g}", method, p, share)
 
 
 def _visible_drop(counts: PairCounts, share: float, policy: Policy) -> float | None:
-    return stats.smallest_visible_drop(
+    return visible_drop(
         counts.n,
         discordance=(counts.losses + counts.gains) / counts.n,
         alpha=share,
         power=1.0 - policy.miss,
+        tolerate=policy.tolerate,
     )
 
 

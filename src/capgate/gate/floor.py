@@ -25,6 +25,7 @@ from capgate.gate.conclude import (
 )
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import FloorCounts, Single, check_rows, count_singles
+from capgate.gate.sight import visible_shortfall
 from capgate.gate.verdict import Evidence, SubjectFinding, UnparsedFinding, Verdict
 
 
@@ -159,8 +160,12 @@ def _with_numbers(
         draft,
         drop=floor.accuracy - counts.correct / counts.n,
         interval=stats.Interval(floor.accuracy - high, floor.accuracy - low, level),
-        smallest_visible_drop=stats.smallest_visible_shortfall(
-            counts.n, floor=floor.accuracy, alpha=share, power=1.0 - policy.miss
+        smallest_visible_drop=visible_shortfall(
+            counts.n,
+            floor=floor.accuracy,
+            alpha=share,
+            power=1.0 - policy.miss,
+            tolerate=policy.tolerate,
         ),
         unparsed=UnparsedFinding(
             reference_rate=None,
@@ -197,8 +202,12 @@ def _floor_subjects(
                 p=shortfall_above(counts, floor, own.tolerate, share).value,
                 p_holm=1.0,
                 failed=False,
-                smallest_visible_drop=stats.smallest_visible_shortfall(
-                    counts.n, floor=floor.accuracy, alpha=share, power=1.0 - own.miss
+                smallest_visible_drop=visible_shortfall(
+                    counts.n,
+                    floor=floor.accuracy,
+                    alpha=share,
+                    power=1.0 - own.miss,
+                    tolerate=own.tolerate,
                 ),
             )
         )

@@ -39,6 +39,7 @@ from capgate.gate.race import Outcome, Race, Scale, confidence_sequence
 from capgate.gate.rows import (
     FloorCounts,
     Pair,
+    PairCounts,
     RowsError,
     Single,
     code_row,
@@ -47,6 +48,7 @@ from capgate.gate.rows import (
     order_key,
 )
 from capgate.gate.sequential import Floats
+from capgate.gate.sight import visible_in_play
 from capgate.gate.verdict import (
     Evidence,
     ReferenceKind,
@@ -301,7 +303,6 @@ class SequentialGate:
                 f"drop >= {policy.catch:g}", _METHOD, float(race.harmless.log_peak[0]), policy.miss
             ),
         )
-        spread = max(float((values * values).mean()) - self._scale.offset**2, 0.0)
         draft = replace(
             draft,
             drop=float(values.mean()) - self._scale.offset,
@@ -309,13 +310,26 @@ class SequentialGate:
                 self._scale, values, gap=gap, below=budget.pooled, above=policy.miss
             ),
             evidence=evidence,
-            smallest_visible_drop=_visible(spread, counts.n, race.needed_harm),
+            smallest_visible_drop=self._visible(counts),
             unparsed=self._unparsed(
                 counts if isinstance(counts, FloorCounts) else None, pairs, outcome
             ),
         )
         kind, reasons = self._reasons(draft, outcome, stopped)
         return replace(draft, kind=kind, reasons=tuple(reasons))
+
+    def _visible(self, counts: PairCounts | FloorCounts) -> float | None:
+        policy, gap = self._policy, self._policy.catch - self._policy.tolerate
+        differing = counts.discordance if isinstance(counts, PairCounts) else None
+        found = visible_in_play(
+            self._scale.against_at_most(policy.tolerate, gap=gap, share=self._budget.pooled),
+            questions=counts.n,
+            chances=lambda drop: self._scale.chances(drop, differing),
+            power=1.0 - policy.miss,
+            top=self._floor.accuracy if self._floor else 1.0,
+        )
+        # A drop under `catch` may well pass before enough was asked to see it.
+        return found and max(found, policy.catch)
 
     def _unparsed(
         self, alone: FloorCounts | None, pairs: list[Pair], outcome: Outcome
@@ -354,18 +368,6 @@ class SequentialGate:
         decisive = harm if outcome is Outcome.HARM else harmless
         after = f"Decided after {len(self._rows):,} of {self._population:,} questions."
         return kind, [f"{change} {after} {decisive}."]
-
-
-def _visible(second_moment: float, n: int, needed: float) -> float | None:
-    """Returns the drop whose evidence is expected to suffice after `n` questions.
-
-    Log-wealth against "no drop" grows by about drop² / (2 · second moment) a question; a drop is
-    at most all that differs, so the second moment is at least the drop itself.
-    """
-    drop = float(np.sqrt(2.0 * second_moment * needed / n))
-    if drop >= second_moment:
-        drop = 2.0 * needed / n
-    return drop if drop < 1.0 else None
 
 
 def _sentence(clause: str) -> str:

@@ -86,6 +86,20 @@ class Scale:
         """Returns the scale of 1 for "not correct", else 0, against a floor in (0, 1)."""
         return cls(0.0, 1.0, 1.0 - accuracy, 1.0 - accuracy, _ABOVE_FLOOR_BETS)
 
+    def chances(self, drop: float, discordance: float | None) -> tuple[Floats, Floats]:
+        """Returns a question's values and how likely each is at a true drop.
+
+        Args:
+            drop: The true drop.
+            discordance: Share of questions where the two sides differ, at least the drop; None
+                against a floor.
+        """
+        if discordance is None:
+            return np.array([1.0, 0.0]), np.array([self.offset + drop, 1.0 - self.offset - drop])
+        differing = max(discordance, abs(drop))
+        lost, gained = (differing + drop) / 2.0, (differing - drop) / 2.0
+        return np.array([1.0, -1.0, 0.0]), np.array([lost, gained, 1.0 - differing])
+
     def against_at_most(
         self, drop: float | Floats, *, gap: float, share: float, orders: int = 1
     ) -> EProcess:

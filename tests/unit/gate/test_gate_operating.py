@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from capgate.gate import Budget, Policy, stats
+from capgate.answers import AnswerState as State
+from capgate.gate import Budget, Pair, Policy, SequentialGate, stats
 from capgate.gate.race import BATCH, Outcome, Race, Scale, confidence_sequence, run_orders
 from capgate.gate.sequential import Bet, EProcess, Spread
 
@@ -77,6 +78,33 @@ def test_error_rates_against_a_floor(accuracy: float, wrong: str) -> None:
     rows[0, : round(4000 * (1 - accuracy))], rows[2] = 1, 1
     found = run_orders(Scale.floor(0.7), Policy(), ALL_POOLED, rows, orders=400, seed=4)
     assert found.verdicts[wrong] <= 0.05 + 2.5 * sqrt(0.05 * 0.95 / 400)
+
+
+@pytest.mark.parametrize(
+    ("n", "discordance", "tolerate"),
+    [(128, 0.05, 0.0), (128, 0.25, 0.0), (512, 0.1, 0.0), (1280, 0.4, 0.0), (1500, 0.1, 0.05)],
+)
+def test_the_drop_that_a_quick_run_names_is_seen_as_often_as_said(
+    n: int, discordance: float, tolerate: float
+) -> None:
+    """At the smallest visible drop a run of that length ends in REGRESSION about 95 % of times."""
+    policy = Policy(tolerate=tolerate, catch=tolerate + 0.02)
+    lost, gained = round(n * (discordance + 0.01) / 2), round(n * (discordance - 0.01) / 2)
+    states = [(State.CORRECT, State.WRONG)] * lost + [(State.WRONG, State.CORRECT)] * gained
+    states += [(State.CORRECT, State.CORRECT)] * (n - lost - gained)
+    gate = SequentialGate(policy, population=10 * n, budget=ALL_POOLED)
+    np.random.default_rng(1).shuffle(states)
+    gate.update([Pair(str(i), "virology", *both) for i, both in enumerate(states)])
+    drop = gate.finish("enough was asked").smallest_visible_drop
+    assert drop is not None
+
+    scale, orders, rng = Scale.paired(), 1000, np.random.default_rng(12)
+    values, chances = scale.chances(drop, discordance)
+    race = Race(scale, policy, ALL_POOLED, population=n, orders=orders)
+    for start in range(0, n, BATCH):
+        shape = (len(race.running), min(BATCH, n - start))
+        race.update(rng.choice(values, p=chances, size=shape), np.zeros(shape), np.ones(shape) > 0)
+    assert np.mean(race.outcome == Outcome.HARM) == pytest.approx(0.95, abs=0.035)
 
 
 def test_errors_leave_the_guarantee_as_it_is() -> None:

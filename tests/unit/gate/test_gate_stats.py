@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, multinomial, norm
 
-from capgate.gate import stats
+from capgate.gate import sight, stats
 
 counts = st.integers(min_value=0, max_value=400)
 
@@ -62,7 +62,7 @@ def test_proportion_intervals_of_newcombe(
 def test_tango_contact_lenses() -> None:
     """Tango 1998, section 6.1 (44 pairs, 0 and 1 discordant): Z 1.709, p 0.044, limit −0.096."""
     assert float(stats.tango_score(0, 1, 44, -0.1)) == pytest.approx(1.709, abs=5e-4)
-    assert stats.tango_p_above(0, 1, 44, -0.1, continuity=0) == pytest.approx(0.044, abs=5e-4)
+    assert norm.sf(stats.tango_score(0, 1, 44, -0.1)) == pytest.approx(0.044, abs=5e-4)
     assert stats.tango_interval(0, 1, 44, level=0.9).low == pytest.approx(-0.096, abs=5e-4)
 
 
@@ -74,6 +74,45 @@ def test_tango_airway_example() -> None:
     """
     low, high, _ = stats.tango_interval(1, 7, 21)
     assert (low, high) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.025, 0.0125 / 57])
+@pytest.mark.parametrize(("n", "tolerate"), [(60, 0.05), (135, 0.06), (150, 0.03)])
+def test_a_tolerated_drop_fails_no_more_often_than_stated(
+    n: int, tolerate: float, alpha: float
+) -> None:
+    """Summed over all outcomes, a true drop of just what is tolerated is rejected in its share."""
+    rejected = [
+        [(b, c, n - b - c) for b in range(n - c, -1, -1) if _significant(b, c, n, tolerate, alpha)]
+        for c in range(n // 3)
+    ]
+    worst = max(
+        sum(
+            multinomial.pmf(outcomes, n, [gain + tolerate, gain, 1 - 2 * gain - tolerate]).sum()
+            for outcomes in rejected
+            if outcomes
+        )
+        for gain in (0.0, 0.001, 0.003, 0.01, 0.03, 0.1)
+    )
+    assert 0.3 * alpha <= worst <= alpha
+
+
+def _significant(losses: int, gains: int, n: int, tolerate: float, alpha: float) -> bool:
+    # The normal approximation tells quickly where the exact test need not be asked.
+    if norm.sf(float(stats.tango_score(losses, gains, n, tolerate))) > 3 * alpha:
+        return False
+    return stats.tango_p_above(losses, gains, n, tolerate) <= alpha
+
+
+@given(losses=counts, gains=counts, same=st.integers(1, 2000), drop=st.floats(0.0, 0.5))
+def test_more_losses_are_never_less_significant(
+    losses: int, gains: int, same: int, drop: float
+) -> None:
+    """One question more that is lost lowers the p-value against a tolerated drop, or keeps it."""
+    n = losses + gains + same
+    p = stats.tango_p_above(losses, gains, n, drop)
+    assert stats.tango_p_above(losses + 1, gains, n, drop) <= p + 1e-12
+    assert 0.0 <= p <= 1.0
 
 
 @given(losses=counts, gains=counts, same=st.integers(1, 2000))
@@ -113,7 +152,7 @@ def test_holm_rejects_at_least_what_bonferroni_does(p: list[float], alpha: float
 def test_the_visible_drop_is_seen_as_often_as_said(n: int, discordance: float) -> None:
     """Simulated, the smallest visible drop is found with its stated power and no more."""
     alpha, power = 0.0125 / 57, 0.8
-    drop = stats.smallest_visible_drop(n, discordance=discordance, alpha=alpha, power=power)
+    drop = sight.visible_drop(n, discordance=discordance, alpha=alpha, power=power)
     assert drop is not None
     rate = max(discordance, drop)
     rng = np.random.default_rng(5)
@@ -123,25 +162,47 @@ def test_the_visible_drop_is_seen_as_often_as_said(n: int, discordance: float) -
     assert found == pytest.approx(power, abs=0.012)
 
 
+@pytest.mark.parametrize(
+    ("n", "discordance", "tolerate", "alpha"),
+    [(100, 0.3, 0.05, 0.0125 / 57), (500, 0.1, 0.05, 0.025), (2000, 0.1, 0.03, 0.025)],
+)
+def test_beyond_a_tolerated_drop_as_much_is_seen_as_said(
+    n: int, discordance: float, tolerate: float, alpha: float
+) -> None:
+    """The drop named lies beyond what is tolerated and is seen as often as said."""
+    drop = sight.visible_drop(n, discordance=discordance, alpha=alpha, power=0.9, tolerate=tolerate)
+    assert drop is not None
+    assert drop > tolerate
+    rate = max(discordance, drop)
+    draws = np.random.default_rng(6).multinomial(
+        n, [(rate + drop) / 2, (rate - drop) / 2, 1 - rate], size=1500
+    )
+    p = [
+        max(stats.mcnemar_exact(b, c), stats.tango_p_above(b, c, n, tolerate))
+        for b, c in draws[:, :2].tolist()
+    ]
+    assert np.mean(np.array(p) <= alpha) == pytest.approx(0.9, abs=0.03)
+
+
 def test_a_hundred_questions_show_only_a_collapse() -> None:
     """With 100 questions at a subject's Bonferroni share, 12 to 25 points are visible."""
-    drop = stats.smallest_visible_drop(100, discordance=0.1, alpha=0.0125 / 57, power=0.8)
+    drop = sight.visible_drop(100, discordance=0.1, alpha=0.0125 / 57, power=0.8)
     assert drop is not None
     assert 0.12 < drop < 0.25
 
 
 def test_nothing_is_visible_in_too_few_questions() -> None:
     """Where losing every question would not be significant, no drop is visible: None, never 0."""
-    assert stats.smallest_visible_drop(4, discordance=0.5, alpha=0.05, power=0.8) is None
-    assert stats.smallest_visible_shortfall(2, floor=0.5, alpha=0.01, power=0.8) is None
+    assert sight.visible_drop(4, discordance=0.5, alpha=0.05, power=0.8) is None
+    assert sight.visible_shortfall(2, floor=0.5, alpha=0.01, power=0.8) is None
 
 
 def test_the_visible_shortfall_is_seen_as_often_as_said() -> None:
     """At the smallest visible shortfall the exact binomial test has its stated power."""
-    n, floor, alpha, power = 400, 0.7, 0.01, 0.9
-    shortfall = stats.smallest_visible_shortfall(n, floor=floor, alpha=alpha, power=power)
+    n, floor, alpha, power, tolerate = 400, 0.7, 0.01, 0.9, 0.05
+    shortfall = sight.visible_shortfall(n, floor=floor, alpha=alpha, power=power, tolerate=tolerate)
     assert shortfall is not None
-    limit = max(k for k in range(n) if binom.cdf(k, n, floor) <= alpha)
+    limit = max(k for k in range(n) if binom.cdf(k, n, floor - tolerate) <= alpha)
     assert binom.cdf(limit, n, floor - shortfall) == pytest.approx(power, abs=1e-3)
 
 
@@ -157,8 +218,8 @@ def test_the_visible_shortfall_is_seen_as_often_as_said() -> None:
         lambda: stats.tango_score(1, 1, 9, 1.0),
         lambda: stats.clopper_pearson(0, 0),
         lambda: stats.holm([float("nan")]),
-        lambda: stats.smallest_visible_drop(0, discordance=0.1, alpha=0.05, power=0.8),
-        lambda: stats.smallest_visible_drop(9, discordance=0.1, alpha=0.0, power=0.8),
+        lambda: sight.visible_drop(0, discordance=0.1, alpha=0.05, power=0.8),
+        lambda: sight.visible_drop(9, discordance=0.1, alpha=0.0, power=0.8),
     ],
 )
 def test_what_cannot_be_computed_raises(call: object) -> None:

@@ -390,7 +390,7 @@ def test_errors_never_turn_a_verdict_around(discordant: tuple[int, int], errors:
     assert after == ("INCONCLUSIVE" if too_many else BEFORE[discordant])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     discordant=st.sampled_from([(0, 0), (30, 10), (60, 45), (20, 20), (200, 20)]),
     unparsed=st.sampled_from([0, 90, 150, 300]),
