@@ -14,8 +14,8 @@ from capgate.answers import AnswerState
 from capgate.baselines import Baseline, comparable, count, describe_change, disagreement
 from capgate.errors import FileFault
 from capgate.gate.policy import Policy
-from capgate.gate.published import CHANCE
 from capgate.gate.stats import clopper_pearson
+from capgate.published import CHANCE
 from capgate.runs import StoredRun
 from capgate.thresholds import TargetFloors, weakened
 

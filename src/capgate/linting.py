@@ -8,8 +8,6 @@ from capgate.baselines import Baseline, load_baseline
 from capgate.config import load_targets
 from capgate.errors import ConfigError
 from capgate.gate.policy import Policy
-from capgate.gate.policy_file import load_policy
-from capgate.gate.published import load_published
 from capgate.lint import (
     Finding,
     Measured,
@@ -21,6 +19,8 @@ from capgate.lint import (
     of_twins,
     of_unexplained_floors,
 )
+from capgate.policy_file import load_policy
+from capgate.published import load_published
 from capgate.runs import StoredRun, known_targets, newest_whole, stored
 from capgate.settings import Settings
 from capgate.thresholds import TargetFloors, load_floors, with_floors

@@ -27,7 +27,7 @@ from capgate.gate.policy import (
     SubjectOverride,
     TargetOverride,
 )
-from capgate.gate.policy_file import load_policy
+from capgate.policy_file import load_policy
 from capgate.yamlfile import explain, read_yaml_mapping
 
 Accuracy = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
@@ -197,7 +197,7 @@ def floor_of(policy: Policy, target: Target, folder: Path, published: Path | Non
         ConfigError: The published score can't be used.
     """
     if published is not None or policy.reference == "published":
-        from capgate.gate.published import load_published
+        from capgate.published import load_published
 
         scores = load_published(published or folder / "published.yaml")
         # Without a name in the policy, the names that the target itself goes by.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from capgate.answers import Answer, AnswerState
-from capgate.gate.published import Published, load_published
+from capgate.published import Published, load_published
 from capgate.report.published import beside, find_match, lines
 
 FILE = Path(__file__).parents[2] / "thresholds" / "published.yaml"

@@ -127,7 +127,7 @@ def _run(options: argparse.Namespace) -> int:
 def _published(options: argparse.Namespace, settings: Settings) -> int:
     """Shows a run beside published scores; returns 0."""
     from capgate.errors import ConfigError
-    from capgate.gate.published import load_published
+    from capgate.published import load_published
     from capgate.report.published import CAUTION, beside, lines
     from capgate.runs import find_run, read_run, stored, targets_of
     from capgate.text import printable

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from capgate.gate import Policy, decide_fixed
-    from capgate.gate.policy_file import load_policy
+    from capgate.policy_file import load_policy
 
     if args.fixed and args.orders:
         raise ConfigError(

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from capgate.answers import Answer, AnswerState
-from capgate.gate.published import Published
 from capgate.gate.verdict import EXIT_CODES
+from capgate.published import Published
 from capgate.report.compare import FindBaseline, compare
 from capgate.report.published import beside
 from capgate.report.redux import Redux

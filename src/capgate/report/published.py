@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from capgate.answers import Answer, AnswerState
-from capgate.gate.published import Published, PublishedScore
 from capgate.gate.stats import Interval, clopper_pearson
+from capgate.published import Published, PublishedScore
 from capgate.report.advice import points
 from capgate.report.result import Report
 from capgate.subjects import DOMAIN_OF

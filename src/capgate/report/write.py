@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from capgate.baselines import Baseline, load_baseline
 from capgate.config import Target, environment
 from capgate.errors import CapgateError
-from capgate.gate.published import Published, load_published
+from capgate.published import Published, load_published
 from capgate.redact import Redactor
 from capgate.report import alerts, github
 from capgate.report.build import build_report

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ from pydantic import ValidationError
 
 from capgate.errors import ConfigError
 from capgate.gate import Budget, Policy
-from capgate.gate.policy_file import load_policy, parse_policy
+from capgate.policy_file import load_policy, parse_policy
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -188,3 +192,19 @@ def test_the_split_of_the_budget() -> None:
     assert "pooled 0.0375 + unparsed 0.0125" in str(Budget.quick(policy))
     with pytest.raises(ValueError, match="no subject"):
         Budget.quick(policy).per_subject(57)
+
+
+def test_the_gate_reads_no_files() -> None:
+    """The gate is a pure function: to import it brings in none of the modules that read files."""
+    code = "import sys, capgate.gate; print(*[name for name in sys.modules if 'capgate' in name])"
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    names = {name.removeprefix("capgate.") for name in said if "capgate.gate" not in name}
+    assert names == {"capgate", "answers", "errors", "subjects", "text"}
+    for name in said:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        source = Path(spec.origin).read_text(encoding="utf-8")
+        assert not re.search(r"\bopen\(|\.read_(text|bytes)\(", source)
