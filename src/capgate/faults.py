@@ -55,8 +55,12 @@ FINAL_KINDS: Final[frozenset[FaultKind]] = frozenset(
 )
 """Holds for every request of this target, whatever the question."""
 
+_READ: Final = 20_000
+"""Characters (or bytes) of a server's own words that are looked at."""
+
 _SECRET = "[key]"
-_TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+# An element that is never closed takes the rest along, or each one would be searched for its end.
+_TAG = re.compile(r"<(script|style)\b[^<>]*>.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 _CONTEXT = re.compile(
     r"context (length|size|window)|context_length|max_model_len|exceed_context"
     r"|prompt is too long|input is too long|too many (input )?tokens|input_tokens",
@@ -124,7 +128,7 @@ class Place:
     ) -> RequestFault:
         """Returns a fault of this place; `said` is redacted, bounded and made printable."""
         # Redacted before it is cut: a cut through the key would leave a piece of it.
-        words = one_line(self.redact(said[:20_000]), limit=SAID_LIMIT)
+        words = one_line(self.redact(said[:_READ]), limit=SAID_LIMIT)
         return RequestFault(
             kind,
             what,
@@ -202,7 +206,7 @@ def words_of(body: object, raw: bytes = b"") -> str:
                 ]
             if parts:
                 return "; ".join(parts)
-    text = raw.decode("utf-8", "replace")
+    text = raw[:_READ].decode("utf-8", "replace")
     return _TAG.sub(" ", text) if text.lstrip()[:1] == "<" else text
 
 

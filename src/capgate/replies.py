@@ -150,13 +150,29 @@ def read_completion(
     if choice.get("error") or reason == "error" or body.get("error"):
         inner = choice if choice.get("error") else body
         raise _inner_fault(place, status, inner, raw, headers)
-    message = choice.get("message")
-    text = _text(message) if isinstance(message, dict) else ""
+    if reason == "abort":
+        # vLLM's for what a graceful stop cut off; the text may end anywhere.
+        raise place.fault(
+            "server_error",
+            "the server broke the answer off",
+            "It was being stopped: look at its log, and start it again",
+            said=words_of(None, raw),
+            status=status,
+        )
+    text = _text(choice.get("message"))
     if not text and reason == "content_filter":
         raise place.fault(
             "moderation",
             "the provider's filter kept the answer back",
             "Choose another route for this model; the question was not answered",
+            said=words_of(None, raw),
+            status=status,
+        )
+    if text is None:
+        raise place.fault(
+            "empty_choices",
+            "the answer's choice holds no chat message",
+            "Check base_url: a server of another API may answer there, or look at its log",
             said=words_of(None, raw),
             status=status,
         )
@@ -185,6 +201,16 @@ def read_completion(
         logprobs=_logprobs(choice.get("logprobs")) if choice.get("logprobs") else (),
         response_id=_string(body.get("id")),
     )
+
+
+def read_cost(raw: bytes) -> float | None:
+    """The US dollars that a response says it cost, whatever else it holds; None without."""
+    try:
+        body: object = from_json(raw)
+    except ValueError:
+        return None
+    usage = body.get("usage") if isinstance(body, dict) else None
+    return _dollars(usage.get("cost")) if isinstance(usage, dict) else None
 
 
 def read_models(place: Place, status: int, raw: bytes) -> list[ServedModel]:
@@ -243,15 +269,17 @@ def _inner_fault(
     )
 
 
-def _text(message: dict[str, Any]) -> str:
+def _text(message: object) -> str | None:
+    """What a choice's message says; None where it is no message of a chat."""
+    if not isinstance(message, dict) or not message:
+        return None
     content = message.get("content")
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "".join(part for part in parts if isinstance(part, str))
-    # A refusal is the model's own answer, though it chooses nothing.
-    return _string(message.get("refusal"))
+    if content is None:
+        # A refusal is the model's own answer, though it chooses nothing.
+        return _string(message.get("refusal"))
+    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+        return "".join(_string(part.get("text")) for part in content)
+    return content if isinstance(content, str) else None
 
 
 def _string(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from typing import Any
 
 import pytest
 from tests.doubles import replies
@@ -13,7 +14,7 @@ from tests.doubles.server import Server
 from tests.unit.client.conftest import KEY, Ask, ask_at, fault_of_asking
 
 from capgate.errors import RequestFault
-from capgate.faults import Place
+from capgate.faults import Place, words_of
 
 # reply, kind, status, a piece of the server's words, a piece of the remedy
 FINAL = [
@@ -44,6 +45,25 @@ TRANSIENT = [
     (replies.LLAMA_LOADING, "server_error", 503, "Loading model", "log"),
     (replies.TRUNCATED, "bad_json", 200, "chatcmpl", "closed early"),
     (replies.EMPTY_CHOICES, "empty_choices", 200, '"choices": []', "log"),
+    *(
+        (
+            Reply(200, replies.completion("") | {"choices": [choice]}),
+            "empty_choices",
+            200,
+            said,
+            "API",
+        )
+        for choice, said in [
+            ({"index": 0, "text": "ANSWER: A"}, "ANSWER: A"),
+            ({}, '"choices": [{}]'),
+            ({"message": None}, '"message": null'),
+            ({"message": {}}, '"message": {}'),
+            ({"message": "ANSWER: A"}, "ANSWER: A"),
+            ({"message": {"role": "assistant", "content": 7}}, '"content": 7'),
+            ({"message": {"role": "assistant", "content": ["ANSWER: A"]}}, "ANSWER: A"),
+            ({"message": {"role": "assistant", "content": {"text": "A"}}}, '"text": "A"'),
+        ]
+    ),
     (replies.ERROR_IN_200, "server_error", 200, "No available model provider", "route"),
     (replies.ERROR_IN_CHOICE, "server_error", 200, "worker died", "log"),
 ]
@@ -158,11 +178,23 @@ def test_hung_server(server: Server, ask: Ask) -> None:
     assert "0.05 s" in str(fault)
 
 
-def test_null_content_is_an_answer(server: Server, ask: Ask) -> None:
+@pytest.mark.parametrize("content", [None, "", []])
+def test_no_content_is_an_answer(server: Server, ask: Ask, content: object) -> None:
     """A model that wrote nothing has answered with nothing."""
-    server.script(replies.Reply(200, replies.completion(None, finish_reason="length")))
+    server.script(
+        replies.Reply(
+            200, replies.completion("", message={"content": content}, finish_reason="length")
+        )
+    )
     answer = ask()
     assert (answer.text, answer.finish_reason) == ("", "length")
+
+
+def test_content_in_parts_is_an_answer(server: Server, ask: Ask) -> None:
+    """A message in parts says what its texts say."""
+    parts: Any = [{"type": "text", "text": "ANSWER"}, {"type": "text", "text": ": B"}]
+    server.script(replies.Reply(200, replies.completion(parts)))
+    assert ask().text == "ANSWER: B"
 
 
 def test_key_is_never_shown(server: Server, ask: Ask) -> None:
@@ -191,6 +223,19 @@ def test_words_are_made_fit_to_show(server: Server, ask: Ask) -> None:
     assert "\x1b" not in fault.said
     assert "\n" not in fault.said
     assert len(fault.said) <= 400
+
+
+@pytest.mark.parametrize("piece", ["<", "<script>", "<a", "</script", "<script>x</style>"])
+def test_a_body_of_tags_costs_no_time(piece: str) -> None:
+    """Megabytes of broken HTML are told at once; without a bound this would take hours."""
+    said = words_of(None, piece.encode() * 1_000_000)
+    assert len(said) <= 20_000
+
+
+def test_words_of_a_page_are_its_text() -> None:
+    """Scripts and styles are left out, closed or not."""
+    page = b"<html><style>p{}</style><p>Bad <b>gateway</b></p><script>if (a < b) c()"
+    assert words_of(None, page).split() == ["Bad", "gateway"]
 
 
 def test_url_is_shown_without_credentials(server: Server) -> None:
