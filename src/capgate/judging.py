@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from capgate.answers import Answer, AnswerState
+from capgate.answers import Answer
 from capgate.confirm import confirm_subject, confirm_suite, first_look, second_look
 from capgate.datasets import Question
 from capgate.errors import CapgateError, ServerEndedError
@@ -19,6 +19,7 @@ from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement, Usage
+from capgate.packages import check_imports
 from capgate.preflight import ask_probe
 from capgate.references import (
     BaselineReference,
@@ -77,6 +78,7 @@ class Judge:
     def _ask_probes(self, target: str) -> dict[str, Any]:
         verdict: Verdict | None = None
         try:
+            check_imports()
             self.run.reference(target)
             for one in self.run.contestants_for(target):
                 answer = ask_probe(
@@ -176,7 +178,7 @@ class Judge:
             results = self._answer(target, batch, f"{QUICK}_{start // size + 1:03d}")
             shards.append(results)
             self._check_routes(target, results[target].answers, whole=False)
-            dead = _no_answer([results])
+            dead = _no_answer(shards, latest=results)
             if dead is not None:
                 verdict = Verdict.of_error(self._with_cause(target, dead), scope="quick")
                 break
@@ -302,12 +304,23 @@ def _answers(shards: Sequence[Results]) -> dict[str, list[Answer]]:
     return answers
 
 
-def _no_answer(shards: Sequence[Results]) -> str | None:
-    """The fault of a shard of which some contestant answered no question at all."""
-    for results in shards:
-        for result in results.values():
-            dead = all(answer.state is AnswerState.ERROR for answer in result.answers)
-            if dead and not result.not_put:
+def _no_answer(shards: Sequence[Results], *, latest: Results | None = None) -> str | None:
+    """The fault of a contestant that is out of reach; None where all are within it.
+
+    One is where it answered none of a shard's questions, unless that was a single one and it
+    answered others: a question too long for it is no dead server.
+
+    Args:
+        shards: All that was asked so far.
+        latest: The only shard to look at, where the earlier ones were looked at already.
+    """
+    for results in shards if latest is None else [latest]:
+        for target, result in results.items():
+            if result.not_put or any(answer.state.scored for answer in result.answers):
+                continue
+            if len(result.answers) > 1 or not any(
+                answer.state.scored for one in shards for answer in one[target].answers
+            ):
                 return result.fault or "no question was answered"
     return None
 

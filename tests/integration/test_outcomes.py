@@ -186,6 +186,18 @@ def test_too_many_errors_is_inconclusive(project: Project, server: Server) -> No
     assert sum(questions(server.chats).values()) == 1
 
 
+def test_a_question_too_long_is_no_dead_server(project: Project, server: Server) -> None:
+    """Where the last batch is one question that does not fit, what was answered still counts."""
+    project.serve(server, max_connections=1)
+    good: Handler = Hold(server, after=100)
+    server.script(*[good] * 17, forever=replies.PROMPT_TOO_LONG)
+    outcome = project.pytest("benchmarks", "-m", "quick", "--limit", "17")
+    assert outcome.code == 10, outcome.text
+    verdict = project.result()["verdict"]
+    assert (verdict["kind"], verdict["counts"]["n"]) == ("INCONCLUSIVE", 16)
+    assert verdict["counts"]["errors"] == 1
+
+
 def test_hostile_text_stays_off_the_terminal(project: Project) -> None:
     """Escape sequences and endless lines of a model or server never reach the terminal raw."""
     hostile = "\x1b]0;owned\x07\x1b[2J\x1b[31m\u202e" + "x" * 100_000 + "\r\x00"
