@@ -58,3 +58,14 @@ def test_faults_are_a_paragraph(
     assert "models.yaml does not exist" in said
     assert main(["run"]) == USAGE
     assert "benchmarks" in capsys.readouterr().err
+
+
+def test_a_fault_of_capgate_s_own_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What goes wrong inside a command is shown, and ends with ERROR's code and not with 1."""
+    monkeypatch.setattr("capgate.commands.history.run", lambda _: 1 // 0)
+    assert main(["history"]) == 11
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError" in said
+    assert "nothing was judged" in said
