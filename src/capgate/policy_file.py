@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from capgate.errors import ConfigError, FileFault
@@ -21,7 +22,13 @@ def load_policy(path: Path) -> Policy:
     Raises:
         ConfigError: With every fault of the file.
     """
-    return parse_policy(read_yaml_mapping(path, what="the gate's policy"), source=str(path))
+    data = read_yaml_mapping(path, what="the gate's policy")
+    try:
+        return parse_policy(data, source=str(path))
+    except ConfigError as error:
+        lines = _lines_of_keys(path)
+        faults = [FileFault(_with_line(fault.place, lines), fault.what) for fault in error.faults]
+        raise ConfigError(error.what, faults=faults, remedy=error.remedy) from None
 
 
 def parse_policy(data: object, *, source: str = "the policy") -> Policy:
@@ -50,6 +57,29 @@ def parse_policy(data: object, *, source: str = "the policy") -> Policy:
     if faults:
         raise ConfigError(f"{source} can't be used", faults=faults, remedy=_REMEDY)
     return policy
+
+
+def _lines_of_keys(path: Path) -> dict[str, int]:
+    """Returns the line in which each key of a YAML file stands, by its dotted place."""
+    lines: dict[str, int] = {}
+
+    def walk(node: yaml.Node | None, place: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                inner = f"{place}.{key.value}" if place else str(key.value)
+                lines[inner] = key.start_mark.line + 1
+                walk(value, inner)
+
+    walk(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
+    return lines
+
+
+def _with_line(place: str, lines: dict[str, int]) -> str:
+    """Returns a place with its line, or with that of the entry it is missing in."""
+    known = place
+    while known and known not in lines:
+        known = known.rpartition(".")[0]
+    return f"line {lines[known]}, {place}" if known else place
 
 
 def _without(data: dict[Any, Any], places: list[tuple[int | str, ...]]) -> Policy:

@@ -100,7 +100,7 @@ def test_a_floor_at_chance_may_say_what_it_is_for(
 def test_bars_weakened_without_a_reason(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the policy, of a target's floor against that for all, and of a baseline's history."""
     write(project, "policy.yaml", "catch: 0.2\n")
-    assert kinds(capsys) == [("weakened without a reason", "policy.yaml, catch")]
+    assert kinds(capsys) == [("weakened without a reason", "policy.yaml, line 1, catch")]
     write(project, "policy.yaml", "floor: 0.7\n")
     write(project, "floors.yaml", "mine: {overall: 0.6}")
     assert kinds(capsys) == [("weakened without a reason", "floors.yaml, mine.overall")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +36,16 @@ _REMEDY: Final = (
     "each row needs question, subject, reference and candidate, the latter two as "
     "correct, wrong, unparsed, error, or 1/0"
 )
+
+
+_KEPT: Final = "surrogateescape"
+"""How bytes that are no UTF-8 are read on, so that their line can be named."""
+
+_NOT_TEXT: Final = "not UTF-8 text; save the file as UTF-8"
+
+
+class _TwiceError(Exception):
+    """A key that stands twice in one JSON object."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -89,6 +100,12 @@ def _run(args: argparse.Namespace) -> int:
         )
     policy = load_policy(args.policy) if args.policy else Policy()
     if args.target:
+        if args.target not in policy.targets:
+            known = ", ".join(policy.targets) or "none"
+            raise ConfigError(
+                f"the policy overrides nothing for a target {args.target!r}; it names {known}",
+                remedy="name one of these with --target, or leave --target out",
+            )
         policy = policy.for_target(args.target)
     pairs, repeated = read_pairs(args.rows)
     if repeated:
@@ -126,9 +143,9 @@ def read_pairs(source: str) -> tuple[list[Pair], int]:
     found = repeated = 0
     try:
         with (
-            nullcontext(sys.stdin)
+            nullcontext(_standard_input())
             if source == "-"
-            else Path(source).open(encoding="utf-8-sig", newline="") as stream
+            else Path(source).open(encoding="utf-8-sig", errors=_KEPT, newline="") as stream
         ):
             for line, row in _rows(stream):
                 pair = _pair(row) if isinstance(row, Mapping) else row
@@ -136,10 +153,12 @@ def read_pairs(source: str) -> tuple[list[Pair], int]:
                     earlier = pairs.setdefault(pair.question, (pair, line))
                     if earlier[1] == line:
                         continue
-                    if earlier[0][2:] == pair[2:]:
+                    if earlier[0][1:] == pair[1:]:
                         repeated += 1
                         continue
-                    pair = f"this question stands in line {earlier[1]} with other answers"
+                    pair = (
+                        f"this question stands in line {earlier[1]} {_otherwise(earlier[0], pair)}"
+                    )
                 found += 1
                 if len(faults) < _SHOWN_FAULTS:
                     faults.append(FileFault(f"line {line}", pair))
@@ -147,10 +166,6 @@ def read_pairs(source: str) -> tuple[list[Pair], int]:
         raise ConfigError(
             f"{name} can't be read", said=error.strerror or str(error), remedy="check the path"
         ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{name} is not UTF-8 text", remedy="save it as UTF-8") from error
-    except csv.Error as error:
-        raise ConfigError(f"{name} is not valid CSV", said=str(error), remedy=_REMEDY) from error
     if faults:
         more = f", the first {_SHOWN_FAULTS} are shown" if found > _SHOWN_FAULTS else ""
         lines = "1 faulty line" if found == 1 else f"{found} faulty lines"
@@ -180,52 +195,118 @@ def _rows(stream: TextIO) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     if first[1].lstrip().startswith(("{", "[")):
         for number, line in rest:
             if line.strip():
-                yield number, _object(line)
+                yield number, _object(line) if _is_text(line) else _NOT_TEXT
         return
     yield from _csv_rows(rest)
 
 
 def _csv_rows(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    at = 0
+    header: list[str] = []
+    for at, cells in _records(lines):
+        if isinstance(cells, str):
+            yield at, cells
+            return
+        if not header:
+            header = [column.strip() for column in cells]
+            if fault := _header_fault(header):
+                yield at, fault
+                return
+        elif len(cells) != len(header):
+            yield at, f"{len(cells)} cells under a header of {len(header)}"
+        elif not all(map(_is_text, cells)):
+            yield at, _NOT_TEXT
+        else:
+            yield at, dict(zip(header, cells, strict=True))
+
+
+def _records(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str] | str]]:
+    """Yields the cells of each record with the line it begins in; a fault is the last."""
+    begins: int | None = None
 
     def text() -> Iterator[str]:
-        nonlocal at
+        nonlocal begins
         for number, line in lines:
-            at = number
+            begins = begins or number
             yield line
 
     reader = csv.reader(text(), strict=True)
-    header = [column.strip() for column in next(reader)]
+    while True:
+        begins = None
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield (
+                begins or 1,
+                f"no valid CSV from here on: {error}; is a quote left open or astray?",
+            )
+            return
+        if cells is None:
+            return
+        if cells:
+            yield begins or 1, cells
+
+
+def _header_fault(header: list[str]) -> str | None:
+    if not all(map(_is_text, header)):
+        return _NOT_TEXT
     if missing := [column for column in _COLUMNS if column not in header]:
         shown = one_line(", ".join(header), limit=120)
-        yield at, f"the header lacks {', '.join(missing)}; it has {shown}"
-        return
-    for cells in reader:
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            yield at, f"{len(cells)} cells under a header of {len(header)}"
-            continue
-        yield at, dict(zip(header, cells, strict=True))
+        return f"the header lacks {', '.join(missing)}; it has {shown}"
+    if twice := [column for column in _COLUMNS if header.count(column) > 1]:
+        return f"the header has {', '.join(twice)} more than once"
+    return None
+
+
+def _standard_input() -> TextIO:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors=_KEPT, newline="")
+    return sys.stdin
+
+
+def _is_text(read: str) -> bool:
+    """Whether what was read is text, with no byte kept that was not UTF-8."""
+    return read.isascii() or not any("\ud800" <= character <= "\udfff" for character in read)
 
 
 def _object(line: str) -> Mapping[str, Any] | str:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_once)
+    except _TwiceError as error:
+        return f"the key {one_line(str(error), limit=40)!r} stands twice"
     except (ValueError, RecursionError) as error:
         return f"not a JSON object ({one_line(str(error), limit=80)})"
     return row if isinstance(row, dict) else "not a JSON object"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return row
+
+
+def _otherwise(earlier: Pair, pair: Pair) -> str:
+    if earlier.subject == pair.subject:
+        return "with other answers"
+    return f"under another subject, {one_line(earlier.subject, limit=40)}"
 
 
 def _pair(row: Mapping[str, Any]) -> Pair | str:
     """Returns a row's pair, or what is wrong with it."""
     from capgate.gate import Pair
 
-    question, subject = (_name(row.get(column)) for column in ("question", "subject"))
-    if not question:
-        return "the question is empty"
-    if not subject:
-        return "the subject is empty"
+    names: list[str] = []
+    for column in ("question", "subject"):
+        given = row.get(column)
+        if given is not None and (not isinstance(given, str | int) or isinstance(given, bool)):
+            shown = one_line(str(given), limit=40)
+            return f"the {column} is {shown}, neither a text nor a whole number"
+        names.append("" if given is None else str(given).strip())
+        if not names[-1]:
+            return f"the {column} is empty"
+        if not _is_text(names[-1]):
+            return f"the {column} is {_NOT_TEXT}"
     sides: list[AnswerState] = []
     for column in ("reference", "candidate"):
         given = row.get(column)
@@ -236,12 +317,7 @@ def _pair(row: Mapping[str, Any]) -> Pair | str:
             shown = one_line(str(given), limit=40)
             return f"{column} is {shown!r}, not correct, wrong, unparsed, error, 1 or 0"
         sides.append(state)
-    return Pair(question, subject, *sides)
-
-
-def _name(value: object) -> str:
-    named = isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
-    return str(value).strip() if named else ""
+    return Pair(names[0], names[1], *sides)
 
 
 def _sequential_verdict(

@@ -44,6 +44,9 @@ _HARMLESS_PRIOR: Final = 8.0
 """Questions that such a guess is worth. Who looks for harm had better not stake much because the
 first few answers agree; who looks for none loses little by it."""
 
+_HELD_AT_ONCE: Final = 2**24
+"""Questions of all orders together that a simulation holds at a time: some 32 MB."""
+
 _INTERVAL_STEPS: Final = 128
 _INTERVAL_CHUNK: Final = 256
 
@@ -281,23 +284,30 @@ def run_orders(
         first: An order (a permutation of the columns of `rows`) to follow as the first of them.
     """
     population = rows.shape[1]
-    rng = np.random.default_rng(seed)
+    # numpy takes no negative seed.
+    rng = np.random.default_rng(seed if seed >= 0 else (-seed, 1))
     kind = np.int16 if population < 2**15 else np.int32
-    order = np.tile(np.arange(population, dtype=kind), (orders, 1))
-    rng.permuted(order, axis=1, out=order)
-    if first is not None:
-        order[0] = first
-    race = Race(scale, policy, budget, population=population, orders=orders)
-    for start in range(0, population, batch):
-        if not len(race.running):
-            break
-        drawn = rows[:, order[race.running, start : start + batch]]
-        race.update(drawn[0].astype(float), drawn[1].astype(float), drawn[2].astype(bool))
-    shares = {one: float(np.mean(race.outcome == one)) for one in Outcome}
+    outcome: npt.NDArray[np.int8] = np.zeros(orders, dtype=np.int8)
+    asked: npt.NDArray[np.int64] = np.zeros(orders, dtype=np.int64)
+    together = max(1, _HELD_AT_ONCE // population)
+    for done in range(0, orders, together):
+        some = min(together, orders - done)
+        order = np.tile(np.arange(population, dtype=kind), (some, 1))
+        rng.permuted(order, axis=1, out=order)
+        if first is not None and not done:
+            order[0] = first
+        race = Race(scale, policy, budget, population=population, orders=some)
+        for start in range(0, population, batch):
+            if not len(race.running):
+                break
+            drawn = rows[:, order[race.running, start : start + batch]]
+            race.update(drawn[0].astype(float), drawn[1].astype(float), drawn[2].astype(bool))
+        outcome[done : done + some], asked[done : done + some] = race.outcome, race.asked
+    shares = {one: float(np.mean(outcome == one)) for one in Outcome}
     return Orders(
         outcomes={one: share for one, share in shares.items() if share},
-        mean_questions=float(race.asked.mean()),
-        q90_questions=float(np.quantile(race.asked, 0.9)),
+        mean_questions=float(asked.mean()),
+        q90_questions=float(np.quantile(asked, 0.9)),
         orders=orders,
     )
 

@@ -91,6 +91,12 @@ HEADER = "question,subject,reference,candidate\n"
         (HEADER + "a,x,1,1\nb,x,nan,1\n", "line 3", "reference is 'nan'"),
         (HEADER + "a,x,1,1\nb,x,1,2\n", "line 3", "candidate is '2'"),
         (HEADER + "a,x,1,1\na,x,1,0\n", "line 3", "stands in line 2 with other answers"),
+        (HEADER + "a,x,1,1\na,y,1,1\n", "line 3", "in line 2 under another subject, x"),
+        (HEADER + 'a,x,1,1\n"b,x,1,1\nc,x,1,1\n', "line 3", "no valid CSV from here on"),
+        (HEADER + 'a,x,1,1\n"b"c,x,1,1\n', "line 3", "no valid CSV from here on"),
+        (HEADER + "a,x,1,1\n" + "b" * 200_000 + ",x,1,1\n", "line 3", "field larger than"),
+        (HEADER + 'a,"x\ny",1,1\nb,x,1,2\n', "line 4", "candidate is '2'"),
+        ("question,subject,reference,candidate,subject\n", "line 1", "subject more than once"),
         (HEADER + "a,x,1,1\nb,x,1,\n", "line 3", "the candidate has no answer"),
         (HEADER + "a,x,1,1\nb,x,,1\n", "line 3", "the reference has no answer"),
         (HEADER + "a,x,1,1\nb,,1,1\n", "line 3", "the subject is empty"),
@@ -109,7 +115,14 @@ HEADER = "question,subject,reference,candidate\n"
             "line 1",
             "reference is '0.5'",
         ),
-        ('{"question": ["a"], "subject": "x"}\n', "line 1", "the question is empty"),
+        (
+            '{"question": ["a"], "subject": "x"}\n',
+            "line 1",
+            "the question is ['a'], neither a text",
+        ),
+        (r'{"question": "\ud800", "subject": "x"}', "line 1", "the question is not UTF-8 text"),
+        ('{"question": 1.0, "subject": "x"}\n', "line 1", "the question is 1.0, neither a text"),
+        ('{"question": "a", "question": "b"}\n', "line 1", "the key 'question' stands twice"),
         ("{}\n{oops\n", "line 2", "not a JSON object"),
         ("[1]\n", "line 1", "not a JSON object"),
         ("{" * 100_000 + "\n", "line 1", "not a JSON object"),
@@ -142,6 +155,9 @@ def test_an_empty_file(
 def test_a_file_that_can_not_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A missing file, a directory or bytes that are no text are errors that say so."""
     (tmp_path / "binary").write_bytes(b"question\xff\xfe\n")
+    (tmp_path / "latin").write_bytes(HEADER.encode() + b"a,x,1,1\nb,caf\xe9,1,1\n")
+    assert main(["decide", str(tmp_path / "latin")]) == 11
+    assert "line 3: not UTF-8 text" in capsys.readouterr().err
     for name, says in [("none", "No such file"), ("", "directory"), ("binary", "not UTF-8")]:
         assert main(["decide", str(tmp_path / name)]) == 11
         assert says in capsys.readouterr().err
@@ -169,6 +185,28 @@ def test_the_policy_is_read(write: Write, tmp_path: Path) -> None:
     assert main(["decide", rows, "--policy", str(policy), "--target", "mine"]) == 0
 
 
+def test_a_target_without_overrides_is_not_silently_passed_over(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A target that the policy does not name is an error that names those it does."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("targets: {mine: {catch: 0.01}}")
+    rows = write(table(40))
+    assert main(["decide", rows, "--policy", str(policy), "--target", "nosuch"]) == 11
+    assert "'nosuch'; it names mine" in capsys.readouterr().err
+    assert main(["decide", rows, "--target", "mine"]) == 11
+
+
+def test_any_whole_number_is_a_seed(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    """A negative seed is a seed like any other, for the order and for the many orders."""
+    means = set()
+    for seed in ("7", "-7"):
+        args = ["--orders", "20", "--seed", seed, "--json"]
+        assert main(["decide", write(table(4000, lost=60, gained=60)), *args]) == 0
+        means.add(json.loads(capsys.readouterr().out)["orders"]["mean_questions"])
+    assert len(means) == 2
+
+
 def test_a_bad_policy_is_an_error(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,7 +223,7 @@ def test_a_bad_policy_is_an_error(
 
 def test_repeated_rows_count_once(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     """A question repeated with the same answers counts once, and that is said."""
-    text = table(300) + "q5,anatomy,1,1\n"
+    text = table(300) + f"q5,{SUBJECTS[5]},1,1\n"
     main(["decide", write(text), "--json"])
     out, err = capsys.readouterr()
     assert json.loads(out)["counts"]["n"] == 300

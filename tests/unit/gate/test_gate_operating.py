@@ -178,6 +178,16 @@ def test_an_e_process_that_can_not_play_is_refused(orders: int, share: float) ->
         Scale.paired().against_at_most(0.0, gap=0.02, share=share, orders=orders)
 
 
+def test_many_orders_need_no_more_memory_than_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orders held a few at a time come out as they would all at once."""
+    found = []
+    for held in (2**24, 5000):
+        monkeypatch.setattr("capgate.gate.race._HELD_AT_ONCE", held)
+        rows = population(1000, 0.1, 0.02)
+        found.append(run_orders(Scale.paired(), Policy(), ALL_POOLED, rows, orders=23, seed=-1))
+    assert found[0] == found[1]
+
+
 def test_batches_are_only_looks() -> None:
     """The evidence after a number of questions is the same in whatever batches they came."""
     values = np.random.default_rng(8).permutation(population(1000, 0.2, 0.05)[0]).astype(float)

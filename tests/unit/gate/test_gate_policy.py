@@ -163,6 +163,24 @@ def test_yaml_faults_name_their_line(tmp_path: Path, text: str, place: str) -> N
     assert [fault.place for fault in caught.value.faults] == [place]
 
 
+def test_every_fault_of_a_file_names_its_line(tmp_path: Path) -> None:
+    """Values out of range, weakened bars and unknown keys are told with line and key."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "miss: 0.9\n# a note\ntargets:\n  llama-3.1-8b:\n    tolerate: 0.01\n"
+        "  base: {reference: floor}\nsubjects: {anatomy: {catch: 0.5}}\ncatchh: 1\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_policy(file)
+    assert {fault.place for fault in caught.value.faults} == {
+        "line 1, miss",
+        "line 5, targets.llama-3.1-8b.tolerate",
+        "line 6, targets.base",
+        "line 7, subjects.anatomy.catch",
+        "line 8, catchh",
+    }
+
+
 def test_an_empty_or_missing_file(tmp_path: Path) -> None:
     """An empty file is the default policy; a missing one is an error."""
     file = tmp_path / "policy.yaml"
