@@ -112,7 +112,7 @@ def _pooled(
         return (
             "REGRESSION" if drop > middle else "PASS",
             f"{change} It lies between what is tolerated and what must be caught, "
-            f"{side} their midpoint of {points(middle)}.",
+            f"{side} their midpoint of {points(middle)}. {harm}; {harmless}.",
         )
     if harm.rejected:
         return "REGRESSION", f"{change} {harm}."
@@ -121,7 +121,7 @@ def _pooled(
     return (
         "INCONCLUSIVE",
         f"{change} That refutes neither a drop of at most {points(policy.tolerate)} nor one of "
-        f"{points(policy.catch)}; more questions are needed.",
+        f"{points(policy.catch)}; more questions are needed. {harm}; {harmless}.",
     )
 
 

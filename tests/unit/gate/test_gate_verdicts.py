@@ -110,6 +110,27 @@ def test_whole_benchmark(rows: list[Pair], policy: Policy, kind: str) -> None:
     assert decide_fixed(rows, policy).kind == kind
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pairs(same=300, wrong=100, lost=12, gained=8),
+        pairs(same=30000, lost=260),
+        pairs(same=30000, lost=360),
+        pairs(same=3000, wrong=1000),
+        pairs(same=3000, wrong=800, lost=240, gained=100),
+    ],
+)
+def test_every_fixed_verdict_tells_the_p_values_it_rests_on(rows: list[Pair]) -> None:
+    """Where one test decides its p-value is told; where both count, or neither did, both are."""
+    verdict = decide_fixed(rows, Policy())
+    said = " ".join(verdict.reasons)
+    harm, harmless = verdict.evidence
+    if harm.rejected == harmless.rejected:
+        assert f"{harm}; {harmless}." in said
+    else:
+        assert f"{harm if harm.rejected else harmless}." in said
+
+
 def test_one_subject_fails_the_suite_by_name() -> None:
     """A collapse of one subject fails the suite, though the pooled test passes, and is named."""
     rows = pairs(same=7000) + pairs(same=80, lost=30, subject="nutrition")
