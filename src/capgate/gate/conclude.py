@@ -131,7 +131,7 @@ def conclude_subject(draft: Verdict, harm: Evidence) -> Verdict:
     assert policy is not None
     assert counts is not None
     kind: VerdictKind = "REGRESSION" if harm.rejected else "PASS"
-    reasons = [f"{describe_drop(draft)} {harm}.", _visible(draft)]
+    reasons = [f"{describe_drop(draft)} {harm}.", _visible(draft, policy.catch)]
     if too_many := too_many_errors(counts, policy):
         kind, reasons = "INCONCLUSIVE", [too_many, *reasons]
     return replace(draft, kind=kind, reasons=tuple(reasons))
@@ -154,13 +154,14 @@ def describe_drop(verdict: Verdict) -> str:
     return f"Accuracy {accuracy:.1%} on {counts.n} questions, {side}{interval}."
 
 
-def _visible(verdict: Verdict) -> str:
-    n = verdict.counts.n if verdict.counts else 0
-    if verdict.smallest_visible_drop is None:
+def _visible(verdict: Verdict, catch: float) -> str:
+    n, seen = verdict.counts.n if verdict.counts else 0, verdict.smallest_visible_drop
+    if seen is None:
         return f"With {n} questions not even a total loss would show."
+    could = "could" if seen <= catch else "could not"
     return (
-        f"With {n} questions a drop under {points(verdict.smallest_visible_drop)} "
-        "would usually not show."
+        f"With {n} questions a drop under {points(seen)} would usually not show: "
+        f"one of {points(catch)} (catch) {could} be seen."
     )
 
 

@@ -178,19 +178,35 @@ class Policy(_Frozen):
         Returns:
             `(place, what)` of each, place as `subjects.anatomy.catch`, "" for the top level.
         """
-        found = _weaker(Policy(), self, "") + _order(self, "")
+        found = _weaker(Policy(), self, "") + _contradictions(self, "")
         for target, override in self.targets.items():
             place = f"targets.{target}"
-            found += _weaker(self, override, place) + _order(self._overridden(override), place)
+            found += _weaker(self, override, place)
+            found += _contradictions(self._overridden(override), place)
         suite = self.model_copy(update={"floor": None})
         for name, entry in self.domains.items():
-            place = f"domains.{name}"
-            found += _weaker(suite, entry, place) + _order(suite._overridden(entry), place)
+            found += _weaker(suite, entry, f"domains.{name}")
         for name, entry in self.subjects.items():
-            place = f"subjects.{name}"
             domain = self.domains.get(DOMAIN_OF[name])
             base = suite if domain is None else suite._overridden(domain)
-            found += _weaker(base, entry, place) + _order(base._overridden(entry), place)
+            found += _weaker(base, entry, f"subjects.{name}")
+        return found + self._faults_together()
+
+    def _faults_together(self) -> list[tuple[str, str]]:
+        """Returns what contradicts itself only where a subject's overrides meet a target's."""
+        found: list[tuple[str, str]] = []
+        for target in ("", *self.targets):
+            policy = self.for_target(target)
+            if _contradictions(policy, ""):
+                continue
+            for name in SUBJECTS:
+                # A domain's entry is looked at once, by the first subject that is left to it.
+                domain = DOMAIN_OF[name]
+                place = f"subjects.{name}" if name in self.subjects else f"domains.{domain}"
+                for at, what in _contradictions(policy.for_subject(name), place):
+                    fault = (at, f"for the target {target}, {what}" if target else what)
+                    if (at, what) not in found and fault not in found:
+                        found.append(fault)
         return found
 
     def _overridden(self, override: SubjectOverride) -> Policy:
@@ -267,11 +283,16 @@ class Budget(NamedTuple):
         return f"false alarm {self.total:.4g} = " + " + ".join(parts)
 
 
-def _order(policy: Policy, place: str) -> list[tuple[str, str]]:
-    if policy.catch > policy.tolerate:
-        return []
-    what = f"catch ({policy.catch:g}) must be larger than tolerate ({policy.tolerate:g})"
-    return [(_join(place, "catch"), what)]
+def _contradictions(policy: Policy, place: str) -> list[tuple[str, str]]:
+    """Returns why nothing could be judged by a policy, though each of its values is sound."""
+    found: list[tuple[str, str]] = []
+    if policy.catch <= policy.tolerate:
+        what = f"catch ({policy.catch:g}) must be larger than tolerate ({policy.tolerate:g})"
+        found.append((_join(place, "catch"), what))
+    if policy.floor is not None and policy.floor <= policy.catch:
+        what = f"the floor ({policy.floor:g}) must be larger than catch ({policy.catch:g})"
+        found.append((_join(place, "floor"), what))
+    return found
 
 
 def _weaker(base: Policy, entry: Policy | SubjectOverride, place: str) -> list[tuple[str, str]]:

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from capgate.errors import ConfigError
-from capgate.gate import Budget, Policy
+from capgate.gate import Budget, Floor, Policy
+from capgate.gate.conclude import check_policy
+from capgate.gate.floor import check_floor
 from capgate.policy_file import load_policy, parse_policy
+from capgate.subjects import SUBJECTS
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -104,6 +107,56 @@ def test_weakening_needs_a_reason(weaker: dict[str, object], under: str) -> None
     key, value = next(iter(weaker.items()))
     policy = parse_policy(file(weaker | {"reason": "the harness is noisy"})).for_target("mine")
     assert getattr(policy, key) == value
+
+
+names = st.sampled_from(["anatomy", "virology", "astronomy"])
+drops = st.sampled_from([0.001, 0.01, 0.02, 0.05, 0.2, 0.5])
+entries = st.fixed_dictionaries(
+    {"reason": st.just("as a test")}, optional={"tolerate": drops, "catch": drops, "floor": drops}
+)
+
+
+@given(
+    suite=entries,
+    targets=st.dictionaries(st.sampled_from(["one", "two"]), entries),
+    domains=st.dictionaries(st.sampled_from(["stem", "other"]), entries),
+    subjects=st.dictionaries(names, entries),
+)
+def test_a_policy_that_loads_can_judge_every_subject_of_every_target(
+    suite: dict[str, object],
+    targets: dict[str, object],
+    domains: dict[str, object],
+    subjects: dict[str, object],
+) -> None:
+    """What contradicts itself only in some target's subject is a fault of the file already."""
+    data = suite | {"targets": targets, "domains": domains, "subjects": subjects}
+    try:
+        policy = parse_policy(data)
+    except ConfigError:
+        return
+    for target in ("one", "two", "three"):
+        for one in (
+            policy.for_target(target),
+            *map(policy.for_target(target).for_subject, SUBJECTS),
+        ):
+            check_policy(one)
+            if one.floor is not None:
+                check_floor(Floor(one.floor), one)
+
+
+def test_a_contradiction_of_target_and_subject_is_named_once() -> None:
+    """The fault names the subject's entry and the target with which it can't be."""
+    found = faults(
+        {
+            "targets": {"mine": {"catch": 0.01}},
+            "domains": {"stem": {"tolerate": 0.015, "reason": "noisy"}},
+            "subjects": {"anatomy": {"tolerate": 0.012, "reason": "noisy"}},
+        }
+    )
+    assert {place: what[:25] for place, what in found.items()} == {
+        "domains.stem.catch": "for the target mine, catc",
+        "subjects.anatomy.catch": "for the target mine, catc",
+    }
 
 
 def test_a_floor_may_not_sink_unnoticed() -> None:

@@ -171,6 +171,10 @@ def test_a_subject_says_what_it_could_see() -> None:
     verdict = judge_subject(pairs(same=100, subject="anatomy"), Policy(), n_subjects=57)
     assert verdict.smallest_visible_drop == pytest.approx(0.187, abs=0.001)
     assert "a drop under 18.7 points would usually not show" in verdict.reasons[1]
+    assert "one of 2.0 points (catch) could not be seen" in verdict.reasons[1]
+    own = Policy.model_validate({"subjects": {"anatomy": {"catch": 0.2}}})
+    verdict = judge_subject(pairs(same=100, subject="anatomy"), own, n_subjects=57)
+    assert "one of 20.0 points (catch) could be seen" in verdict.reasons[1]
 
 
 @pytest.mark.parametrize(
