@@ -12,6 +12,10 @@ from capgate.bench import Bench
 
 @pytest.mark.quick
 @pytest.mark.full
+@pytest.mark.stem
+@pytest.mark.humanities
+@pytest.mark.social_sciences
+@pytest.mark.other
 def test_preflight(capgate: Bench, target: str) -> None:
     """The target is reachable, accepts the key, serves the model and answers in form."""
     capgate.preflight(target)

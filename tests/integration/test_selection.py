@@ -67,6 +67,8 @@ def test_choosing(project: Project, chosen: tuple[str, ...], expected: set[str])
     else:
         # A whole run contains the quick one's questions.
         assert "test_quick" not in names
+    if chosen == ("-m", "stem"):
+        assert names == {"test_preflight"}
 
 
 def test_limit_is_spread(project: Project, server: Server) -> None:
