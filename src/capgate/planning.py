@@ -45,7 +45,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Rates:
-    """What one question takes.
+    """What one question takes, put to one side.
 
     Attributes:
         prompt_tokens: Tokens of its prompt.
@@ -66,9 +66,9 @@ class Effort:
 
     Attributes:
         questions: Questions put.
-        seconds: Wall time.
+        seconds: Wall time, of all who are asked.
         tokens: Of prompts and answers, of all who are asked.
-        cost: US dollars, where known.
+        cost: US dollars of all who are asked, where known.
     """
 
     questions: float
@@ -150,9 +150,9 @@ def plan(
         each = rates.prompt_tokens.value + rates.completion_tokens.value
         return Effort(
             questions,
-            questions * rates.seconds.value,
+            questions * rates.seconds.value * sides,
             questions * each * sides,
-            None if rates.cost is None else questions * rates.cost.value,
+            None if rates.cost is None else questions * rates.cost.value * sides,
         )
 
     quick = []
@@ -196,7 +196,7 @@ def discordance_of(
     for run in (*runs, *siblings):
         counts = (run.verdict or {}).get("counts") or {}
         found = counts.get("discordance")
-        if found:
+        if found is not None:
             return Known(float(found), f"{counts['n']:,} questions of the run {run.id}")
     return Known(ASSUMED_DISCORDANCE, "no earlier run tells", assumed=True)
 
@@ -235,12 +235,16 @@ def rates_of(runs: Sequence[StoredRun], texts: Iterable[str], connections: int) 
 
 
 def _pace(run: StoredRun) -> tuple[int, float]:
-    """Questions that a run asked by itself, and the wall time of asking."""
+    """Requests that a run made by itself, and the wall time of making them.
+
+    Where it compared with its base, that was asked in the same time.
+    """
     parts = {name: facts.get("usage") for name, facts in run.shards.items() if name != "suite"}
     usages = [usage for usage in parts.values() if usage and usage["asked"]]
     if not usages and (whole := run.shards.get("suite", {}).get("usage")):
         usages = [whole]
-    return sum(u["asked"] for u in usages), sum(u["seconds"] for u in usages)
+    sides = 2 if (run.verdict or {}).get("reference") == "base" else 1
+    return sides * sum(u["asked"] for u in usages), sum(u["seconds"] for u in usages)
 
 
 def _quick(

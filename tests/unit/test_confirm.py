@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -120,6 +120,20 @@ def test_a_loss_that_is_gone_at_the_second_look_does_not_fail_its_subject() -> N
     assert [one.subject for one in first.failed_subjects] == ["s00"]
     assert not verdict.failed_subjects
     assert any("Not confirmed when asked again" in reason for reason in verdict.reasons)
+
+
+def test_what_was_said_besides_the_gate_is_said_still() -> None:
+    """A sentence set before the gate's reasons stands when a second look changes the verdict."""
+    pairs = [Pair(f"v{i}", "virology", C, C) for i in range(6000)]
+    pairs += [Pair(f"a{i}", "anatomy", C, W if i < 30 else C) for i in range(100)]
+    first = decide_fixed(pairs, POLICY, budget=first_look(POLICY, paired=True))
+    told = "7 questions were not put, since they could have passed --max-cost."
+    bounded = replace(first, reasons=(told, *first.reasons))
+    verdict = confirm_suite(bounded, {"anatomy": one_subject(0)})
+    assert (first.kind, verdict.kind) == ("REGRESSION", "PASS")
+    assert verdict.reasons[0] == told
+    assert verdict.reasons.count(told) == 1
+    assert "Not confirmed when asked again" in verdict.reasons[-1]
 
 
 def one_subject(lost: int) -> Verdict:

@@ -1,0 +1,63 @@
+"""What a plan makes of earlier runs, and whom it counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from capgate.answers import Answer, AnswerState
+from capgate.gate.policy import Budget, Policy, ReferenceChoice
+from capgate.planning import Known, Plan, Rates, discordance_of, plan, rates_of
+from capgate.runs import StoredRun
+
+
+def run_of(*, discordance: float, reference: str, cost: float = 0.002) -> StoredRun:
+    """A whole run of 100 questions in 10 seconds."""
+    answers = tuple(
+        Answer(f"q{i}", "anatomy", AnswerState.CORRECT, "A", cost=cost) for i in range(100)
+    )
+    verdict = {"reference": reference, "counts": {"n": 100, "discordance": discordance}}
+    usage = {"asked": 100, "seconds": 10.0}
+    shards = {"suite": {"verdict": verdict, "usage": usage}}
+    return StoredRun("r1", "mine", 0.0, {}, {}, answers, shards)
+
+
+def planned(reference: ReferenceChoice, rates: Rates) -> Plan:
+    """A plan for 1,000 questions of one subject."""
+    return plan(
+        Policy(),
+        Budget.whole(Policy()),
+        reference=reference,
+        floor=None,
+        figure=Known(0.05, "a test"),
+        rates=rates,
+        population=1000,
+        sizes={"anatomy": 1000},
+    )
+
+
+def test_a_measured_discordance_of_nothing_is_measured() -> None:
+    """Two runs that agreed on every question tell something, and are not passed over."""
+    found = discordance_of([run_of(discordance=0.0, reference="baseline")], [], None)
+    assert (found.value, found.assumed) == (0.0, False)
+    assert planned("baseline", rates_of([], ["a question"], 1)).visible is not None
+
+
+def test_a_base_is_asked_as_well_and_so_is_paid_and_waited_for() -> None:
+    """Seconds, tokens and cost count both sides where the reference is a live base."""
+    rates = rates_of([run_of(discordance=0.1, reference="baseline")], [], 1)
+    alone, both = planned("baseline", rates), planned("base", rates)
+    assert alone.whole.seconds == pytest.approx(100.0)
+    assert alone.whole.cost == pytest.approx(2.0)
+    for one, two in ((alone.whole, both.whole), (alone.quick[0].mean, both.quick[0].mean)):
+        assert two.questions == one.questions
+        assert two.seconds == pytest.approx(2 * one.seconds)
+        assert two.tokens == pytest.approx(2 * one.tokens)
+        assert (two.cost, one.cost) != (None, None)
+        assert two.cost == pytest.approx(2 * (one.cost or 0.0))
+
+
+def test_a_pace_that_was_measured_with_the_base_counts_it_once() -> None:
+    """Where the earlier run asked its base too, its wall time is that of both."""
+    rates = rates_of([run_of(discordance=0.1, reference="base")], [], 1)
+    assert planned("base", rates).whole.seconds == pytest.approx(100.0)
+    assert planned("baseline", rates).whole.seconds == pytest.approx(50.0)
