@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from capgate.config import Target, Targets, load_targets
@@ -31,7 +32,7 @@ def run_targets(
                 f"--adapter-name needs its base: one --model-id, not {len(ids)}",
                 remedy="pytest benchmarks --model-id BASE --adapter-name NAME",
             )
-        chosen = [targets.adapter(ids[0], name) for name in settings.adapter_names]
+        chosen = _adapters(targets, ids[0], settings.adapter_names)
     else:
         chosen = [targets.get(target) for target in ids]
     for target in chosen:
@@ -46,6 +47,27 @@ def run_targets(
     others = [targets.get(target) for target in further]
     bases = [targets.get(t.adapter_of) for t in (*chosen, *others) if t.adapter_of]
     return {t.id: t for t in chosen}, {t.id: t for t in (*bases, *others)}
+
+
+def _adapters(targets: Targets, base: str, names: Sequence[str]) -> list[Target]:
+    """The adapters' targets; where paths end alike, as much more of them as tells them apart."""
+    parts = dict.fromkeys(names, 1)
+    while True:
+        made = {name: targets.adapter(base, name, parts=n) for name, n in parts.items()}
+        count = Counter(target.id for target in made.values())
+        alike = [name for name, target in made.items() if count[target.id] > 1]
+        if not alike:
+            return list(made.values())
+        longer = {name: parts[name] + 1 for name in alike}
+        if all(
+            targets.adapter(base, name, parts=n).id == made[name].id for name, n in longer.items()
+        ):
+            raise ConfigError(
+                f"the adapters {' and '.join(alike)} can't be told apart: each would be called "
+                f"{made[alike[0]].id}",
+                remedy="name each adapter once, or rename a folder",
+            )
+        parts |= longer
 
 
 def new_run_id(now: float | None = None) -> str:

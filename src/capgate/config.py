@@ -82,7 +82,7 @@ class VllmServe(_Entry):
     @classmethod
     def _owned_flags(cls, args: tuple[str, ...]) -> tuple[str, ...]:
         for arg in args:
-            flag = arg.split("=", 1)[0]
+            flag = arg.split("=", 1)[0].replace("_", "-")
             if flag in {"--api-key", "--host", "--port", "--model", "--served-model-name"}:
                 raise ValueError(
                     f"{flag} is set by capgate (127.0.0.1, a free port, a random key, "
@@ -277,12 +277,13 @@ class Targets:
         name = {"model_name": entry.model_name or entry.id}
         return self._entries[entry.adapter_of].model_copy(update={**server, **own, **name})
 
-    def adapter(self, base_id: str, name: str) -> Target:
+    def adapter(self, base_id: str, name: str, *, parts: int = 1) -> Target:
         """The target of an adapter: an entry of that name, or one made for the occasion.
 
         Args:
             base_id: Id of its base.
             name: An entry's id, a name on the server, or a folder.
+            parts: How many of a path's last parts the id has of one made for the occasion.
 
         Raises:
             ConfigError: There is no such base, or the entry belongs to another one.
@@ -301,7 +302,8 @@ class Targets:
                     remedy=f"use --model-id {entry.adapter_of}",
                 )
             return self.get(name)
-        short = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rstrip("/").split("/")[-1]).strip("-.")
+        path = "/".join(name.rstrip("/").split("/")[-parts:])
+        short = re.sub(r"[^A-Za-z0-9._-]+", "-", path).strip("-.")
         return base.model_copy(
             update={
                 "id": f"{base_id}+{short or 'adapter'}",

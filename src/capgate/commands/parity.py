@@ -1,25 +1,29 @@
 """`capgate parity`: do an adapter on its base and its merged weights answer alike?
 
 Both get the same questions, and the adapter gets them once more to measure how much it
-differs from itself (servers are not deterministic under load). It fails where the merged
-weights differ from the adapter on more questions than the adapter from itself.
+differs from itself (servers are not deterministic under load). They are DIFFERENT where the
+merged weights differ from the adapter on more questions than the adapter from itself.
+
+Exit codes: SAME 0, DIFFERENT 1, INCONCLUSIVE 10 (too few questions to tell, or too many
+without an answer), 11 where a server can't be asked, wrong usage 4.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from capgate.errors import ConfigError
+from capgate.errors import CapgateError, ConfigError
 from capgate.local import add_options, local_run, settings_of
-from capgate.text import one_line
+from capgate.text import json_text, one_line, printable
 
 if TYPE_CHECKING:
     from capgate.answers import Answer
     from capgate.evaluation import Contestant
+    from capgate.gate.policy import Policy
     from capgate.gate.stats import Interval
     from capgate.session import Run
 
@@ -28,28 +32,34 @@ FALSE_ALARM: Final = 0.05
 
 _SHOWN: Final = 20
 
+Kind = Literal["SAME", "DIFFERENT", "INCONCLUSIVE"]
+
 
 @dataclass(frozen=True)
 class Parity:
     """How two ways to serve one model compare.
 
     Attributes:
+        kind: What is concluded.
+        reason: Why nothing can be, where it is INCONCLUSIVE.
         n: Questions answered by all three.
         errors: Questions left out, as one of them has no answer.
+        fault: The first such answer's fault.
         flips: Questions on which adapter and merged weights differ.
         noise: Questions on which the adapter differs from itself.
-        interval: Confidence interval of the flips' share.
+        interval: Confidence interval of the flips' share; None without a question.
         p: Exact one-sided p-value of "no more flips than noise" (McNemar).
-        same: Whether that stands.
     """
 
+    kind: Kind
+    reason: str
     n: int
     errors: int
+    fault: str
     flips: int
     noise: int
-    interval: Interval
+    interval: Interval | None
     p: float
-    same: bool
 
 
 @dataclass(frozen=True)
@@ -78,11 +88,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compares and prints; returns 0 where both answer alike, 1 where not.
+    """Compares and prints; returns the exit code.
 
     Raises:
-        CapgateError: A target can't be asked.
+        ConfigError: What is to be compared is not named as it should be.
     """
+    from capgate.gate.verdict import EXIT_CODES
+
+    try:
+        kind = _run(options)
+    except ConfigError:
+        raise
+    except CapgateError as error:
+        print(f"ERROR: {printable(str(error))}", file=sys.stderr)
+        return EXIT_CODES["ERROR"]
+    return {"SAME": 0, "DIFFERENT": 1, "INCONCLUSIVE": EXIT_CODES["INCONCLUSIVE"]}[kind]
+
+
+def _run(options: argparse.Namespace) -> Kind:
     names = options.capgate_adapter_name or []
     bases = options.capgate_model_id or []
     if len(names) != 1 or len(bases) != 1:
@@ -90,53 +113,79 @@ def run(options: argparse.Namespace) -> int:
             "parity compares one adapter with one merged model",
             remedy="capgate parity --model-id BASE --adapter-name NAME --merged TARGET",
         )
-    options.capgate_model_id = [*bases]
-    settings = settings_of(options)
-    with local_run(settings, further=(options.merged,)) as run:
-        adapter = run.contestant(next(iter(run.targets)))
+    with local_run(settings_of(options), further=(options.merged,)) as run:
+        (target,) = run.targets
+        if options.merged == target:
+            raise ConfigError(
+                "it is the adapter itself, which has nothing to be compared with",
+                target=options.merged,
+                remedy="name the target that serves the merged weights with --merged",
+            )
+        adapter = run.contestant(target)
         merged = run.contestant(options.merged)
-        first, second, again = _ask(run, adapter, merged)
-        parity = compare(first, second, again)
-        flips = _flips(first, second)
+        answers = _ask(run, adapter, merged)
+        parity = compare(*answers, run.policy(target))
+        flips = _flips(*answers)
     if options.json:
-        print(json.dumps(_plain(parity, flips), indent=2))
+        print(json_text(_plain(parity, flips), indent=2))
     else:
         _show(adapter.id, options.merged, parity, flips)
-    return 0 if parity.same else 1
+    return parity.kind
 
 
-def compare(adapter: Sequence[Answer], merged: Sequence[Answer], again: Sequence[Answer]) -> Parity:
+def compare(
+    adapter: Sequence[Answer], merged: Sequence[Answer], again: Sequence[Answer], policy: Policy
+) -> Parity:
     """Compares answers to the same questions in the same order.
 
     Args:
         adapter: The adapter's.
         merged: The merged weights'.
         again: The adapter's once more.
-
-    Raises:
-        ConfigError: No question has an answer of all three.
+        policy: Says how many questions may lack an answer.
     """
+    from capgate.answers import AnswerState
+    from capgate.gate.conclude import nothing_scored, too_many_errors
+    from capgate.gate.rows import Single, count_singles
     from capgate.gate.stats import clopper_pearson, mcnemar_exact
 
     rows = list(zip(adapter, merged, again, strict=True))
-    scored = [row for row in rows if all(answer.state.scored for answer in row)]
-    if not scored:
-        raise ConfigError(
-            "no question was answered by both", remedy="see the faults in the run's logs"
+    scored = [row for row in rows if _scored(*row)]
+    missing = [a for row in rows for a in row if not a.state.scored]
+    counts = count_singles(
+        Single(
+            row[0].question,
+            row[0].subject,
+            row[0].state if _scored(*row) else AnswerState.ERROR,
         )
+        for row in rows
+    )
     differ = [_said(a) != _said(b) for a, b, _ in scored]
     waver = [_said(a) != _said(c) for a, _, c in scored]
     only_flips = sum(d and not w for d, w in zip(differ, waver, strict=True))
     only_noise = sum(w and not d for d, w in zip(differ, waver, strict=True))
     p = mcnemar_exact(only_flips, only_noise)
+    reason = ""
+    if not scored:
+        reason = nothing_scored(counts)
+    elif too_many := too_many_errors(counts, policy):
+        reason = too_many
+    elif mcnemar_exact(len(scored) - sum(waver), 0) > FALSE_ALARM:
+        reason = (
+            f"{len(scored)} questions are too few: had all been answered otherwise, that could "
+            "still be chance."
+        )
+    kind: Kind = "SAME" if p > FALSE_ALARM else "DIFFERENT"
     return Parity(
+        kind="INCONCLUSIVE" if reason else kind,
+        reason=reason,
         n=len(scored),
-        errors=len(rows) - len(scored),
+        errors=counts.errors,
+        fault=missing[0].text if missing else "",
         flips=sum(differ),
         noise=sum(waver),
-        interval=clopper_pearson(sum(differ), len(scored)),
+        interval=clopper_pearson(sum(differ), len(scored)) if scored else None,
         p=p,
-        same=p > FALSE_ALARM,
     )
 
 
@@ -159,15 +208,21 @@ def _ask(
     return first, other, again
 
 
+def _scored(*answers: Answer) -> bool:
+    return all(answer.state.scored for answer in answers)
+
+
 def _said(answer: Answer) -> tuple[str, str]:
     return answer.state, answer.choice
 
 
-def _flips(adapter: Sequence[Answer], merged: Sequence[Answer]) -> list[Flip]:
+def _flips(
+    adapter: Sequence[Answer], merged: Sequence[Answer], again: Sequence[Answer]
+) -> list[Flip]:
     return [
         Flip(a.question, a.subject, _shown(a), _shown(b))
-        for a, b in zip(adapter, merged, strict=True)
-        if _said(a) != _said(b)
+        for a, b, c in zip(adapter, merged, again, strict=True)
+        if _scored(a, b, c) and _said(a) != _said(b)
     ]
 
 
@@ -178,25 +233,28 @@ def _shown(answer: Answer) -> str:
 def _plain(parity: Parity, flips: Sequence[Flip]) -> dict[str, Any]:
     return {
         **asdict(parity),
-        "interval": parity.interval._asdict(),
+        "interval": parity.interval._asdict() if parity.interval else None,
         "flipped": [asdict(flip) for flip in flips],
     }
 
 
 def _show(adapter: str, merged: str, parity: Parity, flips: Sequence[Flip]) -> None:
-    share = parity.flips / parity.n
-    low, high, level = parity.interval
-    print(
-        f"{'SAME' if parity.same else 'DIFFERENT'}: {adapter} and {merged} answer "
-        f"{parity.flips} of {parity.n:,} questions otherwise ({share:.2%}, {100 * level:.3g} % "
-        f"interval {low:.2%} to {high:.2%})"
-    )
-    print(
-        f"  {adapter} differs from itself on {parity.noise} ({parity.noise / parity.n:.2%}); "
-        f"no more flips than that: p = {parity.p:.2g}"
-    )
+    print(f"{parity.kind}: {adapter} and {merged}")
+    if parity.reason:
+        print(f"  {parity.reason}")
+    if parity.interval:
+        low, high, level = parity.interval
+        print(
+            f"  {parity.flips} of {parity.n:,} questions are answered otherwise "
+            f"({parity.flips / parity.n:.2%}, {100 * level:.3g} % interval {low:.2%} to {high:.2%})"
+        )
+        print(
+            f"  {adapter} differs from itself on {parity.noise} ({parity.noise / parity.n:.2%}); "
+            f"no more flips than that: p = {parity.p:.2g}"
+        )
     if parity.errors:
-        print(f"  {parity.errors} questions have no answer of all three and are left out")
+        print(f"  {parity.errors} questions have no answer of all three and are left out; one:")
+        print(f"  {one_line(parity.fault, limit=400)}")
     for flip in flips[:_SHOWN]:
         print(f"  {flip.subject}  {flip.question[:12]}  {flip.adapter}  →  {flip.merged}")
     if len(flips) > _SHOWN:
