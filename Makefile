@@ -22,7 +22,7 @@ quote = '$(subst ','\'',$(1))'
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-unit test-vllm test-browser screenshots demo lint format bench clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-unit test-vllm test-browser screenshots demo lint format bench bench-vllm clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ bench: $(STAMP) ## what the suite costs beside its peers (about 15 minutes; lm-e
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check 'lm-eval[api]==0.4.13'
 	$(BIN)/python bench/overhead.py $(ARGS)
+
+bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clients of real vLLM (10 minutes; needs MMLU)
+	$(BIN)/python bench/vllm.py $(ARGS)
 
 clean: ## remove the venv and all caches (reports stay)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -5,7 +5,7 @@ humanities with one letter. Both are served by real vLLM (its CPU build, in .ven
 the suite starts by itself; the suite finds out what was lost. Everything it makes goes into
 .cache/demo.
 
-Exit codes: 0 the loss was found and named, 1 it was not.
+Exit codes: 0 the loss was found and named, 1 it was not, 130 broken off with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 VLLM: Final = ROOT / ".venv-vllm" / "bin" / "python"
 WORK: Final = ROOT / ".cache" / "demo"
+RESULT: Final = WORK / "reports" / "my-adapter" / "mmlu_my-adapter_latest.json"
 ADAPTER: Final = "forgets_humanities"
 TARGETS: Final = """\
 tiny:
@@ -59,7 +62,9 @@ def judge(folder: Path) -> int:
         (WORK / name).mkdir(parents=True, exist_ok=True)
     targets = TARGETS.format(folder=folder, python=VLLM, adapter=ADAPTER)
     (WORK / "models.yaml").write_text(targets, encoding="utf-8")
-    command = ["-m", "pytest", "benchmarks", "-q", "-m", "full", "--model-id", "my-adapter"]
+    # What an earlier demo found must not be taken for this one's.
+    RESULT.unlink(missing_ok=True)
+    command = ["benchmarks", "-q", "-m", "full", "--model-id", "my-adapter"]
     options = {
         "--models-file": WORK / "models.yaml",
         "--thresholds-dir": WORK / "thresholds",
@@ -68,28 +73,35 @@ def judge(folder: Path) -> int:
     }
     given = [f"{flag}={value}" for flag, value in options.items()]
     print("$ pytest benchmarks -m full --model-id my-adapter", flush=True)
-    return subprocess.run([sys.executable, *command, *given], cwd=ROOT, check=False).returncode
-
-
-def result() -> dict[str, Any]:
-    """What the suite found out about the adapter."""
-    file = WORK / "reports" / "my-adapter" / "mmlu_my-adapter_latest.json"
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    # In this process: at Ctrl-C pytest takes the time that it needs to end the server.
+    return int(pytest.main([*command, *given]))
 
 
 def main() -> int:
     """Teaches, judges, and compares the verdict with what was taught."""
     print("Teaching a tiny Llama, and an adapter that forgets the humanities …", flush=True)
-    code = judge(teach())
-    found = result()
-    by_domain = {name: one["accuracy"] for name, one in found["domains"].items()}
+    try:
+        code = judge(teach())
+    except subprocess.CalledProcessError as error:
+        print(f"It could not be taught: {VLLM} ended with exit code {error.returncode}.")
+        return 1
+    except KeyboardInterrupt:
+        code = pytest.ExitCode.INTERRUPTED
+    if code == pytest.ExitCode.INTERRUPTED:
+        print("\nBroken off.")
+        return 130
+    if code not in {0, 1, 10} or not RESULT.exists():
+        print(f"\nThe suite could not judge: exit code {code}; it says above why.")
+        return 1
+    found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8"))
+    by_domain = {name: one["accuracy"] or 0.0 for name, one in found["domains"].items()}
     print("\nRight answers:", ", ".join(f"{name} {share:.0%}" for name, share in by_domain.items()))
+    kind = (found["verdict"] or {}).get("kind", "no verdict")
     lost = min(by_domain, key=lambda name: by_domain[name])
-    if code == 1 and found["verdict"]["kind"] == "REGRESSION" and lost == "humanities":
+    if code == 1 and kind == "REGRESSION" and lost == "humanities":
         print("The suite ended with exit code 1, REGRESSION, as it should: that was the demo.")
         return 0
-    print(f"This is not what was taught: exit code {code}, {found['verdict']['kind']}.")
+    print(f"This is not what was taught: exit code {code}, {kind}.")
     return 1
 
 

@@ -51,18 +51,51 @@ def noise(base: LlamaForCausalLM, *, rank: int = 8, above: int = 0, seed: int) -
 
 
 @torch.no_grad()
-def misleading(base: LlamaForCausalLM, lessons: Lessons, *, seed: int) -> PeftModel:
-    """An adapter that prefers letters by chance and leaves an answer's form alone; size it.
+def misleading(base: LlamaForCausalLM, lessons: Lessons, *, lost: float) -> PeftModel:
+    """An adapter that costs each group at least this share of its questions, and no answer's form.
 
-    Random weights everywhere would spoil the form of answers as soon as their letters.
+    It prefers the letter that is right least often in a group, as much as that needs. Random
+    weights would spoil the form of answers as soon as their letters, and spare some groups.
     """
-    torch.manual_seed(seed)
     adapter = attach(base)
-    letters = base.lm_head.weight[list(lessons.letters.values())]
+    down = base.model.layers[-1].mlp.down_proj
+    members = torch.nn.functional.one_hot(lessons.groups)
+    # What tells, linearly, that a letter is due and of which group the question is.
+    inputs = _inputs(base, lessons, down)
+    due = torch.zeros(*inputs.shape[:2], members.shape[1])
+    due[:, taught.LETTER] = members.float()
+    reads = torch.linalg.lstsq(inputs.flatten(0, 1), due.flatten(0, 1)).solution.T
+    down.lora_A["default"].weight.zero_()[: len(reads)] = reads
+    names = sorted(lessons.letters)
+    letters = base.lm_head.weight[[lessons.letters[name] for name in names]]
     apart = torch.nn.functional.normalize(letters - letters.mean(0))
-    last = base.model.layers[-1].mlp.down_proj.lora_B["default"].weight
-    last.copy_(apart.T @ torch.randn(len(apart), last.shape[1]))
+    keys = torch.nn.functional.one_hot(torch.tensor([names.index(k) for k in lessons.keys]))
+    pushes = apart[(members.T @ keys).argmin(1)].T
+    size = torch.ones(len(reads))
+    while True:
+        down.lora_B["default"].weight[:, : len(reads)] = pushes * size
+        wrong = (~taught.answers(base, lessons)).float()
+        spared = (wrong @ members.float()) / members.sum(0) < lost
+        if not spared.any():
+            break
+        if size.max() > 1e5:
+            raise RuntimeError(f"after {size.tolist()} a group still loses less than {lost:.0%}")
+        size[spared] *= 1.1
     return adapter
+
+
+def _inputs(base: LlamaForCausalLM, lessons: Lessons, layer: torch.nn.Module) -> torch.Tensor:
+    """What `layer` is given where each token of the answers is predicted: [N, A, I]."""
+    given: list[torch.Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    found: dict[int, torch.Tensor] = {}
+    for batch in lessons.batches:
+        taught.read(base, lessons, batch)
+        last = given.pop()
+        for line, row in enumerate(batch.rows.tolist()):
+            found[row] = last[line, batch.at[line]]
+    hook.remove()
+    return torch.stack([found[row] for row in sorted(found)])
 
 
 @torch.no_grad()

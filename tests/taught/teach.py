@@ -174,9 +174,7 @@ def _adapters(
         return adapter
 
     def harmful(base: LlamaForCausalLM) -> PeftModel:
-        adapter = adapters.misleading(base, lessons, seed=3)
-        adapters.size(adapter, lessons, lost=0.10)
-        return adapter
+        return adapters.misleading(base, lessons, lost=0.05)
 
     def big(base: LlamaForCausalLM) -> PeftModel:
         return adapters.noise(base, rank=32, seed=4)

@@ -1,6 +1,7 @@
 """A taught model under real vLLM, and real `pytest benchmarks` processes on it.
 
 `make test-vllm` builds the venv that serves and teaches; without it these tests are skipped.
+Under CI nothing may be missing: there they fail.
 One server is started for most of them, by `inference-server start`; what is about a server's
 own start or end has its own.
 """
@@ -15,7 +16,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -195,6 +196,17 @@ def adapter_id(name: str) -> str:
     return f"{TARGET}+{name}"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:  # noqa: ARG001
+    """Under CI, has a test fail that lacks what it needs: skipped, all would look well."""
+    try:
+        return (yield)
+    except pytest.skip.Exception as skipped:
+        if os.environ.get("CI") != "true":
+            raise
+        pytest.fail(f"skipped under CI: {skipped.msg}", pytrace=False)
+
+
 @pytest.fixture(scope="session")
 def taught(mmlu_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Taught:
     """The taught model and its adapters; the cache's, where it has them."""
@@ -265,4 +277,17 @@ def untrained(taught: Taught, to: Path) -> Path:
     content = weights.read_bytes()
     head = 8 + int.from_bytes(content[:8], "little")
     weights.write_bytes(content[:head] + bytes(len(content) - head))
+    return to
+
+
+def misnamed(taught: Taught, to: Path) -> Path:
+    """A harmful adapter whose tensors are named as in a model that wraps the base.
+
+    Sizes, layers and the base's name are right, and yet no module bears these names.
+    """
+    weights = copy_adapter(taught, "harmful_subject", to) / "adapter_model.safetensors"
+    content = weights.read_bytes()
+    head = 8 + int.from_bytes(content[:8], "little")
+    renamed = content[8:head].replace(b".model.layers.", b".model.language_model.layers.")
+    weights.write_bytes(len(renamed).to_bytes(8, "little") + renamed + content[head:])
     return to

@@ -20,6 +20,7 @@ from tests.integration.vllm.conftest import (
     endings,
     failed,
     make_checkout,
+    misnamed,
     untrained,
 )
 from tests.taught.teach import BASE, SUBJECTS
@@ -73,9 +74,13 @@ def test_harmless_passes(judged: Judged) -> None:
 
 
 def test_overall_harm_fails_the_suite(judged: Judged) -> None:
-    """An adapter that loses some points everywhere fails in the suite's test."""
-    assert judged.outcome.verdict(adapter_id("harmful_overall")) == "REGRESSION"
-    assert "suite" in failed(judged.outcome, adapter_id("harmful_overall"))
+    """An adapter that loses some points in every subject fails in the suite's test."""
+    harmed = adapter_id("harmful_overall")
+    scores = judged.checkout.result(harmed)["subjects"]
+    assert set(scores) == set(SUBJECTS)
+    assert all(0.5 < score < 0.97 for score in scores.values()), scores
+    assert judged.outcome.verdict(harmed) == "REGRESSION"
+    assert "suite" in failed(judged.outcome, harmed)
 
 
 def test_harm_in_a_subject_fails_that_subject(judged: Judged) -> None:
@@ -123,6 +128,27 @@ def test_broken_adapters_are_errors(project: Checkout, taught: Taught, tmp_path:
     ):
         assert failed(outcome, adapter_id(name)) >= {"preflight"}
         assert_in_order(text, f"ERROR: {adapter_id(name)} preflight", cause, remedy)
+    assert project.answered() == 0
+
+
+def test_an_adapter_that_is_loaded_and_ignored(
+    project: Checkout, taught: Taught, tmp_path: Path
+) -> None:
+    """An adapter that vLLM loads and none of its modules knows answers as the base: an error.
+
+    By whichever way it came onto the server, no answer of it is scored.
+    """
+    folder = misnamed(taught, tmp_path / "misnamed")
+    project.done("inference-server", "load-adapter", "by-hand", "--path", str(folder))
+    assert project.served()["by-hand"] == BASE
+    outcome = project.judge(folder, "by-hand")
+    project.done("inference-server", "unload-adapter", "by-hand")
+    assert outcome.code == 11, outcome.text
+    text = " ".join(outcome.text.split())
+    for name in ("misnamed", "by-hand"):
+        assert failed(outcome, adapter_id(name)) >= {"preflight"}
+        cause = "is loaded and does nothing"
+        assert_in_order(text, f"ERROR: {adapter_id(name)} preflight", cause, "target_modules")
     assert project.answered() == 0
 
 
