@@ -9,16 +9,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capgate.config import load_targets
-from capgate.errors import CapgateError, ConfigError
+from capgate.errors import ConfigError
 from capgate.local import FILES, add_options, local_run, settings_of
 from capgate.report.read import find_report, read_report
 from capgate.report.result import Report
-from capgate.report.write import alert_urls, redactor_of
 from capgate.settings import Settings
 
 if TYPE_CHECKING:
-    from capgate.redact import Redactor
     from capgate.session import Run
 
 
@@ -42,19 +39,6 @@ def open_report(options: argparse.Namespace) -> tuple[Report, Path, Settings]:
     path = find_report(options.run_name, here.output_dir)
     report = read_report(path)
     return report, path.parent, _settings_of_run(report, here)
-
-
-def project_redactor(settings: Settings) -> Redactor:
-    """What knows the secrets of a project, as far as its files can be read."""
-    try:
-        targets = list(load_targets(settings.models_file))
-    except CapgateError:
-        targets = []
-    try:
-        urls = alert_urls(settings.root, settings.alerts)
-    except CapgateError:
-        urls = settings.alerts
-    return redactor_of(settings.root, targets, urls)
 
 
 @contextmanager
@@ -108,7 +92,8 @@ def _settings_of_run(report: Report, here: Settings) -> Settings:
     names = {field.name for field in fields(Settings)}
     recorded: dict[str, Any] = {}
     for name, value in report.settings.items():
-        if name in names:
+        # Earlier versions recorded where alerts went.
+        if name in names and name != "alerts":
             recorded[name] = _restored(value)
     return replace(here, **recorded)
 

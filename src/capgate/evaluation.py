@@ -20,6 +20,7 @@ from capgate.config import Target
 from capgate.datasets import Question
 from capgate.errors import CapgateError, ConfigError, ServerEndedError
 from capgate.fingerprint import Fingerprint, fingerprint, request_fields
+from capgate.known_secrets import project_redactor
 from capgate.serving.endpoint import Endpoint
 from capgate.settings import Settings
 from capgate.spending import Meter, Spending
@@ -148,6 +149,7 @@ class Evaluator:
         assert isinstance(model.api, CapgateAPI)
         meter = self._meter(target, endpoint)
         model.api.offer, model.api.meter = endpoint.offer, meter
+        model.api.redactor = project_redactor(self.settings).and_also([endpoint.key or ""])
         context = self.store.context(known.hash, self.harness.prompt_hash, known.facts)
         return Contestant(target.id, target, endpoint, known, context, model, meter)
 

@@ -127,9 +127,12 @@ class Host:
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Gives a test its targets, and its subjects where it takes one."""
+        from capgate.report.alert_file import alert_urls
+
         try:
             targets = tuple(self.run.targets) if self._fault is None else ()
             _ = self.run.harness
+            alert_urls(self.settings.root, self.settings.alerts)
         except CapgateError as error:
             self._fault = str(error)
             targets = ()

@@ -54,7 +54,7 @@ def add_options(
 def local_run(
     settings: Settings, *, further: Sequence[str] = (), run_id: str | None = None
 ) -> Iterator[Run]:
-    """A run in this process; its servers end with it.
+    """A run in this process; its servers end with it, and then its logs lose what is secret.
 
     Args:
         settings: The run's settings.
@@ -66,6 +66,8 @@ def local_run(
     """
     from capgate.choice import new_run_id
     from capgate.config import environment
+    from capgate.known_secrets import project_redactor
+    from capgate.report.sweep import sweep_lines
     from capgate.serving.servers import Servers
     from capgate.session import Run
 
@@ -84,6 +86,8 @@ def local_run(
     finally:
         run.close()
         servers.close()
+        for line in sweep_lines(run.folder / "logs", project_redactor(settings)):
+            say(line)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

@@ -18,7 +18,7 @@ HOST = pytest.StashKey["Host"]()
 
 
 class _Reports:
-    """The one hook that pytest calls without a `config` to find the host by."""
+    """The hooks that are called without a `config` to find the host by."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -26,6 +26,15 @@ class _Reports:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Notes each test's verdict (`pytest_runtest_logreport`)."""
         self._host.note(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_json_modifyreport(self, json_report: dict[str, Any]) -> None:
+        """Takes secrets and home folders out of the report (pytest-json-report)."""
+        from capgate.known_secrets import redactor_for
+
+        redactor = redactor_for(lambda: self._host.settings)
+        for key in list(json_report):
+            json_report[key] = redactor.data(json_report[key])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -97,11 +106,13 @@ def capgate(request: pytest.FixtureRequest) -> Iterator[Bench]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Leaves Inspect's own log out of a failed test's report (`pytest_runtest_makereport`)."""
+    """Takes secrets out of a test's report (`pytest_runtest_makereport`)."""
     report = yield
     if "capgate" in getattr(item, "fixturenames", ()):
-        # One line for each question that failed; the verdict says it in one for all.
-        report.sections = [one for one in report.sections if "Captured log" not in one[0]]
+        from capgate.known_secrets import project_redactor
+        from capgate.testreports import clean
+
+        clean(report, project_redactor(item.config.stash[HOST].settings))
     return report
 
 
@@ -123,13 +134,3 @@ def pytest_json_runtest_metadata(item: pytest.Item) -> dict[str, Any]:
 
     judgement = item.stash.get(JUDGEMENT, None)
     return {} if judgement is None else {"capgate": judgement}
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_json_modifyreport(json_report: dict[str, Any]) -> None:
-    """Takes secrets and home folders out of the report (pytest-json-report)."""
-    from capgate.redact import Redactor
-
-    redactor = Redactor.of_environment()
-    for key in list(json_report):
-        json_report[key] = redactor.data(json_report[key])

@@ -124,7 +124,7 @@ class CapgateAPI(ModelAPI):
         )
         self.meter: Meter | None = None
         self.offer: Offer | None = None
-        self._redactor = Redactor.of_environment(further=[api_key or ""])
+        self.redactor = Redactor.of_environment(further=[api_key or ""])
         self._extra_body = dict(extra_body or {})
         self._faults: dict[str, RequestFault] = {}
         self._refusals: set[str] = set()
@@ -161,7 +161,7 @@ class CapgateAPI(ModelAPI):
             answer = await self.client.complete(request)
             cost = answer.cost
             # A model may repeat what its server's configuration told it.
-            answer = replace(answer, text=self._redactor.known(answer.text))
+            answer = replace(answer, text=self.redactor.known(answer.text))
         except RequestFault as fault:
             self._faults.setdefault(fault.message, fault.copy())
             cost = cost_of_fault(fault)

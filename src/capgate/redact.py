@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote
 
 MARK: Final = "[redacted]"
 
@@ -22,7 +22,11 @@ _SMALLEST: Final = 4
 """Characters of the shortest secret that is looked for."""
 
 _SHORTEST: Final = 8
-"""Characters under which an environment variable's value is too common to be cut out."""
+"""Characters under which an environment variable's value, or a URL's part, is too common to be
+cut out."""
+
+_CUT: Final = "…"
+"""What stands where a text was shortened (`capgate.text.one_line`)."""
 
 _SECRET_NAME: Final = re.compile(
     r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS|CREDENTIALS?|WEBHOOK|DSN|ALERT)"
@@ -119,31 +123,44 @@ class Redactor:
             and not _OPEN_NAME.search(name)
             and len(value.strip()) >= _SHORTEST
         }
-        # A URL is secret in what follows its host; the address of a server alone is not.
-        for value in [*values]:
-            if "://" in value:
-                parts = urlsplit(value)
-                rest = value.split(parts.netloc, 1)[-1].strip("/") if parts.netloc else ""
-                if len(rest) >= _SHORTEST:
-                    values.add(rest)
-        return cls({*values, *(text.strip() for text in further if text)})
+        values |= {text.strip() for text in further if text}
+        return cls({*values, *(part for value in values for part in _url_parts(value))})
 
     def and_also(self, secrets: Iterable[str]) -> Redactor:
         """A redactor that knows further secrets."""
         return Redactor({*self._secrets, *secrets}, home=Path(self._home))
 
     @cached_property
+    def _forms(self) -> tuple[str, ...]:
+        """The secrets as they may be written, the longest first: one may be another's beginning."""
+        forms = {
+            form
+            for s in self._secrets
+            for form in (s, quote(s), quote(s, safe=""), unquote(s), _escaped(s))
+        }
+        return tuple(sorted(forms, key=lambda form: (-len(form), form)))
+
+    @cached_property
     def _pattern(self) -> re.Pattern[str] | None:
-        forms = {form for s in self._secrets for form in (s, quote(s, safe=""), _escaped(s))}
-        if not forms:
-            return None
-        # The longest first: one secret may be another's beginning.
-        ordered = sorted(forms, key=lambda form: (-len(form), form))
-        return re.compile("|".join(map(re.escape, ordered)))
+        return re.compile("|".join(map(re.escape, self._forms))) if self._forms else None
 
     def known(self, text: str) -> str:
         """Returns `text` without the secrets that are known, all else untouched."""
-        return self._pattern.sub(MARK, text) if self._pattern is not None else text
+        if self._pattern is None:
+            return text
+        text = self._pattern.sub(MARK, text)
+        if _CUT not in text:
+            return text
+        *cut, rest = text.split(_CUT)
+        return _CUT.join([*(self._without_beginning(part) for part in cut), rest])
+
+    def _without_beginning(self, text: str) -> str:
+        """`text`, which was cut at its end, without the part of a secret that was left there."""
+        tail = text[-len(self._forms[0]) :]
+        for at in range(len(tail) - _SHORTEST + 1):
+            if any(form.startswith(tail[at:]) for form in self._forms):
+                return text[: len(text) - len(tail) + at] + MARK
+        return text
 
     def text(self, text: str) -> str:
         """Returns `text` without secrets, and with home folders as `~`."""
@@ -173,3 +190,23 @@ def _escaped(text: str) -> str:
     import json
 
     return json.dumps(text)[1:-1]
+
+
+def _url_parts(value: str) -> Iterator[str]:
+    """What of a URL is secret by itself: who asks and what follows the host, whole and in parts.
+
+    A server names the path that it does not know, without the host; where it is alone is no
+    secret.
+    """
+    _, is_url, after = value.partition("://")
+    if not is_url:
+        return
+    host, *rest = re.split(r"[/?#]", after, maxsplit=1)
+    path, *query = re.split(r"[?#]", "".join(rest), maxsplit=1)
+    path = path.strip("/")
+    parts = ["".join(rest).strip("/"), path, *query]
+    parts += host.rpartition("@")[0].split(":")
+    # Names of a path's steps, such as `webhooks`, are common words; a token has figures.
+    parts += [step for step in path.split("/") if re.search(r"\d", step)]
+    parts += [one.partition("=")[2] for one in re.split("[&#]", "".join(query))]
+    yield from (part for part in parts if len(part) >= _SHORTEST)

@@ -358,8 +358,9 @@ class Settings:
         return "published" if self.published else None
 
     def describe(self) -> dict[str, Any]:
-        """The settings as results record them: without the paths of this machine."""
-        paths = {
+        """The settings as results record them: without secrets and this machine's paths."""
+        left_out = {
+            "alerts",
             "root",
             "output_dir",
             "store",
@@ -371,7 +372,7 @@ class Settings:
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
-            if name not in paths
+            if name not in left_out
         }
 
 

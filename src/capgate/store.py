@@ -154,15 +154,16 @@ class Store:
 
     Args:
         path: The file; made with its folder where it is missing.
+        redactor: What must not be kept; who only reads needs none.
 
     Raises:
         StoreError: It can't be opened, is not a store, or has a newer schema.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
         self.path = path
         # Reports, baselines and logs take from here: nothing secret gets in.
-        self._redactor = Redactor.of_environment()
+        self._redactor = redactor or Redactor.of_environment()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
@@ -179,6 +180,8 @@ class Store:
             # WAL with NORMAL survives the death of the process at any moment; only a crash
             # of the machine itself could lose the last answers.
             self._db.execute("PRAGMA synchronous = NORMAL")
+            # What is taken out is overwritten as well.
+            self._db.execute("PRAGMA secure_delete = ON")
             self._migrate()
         except (sqlite3.Error, OSError) as error:
             self._db.close()
@@ -221,6 +224,11 @@ class Store:
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            # Earlier versions kept the URLs of alerts, which are secrets.
+            self._db.execute(
+                "UPDATE runs SET settings = json_remove(settings, '$.alerts') "
+                "WHERE json_valid(settings) AND json_extract(settings, '$.alerts') IS NOT NULL"
+            )
 
     def __enter__(self) -> Store:
         return self
@@ -349,7 +357,7 @@ class Store:
                     answer.completion_tokens,
                     answer.seconds,
                     answer.margin,
-                    _encodable(answer.served_by),
+                    _encodable(self._redactor.text(answer.served_by)),
                     answer.cost,
                     run,
                     time.time(),

@@ -1,23 +1,32 @@
 """Text from outside, made fit to show.
 
 What a model or a server wrote is hostile input to a terminal: escape sequences can
-rewrite the screen, and a line can be as long as it likes.
+rewrite the screen, and a line can be as long as it likes. To the log of a GitHub job `##[`
+is a command, wherever in a line it stands.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from typing import Any
 
 _WHITE = re.compile(r"\s+")
+
+
+def inert(text: str) -> str:
+    r"""Returns `text` with each `##[` as `\x23#[`, which is no command."""
+    return text.replace("##[", r"\x23#[")
 
 
 def printable(text: str) -> str:
     r"""Returns `text` with control and direction-changing characters shown as escapes.
 
     Line feeds and tabs stay; everything else in the Unicode categories Cc, Cf, Cs and Zl/Zp
-    is written as `\xNN` or `\uNNNN`.
+    is written as `\xNN` or `\uNNNN`, and so is the first sign of `##[`.
     """
+    text = inert(text)
     if text.isascii() and text.isprintable():
         return text
     out: list[str] = []
@@ -39,8 +48,10 @@ def printable(text: str) -> str:
 
 def one_line(text: str, *, limit: int) -> str:
     """Returns `text` on one printable line of at most `limit` characters."""
-    line = printable(_WHITE.sub(" ", text[: limit * 4]).strip())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    begins = text[: limit * 4]
+    line = printable(_WHITE.sub(" ", begins).strip())
+    whole = len(line) <= limit and begins == text
+    return line if whole else line[: limit - 1] + "…"
 
 
 def quoted(text: str, *, mark: str = "│ ") -> str:
@@ -48,5 +59,15 @@ def quoted(text: str, *, mark: str = "│ ") -> str:
 
     So no line of it can pass for one of ours, nor begin a workflow command of GitHub's.
     """
-    lines = printable(text).split("\n")
-    return "\n".join(mark + line.replace("##[", "#\u2060#[") for line in lines)
+    return "\n".join(mark + line for line in printable(text).split("\n"))
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:  # noqa: ANN401 (any plain value)
+    r"""Returns a plain value as JSON for a program, which is harmless to a log that shows it.
+
+    Raises:
+        ValueError: It holds a number that JSON has no form of.
+    """
+    # The mark can only stand inside a string.
+    text = json.dumps(value, indent=indent, allow_nan=False)
+    return text.replace("##[", r"\u0023#[").replace("\x7f", r"\u007f")

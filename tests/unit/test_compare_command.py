@@ -77,6 +77,31 @@ def test_flips_are_listed_with_both_answers(
     assert "smallest drop" in shown
 
 
+def test_json_is_no_command_to_a_log(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`##[` of a model's is not printed as such, and is there for whoever reads the JSON."""
+    keep_run(project, "r1", answers())
+    keep_run(project, "r2", answers(texts={7: "##[error]owned"}))
+    main(["compare", "r1", "r2", "--json"])
+    shown = capsys.readouterr().out
+    assert "##[" not in shown
+    assert json.loads(shown)["flips"][0]["candidate"]["text"] == "##[error]owned"
+
+
+def test_rows_that_can_t_be_right_are_named(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside published scores, each row of the file that is not used is told with the reason."""
+    keep_run(project, "r1", answers())
+    file = project / "scores.csv"
+    file.write_text("Model Name,MMLU\nm,70\nhalf,0.5\nlow,-4\n", encoding="utf-8")
+    assert main(["compare", "r1", "--published", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert "not used: scores.csv, line 3: the score of `half` looks like a fraction" in shown
+    assert "not used: scores.csv, line 4: the score of `low` is negative" in shown
+    found = printed(capsys, 0, "compare", "r1", "--published", str(file))
+    assert [one["place"] for one in found["unused"]] == ["line 3", "line 4"]
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [

@@ -99,14 +99,17 @@ def test_a_number_out_of_range_is_refused_with_its_value(arguments: tuple[str, .
     assert repr(arguments[1]) in str(caught.value)
 
 
-def test_results_record_no_path_of_this_machine() -> None:
-    """What results record of the settings holds plain values and none of the run's paths."""
+def test_results_record_no_path_of_this_machine_and_no_alert_s_url() -> None:
+    """What results record of the settings are plain values, none of them a path or a secret."""
     import json
 
-    described = settings("--limit", "5", "--subjects", "anatomy").describe()
+    described = settings(
+        "--limit", "5", "--subjects", "anatomy", "--alert", "https://a/b"
+    ).describe()
     assert described["limit"] == 5
     assert described["subjects"] == ["anatomy"]
     assert str(ROOT) not in json.dumps(described)
+    assert "https://a/b" not in json.dumps(described)
 
 
 def test_the_57_subjects_are_in_four_domains() -> None:

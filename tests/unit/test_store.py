@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from capgate.answers import Answer, AnswerState
 from capgate.datasets import load_questions
 from capgate.errors import StoreError
+from capgate.redact import Redactor
 from capgate.store import Context, Store
 
 
@@ -136,6 +138,38 @@ def test_shards_and_runs_are_remembered(store: Store) -> None:
     assert store.shards("other") == {}
     ((run, _, settings),) = store.runs()
     assert (run, settings) == ("r", {"limit": 5})
+
+
+def test_nothing_secret_is_kept(tmp_path: Path) -> None:
+    """Wherever it stands: in an answer, in who gave it, in a run's settings, in how it ended."""
+    secret = "s3cr3t-value"
+    path = tmp_path / "answers.sqlite"
+    with Store(path, Redactor([secret])) as store:
+        store.start_run("r", {"note": secret})
+        context = store.context("fingerprint", "prompt", {"note": secret})
+        whole = replace(answer(text=f"it is {secret}"), served_by=f"by {secret}")
+        store.add(context, whole, run="r", target="mine")
+        store.end_shard("r", "mine", "anatomy", {"note": secret})
+        files = [one.read_bytes() for one in tmp_path.glob("answers.sqlite*")]
+    assert len(files) > 1
+    assert not [one for one in files if secret.encode() in one]
+
+
+def test_alert_urls_that_were_kept_are_taken_out(tmp_path: Path) -> None:
+    """Earlier versions kept them with a run's settings: opening the store overwrites them."""
+    path = tmp_path / "answers.sqlite"
+    with Store(path) as store:
+        store.start_run("r", {"limit": 5})
+    before = sqlite3.connect(path)
+    settings = '{"alerts": ["https://chat.example/hook-s3cr3t"], "limit": 5}'
+    with before:
+        before.execute("UPDATE runs SET settings = ?", (settings,))
+    before.close()
+    assert b"hook-s3cr3t" in path.read_bytes()
+    with Store(path) as store:
+        ((_, _, kept),) = store.runs()
+    assert kept == {"limit": 5}
+    assert b"hook-s3cr3t" not in path.read_bytes()
 
 
 def test_questions_are_kept_once(store: Store) -> None:

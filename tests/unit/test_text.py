@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import unicodedata
 
@@ -19,7 +20,7 @@ from capgate.errors import (
     ServerError,
     StoreError,
 )
-from capgate.text import one_line, printable
+from capgate.text import json_text, one_line, printable, quoted
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=60)
 HOSTILE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -38,7 +39,7 @@ def test_no_control_character_comes_through(text: str) -> None:
     shown.encode()
 
 
-@given(st.text(st.characters(exclude_categories=tuple(HOSTILE)), max_size=60))
+@given(st.text(st.characters(exclude_categories=tuple(HOSTILE), exclude_characters="#")))
 def test_harmless_text_stays_as_it_is(text: str) -> None:
     """Text of any script without such characters is not changed."""
     assert printable(text) == text
@@ -48,6 +49,15 @@ def test_harmless_text_stays_as_it_is(text: str) -> None:
 def test_printing_twice_changes_nothing(text: str) -> None:
     """What is printable stays as it is."""
     assert printable(printable(text)) == printable(text)
+
+
+@given(st.text(st.sampled_from("#[\x7f\\ a\n…"), max_size=30), st.integers(1, 40))
+def test_no_text_speaks_to_github_s_log(text: str, limit: int) -> None:
+    """`##[` is nowhere, in whatever way a text is shown; JSON still says the same."""
+    shown = (printable(text), one_line(text, limit=limit), quoted(text), json_text({"a": text}))
+    assert not [one for one in shown if "##[" in one]
+    assert printable(printable(text)) == printable(text)
+    assert json.loads(shown[-1]) == {"a": text}
 
 
 def test_an_escape_sequence_is_shown_as_text() -> None:
@@ -67,6 +77,7 @@ def test_a_long_line_says_that_it_was_cut() -> None:
     """What was cut off ends in an ellipsis; what fits does not."""
     assert one_line("a  b\n c", limit=5) == "a b c"
     assert one_line("abcdef", limit=5) == "abcd…"
+    assert one_line("ab" + " " * 50 + "cd", limit=5) == "ab…"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ INCONCLUSIVE 10, ERROR 11.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.local import FILES, add_options, settings_of
+from capgate.text import json_text, one_line, printable
 
 if TYPE_CHECKING:
     from capgate.answers import Answer
@@ -69,14 +69,13 @@ def run(options: argparse.Namespace) -> int:
     """Compares and prints; returns the verdict's exit code."""
     from capgate.errors import CapgateError
     from capgate.gate.verdict import Verdict
-    from capgate.text import printable
 
     try:
         return _run(options)
     except CapgateError as error:
         verdict = Verdict.of_error(error, scope="suite")
         if options.json:
-            print(json.dumps({"verdict": verdict.to_dict()}, allow_nan=False))
+            print(json_text({"verdict": verdict.to_dict()}))
         print(f"ERROR: {printable(str(error))}", file=sys.stderr)
         return verdict.exit_code
 
@@ -118,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
         compared = compare(reference, candidate, policy)
         texts = store.kept_questions([flip.question for flip in compared.flips])
     if options.json:
-        print(json.dumps(_plain(compared, texts), indent=2, allow_nan=False))
+        print(json_text(_plain(compared, texts), indent=2))
     else:
         print("\n".join(_lines(compared, texts)))
     return compared.verdict.exit_code
@@ -130,7 +129,6 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
     from capgate.published import load_published
     from capgate.report.published import CAUTION, beside, lines
     from capgate.runs import find_run, read_run, stored, targets_of
-    from capgate.text import printable
 
     if options.candidate is not None:
         raise ConfigError(
@@ -151,10 +149,13 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
     ]
     if options.json:
         rows = [one.to_dict() for one in found]
-        print(json.dumps({"run": run, "published": rows}, indent=2, allow_nan=False))
+        unused = [asdict(fault) for fault in published.faults]
+        print(json_text({"run": run, "published": rows, "unused": unused}, indent=2))
         return 0
     for one in found:
         print("\n".join(printable(line) for line in lines(one, published)))
+    for fault in published.faults:
+        print(printable(f"not used: {published.path.name}, {fault.place}: {fault.what}"))
     print(CAUTION)
     return 0
 
@@ -193,7 +194,6 @@ def _plain_answer(answer: Answer) -> dict[str, str]:
 
 def _lines(compared: Compared, texts: Mapping[str, KeptQuestion]) -> Iterator[str]:
     from capgate.report.terminal import verdict_lines
-    from capgate.text import printable
 
     one, other = compared.reference, compared.candidate
     yield f"A: {one.id}  {one.target}   B: {other.id}  {other.target}"
@@ -239,8 +239,6 @@ def _table(compared: Compared) -> list[str]:
 
 
 def _flip(flip: Flip, kept: KeptQuestion | None) -> str:
-    from capgate.text import one_line
-
     said = "  →  ".join(
         f"{answer.state} {answer.choice or one_line(answer.text, limit=30)}".rstrip()
         for answer in (flip.reference, flip.candidate)

@@ -35,8 +35,9 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is no such run, or the files can't be written.
     """
-    from capgate.again import open_report, project_redactor
+    from capgate.again import open_report
     from capgate.commands.triage import with_redux
+    from capgate.known_secrets import project_redactor
     from capgate.report import github
     from capgate.report.history import FILE
     from capgate.report.write import redacted, write_atomically, write_data, write_page

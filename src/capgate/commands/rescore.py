@@ -10,12 +10,12 @@ The exit code is 1 where today's scorer reads any stored answer otherwise, else 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.local import FILES, add_options, settings_of
+from capgate.text import json_text
 
 if TYPE_CHECKING:
     from capgate.rescoring import Moves, Record, Rescored
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     rescored = [_rescored(record, settings) for record in records]
     model = moves(rescored[0], rescored[1]) if len(rescored) == 2 else None
     if options.json:
-        print(json.dumps(_plain(rescored, model), indent=2))
+        print(json_text(_plain(rescored, model), indent=2))
     else:
         print("\n".join(_lines(rescored, model)))
     return 1 if any(one.changed for one in rescored) else 0

@@ -60,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is no such run or question, or it can't be asked again.
     """
-    from capgate.again import one_target, open_report, project_redactor
+    from capgate.again import one_target, open_report
+    from capgate.known_secrets import project_redactor
 
     report, folder, settings = open_report(options)
     target = one_target(report, options.target)

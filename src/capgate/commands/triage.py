@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from capgate.errors import CapgateError, ConfigError
 from capgate.report.comparison import LABELS, MEANINGS, Comparison, Flip, Side
-from capgate.text import one_line, printable
+from capgate.text import json_text, one_line, printable
 
 if TYPE_CHECKING:
     from capgate.report.result import Report
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         ]
         if options.json:
             for flip in flips:
-                print(flip.model_dump_json())
+                print(json_text(flip.model_dump(mode="json")))
         else:
             print("\n".join(_lines(report, target, comparison, flips, options.limit)))
     return 0
@@ -111,19 +111,21 @@ def with_redux(report: Report, file: Path, dataset: Path | None) -> Report:
 
 def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
     """Asks again, and writes and returns the report that follows from it."""
-    from capgate.again import project_redactor, resumed
+    from capgate.again import resumed
+    from capgate.known_secrets import project_redactor
     from capgate.report.history import FILE
     from capgate.report.reask import reask
     from capgate.report.write import redacted, report_of, write_data, write_page
 
+    redactor = project_redactor(settings)
     with resumed(report, settings) as run:
         for target in report.comparisons:
-            if reason := reask(run, target):
+            if reason := redactor.text(reask(run, target)):
                 print(f"{target}: not asked again: {one_line(reason, limit=300)}")
         comparisons = report_of(run, complete=report.complete).comparisons
     # Only the comparison is new; when the run ended and what it was judged stay as they were.
     report = report.model_copy(update={"comparisons": comparisons})
-    report = redacted(report, project_redactor(settings))
+    report = redacted(report, redactor)
     try:
         write_data(report, folder)
         write_page(report, folder, settings.output_dir / FILE)

@@ -1,49 +1,115 @@
-"""`config/alerts.yaml`: which environment variables hold the URLs that alerts go to.
+"""Where alerts go: `--alert`, `CAPGATE_ALERT_URL` and `config/alerts.yaml`.
+
+The file names the environment variables that hold the URLs:
 
     ci-channel: SLACK_WEBHOOK_URL     # a variable, or a line of .env
     on-call: PAGER_URL
 
-The URLs are secrets and stand in no file that git may see.
+A URL is a secret: it stands in no file that git may see, and no message repeats a word of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from capgate.config import environment
 from capgate.errors import ConfigError, FileFault
 from capgate.yamlfile import ENV_NAME, read_yaml_mapping
 
 FILE: Final = Path("config", "alerts.yaml")
+VARIABLE: Final = "CAPGATE_ALERT_URL"
 
 
-def urls_of_file(root: Path, environment: Mapping[str, str]) -> list[str]:
-    """The URLs that a project's file names; none where it has no such file.
+@dataclass(frozen=True)
+class _Address:
+    """A URL and where it stands."""
+
+    place: str
+    url: str = field(repr=False)
+
+
+def alert_urls(root: Path, named: Sequence[str]) -> tuple[str, ...]:
+    """Where alerts go, each URL checked and once.
+
+    Args:
+        root: The project's folder.
+        named: The command line's URLs.
 
     Raises:
-        ConfigError: With every fault of the file. A URL in it is never repeated.
+        ConfigError: With every fault: of the file, and of each URL that can't be posted to.
     """
-    path = root / FILE
-    if not path.exists():
-        return []
-    faults: list[FileFault] = []
-    urls: list[str] = []
-    for name, variable in read_yaml_mapping(path, what="each alert's variable").items():
-        if not isinstance(variable, str) or not ENV_NAME.match(variable):
-            faults.append(
-                FileFault(
-                    str(name), "expected the name of an environment variable that holds a URL"
-                )
-            )
-        elif not (url := environment.get(variable, "").strip()):
-            faults.append(FileFault(str(name), f"the variable {variable} is not set"))
-        else:
-            urls.append(url)
+    found = environment(root)
+    further, faults = _of_file(root, found)
+    addresses = [*_listed(named, found), *further]
+    faults += [FileFault(one.place, why) for one in addresses if (why := _fault(one.url))]
     if faults:
         raise ConfigError(
-            f"{FILE} has {len(faults)} fault{'s' if len(faults) > 1 else ''}",
+            "alerts could not be sent, so nothing was asked",
             faults=faults,
-            remedy="name variables that hold the URLs, as in `ci-channel: SLACK_WEBHOOK_URL`",
+            remedy=f"give each URL in full (https://HOST/…), and name in {FILE} the variables "
+            "that hold them, as in `ci-channel: SLACK_WEBHOOK_URL`",
         )
-    return urls
+    return tuple(dict.fromkeys(one.url for one in addresses))
+
+
+def secret_urls(root: Path, named: Sequence[str]) -> list[str]:
+    """The URLs of `alert_urls` as far as they can be read, whatever is wrong with them."""
+    found = environment(root)
+    addresses = _listed(named, found)
+    with suppress(ConfigError):
+        addresses += _of_file(root, found)[0]
+    return [one.url for one in addresses]
+
+
+def _listed(named: Sequence[str], environment: Mapping[str, str]) -> list[_Address]:
+    by_variable = environment.get(VARIABLE, "").split()
+    return [
+        _Address(place if len(urls) == 1 else f"{place}, URL {number}", url)
+        for place, urls in (("--alert", named), (VARIABLE, by_variable))
+        for number, url in enumerate(urls, start=1)
+    ]
+
+
+def _of_file(root: Path, environment: Mapping[str, str]) -> tuple[list[_Address], list[FileFault]]:
+    """The addresses that a project's file names, none where it has no such file, and its faults.
+
+    Raises:
+        ConfigError: The file can't be read.
+    """
+    path = root / FILE
+    addresses: list[_Address] = []
+    faults: list[FileFault] = []
+    if not path.exists():
+        return addresses, faults
+    for name, variable in read_yaml_mapping(path, what="each alert's variable").items():
+        place = f"{FILE}, {name}"
+        if not isinstance(variable, str) or not ENV_NAME.match(variable):
+            faults.append(
+                FileFault(place, "expected the name of an environment variable that holds a URL")
+            )
+        elif not (url := environment.get(variable, "").strip()):
+            faults.append(FileFault(place, f"the variable {variable} is not set"))
+        else:
+            addresses.append(_Address(place, url))
+    return addresses, faults
+
+
+def _fault(url: str) -> str:
+    """Why nothing can be posted to a URL, `""` where it can."""
+    import httpx
+
+    if len(url.split()) != 1:
+        return "a space stands in it"
+    try:
+        found = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):
+        return "it is no URL"
+    if found.scheme not in {"http", "https"}:
+        return "it does not begin with https:// or http://"
+    if "%" in found.host or (found.port or 1) > 65_535:
+        return "its host or port can't be one"
+    return "" if found.host else "it names no host"

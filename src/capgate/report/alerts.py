@@ -7,10 +7,12 @@ delivered is told of and changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -23,7 +25,7 @@ from capgate.text import one_line
 
 KINDS: Final = frozenset({"REGRESSION", "ERROR"})
 TIMEOUT: Final = 10.0
-"""Seconds for one attempt."""
+"""Seconds for one attempt, from the look-up of the host's name to the answer's end."""
 
 ATTEMPTS: Final = 3
 _WAIT: Final = 1.0
@@ -83,9 +85,9 @@ def send_alerts(
     urls: Sequence[str],
     redactor: Redactor,
     *,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> list[str]:
-    """Sends a run's alerts, where its verdict asks for them.
+    """Sends a run's alerts, where its verdict asks for them; all at once.
 
     Args:
         report: The run's report.
@@ -99,59 +101,89 @@ def send_alerts(
     if not urls or not wanted(report):
         return []
     message = json.dumps(body(report, redactor), ensure_ascii=False).encode()
-    lines = []
-    for number, url in enumerate(dict.fromkeys(urls), start=1):
-        name = f"alert {number} of {len(set(urls))} ({_host(url)})"
-        fault = _post(url, message, sleep)
-        lines.append(
-            f"{name}: sent"
-            if not fault
-            else f"{name}: NOT SENT, {redactor.text(fault)}; the verdict stands"
-        )
-    return lines
+    urls = list(dict.fromkeys(urls))
+
+    async def post_all() -> list[str]:
+        return await asyncio.gather(*(_post(url, message, redactor, sleep) for url in urls))
+
+    with _unlogged():
+        faults = asyncio.run(post_all())
+    return [
+        f"alert {number} of {len(urls)} ({_host(url)}): "
+        + (f"NOT SENT, {fault}; the verdict stands" if fault else "sent")
+        for number, (url, fault) in enumerate(zip(urls, faults, strict=True), start=1)
+    ]
 
 
-def _post(url: str, message: bytes, sleep: Callable[[float], None]) -> str:
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keeps the URLs out of any log: the client writes each that it asks into its own."""
+    before = {name: logging.getLogger(name).level for name in ("httpx", "httpcore")}
+    for name in before:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+async def _post(
+    url: str, message: bytes, redactor: Redactor, sleep: Callable[[float], Awaitable[None]]
+) -> str:
     """Posts a message; returns why it could not be delivered, `""` where it was."""
     fault = ""
     for attempt in range(ATTEMPTS):
         wait = min(_WAIT * 2**attempt, _LONGEST_WAIT)
+        tried = f" after {attempt + 1} attempts" if attempt else ""
         try:
-            status, said, retry_after = _attempt(url, message)
-        except (httpx.TransportError, OSError) as error:
-            fault = f"{type(error).__name__} after {attempt + 1} attempts"
-        except (httpx.InvalidURL, httpx.HTTPError, ValueError):
+            status, said, retry_after = await _attempt(url, message)
+        except TimeoutError:
+            fault = f"no answer within {TIMEOUT:g} s{tried}"
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL):
             return "it is no address that can be posted to"
+        except Exception as error:  # whatever it is, a verdict does not depend on it
+            fault = f"{type(error).__name__}{tried}"
         else:
             if 200 <= status < 300:
                 return ""
-            fault = f"HTTP {status}" + (f' ("{said}")' if said else "")
+            words = one_line(redactor.text(said), limit=120)
+            fault = f"HTTP {status}" + (f' ("{words}")' if words else "")
             if status < 500 and status != 429:
                 return fault
-            fault += f" after {attempt + 1} attempts"
+            fault += tried
             wait = max(wait, min(_seconds(retry_after), _LONGEST_WAIT))
         if attempt + 1 < ATTEMPTS:
-            sleep(wait)
+            await sleep(wait)
     return fault
 
 
-def _attempt(url: str, message: bytes) -> tuple[int, str, str | None]:
+async def _attempt(url: str, message: bytes) -> tuple[int, str, str | None]:
     """Posts once; returns the status, how the answer begins, and its `Retry-After`.
 
     Raises:
-        httpx.HTTPError: There was no answer.
+        TimeoutError: There was no answer in time.
+        httpx.HTTPError: There was none.
     """
-    ends = time.monotonic() + TIMEOUT
+    # httpx's own limits are for each read; an answer that drips would never meet one.
+    ends = asyncio.get_running_loop().time() + TIMEOUT
     headers = {"Content-Type": "application/json"}
-    with httpx.stream("POST", url, content=message, headers=headers, timeout=TIMEOUT) as response:
+    async with httpx.AsyncClient(timeout=None) as client:
+        async with asyncio.timeout_at(ends):
+            request = client.build_request("POST", url, content=message, headers=headers)
+            response = await client.send(request, stream=True)
         said = b""
         if not response.is_success:
-            # A server may drip its answer for hours, or never end it.
-            for part in response.iter_bytes():
-                said += part
-                if len(said) > _SAID or time.monotonic() > ends:
-                    break
-        text = one_line(said[:_SAID].decode("utf-8", "replace"), limit=120)
+            with suppress(TimeoutError, httpx.HTTPError):
+                async with asyncio.timeout_at(ends):
+                    async for part in response.aiter_bytes():
+                        said += part
+                        if len(said) > _SAID:
+                            break
+        text = said.decode("utf-8", "replace")
+        if len(text) > _SAID:
+            # The cut may have gone through something secret.
+            text = text[:_SAID].rpartition(" ")[0]
         return response.status_code, text, response.headers.get("Retry-After")
 
 

@@ -44,6 +44,16 @@ def sweep(folder: Path, redactor: Redactor) -> list[Path]:
     return changed
 
 
+def sweep_lines(folder: Path, redactor: Redactor) -> list[str]:
+    """Redacts what a run left in a folder; returns the lines that tell of it."""
+    try:
+        changed = sweep(folder, redactor)
+    except OSError as error:
+        return [f"NOT REDACTED: the logs may hold secrets: {error}"]
+    logs = "log" if len(changed) == 1 else "logs"
+    return [f"redacted: secrets or home folders in {len(changed)} {logs}"] if changed else []
+
+
 def _sweep_text(path: Path, redactor: Redactor) -> bool:
     before = path.read_bytes()
     after = _redacted(before, redactor)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.baselines import Baseline, load_baseline
-from capgate.config import Target, environment
 from capgate.errors import CapgateError
+from capgate.known_secrets import project_redactor
 from capgate.published import Published, load_published
 from capgate.redact import Redactor
 from capgate.report import alerts, github
+from capgate.report.alert_file import alert_urls
 from capgate.report.build import build_report
 from capgate.report.history import FILE, Entry, add_run, read_history
 from capgate.report.html import render_html
 from capgate.report.result import Report, Result
-from capgate.report.sweep import sweep
+from capgate.report.sweep import sweep_lines
 from capgate.report.terminal import logs_line, render_report
 
 if TYPE_CHECKING:
@@ -45,28 +46,33 @@ def write_results(run: Run, *, complete: bool) -> list[str]:
         CapgateError: The folder can't be written; what was answered is in the store.
     """
     settings = run.settings
-    urls, problem = _alert_urls(settings)
-    redactor = redactor_of(settings.root, _participants(run), urls)
+    redactor = project_redactor(settings)
+    swept = sweep_lines(run.folder / "logs", redactor)
     report = redacted(report_of(run, complete=complete), redactor)
     folder = settings.output_dir
     written: list[Path] = []
+    fault: CapgateError | None = None
     try:
         for target, result in report.targets.items():
             written.append(_write_result(folder, target, result))
         written.append(write_data(report, run.folder))
         trend = _told("the trend", lambda: add_run(folder / FILE, report))
         written.append(write_page(report, run.folder, folder / FILE))
+        lines = [*render_report(report, written, root=settings.root), *trend]
     except OSError as error:
-        raise CapgateError(
+        fault = CapgateError(
             f"the results can't be written to {folder}",
             said=str(error),
             remedy="make it writable or name another with --output-dir; every answer is in the "
             "store, so that the next run asks none again",
-        ) from None
-    lines = render_report(report, written, root=settings.root)
-    lines += [*trend, *problem]
-    lines += _told("the logs without secrets", lambda: _sweep(run.folder, redactor))
-    lines += alerts.send_alerts(report, urls, redactor)
+        )
+        lines = []
+    lines += swept
+    lines += _told("the alerts", lambda: _send_alerts(report, settings, redactor))
+    if fault is not None:
+        for line in lines:
+            run.say(redactor.text(line))
+        raise fault
     lines += logs_line(run.folder / "logs", settings.root)
     lines += _told("the step summary", lambda: _on_github(report))
     return [redactor.text(line) for line in lines]
@@ -103,26 +109,6 @@ def find_baseline(thresholds: Path, target: str) -> Baseline | None:
 def redacted(report: Report, redactor: Redactor) -> Report:
     """A report without anything secret in it."""
     return Report.model_validate(redactor.data(report.model_dump(mode="json")))
-
-
-def redactor_of(root: Path, targets: Sequence[Target], urls: Sequence[str] = ()) -> Redactor:
-    """What knows a project's secrets: its environment's, its targets' keys, its alert URLs."""
-    found = environment(root)
-    keys = [found.get(target.api_key_env or "", "") for target in targets]
-    return Redactor.of_environment(found, [*keys, *urls])
-
-
-def alert_urls(root: Path, named: Sequence[str]) -> tuple[str, ...]:
-    """Where alerts go: the command line's URLs, `CAPGATE_ALERT_URL` and `config/alerts.yaml`.
-
-    Raises:
-        ConfigError: The file has faults, or names a variable that is not set.
-    """
-    from capgate.report.alert_file import urls_of_file
-
-    found = environment(root)
-    listed = found.get("CAPGATE_ALERT_URL", "").split()
-    return tuple(dict.fromkeys([*named, *listed, *urls_of_file(root, found)]))
 
 
 def write_data(report: Report, folder: Path) -> Path:
@@ -171,17 +157,8 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
-def _participants(run: Run) -> list[Target]:
-    # A run whose targets can't be read has asked nobody with a key.
-    with contextlib.suppress(CapgateError):
-        return list(run.participants.values())
-    return []
-
-
-def _sweep(folder: Path, redactor: Redactor) -> list[str]:
-    changed = sweep(folder / "logs", redactor)
-    logs = "log" if len(changed) == 1 else "logs"
-    return [f"redacted: secrets or home folders in {len(changed)} {logs}"] if changed else []
+def _send_alerts(report: Report, settings: Settings, redactor: Redactor) -> list[str]:
+    return alerts.send_alerts(report, alert_urls(settings.root, settings.alerts), redactor)
 
 
 def _on_github(report: Report) -> list[str]:
@@ -196,14 +173,6 @@ def _told(what: str, write: Callable[[], list[str] | None]) -> list[str]:
         return write() or []
     except (OSError, CapgateError) as error:
         return [f"NOT WRITTEN: {what}: {error}"]
-
-
-def _alert_urls(settings: Settings) -> tuple[tuple[str, ...], list[str]]:
-    """Where alerts go, and what is wrong with that; a verdict never waits for it."""
-    try:
-        return alert_urls(settings.root, settings.alerts), []
-    except CapgateError as error:
-        return settings.alerts, [f"alerts: {error}"]
 
 
 def _write_result(folder: Path, target: str, result: Result) -> Path:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capgate.redact import MARK, Redactor
+from capgate.text import one_line
 
 REDACTOR = Redactor(["s3cr3t-value"], home=Path("/srv/people/ann"))
 
@@ -61,6 +62,41 @@ def test_an_environment_tells_its_secrets_by_name() -> None:
     assert redactor.text('{"x": "alpha-alpha"}') == f'{{"x": "{MARK}"}}'
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Cannot POST /hook/s3cr3tpath",
+        "no route hook/s3cr3tpath?channel=me123456",
+        "channel me123456 is unknown",
+        "user bot-token-1 may not",
+        "hook%2Fs3cr3tpath",
+        "the step s3cr3tpath1 of https://chat.example/hooks/s3cr3tpath1",
+    ],
+)
+def test_what_follows_a_url_s_host_is_secret_by_itself(said: str) -> None:
+    """A server that repeats a webhook's path, query or user does so without the host."""
+    redactor = Redactor.of_environment(
+        {},
+        [
+            "https://bot-token-1@chat.example/hook/s3cr3tpath?channel=me123456",
+            "https://chat.example/hooks/s3cr3tpath1",
+        ],
+    )
+    shown = redactor.text(said)
+    assert MARK in shown
+    assert not [part for part in ("s3cr3tpath", "me123456", "bot-token-1") if part in shown]
+    assert redactor.text("chat.example/hooks is up") == "chat.example/hooks is up"
+
+
+def test_a_secret_that_a_short_line_cuts_is_secret_as_well() -> None:
+    """What one line has no room for ends in an ellipsis; the beginning of a key stands before."""
+    redactor = Redactor(["s3cr3t-value-of-a-key"])
+    for limit in range(12, 50):
+        line = one_line("refused: s3cr3t-value-of-a-key is not known here", limit=limit)
+        assert "s3cr3t-v" not in redactor.text(line), limit
+    assert redactor.text("s3c… and so on…") == "s3c… and so on…"
+
+
 FORMS = (
     "Authorization: Bearer abcd1234 ",
     "authorization=abcd1234",
@@ -84,7 +120,7 @@ def test_redacting_twice_changes_nothing_more(piece: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["x", "://", "http://", "a.", "&a", "authorization ", "eyJ", "sk-"]
+    "piece", ["x", "://", "http://", "a.", "&a", "authorization ", "eyJ", "sk-", "s3cr3t-v", "a…"]
 )
 def test_a_long_line_takes_no_long_time(piece: str) -> None:
     """A megabyte of anything is read in a few seconds, on any machine."""

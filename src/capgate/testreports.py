@@ -1,0 +1,34 @@
+"""What pytest and its plugins show and keep of a test of the benchmark, without secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from capgate.redact import Redactor
+from capgate.text import inert
+
+
+def clean(report: pytest.TestReport, redactor: Redactor) -> None:
+    """Makes a test's report fit for the terminal, JUnit files and other plugins.
+
+    Args:
+        report: The report; changed in place.
+        redactor: Knows the project's secrets.
+    """
+
+    def fit(text: str) -> str:
+        return inert(redactor.text(text))
+
+    # One log line for each question that failed; the verdict says it in one for all.
+    report.sections = [
+        (name, fit(text)) for name, text in report.sections if "Captured log" not in name
+    ]
+    report.user_properties = [(name, redactor.data(one)) for name, one in report.user_properties]
+    if isinstance(report.longrepr, tuple):
+        path, line, reason = report.longrepr
+        report.longrepr = (path, line, fit(reason))
+    elif report.longrepr is not None:
+        # A traceback in pytest's colours is kept as it is, unless something secret stands in it.
+        shown = str(report.longrepr)
+        if fit(shown) != shown:
+            report.longrepr = fit(shown)
