@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from capgate.errors import ConfigError, FileFault
 from capgate.gate.floor import Floor
-from capgate.gate.policy import nearest
+from capgate.gate.policy import Reason, nearest
 from capgate.text import one_line
 from capgate.yamlfile import read_yaml_mapping
 
@@ -97,7 +98,18 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     tolerance: Annotated[float, Field(ge=0.0, lt=0.5, strict=True)] = TOLERANCE
+    reason: Reason | None = None
     models: dict[str, _Entry]
+
+    @model_validator(mode="after")
+    def _a_wider_tolerance_has_its_reason(self) -> _File:
+        if self.tolerance > TOLERANCE and self.reason is None:
+            raise PydanticCustomError(
+                "weaker",
+                "a tolerance of {given} is weaker than {usual}; say why in `reason:` beside it",
+                {"given": f"{self.tolerance:g}", "usual": f"{TOLERANCE:g}"},
+            )
+        return self
 
 
 def load_published(path: Path) -> Published:

@@ -100,3 +100,14 @@ def test_yaml_needs_a_source(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_published(file)
     assert [fault.place for fault in caught.value.faults] == ["models.a.source", "models.b.from"]
+
+
+def test_a_wider_tolerance_needs_its_reason(tmp_path: Path) -> None:
+    """A tolerance beyond the usual lowers every floor: it is refused without a word on why."""
+    file = tmp_path / "published.yaml"
+    rows = "models: {m: {mmlu: 70, source: a paper}}\n"
+    file.write_text(f"tolerance: 0.1\n{rows}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="say why in `reason:`"):
+        load_published(file)
+    file.write_text(f"tolerance: 0.1\nreason: other prompts\n{rows}", encoding="utf-8")
+    assert round(load_published(file).floor("m").accuracy, 6) == 0.6
