@@ -18,79 +18,27 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from capgate.answers import Answer, AnswerState
 from capgate.errors import StoreError
 from capgate.redact import Redactor
+from capgate.storefile import SCHEMA, SCHEMA_VERSION, fault_of_store, schema_of
 
 if TYPE_CHECKING:
     from capgate.datasets import Question
 
-SCHEMA_VERSION: Final = 1
 _BUSY_SECONDS: Final = 60.0
+_PATIENCE: Final = 5.0
+"""Seconds of waiting for a claim after which whoever waits is told."""
 _CHUNK: Final = 500
-
-_SCHEMA: Final = """
-CREATE TABLE contexts (
-    id INTEGER PRIMARY KEY,
-    fingerprint TEXT NOT NULL,
-    prompt TEXT NOT NULL,
-    facts TEXT NOT NULL,
-    UNIQUE (fingerprint, prompt)
-);
-CREATE TABLE runs (
-    id TEXT PRIMARY KEY,
-    started REAL NOT NULL,
-    settings TEXT NOT NULL
-);
-CREATE TABLE questions (
-    hash TEXT PRIMARY KEY,
-    subject TEXT NOT NULL,
-    sample_id TEXT NOT NULL,
-    text TEXT NOT NULL,
-    choices TEXT NOT NULL,
-    key TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE answers (
-    id INTEGER PRIMARY KEY,
-    context INTEGER NOT NULL REFERENCES contexts (id),
-    question TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    state TEXT NOT NULL,
-    choice TEXT NOT NULL,
-    text TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL,
-    seconds REAL NOT NULL,
-    margin REAL,
-    served_by TEXT NOT NULL,
-    cost REAL,
-    run TEXT NOT NULL,
-    created REAL NOT NULL
-);
-CREATE INDEX answers_by_question ON answers (context, question, id);
-CREATE TABLE uses (
-    run TEXT NOT NULL,
-    target TEXT NOT NULL,
-    answer INTEGER NOT NULL REFERENCES answers (id),
-    PRIMARY KEY (run, target, answer)
-) WITHOUT ROWID;
-CREATE TABLE shards (
-    run TEXT NOT NULL,
-    target TEXT NOT NULL,
-    shard TEXT NOT NULL,
-    facts TEXT NOT NULL,
-    PRIMARY KEY (run, target, shard)
-) WITHOUT ROWID;
-"""
 
 _ANSWER_COLUMNS: Final = (
     "question, subject, state, choice, text, prompt_tokens, completion_tokens, seconds, margin, "
@@ -168,10 +116,10 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         except (sqlite3.Error, OSError) as error:
-            raise self._fault("opened", error) from None
+            raise fault_of_store(self.path, "opened", error) from None
         try:
             self._db.execute("BEGIN")
-            self._schema()
+            schema_of(self._db, self.path)
             self._db.execute("COMMIT")
             if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 # Two processes that switch at once would find it locked, whatever the time-out.
@@ -185,43 +133,26 @@ class Store:
             self._migrate()
         except (sqlite3.Error, OSError) as error:
             self._db.close()
-            raise self._fault("opened", error) from None
+            raise fault_of_store(self.path, "opened", error) from None
         except StoreError:
             self._db.close()
             raise
 
-    def _fault(self, verb: str, error: Exception) -> StoreError:
-        return StoreError(
-            f"the store of answers {self.path} can't be {verb}",
-            said=str(error),
-            remedy="make its folder writable (with room on its disk), or name another file with "
-            "--store",
-        )
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, ValueError) as error:
+            raise fault_of_store(self.path, "read", error) from None
 
-    def _schema(self) -> int:
-        """The file's schema, 0 where it is new; reads only.
-
-        Raises:
-            StoreError: The schema is newer, or another program's.
-        """
-        found = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-        if found > SCHEMA_VERSION:
-            raise StoreError(
-                f"the store of answers {self.path} has schema {found}; this capgate knows "
-                f"{SCHEMA_VERSION}",
-                remedy="upgrade capgate or name another file with --store; nothing was changed",
-            )
-        if found == 0 and self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-            raise StoreError(
-                f"{self.path} is another program's database, not a store of answers",
-                remedy="name another file with --store; nothing was changed",
-            )
-        return found
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._reading():
+            return self._db.execute(query, values).fetchall()
 
     def _migrate(self) -> None:
         with self._transaction():
-            if self._schema() == 0:
-                for statement in _SCHEMA.split(";\n"):
+            if schema_of(self._db, self.path) == 0:
+                for statement in SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             # Earlier versions kept the URLs of alerts, which are secrets.
@@ -254,44 +185,69 @@ class Store:
         except BaseException as error:
             # Some faults, such as a full disk, have already rolled back by themselves.
             if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error):
-                raise self._fault("written", error) from None
+                raise fault_of_store(self.path, "written", error) from None
             raise
 
     def _json(self, facts: Mapping[str, Any]) -> str:
         return json.dumps(self._redactor.data(facts), sort_keys=True)
 
     @contextmanager
-    def claim(self, name: str) -> Iterator[None]:
+    def claim(
+        self, name: str, *, once: bool = False, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
         """Holds the right to compute `name`, waiting for whoever holds it now.
 
         The operating system frees a claim when its holder dies, however it dies.
+
+        Args:
+            name: What is claimed.
+            once: It is not computed again after this, so that nothing of the claim is kept.
+            waiting: Called where the wait takes more than a few seconds.
         """
-        folder = self.path.with_name(f".{self.path.name}.claims")
-        folder.mkdir(exist_ok=True)
-        with FileLock(folder / f"{name}.lock"):
+        file = self.path.with_name(f".{self.path.name}.claims") / f"{name}.lock"
+        lock = FileLock(file)
+        try:
+            file.parent.mkdir(exist_ok=True)
+            try:
+                lock.acquire(timeout=_PATIENCE)
+            except Timeout:
+                waiting()
+                lock.acquire()
+        except OSError as error:
+            raise fault_of_store(self.path, "claimed", error) from None
+        try:
             yield
+            if once:
+                # Whoever waits for it finds what was computed, whichever file it has locked.
+                with suppress(OSError):
+                    file.unlink()
+        finally:
+            lock.release()
 
     def start_run(self, run: str, settings: Mapping[str, Any]) -> None:
         """Records a run and what it was asked to do."""
-        self._db.execute(
-            "INSERT OR IGNORE INTO runs VALUES (?, ?, ?)",
-            (run, time.time(), self._json(settings)),
-        )
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR IGNORE INTO runs VALUES (?, ?, ?)",
+                (run, time.time(), self._json(settings)),
+            )
 
     def context(self, fingerprint: str, prompt: str, facts: Mapping[str, Any]) -> Context:
         """The context of that fingerprint and prompt, made where it is new."""
         key = (fingerprint, prompt)
         find = "SELECT id FROM contexts WHERE fingerprint = ? AND prompt = ?"
-        found = self._db.execute(find, key).fetchone()
-        if found is None:
-            self._db.execute(
-                "INSERT OR IGNORE INTO contexts (fingerprint, prompt, facts) VALUES (?, ?, ?)",
-                (*key, self._json(facts)),
-            )
-            found = self._db.execute(find, key).fetchone()
-        return Context(int(found[0]), fingerprint, prompt)
+        found = self._rows(find, key)
+        if not found:
+            with self._transaction():
+                self._db.execute(
+                    "INSERT OR IGNORE INTO contexts (fingerprint, prompt, facts) VALUES (?, ?, ?)",
+                    (*key, self._json(facts)),
+                )
+            found = self._rows(find, key)
+        return Context(int(found[0][0]), fingerprint, prompt)
 
     def find(
         self,
@@ -318,22 +274,21 @@ class Store:
         found: dict[str, Stored] = {}
         for chunk in _chunks(questions):
             marks = ",".join("?" * len(chunk))
-            rows = self._db.execute(
+            rows = self._rows(
                 f"SELECT {_ANSWER_COLUMNS}, id, run FROM answers "
                 f"WHERE context = ? AND question IN ({marks}) "
                 "AND (run = ? OR (state != 'error' AND NOT ?)) ORDER BY EXISTS (SELECT 1 FROM uses "
                 "WHERE uses.run = ? AND uses.target = ? AND uses.answer = answers.id), id",
                 (context.id, *chunk, run, fresh, run, target),
             )
-            for row in rows:
-                stored = Stored(row[-2], _answer(row), row[-1])
-                found[stored.answer.question] = stored
+            with self._reading():
+                found |= {row[0]: Stored(row[-2], _answer(row), row[-1]) for row in rows}
         return found
 
     def mean_cost(self, context: Context) -> float | None:
         """Mean US dollars of a context's answers; None where none has a cost."""
         query = "SELECT AVG(cost) FROM answers WHERE context = ?"
-        found = self._db.execute(query, (context.id,)).fetchone()[0]
+        found = self._rows(query, (context.id,))[0][0]
         return None if found is None else float(found)
 
     def add(self, context: Context, answer: Answer, *, run: str, target: str) -> int:
@@ -395,49 +350,51 @@ class Store:
         found: dict[str, KeptQuestion] = {}
         for chunk in _chunks(questions):
             marks = ",".join("?" * len(chunk))
-            rows = self._db.execute(
+            rows = self._rows(
                 "SELECT hash, subject, sample_id, text, choices, key FROM questions "
                 f"WHERE hash IN ({marks})",
                 tuple(chunk),
             )
-            for row in rows:
-                found[row[0]] = KeptQuestion(
-                    hash=row[0],
-                    subject=row[1],
-                    sample=row[2],
-                    text=row[3],
-                    choices=tuple(json.loads(row[4])),
-                    key=row[5],
-                )
+            with self._reading():
+                found |= {
+                    row[0]: KeptQuestion(
+                        row[0], row[1], row[2], row[3], tuple(json.loads(row[4])), row[5]
+                    )
+                    for row in rows
+                }
         return found
 
     def end_shard(self, run: str, target: str, shard: str, facts: Mapping[str, Any]) -> None:
         """Records how a shard ended; a later end of the same shard replaces it."""
-        self._db.execute(
-            "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?)",
-            (run, target, shard, self._json(facts)),
-        )
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?)",
+                (run, target, shard, self._json(facts)),
+            )
 
     def shards(self, run: str) -> dict[tuple[str, str], dict[str, Any]]:
         """Target and shard to how it ended, for all shards of a run."""
-        rows = self._db.execute("SELECT target, shard, facts FROM shards WHERE run = ?", (run,))
-        return {(target, shard): json.loads(facts) for target, shard, facts in rows}
+        rows = self._rows("SELECT target, shard, facts FROM shards WHERE run = ?", (run,))
+        with self._reading():
+            return {(target, shard): json.loads(facts) for target, shard, facts in rows}
 
     def used(self, run: str, target: str) -> list[Stored]:
         """All answers that count in `run` for `target`; the newest for each question."""
-        rows = self._db.execute(
+        rows = self._rows(
             f"SELECT {_ANSWER_COLUMNS}, answers.id, answers.run FROM uses "
             "JOIN answers ON answers.id = uses.answer "
             "WHERE uses.run = ? AND uses.target = ? ORDER BY answers.id",
             (run, target),
         )
-        latest = {row[0]: Stored(row[-2], _answer(row), row[-1]) for row in rows}
+        with self._reading():
+            latest = {row[0]: Stored(row[-2], _answer(row), row[-1]) for row in rows}
         return list(latest.values())
 
     def runs(self) -> list[tuple[str, float, dict[str, Any]]]:
         """Id, start (Unix seconds) and settings of every run, newest first."""
-        rows = self._db.execute("SELECT id, started, settings FROM runs ORDER BY started DESC")
-        return [(run, started, json.loads(settings)) for run, started, settings in rows]
+        rows = self._rows("SELECT id, started, settings FROM runs ORDER BY started DESC")
+        with self._reading():
+            return [(run, started, json.loads(settings)) for run, started, settings in rows]
 
 
 def _answer(row: Sequence[Any]) -> Answer:

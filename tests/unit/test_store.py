@@ -7,11 +7,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from threading import Event, Thread, Timer
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,9 @@ from capgate.datasets import load_questions
 from capgate.errors import StoreError
 from capgate.redact import Redactor
 from capgate.store import Context, Store
+
+SECONDS = 300.0
+"""How long another process may take on a slow machine."""
 
 
 def answer(question: str = "q", state: AnswerState = AnswerState.CORRECT, text: str = "") -> Answer:
@@ -273,6 +277,111 @@ def test_a_disk_that_is_full_is_told(store: Store, context: Context) -> None:
     assert found(store, context, "kept", "large", run="r") == {"kept"}
 
 
+def test_a_damaged_store_is_told(tmp_path: Path) -> None:
+    """Whichever page of the file is lost, each call works or tells of it; nothing is deleted."""
+    path = tmp_path / "answers.sqlite"
+    with Store(path) as store:
+        context = store.context("fingerprint", "prompt", {})
+        store.start_run("r", {})
+        store.end_shard("r", "mine", "anatomy", {"n": 1})
+        store.keep_questions(load_questions("bundled", shots=0).questions[:60])
+        for number in range(60):
+            store.add(context, answer(f"q{number}", text="x" * 500), run="r", target="mine")
+    whole = path.read_bytes()
+    told = set()
+    for page in range(4096, len(whole), 4096):
+        path.write_bytes(whole[:page] + b"\xa5" * 4096 + whole[page + 4096 :])
+        told |= {what for what, call in CALLS.items() if damage(path, context, call)}
+        assert len(path.read_bytes()) >= len(whole)
+    assert told == set(CALLS)
+
+
+CALLS: dict[str, Callable[[Store, Context], object]] = {
+    "start_run": lambda store, _: store.start_run("s", {}),
+    "context": lambda store, _: store.context("other", "prompt", {}),
+    "find": lambda store, context: store.find(context, [f"q{n}" for n in range(60)], run="r"),
+    "mean_cost": lambda store, context: store.mean_cost(context),
+    "add": lambda store, context: store.add(context, answer("new"), run="r", target="mine"),
+    "reuse": lambda store, _: store.reuse([1], run="s", target="mine"),
+    "keep_questions": lambda store, _: store.keep_questions(
+        load_questions("bundled", shots=0).questions
+    ),
+    "kept_questions": lambda store, _: store.kept_questions(
+        [q.hash for q in load_questions("bundled", shots=0).questions]
+    ),
+    "end_shard": lambda store, _: store.end_shard("r", "mine", "virology", {}),
+    "shards": lambda store, _: store.shards("r"),
+    "used": lambda store, _: store.used("r", "mine"),
+    "runs": lambda store, _: store.runs(),
+}
+
+
+def damage(path: Path, context: Context, call: Callable[[Store, Context], object]) -> bool:
+    """Whether a call on a damaged store says so."""
+    told = ""
+    try:
+        with Store(path) as store:
+            call(store, context)
+    except StoreError as error:
+        told = str(error)
+    assert not told or "move it away, or name another file with --store" in told
+    return bool(told)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE shards SET facts = '{'", "UPDATE runs SET settings = 'x'", "DROP TABLE uses"]
+    + [
+        f"UPDATE answers SET {column}"
+        for column in ("state = 'maybe'", "text = CAST(x'ff' AS TEXT)")
+    ],
+)
+def test_a_store_of_strange_content_is_told(tmp_path: Path, change: str) -> None:
+    """What stands in a table and can't be understood is damage too."""
+    path = tmp_path / "answers.sqlite"
+    with Store(path) as store:
+        context = store.context("fingerprint", "prompt", {})
+        store.start_run("r", {})
+        store.end_shard("r", "mine", "anatomy", {"n": 1})
+        store.add(context, answer("q0"), run="r", target="mine")
+    other = sqlite3.connect(path)
+    with other:
+        other.execute(change)
+    other.close()
+    assert any(damage(path, context, call) for call in CALLS.values())
+
+
+def test_a_long_wait_for_a_claim_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for another process is told of it, once, and only where it takes a while."""
+    monkeypatch.setattr("capgate.store._PATIENCE", 0.05)
+    path, told = tmp_path / "answers.sqlite", Event()
+    with Store(path) as store, process("claim", path) as holder:
+        begin(holder)
+        assert line(holder) == "held"
+        with store.claim("another", waiting=told.set):
+            assert not told.is_set()
+
+        def let_go() -> None:
+            assert told.wait(SECONDS)
+            begin(holder)
+
+        helper = Thread(target=let_go)
+        helper.start()
+        with store.claim("shard", waiting=told.set):
+            assert told.is_set()
+        helper.join(SECONDS)
+
+
+def test_what_is_computed_once_leaves_no_file(store: Store) -> None:
+    """A claim that a run makes once is cleared away, unless what it was for went wrong."""
+    with suppress(OSError), store.claim("once", once=True):
+        raise OSError
+    assert list(store.path.parent.rglob("once.lock"))
+    with store.claim("once", once=True):
+        pass
+    assert not list(store.path.parent.rglob("once.lock"))
+
+
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -319,7 +428,7 @@ def process(what: str, path: Path, name: str = "a") -> Iterator[subprocess.Popen
         yield started
     finally:
         started.kill()
-        started.communicate()
+        started.communicate(timeout=SECONDS)
 
 
 def begin(*processes: subprocess.Popen[str]) -> None:
@@ -331,9 +440,16 @@ def begin(*processes: subprocess.Popen[str]) -> None:
 
 
 def line(one: subprocess.Popen[str]) -> str:
-    """Waits for a line of a process."""
+    """Waits for a line of a process that has one to say."""
     assert one.stdout is not None
-    return one.stdout.readline().strip()
+    ended = Timer(SECONDS, one.kill)
+    ended.start()
+    try:
+        said = one.stdout.readline()
+    finally:
+        ended.cancel()
+    assert said, f"it has ended ({one.poll()}) or said nothing for {SECONDS:g} s"
+    return said.strip()
 
 
 @pytest.mark.parametrize("end", ["leaves", "is killed"])
@@ -354,7 +470,7 @@ def test_a_claim_waits_for_its_holder(tmp_path: Path, end: str) -> None:
             assert waiter.poll() is None
             os.kill(holder.pid, signal.SIGKILL)
         assert line(waiter) == "held"
-        assert holder.wait() == (0 if end == "leaves" else -signal.SIGKILL)
+        assert holder.wait(SECONDS) == (0 if end == "leaves" else -signal.SIGKILL)
 
 
 def test_a_held_claim_is_not_given_twice(tmp_path: Path) -> None:
@@ -375,7 +491,7 @@ def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     with process("some", path, "a") as a, process("some", path, "b") as b:
         begin(a, b)
-        assert (a.wait(), b.wait()) == (0, 0)
+        assert (a.wait(SECONDS), b.wait(SECONDS)) == (0, 0)
     expected = {f"{name}{number}" for name in "ab" for number in range(100)}
     with Store(path) as store:
         context = store.context("fingerprint", "prompt", {})
@@ -390,7 +506,7 @@ def test_a_process_killed_while_writing_loses_no_answer(tmp_path: Path) -> None:
         while line(writer) != "50":
             pass
         writer.kill()
-        told = [50, *map(int, writer.communicate()[0].split())]
+        told = [50, *map(int, writer.communicate(timeout=SECONDS)[0].split())]
     with Store(path) as store:
         context = store.context("fingerprint", "prompt", {})
         questions = [f"a{number}" for number in range(max(told) + 1)]
