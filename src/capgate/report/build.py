@@ -24,6 +24,7 @@ from capgate.report.result import (
     group,
     iso,
     subject_groups,
+    total_cost,
 )
 from capgate.store import Store
 from capgate.tasks import package_versions
@@ -81,9 +82,8 @@ def build_report(
         for target, mine in sorted(shards.items())
         if "" in mine
     }
-    if any(one.verdict for one in results.values()):
-        # A base that nobody came to ask says nothing.
-        results = {t: one for t, one in results.items() if one.overall.questions or one.verdict}
+    # A base that nobody came to ask says nothing.
+    results = {t: one for t, one in results.items() if one.overall.questions or one.verdict}
     failed = {
         target: mine[PREFLIGHT]["verdict"]
         for target, mine in sorted(shards.items())
@@ -99,6 +99,7 @@ def build_report(
         complete=complete,
         settings=settings,
         verdict=worst,
+        cost=total_cost(one.overall.cost_now for one in results.values()),
         targets=results,
         comparisons={
             target: compare(
@@ -136,15 +137,15 @@ def _result(
     about = shards[""]
     used = store.used(run, target)
     answers = [stored.answer for stored in used]
-    asked = Counter(stored.answer.subject for stored in used if stored.run == run)
+    now = [stored.answer for stored in used if stored.run == run]
     whole = next((shards[name] for name in WHOLE if name in shards), None)
     if whole is None and shards.get(PREFLIGHT, {}).get("verdict"):
         whole = shards[PREFLIGHT]
     wall = (shards.get("quick", {}).get("usage") or {}).get("seconds", 0.0)
-    subjects = subject_groups(answers, asked, shards, wall=wall)
+    subjects = subject_groups(answers, now, shards, wall=wall)
     overall = group(
         answers,
-        asked=sum(asked.values()),
+        now,
         seconds=sum(one.seconds for one in subjects.values()),
         verdict=whole["verdict"] if whole else None,
     )
@@ -162,7 +163,7 @@ def _result(
         metrics=Metrics(accuracy=Accuracy(value=overall.accuracy)),
         subjects={subject: one.accuracy for subject, one in subjects.items()},
         overall=overall,
-        domains=domain_groups(answers, subjects),
+        domains=domain_groups(answers, now, subjects),
         subject_details=subjects,
         verdict=whole["verdict"] if whole else None,
         task=settings["task"],

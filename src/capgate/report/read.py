@@ -58,7 +58,7 @@ def read_report(path: Path) -> Report:
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path} can't be read as a report", said=str(error), remedy="name a run's report.json"
         ) from None
@@ -94,16 +94,20 @@ def read_report(path: Path) -> Report:
 
 
 def _next(raw: dict[str, Any]) -> dict[str, Any]:
-    """Versions 2 and 3 have more and changed nothing; what an older run lacks stays empty."""
+    """Versions 2 to 4 have more and changed nothing; what an older run lacks stays empty."""
     version = raw["schema_version"] + 1
-    targets = {
-        name: {**result, "schema_version": version} for name, result in raw["targets"].items()
-    }
+    targets = raw["targets"]
+    if isinstance(targets, dict):
+        targets = {
+            name: {**one, "schema_version": version} if isinstance(one, dict) else one
+            for name, one in targets.items()
+        }
     return {**raw, "schema_version": version, "targets": targets}
 
 
 _UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: _next,
     2: _next,
+    3: _next,
 }
 """Version to what brings a report of it to the next one."""

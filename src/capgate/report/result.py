@@ -16,13 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from capgate.answers import Answer, AnswerState
 from capgate.gate.stats import clopper_pearson
 from capgate.report.comparison import Comparison
+from capgate.report.forms import BesideDict, ReferenceDict, StepDict, VerdictDict
 from capgate.subjects import DOMAIN_OF, DOMAINS
 
-SCHEMA_VERSION: Final = 3
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+SCHEMA_VERSION: Final = 4
 """Raised with every change of the form; `report.read` brings older reports up to it.
 
 | version | what is new |
 |---|---|
+| 4 | `Group`: `cost_now`; `Report`: `cost` |
 | 3 | `Result`: `published` |
 | 2 | `Result`: `reference`, `path`, `faults`, `unread`; `Report`: `comparisons`, `not_judged` |
 | 1 | |
@@ -56,7 +59,8 @@ class Group(_Model):
         seconds: Wall time of asking.
         prompt_tokens: Tokens of the prompts.
         completion_tokens: Tokens of the answers.
-        cost: US dollars, where the server says.
+        cost: US dollars, where the server says; of stored answers, when they were asked for.
+        cost_now: Of that, what this run spent; null where the server says of none.
         verdict: The gate's verdict on it, where it was judged by itself.
     """
 
@@ -72,7 +76,8 @@ class Group(_Model):
     prompt_tokens: int
     completion_tokens: int
     cost: float | None
-    verdict: dict[str, Any] | None = None
+    cost_now: float | None = None
+    verdict: VerdictDict | None = None
 
 
 class Accuracy(_Model):
@@ -147,7 +152,7 @@ class Result(_Model):
             (`published.Beside.to_dict`); null where none of that name is known.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     run: str
     model_id: str
     adapter_name: str | None
@@ -161,18 +166,18 @@ class Result(_Model):
     overall: Group
     domains: dict[str, Group]
     subject_details: dict[str, Group]
-    verdict: dict[str, Any] | None
+    verdict: VerdictDict | None
     task: str
     prompt_hash: str
     dataset: dict[str, Any]
     fingerprint: str
     identity: dict[str, Any]
     versions: dict[str, str]
-    reference: dict[str, Any] | None = None
-    path: tuple[dict[str, Any], ...] = ()
+    reference: ReferenceDict | None = None
+    path: tuple[StepDict, ...] = ()
     faults: tuple[Fault, ...] = ()
     unread: tuple[Unread, ...] = ()
-    published: dict[str, Any] | None = None
+    published: BesideDict | None = None
 
 
 class Report(_Model):
@@ -184,23 +189,25 @@ class Report(_Model):
         started: ISO 8601, UTC.
         finished: ISO 8601, UTC.
         complete: Whether the run came to its end.
-        settings: What it was asked to do.
+        settings: What it was asked to do, option by option; which there are differs by version.
         verdict: The weightiest verdict among its targets; null where none was judged.
+        cost: US dollars that its answers cost this run; null where no server says.
         targets: Target's id to its result.
         comparisons: Target's id to its comparison with its reference, question by question.
         not_judged: Target's id to the ERROR verdict of one that could not be asked at all.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     run: str
     started: str
     finished: str
     complete: bool
     settings: dict[str, Any]
-    verdict: dict[str, Any] | None
+    verdict: VerdictDict | None
+    cost: float | None = None
     targets: dict[str, Result] = Field(default_factory=dict)
     comparisons: dict[str, Comparison] = Field(default_factory=dict)
-    not_judged: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    not_judged: dict[str, VerdictDict] = Field(default_factory=dict)
 
 
 def iso(seconds: float) -> str:
@@ -208,10 +215,16 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def total_cost(costs: Iterable[float | None]) -> float | None:
+    """What those whose cost is known cost together; None where none is known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None
+
+
 def group(
     answers: Iterable[Answer],
+    now: Sequence[Answer],
     *,
-    asked: int,
     seconds: float,
     verdict: Mapping[str, Any] | None = None,
 ) -> Group:
@@ -219,19 +232,19 @@ def group(
 
     Args:
         answers: Of a subject, a domain or all.
-        asked: How many of them this run asked for.
+        now: Those of them that this run asked for.
         seconds: Wall time of asking.
         verdict: The gate's verdict on them, if any.
     """
     states = dict.fromkeys(AnswerState, 0)
     prompt = completion = 0
-    costs: list[float] = []
+    costs: list[float | None] = []
     for answer in answers:
         states[answer.state] += 1
         prompt += answer.prompt_tokens
         completion += answer.completion_tokens
-        if answer.cost is not None:
-            costs.append(answer.cost)
+        costs.append(answer.cost)
+    cost = total_cost(costs)
     correct = states[AnswerState.CORRECT]
     scored = sum(count for state, count in states.items() if state.scored)
     interval = clopper_pearson(correct, scored) if scored else None
@@ -245,18 +258,19 @@ def group(
         interval=Interval(low=interval.low, high=interval.high, level=interval.level)
         if interval
         else None,
-        asked=asked,
+        asked=len(now),
         seconds=round(seconds, 3),
         prompt_tokens=prompt,
         completion_tokens=completion,
-        cost=sum(costs) if costs else None,
+        cost=cost,
+        cost_now=None if cost is None else total_cost(answer.cost for answer in now) or 0.0,
         verdict=dict(verdict) if verdict else None,
     )
 
 
 def subject_groups(
     answers: Sequence[Answer],
-    asked: Mapping[str, int],
+    now: Sequence[Answer],
     shards: Mapping[str, Mapping[str, Any]],
     *,
     wall: float,
@@ -265,13 +279,11 @@ def subject_groups(
 
     Args:
         answers: All of a target's.
-        asked: Subject to how many this run asked for.
+        now: Those of them that this run asked for.
         shards: Subject to how its shard ended (`Judgement.facts`).
         wall: Seconds of asking in shards that mix subjects.
     """
-    by_subject: dict[str, list[Answer]] = {}
-    for answer in answers:
-        by_subject.setdefault(answer.subject, []).append(answer)
+    by_subject, asked = _by_subject(answers), _by_subject(now)
     # A quick run's batches mix subjects: their wall time is divided by the requests' own.
     spent = {s: sum(answer.seconds for answer in mine) for s, mine in by_subject.items()}
     total = sum(spent.values())
@@ -282,14 +294,23 @@ def subject_groups(
         usage = facts.get("usage") or {}
         groups[subject] = group(
             by_subject[subject],
-            asked=asked.get(subject, 0),
+            asked.get(subject, ()),
             seconds=usage.get("seconds", shares.get(subject, 0.0)),
             verdict=facts.get("verdict"),
         )
     return groups
 
 
-def domain_groups(answers: Sequence[Answer], subjects: Mapping[str, Group]) -> dict[str, Group]:
+def _by_subject(answers: Iterable[Answer]) -> dict[str, list[Answer]]:
+    found: dict[str, list[Answer]] = {}
+    for answer in answers:
+        found.setdefault(answer.subject, []).append(answer)
+    return found
+
+
+def domain_groups(
+    answers: Sequence[Answer], now: Sequence[Answer], subjects: Mapping[str, Group]
+) -> dict[str, Group]:
     """Counts answers by domain; those that have none are left out."""
     groups: dict[str, Group] = {}
     for domain in DOMAINS:
@@ -298,7 +319,7 @@ def domain_groups(answers: Sequence[Answer], subjects: Mapping[str, Group]) -> d
         if mine:
             groups[domain] = group(
                 mine,
-                asked=sum(part.asked for part in parts),
+                [answer for answer in now if DOMAIN_OF[answer.subject] == domain],
                 seconds=sum(part.seconds for part in parts),
             )
     return groups
@@ -306,7 +327,8 @@ def domain_groups(answers: Sequence[Answer], subjects: Mapping[str, Group]) -> d
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of `Report`, which holds that of `Result`."""
-    return Report.model_json_schema()
+    about = {"$schema": DIALECT, "$id": f"urn:capgate:report:{SCHEMA_VERSION}"}
+    return about | Report.model_json_schema()
 
 
 def shipped_schema() -> dict[str, Any]:

@@ -74,8 +74,8 @@ def report_of(
     flips: Sequence[Flip] = (),
 ) -> Report:
     """A report of one target."""
-    subjects = subject_groups(answers, {}, {}, wall=1.0)
-    overall = group(answers, asked=len(answers), seconds=1.0, verdict=verdict.to_dict())
+    subjects = subject_groups(answers, answers, {}, wall=1.0)
+    overall = group(answers, answers, seconds=1.0, verdict=verdict.to_dict())
     reference = {"kind": "base", "target": "base"}
     result = Result(
         run=run,
@@ -89,7 +89,7 @@ def report_of(
         metrics=Metrics(accuracy=Accuracy(value=overall.accuracy)),
         subjects={name: one.accuracy for name, one in subjects.items()},
         overall=overall,
-        domains=domain_groups(answers, subjects),
+        domains=domain_groups(answers, answers, subjects),
         subject_details=subjects,
         verdict=verdict.to_dict(),
         task="inspect_evals/mmlu_0_shot",
