@@ -159,7 +159,12 @@ class RequestFault(CapgateError):
         remedy: What to do about it.
         attempts: How often it was tried.
         retry_after: Seconds the server asked us to wait, where it did.
+
+    Attributes:
+        cost: US dollars that the attempt cost; None where nobody can tell.
     """
+
+    cost: float | None = None
 
     def __init__(
         self,

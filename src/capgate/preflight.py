@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from capgate.answers import Answer, AnswerState
 from capgate.errors import CapgateError
 from capgate.evaluation import Contestant, answer_of
 from capgate.settings import Settings
 from capgate.tasks import Harness
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalSample
 
 PROBE: Final = {
     "question": "Which of these numbers is even?",
@@ -29,7 +32,7 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
     Whether it is answered right does not matter; the answer is not stored.
 
     Returns:
-        The answer.
+        The answer; an error where `--max-cost` kept the question from being put.
 
     Raises:
         PreflightError: No answer was had, or no choice could be read from it.
@@ -39,20 +42,30 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
     from capgate.datasets import Question
     from capgate.datasets.questions import question_hash
     from capgate.fasteval import run_eval
+    from capgate.provider import was_refused
 
     sample = record_to_sample_mmlu(PROBE)
     question = Question(question_hash(sample), str(PROBE["subject"]), sample)
     answers: list[Answer] = []
+    refused: list[bool] = []
+
+    def take(_: str, done: EvalSample) -> None:
+        answers.append(answer_of(done, question, contestant.model))
+        refused.append(was_refused(contestant.model, done))
+
     run_eval(
         harness.task([question], shard="preflight"),
         contestant.model,
         logs,
-        on_sample=lambda _, done: answers.append(answer_of(done, question, contestant.model)),
+        on_sample=take,
         temperature=settings.temperature,
     )
     if not answers:
         raise PreflightError("its evaluation ended without an answer", target=contestant.id)
     answer = answers[0]
+    if refused[0]:
+        # Nor will any other question be put; the verdict says so.
+        return answer
     if answer.state is AnswerState.ERROR:
         raise PreflightError(answer.text)
     if answer.state is AnswerState.UNPARSED:

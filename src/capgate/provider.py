@@ -51,7 +51,7 @@ from capgate.errors import CapgateError, RequestFault
 from capgate.redact import Redactor
 from capgate.replies import Completion
 from capgate.serving.openrouter import Offer
-from capgate.spending import Meter, NotAskedError, cost_of_fault
+from capgate.spending import Meter, NotAskedError
 
 _STOP_REASONS: dict[str, StopReason] = {
     "stop": "stop",
@@ -148,27 +148,17 @@ class CapgateAPI(ModelAPI):
         _register_hooks()
         _open.add(self)
         request = self._request(input, config)
-        reserved = 0.0
-        if self.meter is not None:
-            try:
-                reserved = await self.meter.reserve(request)
-            except NotAskedError as refusal:
-                self._refusals.add(str(refusal))
-                raise
-        # Whatever ends a request that may have been charged, all of it counts as spent.
-        cost: float | None = None
+        toll = None if self.meter is None else self.meter.toll(request)
         try:
-            answer = await self.client.complete(request)
-            cost = answer.cost
+            answer = await self.client.complete(request, toll)
             # A model may repeat what its server's configuration told it.
             answer = replace(answer, text=self.redactor.known(answer.text))
+        except NotAskedError as refusal:
+            self._refusals.add(str(refusal))
+            raise
         except RequestFault as fault:
             self._faults.setdefault(fault.message, fault.copy())
-            cost = cost_of_fault(fault)
             raise
-        finally:
-            if self.meter is not None:
-                self.meter.settle(reserved, cost)
         served_by = answer.served_by
         if self.offer is not None:
             served_by = self.offer.served_by(answer.provider, answer.model)

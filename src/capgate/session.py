@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from capgate.baselines import comparable, describe_change, disagreement, load_baseline
 from capgate.choice import run_targets
 from capgate.config import Target
-from capgate.datasets import QuestionSet, load_questions, may_be_away
+from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
 from capgate.datasets.questions import Selection
 from capgate.errors import CapgateError, ReferenceMissingError
 from capgate.evaluation import Contestant, Evaluator
 from capgate.fingerprint import generation
 from capgate.gate.policy import Policy
+from capgate.gate.rows import seeded_order
 from capgate.judgement import Judgement
 from capgate.known_secrets import project_redactor
 from capgate.progress import Feed
@@ -71,6 +72,8 @@ class Run:
         settings: The run's settings.
         id: Its id.
         feed: Told of each answer, where progress is shown.
+        planned: Target to the subjects that the session's tests ask, none for a quick run's;
+            None where that is not known.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Run:
         self._purse = purse
         self._further = tuple(further)
         self.feed: Feed | None = None
+        self.planned: Callable[[str], Collection[str] | None] = lambda target: None  # noqa: ARG005
         self._contestants: dict[str, Contestant] = {}
         self._policies: dict[str, Policy] = {}
         self._references: dict[str, Reference] = {}
@@ -143,6 +147,7 @@ class Run:
             share=self._share,
             purse=self._purse,
             post_mortem=self.post_mortem,
+            say=self.say,
         )
 
     @property
@@ -229,9 +234,39 @@ class Run:
                 },
             )
             self._contestants[target] = one
-            if line := forecast(one, self.selection(target), self.store, self.id, self.settings):
-                self._tell(f"cost of {target}", line)
+            self._tell_cost(one)
         return self._contestants[target]
+
+    def _tell_cost(self, contestant: Contestant) -> None:
+        """Tells what a target's questions will cost, where they cost anything."""
+        if contestant.endpoint.offer is None:
+            return
+        line = forecast(
+            contestant,
+            self._may_ask(contestant.id),
+            self.store,
+            self.id,
+            self.settings,
+            # Commands other than a run have none.
+            preflight=self.feed is not None,
+        )
+        if line is not None:
+            self._tell(f"cost of {contestant.id}", line)
+
+    def _may_ask(self, target: str) -> Sequence[Question]:
+        """All questions that the session's tests of a target may come to ask."""
+        planned, chosen = self.planned(target), self.selection(target)
+        if planned is None:
+            return list(chosen)
+        if planned:
+            return [q for s in planned for q in chosen.by_subject.get(s, ())]
+        # A quick run draws from all questions.
+        from capgate.judging import QUICK_LOOK
+
+        pool = {q.hash: q for q in self.questions(target).select(self.settings.subjects)}
+        judged = not isinstance(self._references.get(target), NoReference)
+        most = self.settings.limit or (len(pool) if judged else QUICK_LOOK)
+        return [pool[name] for name in seeded_order(pool, seed=self.settings.seed)[:most]]
 
     def _make_folder(self) -> None:
         """Makes the run's folder before anything is asked that could not be logged there."""

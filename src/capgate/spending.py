@@ -1,19 +1,20 @@
 """`--max-cost`: no request is sent that could carry the run past it.
 
-Before each request its highest possible cost is set aside, and given back for what it
-did cost. One purse, the controller's, serves all processes of a run.
+Before each attempt of a request its highest possible cost is set aside, and given back for
+what it did cost; where nobody can tell what that is, all of it is spent. One purse, the
+controller's, serves all processes of a run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from capgate.errors import CapgateError, RequestFault
-from capgate.serving.openrouter import Price
+from capgate.errors import CapgateError
+from capgate.serving.openrouter import Offer, Price
 
 if TYPE_CHECKING:
     from capgate.datasets import Question
@@ -31,6 +32,9 @@ _FRAME_CHARACTERS: Final = 360
 """What the task's instructions add to a question."""
 
 _CHARACTERS_PER_TOKEN: Final = 4.0
+_PREFLIGHT: Final = "Which of these numbers is even?" + "\n3" * 4
+"""As long as the preflight's question and its choices."""
+
 _USUAL_ANSWER: Final = 8.0
 """Tokens of `ANSWER: X` and what ends it, where no earlier answer tells."""
 
@@ -112,43 +116,52 @@ class Meter:
     purse: Spending
     over: bool = False
 
-    async def reserve(self, request: Mapping[str, Any]) -> float:
-        """Sets aside the highest possible cost of a request, waiting for what may come back.
-
-        Returns:
-            The dollars set aside, for `settle`.
-
-        Raises:
-            NotAskedError: There is not enough left.
-        """
-        dollars = self.price.of(*most_tokens(request))
-        while not self.over:
-            grant = self.purse.reserve(dollars)
-            if grant == "granted":
-                return dollars
-            if grant == "over":
-                break
-            await asyncio.sleep(_POLL_SECONDS)
-        self.over = True
-        raise self.refusal()
-
-    def settle(self, reserved: float, cost: float | None) -> None:
-        """Gives back what was set aside; where the cost is not known, all of it is spent."""
-        self.purse.settle(reserved, reserved if cost is None else cost)
+    def toll(self, request: Mapping[str, Any]) -> RequestToll:
+        """What the attempts of a request are paid from."""
+        return RequestToll(self, self.price.of(*most_tokens(request)))
 
     def refusal(self) -> NotAskedError:
         """What a question that is not put ends with."""
         return NotAskedError(
             f"the question was not put: it could carry the run past --max-cost "
-            f"${self.purse.limit:g}",
+            f"{dollars(self.purse.limit)}",
             target=self.target,
             remedy="raise --max-cost and run again; what was answered is kept and not asked again",
         )
 
 
-def cost_of_fault(fault: RequestFault) -> float | None:
-    """What a request that failed has cost: nothing where it was refused, else unknown."""
-    return 0.0 if fault.status is not None and fault.status >= 400 else None
+@dataclass(frozen=True, slots=True)
+class RequestToll:
+    """One request's way to the purse, for each of its attempts (`client.Toll`).
+
+    Attributes:
+        meter: Its target's.
+        most: The highest cost that an attempt can have, in US dollars.
+    """
+
+    meter: Meter
+    most: float
+
+    async def reserve(self) -> None:
+        """Sets aside an attempt's highest cost, waiting for what others may give back.
+
+        Raises:
+            NotAskedError: There is not enough left.
+        """
+        meter = self.meter
+        while not meter.over:
+            grant = meter.purse.reserve(self.most)
+            if grant == "granted":
+                return
+            if grant == "over":
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        meter.over = True
+        raise meter.refusal()
+
+    def settle(self, cost: float | None) -> None:
+        """Gives back what was set aside; where the cost is not known, all of it is spent."""
+        self.meter.purse.settle(self.most, self.most if cost is None else cost)
 
 
 def most_tokens(request: Mapping[str, Any]) -> tuple[int, int]:
@@ -162,78 +175,81 @@ class Estimate:
     """What questions will cost, in US dollars.
 
     Attributes:
-        questions: How many are to be asked.
         likely: What is to be expected.
-        most: The most it can be.
+        most: The most it can be; None where some of those who may answer list no price.
     """
 
-    questions: int
     likely: float
-    most: float
+    most: float | None
 
     def __str__(self) -> str:
-        return (
-            f"up to {self.questions:,} questions to ask, about {dollars(self.likely)} "
-            f"(at most {dollars(self.most)})"
-        )
+        most = "no upper bound is known" if self.most is None else f"at most {dollars(self.most)}"
+        return f"about {dollars(self.likely)} ({most})"
 
 
 def estimate(
-    questions: Iterable[Question],
-    offer_price: Price,
-    dearest: Price,
-    *,
-    max_tokens: int,
-    mean_cost: float | None,
-) -> Estimate:
-    """Estimates what questions will cost.
+    texts: Sequence[str], offer: Offer, *, max_tokens: int, mean_cost: float | None
+) -> Estimate | None:
+    """Estimates what questions will cost; None where their price is unknown.
 
     Args:
-        questions: Those still to be asked.
-        offer_price: The listed price.
-        dearest: The highest price among those that may answer.
+        texts: What is to be asked, with its choices and without the task's instructions.
+        offer: What OpenRouter lists for the model.
         max_tokens: Most tokens of an answer.
         mean_cost: What this target's earlier answers cost on average, if there are any.
     """
-    count, likely, most = 0, 0.0, 0.0
-    for question in questions:
-        count += 1
-        text = _text(question)
-        tokens = (len(text) + _FRAME_CHARACTERS) / _CHARACTERS_PER_TOKEN
-        likely += offer_price.of(tokens, min(_USUAL_ANSWER, max_tokens))
-        most += dearest.of(len(text.encode()) + _FRAME_CHARACTERS + _FRAME_TOKENS, max_tokens)
+    price, dearest = offer.price, offer.dearest
+    if price is None and mean_cost is None:
+        return None
+    likely = most = 0.0
+    for text in texts:
+        if price is not None:
+            tokens = (len(text) + _FRAME_CHARACTERS) / _CHARACTERS_PER_TOKEN
+            likely += price.of(tokens, min(_USUAL_ANSWER, max_tokens))
+        if dearest is not None:
+            tokens = len(text.encode()) + _FRAME_CHARACTERS + _FRAME_TOKENS
+            most += dearest.of(tokens, max_tokens)
     if mean_cost is not None:
-        likely = count * mean_cost
-    return Estimate(count, likely, max(most, likely))
+        likely = len(texts) * mean_cost
+    return Estimate(likely, None if dearest is None else max(most, likely))
 
 
 def forecast(
-    contestant: Contestant, chosen: Iterable[Question], store: Store, run: str, settings: Settings
+    contestant: Contestant,
+    chosen: Sequence[Question],
+    store: Store,
+    run: str,
+    settings: Settings,
+    *,
+    preflight: bool,
 ) -> str | None:
     """The line that tells what a target's questions will cost; None where they cost nothing.
 
     Args:
         contestant: The target.
-        chosen: The run's questions.
+        chosen: All that the run may come to ask.
         store: Where answers that need not be asked for are found.
         run: The run's id.
         settings: The run's settings.
+        preflight: Whether its preflight asks one more.
     """
     offer = contestant.endpoint.offer
-    if offer is None or offer.price is None or offer.dearest is None:
+    if offer is None:
         return None
-    questions = list(chosen)
-    hashes = [question.hash for question in questions]
+    hashes = [question.hash for question in chosen]
     found = store.find(contestant.context, hashes, run=run, fresh=settings.fresh)
+    texts = [_text(question) for question in chosen if question.hash not in found]
+    if not texts and not preflight:
+        return None
     expected = estimate(
-        (question for question in questions if question.hash not in found),
-        offer.price,
-        offer.dearest,
+        [*texts, *([_PREFLIGHT] if preflight else [])],
+        offer,
         max_tokens=settings.max_tokens,
         mean_cost=store.mean_cost(contestant.context),
     )
+    asked = f"up to {len(texts):,} questions to ask{' and the preflight' if preflight else ''}"
     bound = "" if settings.max_cost is None else f"; the run stops at {dollars(settings.max_cost)}"
-    return f"{contestant.id}: {expected}{bound}"
+    return f"{contestant.id}: {asked}, {expected or 'price unknown'}{bound}"
 
 
 def dollars(amount: float) -> str:

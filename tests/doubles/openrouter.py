@@ -184,6 +184,7 @@ class OpenRouter(Server):
         self.choose: Choose = self._first
         self.spent = 0.0
         self._scripts: dict[str, Iterator[Handler]] = {}
+        self._lists: Iterator[Handler] = iter(())
         self.most_by_model: dict[str, int] = {}
         self._flying: dict[str, int] = {}
 
@@ -196,6 +197,32 @@ class OpenRouter(Server):
         """Answers the next chat requests for one model by `handlers`, one each."""
         rest = itertools.repeat(forever) if forever else ()
         self._scripts[model] = itertools.chain(handlers, rest)
+
+    def script_lists(self, *handlers: Handler, forever: Handler | None = None) -> None:
+        """Answers the next requests for its lists by `handlers`, one each."""
+        self._lists = itertools.chain(handlers, itertools.repeat(forever) if forever else ())
+
+    def charging(self, handler: Handler, cost: float | None = None) -> Handler:
+        """Charges a request, what its answer would have cost if not `cost`, and does `handler`."""
+
+        async def charge(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+            if cost is None:
+                self._completion(asked, self.choose(asked))
+            else:
+                self.spent += cost
+            return await handler(request, asked)
+
+        return charge
+
+    def empty(self, cost: float) -> Handler:
+        """Charges a request, says so, and answers nothing."""
+
+        async def nothing(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+            self.spent += cost
+            usage = NOTHING.body["usage"] | {"cost": cost}
+            return await Reply(200, NOTHING.body | {"usage": usage})(request, asked)
+
+        return nothing
 
     def app(self) -> web.Application:
         """Returns the routes."""
@@ -238,14 +265,18 @@ class OpenRouter(Server):
                 return await handler(request, body)
             if self.latency:
                 await asyncio.sleep(self.latency)
-            try:
-                provider = self.choose(body)
-            except LookupError:
-                return await NO_PROVIDER(request, body)
-            return web.json_response(self._completion(body, provider))
+            return await self.answering(request, body)
         finally:
             self._flying[model] -= 1
             self.in_flight -= 1
+
+    async def answering(self, request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        """A good answer, as a handler."""
+        try:
+            provider = self.choose(asked)
+        except LookupError:
+            return await NO_PROVIDER(request, asked)
+        return web.json_response(self._completion(asked, provider))
 
     def _completion(self, body: dict[str, Any], provider: Provider) -> dict[str, Any]:
         text = self.answer(body)
@@ -289,6 +320,11 @@ class OpenRouter(Server):
     async def _models(self, request: web.Request) -> web.StreamResponse:
         """Lists the models; OpenRouter asks for no key there."""
         self._note(request)
+        handler = next(self._lists, self.listing)
+        return await handler(request, {})
+
+    async def listing(self, _request: web.Request, _asked: dict[str, Any]) -> web.StreamResponse:
+        """The list of models, as a handler."""
         data = [
             {
                 "id": name,
@@ -308,6 +344,8 @@ class OpenRouter(Server):
 
     async def _endpoints(self, request: web.Request) -> web.StreamResponse:
         self._note(request)
+        if handler := next(self._lists, None):
+            return await handler(request, {})
         name = f"{request.match_info['author']}/{request.match_info['slug']}"
         if name not in self.offers:
             return web.json_response({"error": {"code": 404, "message": "Not found"}}, status=404)

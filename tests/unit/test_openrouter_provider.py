@@ -8,14 +8,22 @@ from typing import Any
 import pytest
 from tests.doubles import openrouter, replies
 from tests.doubles.openrouter import OpenRouter
-from tests.doubles.replies import Reply
+from tests.doubles.replies import Handler, Reply
 
 from capgate.client import Client, ClientLimits
 from capgate.errors import ReferenceMissingError, RequestFault
 from capgate.replies import Completion
 from capgate.routes import check_routes, clash, is_routed
 from capgate.serving.openrouter import Offer, Price, ask_offer, check_key, read_offer
-from capgate.spending import Estimate, Meter, NotAskedError, Purse, dollars, most_tokens
+from capgate.spending import (
+    Estimate,
+    Meter,
+    NotAskedError,
+    Purse,
+    dollars,
+    estimate,
+    most_tokens,
+)
 
 LLAMA = "meta-llama/llama-3.1-8b-instruct"
 REQUEST = {
@@ -155,6 +163,59 @@ def test_an_offer_is_read() -> None:
     assert unknown == Offer()
 
 
+def offered(server: OpenRouter, **limits: Any) -> Offer:  # noqa: ANN401
+    """Asks the double what it offers."""
+
+    async def once() -> Offer:
+        async with client(server, **limits) as one:
+            return await ask_offer(one, LLAMA, None)
+
+    return asyncio.run(once())
+
+
+@pytest.mark.parametrize(
+    "fault", [replies.UPSTREAM_DOWN, openrouter.RATE_LIMITED, replies.TRUNCATED, replies.disconnect]
+)
+def test_a_list_that_fails_is_asked_for_again(fault: Handler) -> None:
+    """A passing fault of a list changes nothing of what is known; one that stays is told."""
+    with OpenRouter() as server:
+        known = offered(server)
+        for before in ([], [server.listing]):
+            server.script_lists(*before, fault, fault)
+            assert offered(server) == known
+        server.script_lists(forever=fault)
+        with pytest.raises(RequestFault) as caught:
+            offered(server)
+    assert caught.value.attempts == 3
+    assert caught.value.url.endswith("/models")
+
+
+def test_a_list_of_providers_that_fails_is_told() -> None:
+    """Where the providers can't be had, nothing is recorded of an unknown quantization."""
+    with OpenRouter() as server:
+        server.script_lists(server.listing, forever=openrouter.OVERLOADED)
+        with pytest.raises(RequestFault) as caught:
+            offered(server)
+    assert caught.value.kind == "server_error"
+    assert caught.value.url.endswith("/endpoints")
+
+
+@pytest.mark.parametrize(
+    "endpoints",
+    [
+        None,
+        {"data": {"endpoints": []}},
+        {"data": {"endpoints": [{"pricing": {"prompt": "1"}}, {"pricing": None}]}},
+    ],
+)
+def test_the_dearest_price_is_every_providers(endpoints: object) -> None:
+    """The listed price bounds nothing where a provider could ask more than is known."""
+    models = {"data": [{"id": "a/b", "pricing": {"prompt": "1e-6", "completion": "2e-6"}}]}
+    offer = read_offer(models, endpoints, "a/b", None)
+    assert offer.price == Price(1e-6, 2e-6)
+    assert offer.dearest is None
+
+
 @pytest.mark.parametrize(
     "pricing",
     [None, {}, {"prompt": "-1", "completion": "-1"}, {"prompt": "x"}, {"prompt": "inf"}, []],
@@ -162,7 +223,8 @@ def test_an_offer_is_read() -> None:
 def test_a_price_that_is_none_stays_unknown(pricing: object) -> None:
     """Missing, negative (a router's) or unreadable prices are no prices."""
     models = {"data": [{"id": "a/b", "pricing": pricing}]}
-    offer = read_offer(models, {"data": None}, "a/b", None)
+    endpoints = {"data": {"endpoints": [{"pricing": pricing}]}}
+    offer = read_offer(models, endpoints, "a/b", None)
     free = pricing == {}
     assert offer.dearest == (Price(0.0, 0.0) if free else None)
 
@@ -193,19 +255,71 @@ def test_a_meter_waits_for_what_comes_back() -> None:
     meter = Meter("t", Price(0.0, 0.6 / 16), purse)
 
     async def both() -> None:
-        first = await meter.reserve(REQUEST)
-        waiting = asyncio.create_task(meter.reserve(REQUEST))
+        toll = meter.toll(REQUEST)
+        await toll.reserve()
+        waiting = asyncio.create_task(toll.reserve())
         await asyncio.sleep(0)
         assert not waiting.done()
-        meter.settle(first, 0.1)
-        second = await waiting
-        meter.settle(second, None)
+        toll.settle(0.1)
+        await waiting
+        toll.settle(None)
         with pytest.raises(NotAskedError, match=r"--max-cost \$1"):
-            await meter.reserve(REQUEST)
+            await toll.reserve()
 
     asyncio.run(both())
     assert purse.spent == pytest.approx(0.7)
     assert meter.over
+
+
+MOST = Price(2e-7, 4e-7).of(*most_tokens(REQUEST))
+"""US dollars that a request to `LLAMA` can cost."""
+
+
+@pytest.mark.parametrize(
+    ("loss", "charged"),
+    [
+        (replies.disconnect, MOST),
+        (replies.break_off, MOST),
+        (replies.hang, MOST),
+        (replies.UPSTREAM_DOWN, MOST),
+        (openrouter.OVERLOADED, MOST),
+        (replies.TIMED_OUT, MOST),
+        (replies.ERROR_IN_200, MOST),
+        (replies.TRUNCATED, MOST),
+        (openrouter.NOTHING, 0.0),
+        (openrouter.RATE_LIMITED, 0.0),
+        (None, MOST / 3),
+    ],
+)
+def test_the_bound_holds_whatever_is_lost(loss: Handler | None, charged: float) -> None:
+    """Attempts that are charged and lost count in full; those that cost nothing, nothing."""
+    purse = Purse(12 * MOST)
+
+    async def flood(server: OpenRouter) -> list[Completion | BaseException]:
+        meter = Meter("t", Price(2e-7, 4e-7), purse)
+        async with client(server, connections=4, attempt_timeout=0.5, max_retries=3) as one:
+            asked = [one.complete(REQUEST, meter.toll(REQUEST)) for _ in range(30)]
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+    with OpenRouter() as server:
+        handler = server.empty(charged) if loss is None else server.charging(loss, charged)
+        server.script(*[handler] * 2, server.answering, *[handler] * 30)
+        answers = asyncio.run(flood(server))
+        spent = server.spent
+    answered = [one for one in answers if isinstance(one, Completion)]
+    assert answered
+    assert spent <= purse.spent + 1e-12
+    assert purse.spent <= purse.limit
+    # What costs nothing takes no money from the questions after it.
+    assert any(isinstance(one, NotAskedError) for one in answers) == bool(charged)
+
+
+def test_an_answer_costs_what_its_attempts_cost() -> None:
+    """An empty answer that was charged is part of what the question cost."""
+    with OpenRouter() as server:
+        server.script(server.empty(0.25))
+        assert ask(server).cost == pytest.approx(server.spent)
+        assert server.spent > 0.25
 
 
 def test_a_request_has_at_most_as_many_tokens_as_bytes() -> None:
@@ -233,8 +347,17 @@ def test_amounts_are_readable(amount: float, shown: str) -> None:
 
 def test_an_estimate_tells_what_is_likely_and_the_most() -> None:
     """The line before the first question holds both."""
-    shown = str(Estimate(14042, 4.61, 76.5))
-    assert shown == "up to 14,042 questions to ask, about $4.61 (at most $76.50)"
+    assert str(Estimate(4.61, 76.5)) == "about $4.61 (at most $76.50)"
+    assert str(Estimate(4.61, None)) == "about $4.61 (no upper bound is known)"
+
+
+def test_no_price_gives_no_estimate() -> None:
+    """Where no price is listed, only earlier answers tell."""
+    texts = ["2+2=?"] * 100
+    assert estimate(texts, Offer(), max_tokens=16, mean_cost=None) is None
+    assert estimate(texts, Offer(), max_tokens=16, mean_cost=0.01) == Estimate(
+        pytest.approx(1.0), None
+    )
 
 
 OURS = "DeepInfra/m@fp8"

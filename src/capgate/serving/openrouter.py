@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +43,8 @@ class Offer:
     Attributes:
         version: The model's version: OpenRouter's permanent name of it.
         price: The listed price.
-        dearest: The highest price among the providers that the route allows.
+        dearest: The highest price that a provider of the route can ask; None unless each
+            one's is known.
         quantizations: Provider's name to what it serves the model at, such as `fp8`.
     """
 
@@ -64,15 +65,24 @@ class Offer:
 
 
 async def ask_offer(client: Client, model: str, route: Mapping[str, Any] | None) -> Offer:
-    """Asks what is offered for a model; what is not told stays unknown.
+    """Asks what is offered for a model; what OpenRouter does not list stays unknown.
 
     Args:
         client: Of OpenRouter.
         model: The model's name, such as `openai/gpt-4o`.
         route: The target's provider routing.
+
+    Raises:
+        RequestFault: A list can't be had. Without it the same model would pass for another.
     """
-    models = await _get(client, "models")
-    endpoints = await _get(client, f"models/{model.partition(':')[0]}/endpoints")
+    models = await client.get("models")
+    endpoints: object = None
+    try:
+        endpoints = await client.get(f"models/{model.partition(':')[0]}/endpoints")
+    except RequestFault as fault:
+        # A router of models, such as `openrouter/auto`, has no providers of its own.
+        if fault.kind not in {"not_found", "model_not_found"}:
+            raise
     return read_offer(models, endpoints, model, route)
 
 
@@ -107,10 +117,8 @@ def read_offer(
     data = endpoints.get("data") if isinstance(endpoints, dict) else None
     offered = _entries({"data": data.get("endpoints")} if isinstance(data, dict) else None)
     allowed = [one for one in offered if _allows(route or {}, one)] or offered
-    prices = [price for one in allowed if (price := _price(one.get("pricing"))) is not None]
+    prices = [_price(one.get("pricing")) for one in allowed]
     listing = _price(entry.get("pricing"))
-    if listing is not None:
-        prices.append(listing)
     quantizations: dict[str, set[str]] = {}
     for one in allowed:
         found = one.get("quantization")
@@ -119,16 +127,9 @@ def read_offer(
     return Offer(
         version=str(entry.get("canonical_slug") or ""),
         price=listing or _dearest(prices),
-        dearest=_dearest(prices),
+        dearest=_dearest([*prices, *filter(None, [listing])] if prices else []),
         quantizations={name: tuple(sorted(found)) for name, found in quantizations.items()},
     )
-
-
-async def _get(client: Client, path: str) -> object:
-    try:
-        return await client.get(path)
-    except RequestFault:
-        return None
 
 
 def _entries(body: object) -> list[dict[str, Any]]:
@@ -150,9 +151,9 @@ def _price(pricing: object) -> Price | None:
     return price if all(math.isfinite(one) and one >= 0 for one in figures) else None
 
 
-def _dearest(prices: Iterable[Price]) -> Price | None:
-    known = list(prices)
-    if not known:
+def _dearest(prices: Sequence[Price | None]) -> Price | None:
+    known = [one for one in prices if one is not None]
+    if not known or len(known) < len(prices):
         return None
     return Price(
         max(one.prompt for one in known),
