@@ -9,7 +9,7 @@ try:
 except ModuleNotFoundError as missing:
     print(f"The package {missing.name} is not installed for {sys.executable}.", file=sys.stderr)
     print("Run `make install`, then use .venv/bin/python.", file=sys.stderr)
-    sys.exit(4)
+    sys.exit(11)
 
 if __name__ == "__main__":
     sys.exit(benchmark())

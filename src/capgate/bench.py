@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import pytest
 
@@ -12,7 +12,11 @@ from capgate.errors import CapgateError
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement
 from capgate.judging import Judge
+from capgate.packages import is_missing, package_error
 from capgate.report.terminal import render_judgement
+from capgate.text import one_line
+
+_J = TypeVar("_J", bound=Judgement | None)
 
 JUDGEMENT = pytest.StashKey[dict[str, Any]]()
 """Where a test's node keeps its judgement, for reports made in the same process."""
@@ -35,7 +39,7 @@ class Bench:
 
     def preflight(self, target: str) -> None:
         """Fails unless the target can be judged."""
-        fault = _fault_of(self._judge.preflight, target)
+        fault = self._fault(target, self._judge.preflight)
         if fault is not None:
             self._fail_by(self._error(target, PREFLIGHT, fault, "suite"))
         self._note(target, PREFLIGHT, None)
@@ -43,10 +47,9 @@ class Bench:
     def subject(self, target: str, subject: str) -> None:
         """Fails where a subject by itself shows a loss."""
         self._reach(target)
-        try:
-            judgement = self._judge.subject(target, subject)
-        except CapgateError as error:
-            judgement = self._error(target, subject, error, "subject")
+        judgement = self._judged(
+            target, subject, "subject", lambda: self._judge.subject(target, subject)
+        )
         if judgement is None:
             pytest.skip(f"--limit {self._run.settings.limit} left no question of this subject")
         self._settle(judgement)
@@ -54,30 +57,64 @@ class Bench:
     def suite(self, target: str) -> None:
         """Fails where the whole benchmark shows a loss."""
         self._reach(target)
-        try:
-            judgement = self._judge.suite(target)
-        except CapgateError as error:
-            judgement = self._error(target, SUITE, error, "suite")
-        self._settle(judgement)
+        self._settle(self._judged(target, SUITE, "suite", lambda: self._judge.suite(target)))
 
     def quick(self, target: str) -> None:
         """Fails where a growing random sample shows a loss."""
         self._reach(target)
-        try:
-            judgement = self._judge.quick(target)
-        except CapgateError as error:
-            judgement = self._error(target, QUICK, error, "quick")
-        self._settle(judgement)
+        self._settle(self._judged(target, QUICK, "quick", lambda: self._judge.quick(target)))
 
     def _reach(self, target: str) -> None:
         """Has the target's server up; where preflight tells of its fault, one telling will do."""
         if target in self._preflighted:
-            if _fault_of(self._judge.preflight, target) is not None:
+            if self._fault(target, self._judge.preflight) is not None:
                 pytest.skip(f"not run: the preflight of {target} failed")
             return
-        fault = _fault_of(self._run.contestant, target) or _fault_of(self._run.reference, target)
+        fault = self._fault(target, self._run.contestant, self._run.reference)
         if fault is not None:
             self._fail_by(self._error(target, PREFLIGHT, fault, "suite"))
+
+    def _fault(self, target: str, *calls: Callable[[str], object]) -> CapgateError | None:
+        """What one of the calls raised; failing outside of `except` shows it only once."""
+        try:
+            with self._own_faults(target, PREFLIGHT, "suite"):
+                for call in calls:
+                    call(target)
+        except CapgateError as error:
+            return error
+        return None
+
+    def _judged(
+        self, target: str, shard: str, scope: Scope, judge: Callable[[], _J]
+    ) -> _J | Judgement:
+        """A judgement; that it could not be had is one as well."""
+        try:
+            with self._own_faults(target, shard, scope):
+                return judge()
+        except CapgateError as error:
+            return self._error(target, shard, error, scope)
+
+    @contextlib.contextmanager
+    def _own_faults(self, target: str, shard: str, scope: Scope) -> Iterator[None]:
+        """Has a fault that is nobody's verdict end its test as an ERROR, with its traceback.
+
+        Raises:
+            PackageError: A package is missing, which needs no traceback.
+        """
+        try:
+            yield
+        except CapgateError:
+            raise
+        except Exception as error:
+            if is_missing(error):
+                raise package_error(error) from None
+            fault = CapgateError(
+                f"capgate failed by itself: {type(error).__name__}: "
+                f"{one_line(str(error), limit=400)}",
+                target=target,
+            )
+            self._attach(self._error(target, shard, fault, scope))
+            raise
 
     def _error(self, target: str, shard: str, error: CapgateError, scope: Scope) -> Judgement:
         subject = shard if scope == "subject" else None
@@ -123,12 +160,3 @@ class Bench:
         self._node.user_properties.extend(
             (f"capgate_{name}", value) for name, value in properties.items() if value is not None
         )
-
-
-def _fault_of(call: Callable[[str], object], target: str) -> CapgateError | None:
-    """What a call raised; failing outside its `except` keeps it from being shown twice."""
-    try:
-        call(target)
-    except CapgateError as error:
-        return error
-    return None

@@ -37,9 +37,9 @@ PROBE = "Which of these numbers is even?"
 REAL = "local-smollm2"
 
 
-def _hear_ctrl_c() -> None:
-    """A job in a shell's background ignores SIGINT, and so would all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A job in a shell's background ignores SIGINT, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,6 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_hear_ctrl_c,
         )
         self.pid = self._popen.pid
 
@@ -92,7 +91,7 @@ class Process:
             raw, _ = self._popen.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.end()
-            raw, _ = self._popen.communicate()
+            raw, _ = self._popen.communicate(timeout=RUN_SECONDS)
             pytest.fail(f"still running after {timeout:g} s:\n{raw.decode(errors='replace')}")
         text = raw.decode("utf-8", "replace")
         return Outcome(self._popen.returncode, text, time.monotonic() - self._started)
@@ -240,6 +239,15 @@ def target(url: str, **keys: object) -> dict[str, object]:
     }
 
 
+def hide(project: Project, package: str) -> Path:
+    """A folder for PYTHONPATH that hides an installed package, as if its files were gone."""
+    file = project.write(
+        f"hidden/{package}.py",
+        f"raise ModuleNotFoundError(\"No module named '{package}'\", name='{package}')\n",
+    )
+    return file.parent
+
+
 def until(true: Callable[[], object], what: str, timeout: float = 60.0) -> None:
     """Waits until another process has done something that gives no event."""
     deadline = time.monotonic() + timeout
@@ -293,8 +301,11 @@ class Hold:
         self.reached = threading.Event()
 
     async def __call__(self, request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
-        self._left -= question_of(asked) != PROBE
-        if self._left < 0:
+        held = False
+        if question_of(asked) != PROBE:
+            self._left -= 1
+            held = self._left < 0
+        if held:
             self.reached.set()
             while not self._released.is_set():
                 await asyncio.sleep(0.02)

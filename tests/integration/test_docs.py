@@ -20,7 +20,7 @@ import yaml
 from tests.doubles.openrouter import OpenRouter
 from tests.doubles.server import Server
 from tests.integration.checkout import VLLM_KEY, Checkout, vllm_double
-from tests.integration.conftest import REPOSITORY, Outcome, no_traceback, right
+from tests.integration.conftest import REPOSITORY, Outcome, hide, no_traceback, right
 
 TARGET = "lambda-ai-gpu"
 DOCS = sorted([*(REPOSITORY / "docs").glob("*.md"), REPOSITORY / "README.md"])
@@ -83,6 +83,10 @@ def _no_packages(checkout: Checkout, _: Server) -> dict[str, str]:
     return {"PATH": f"{python.parent}:/usr/bin:/bin"}
 
 
+def _no_inspect_evals(checkout: Checkout, _: Server) -> dict[str, str]:
+    return {"PYTHONPATH": str(hide(checkout, "inspect_evals"))}
+
+
 def _chatty(_: Checkout, server: Server) -> dict[str, str]:
     server.answer = lambda _: "I would rather talk about something else."
     return {}
@@ -113,6 +117,7 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "chatty": _chatty,
     "no-hub": _no_hub,
     "no-packages": _no_packages,
+    "no-inspect-evals": _no_inspect_evals,
 }
 
 

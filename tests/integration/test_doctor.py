@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 from tests.doubles.openrouter import KEY, OpenRouter
-from tests.doubles.server import Server
+from tests.doubles.server import Server, answer
 from tests.integration.checkout import VLLM_KEY, Checkout, like_a_model, vllm_double
+from tests.integration.conftest import hide, no_traceback
 
 from capgate.checkup import here
+from capgate.checkup import server as server_checks
 from capgate.checkup.check import Check
 from capgate.commands.doctor import examine
 from capgate.local import settings_of
@@ -82,7 +87,7 @@ def test_a_fault_is_told_with_its_remedy(checkout: Checkout, vllm: Server) -> No
     assert f"--port {vllm.port}" in lines[at + 1]
     assert lines[at + 1].strip().startswith("→ start it there (vllm serve")
     assert "– key                not checked: server failed" in outcome.text
-    assert lines[-1] == "1 of 18 checks failed: server"
+    assert lines[-1] == "1 of 21 checks failed: server"
     assert VLLM_KEY not in outcome.text
 
 
@@ -171,6 +176,7 @@ def test_reports_that_cannot_be_written(examined: Checkout) -> None:
     found = checks(output_dir="taken")
     assert failed(found) == ["reports"]
     assert "--output-dir" in found["reports"].remedy
+    assert "chmod" not in found["reports"].remedy
 
 
 def test_an_empty_line_of_dotenv(examined: Checkout) -> None:
@@ -180,6 +186,83 @@ def test_an_empty_line_of_dotenv(examined: Checkout) -> None:
     assert failed(found) == [".env"]
     assert "VLLM_API_KEY" in found[".env"].finding
     assert "secret-canary-value" not in str(found)
+
+
+def test_a_line_of_dotenv_that_cannot_be_read(
+    examined: Checkout, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A broken line of `.env` is told by its number alone, once."""
+    examined.write(".env", "GOOD=1\nOTHER='secret-canary-value\n")
+    found = checks()
+    assert failed(found) == [".env"]
+    assert "line 2: expected NAME=value" in found[".env"].finding
+    assert "secret-canary-value" not in str(found)
+    assert "python-dotenv" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "name", "finding"),
+    [
+        ("thresholds/policy.yaml", "catch: lots\n", "thresholds", "catch"),
+        ("thresholds/floors.yaml", f"{TARGET}: {{overall: 65}}\n", "thresholds", "overall"),
+        (f"thresholds/baselines/{TARGET}.json", "{}", "reference", "fault"),
+        ("config/alerts.yaml", "ci: NO_SUCH_URL\n", "alerts", "NO_SUCH_URL is not set"),
+    ],
+)
+def test_what_a_verdict_rests_on_is_examined(
+    examined: Checkout, file: str, text: str, name: str, finding: str
+) -> None:
+    """A file that would keep a run from its verdict fails its own check and no other."""
+    examined.write(file, text)
+    found = checks()
+    assert failed(found) == [name]
+    assert finding in found[name].finding
+
+
+def test_nothing_to_compare_with_is_told(examined: Checkout) -> None:
+    """A target without a reference can be measured; a verdict's needs are named."""
+    assert "capgate baseline record" in checks()["reference"].finding
+    examined.write("thresholds/floors.yaml", f"{TARGET}: {{overall: 0.5}}\n")
+    assert checks()["reference"].finding.startswith("the floor 50.0 %")
+    demanded = checks(baseline=True)
+    assert failed(demanded) == ["reference"]
+    assert "no recorded baseline" in demanded["reference"].finding
+
+
+def test_log_probabilities_are_optional(examined: Checkout, vllm: Server) -> None:
+    """A server that breaks when asked for log-probabilities will do where none are asked for."""
+
+    async def broken(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        if asked.get("logprobs"):
+            return web.json_response({"error": {"message": "no logprobs here"}}, status=500)
+        return await answer(vllm.answer(asked))(request, asked)
+
+    vllm.script(forever=broken)
+    found = checks()
+    assert failed(found) == []
+    assert "no logprobs here" in found["log-probabilities"].finding
+    assert examined.root.is_dir()
+
+
+def test_a_server_that_hangs(examined: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that takes connections and says nothing is told with where to look."""
+    monkeypatch.setattr(server_checks, "_HEALTH_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        examined.edit(TARGET, base_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
+        found = checks()
+    assert failed(found) == ["server"]
+    assert "did not answer /health" in found["server"].finding
+    assert "own log" in found["server"].remedy
+
+
+def test_a_package_that_cannot_be_imported(checkout: Checkout) -> None:
+    """Metadata alone is no package: one that can't be imported is a ✗, not a traceback."""
+    hidden = str(hide(checkout, "inspect_evals"))
+    outcome = checkout.run("capgate", "doctor", PYTHONPATH=hidden)
+    assert outcome.code == 1, outcome.text
+    assert "✗ packages" in outcome.text
+    assert "No module named 'inspect_evals'" in outcome.text
+    assert no_traceback(outcome.text)
 
 
 def test_openrouter_is_examined(examined: Checkout) -> None:

@@ -14,12 +14,15 @@ from tests.integration.conftest import (
     PROBE,
     Hold,
     Project,
+    hide,
     no_traceback,
     question_of,
     questions,
     target,
     wrong,
 )
+
+from capgate.report.history import FILE, read_history
 
 
 def paragraph(text: str, name: str) -> str:
@@ -73,6 +76,76 @@ def test_quick_decides(project: Project, server: Server) -> None:
     assert outcome.code == 1
     assert (outcome.verdict("good"), outcome.verdict("bad")) == ("PASS", "REGRESSION")
     assert project.result("bad")["mode"] == "quick"
+
+
+def test_a_missing_package_is_an_error(project: Project, server: Server) -> None:
+    """A package that can't be imported ends a run with code 11 and one paragraph, not a verdict."""
+    project.serve(server)
+    outcome = project.full("-n", "2", PYTHONPATH=str(hide(project, "inspect_evals")))
+    assert outcome.code == 11, outcome.text
+    assert outcome.counts == {"failed": 1, "skipped": 3}
+    said = paragraph(outcome.text, "double")
+    assert said.startswith("the package inspect_evals can't be imported by ")
+    assert "No module named 'inspect_evals'" in said
+    assert "pip install" in said
+    assert no_traceback(outcome.text)
+    assert "REGRESSION" not in outcome.text
+    assert not server.chats
+
+
+def test_a_fault_of_capgate_is_an_error(project: Project, server: Server) -> None:
+    """A bug shows its traceback and ends with code 11; the model's verdict is not a loss."""
+    project.serve(server)
+    project.write(
+        "conftest.py",
+        "from capgate import judging\n"
+        "def broken(*_, **__):\n"
+        "    raise KeyError('a bug')\n"
+        "judging.judge_whole = broken\n",
+    )
+    outcome = project.full()
+    assert outcome.code == 11, outcome.text
+    assert outcome.verdict() == "ERROR"
+    assert "capgate failed by itself: KeyError" in outcome.text
+    assert "def broken" in outcome.text
+    assert "REGRESSION" not in outcome.text
+
+
+def test_a_worker_that_crashes_is_no_regression(project: Project, server: Server) -> None:
+    """A worker that dies in a test leaves no verdict: code 11, or what other tests found."""
+    project.serve(server)
+    project.write(
+        "conftest.py",
+        "import os\n"
+        "from capgate import judging\n"
+        "judging.judge_whole = lambda *_, **__: os._exit(9)\n",
+    )
+    outcome = project.full("-n", "2")
+    assert outcome.code == 11, outcome.text
+    assert "REGRESSION" not in outcome.text
+
+
+def test_an_adapter_that_is_not_there_leaves_its_base_alone(
+    project: Project, server: Server
+) -> None:
+    """The adapter's ERROR is told and stands in the trend; its base's results stay as they were."""
+    project.serve(server)
+    assert project.full().code == 0
+    before = project.result()
+    outcome = project.full("--adapter-name", "not-there")
+    assert outcome.code == 11, outcome.text
+    assert "ERROR: double+not-there" in outcome.text
+    assert "measured, not judged" not in outcome.text
+    assert project.result() == before
+    page = max(project.root.glob("reports/*/report.html"), key=lambda path: path.parent.name)
+    title = re.search(r"<h1.*?</h1>", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert title is not None
+    assert "measured" not in title[0]
+    rows = read_history(project.root / "reports" / FILE)
+    assert [(row.target, row.verdict) for row in rows] == [
+        ("double", "PASS"),
+        ("double+not-there", "ERROR"),
+    ]
 
 
 FAULTS: dict[str, tuple[Handler | None, tuple[str, ...]]] = {

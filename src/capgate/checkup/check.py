@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from capgate.errors import CapgateError, ConfigError, RequestFault
+from capgate.packages import is_missing, package_error
+from capgate.text import one_line
 
 State = Literal["ok", "failed", "skipped"]
 
@@ -37,7 +39,8 @@ def look(name: str, at: Callable[[], str], *, remedy: Callable[[CapgateError], s
 
     Args:
         name: What it is.
-        at: Returns the finding; raises a `CapgateError` where it is not as it should be.
+        at: Returns the finding; raises a `CapgateError` where it is not as it should be. Whatever
+            else it raises is a failed check as well.
         remedy: What mends a fault.
     """
     try:
@@ -46,6 +49,16 @@ def look(name: str, at: Callable[[], str], *, remedy: Callable[[CapgateError], s
         return Check(name, "skipped", str(reason))
     except CapgateError as error:
         return Check(name, "failed", what_of(error), remedy(error))
+    except Exception as error:
+        if is_missing(error):
+            fault = package_error(error)
+            return Check(name, "failed", what_of(fault), fault.remedy)
+        return Check(
+            name,
+            "failed",
+            f"the check itself failed: {type(error).__name__}: {one_line(str(error), limit=400)}",
+            "this is a fault of capgate, unless what it names is yours",
+        )
 
 
 def own_remedy(error: CapgateError) -> str:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import importlib.metadata as metadata
 import os
-import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.checkup.check import Check, Skip, look, own_remedy
-from capgate.errors import ConfigError
+from capgate.errors import ConfigError, FileFault
+from capgate.packages import (
+    SHOWN,
+    PackageError,
+    check_imports,
+    install_remedy,
+    requirements,
+    version,
+)
 from capgate.settings import Settings
 
 if TYPE_CHECKING:
     from capgate.config import Target, Targets
 
 PYTHON: Final = (3, 11)
-SHOWN: Final = ("inspect-ai", "inspect-evals", "pytest", "pytest-xdist", "datasets")
-"""Packages whose versions are told, as results depend on them."""
-
 _LONG_AGO: Final = 1_700_000_000
 """A time before this was written; a clock that shows less is not set."""
 
@@ -45,20 +49,22 @@ def python() -> Check:
 def packages() -> Check:
     """Whether every package that capgate needs is there, in a version that will do."""
     missing, old = [], []
-    for name, accepts, wanted in _requirements():
-        try:
-            found = metadata.version(name)
-        except metadata.PackageNotFoundError:
+    for name, accepts, wanted in requirements():
+        found = version(name)
+        if found is None:
             missing.append(name)
-            continue
-        if not accepts(found):
+        elif not accepts(found):
             old.append(f"{name} {found} (needs {wanted})")
-    if not missing and not old:
-        told = ", ".join(f"{name} {metadata.version(name)}" for name in SHOWN if _has(name))
-        return Check("packages", "ok", told)
     parts = [f"missing: {', '.join(missing)}"] if missing else []
     parts += [f"unfit: {', '.join(old)}"] if old else []
-    return Check("packages", "failed", "; ".join(parts), _install())
+
+    def at() -> str:
+        if parts:
+            raise PackageError("; ".join(parts), remedy=install_remedy())
+        check_imports()
+        return ", ".join(f"{name} {found}" for name in SHOWN if (found := version(name)))
+
+    return look("packages", at, remedy=own_remedy)
 
 
 def plugin() -> Check:
@@ -71,7 +77,7 @@ def plugin() -> Check:
                 return f"registered as {point.value}"
         if Path("conftest.py").is_file() and "capgate.plugin" in Path("conftest.py").read_text():
             return "switched on by this folder's conftest.py"
-        raise ConfigError("pytest does not know it", remedy=_install())
+        raise ConfigError("pytest does not know it", remedy=install_remedy())
 
     return look("pytest plugin", at, remedy=own_remedy)
 
@@ -80,17 +86,29 @@ def dotenv(root: Path) -> Check:
     """Whether `.env` can be read; it need not be there."""
 
     def at() -> str:
-        from dotenv import dotenv_values
+        from dotenv.parser import parse_stream
 
         path = root / ".env"
         if not path.exists():
             raise Skip("there is none (keys are then taken from the environment alone)")
         try:
-            values = dotenv_values(path)
+            lines = list(parse_stream(StringIO(path.read_text(encoding="utf-8"))))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"{path} can't be read", said=str(error), remedy=f"chmod u+r {path}"
             ) from None
+        # A line's own words may be a secret.
+        if faults := [
+            FileFault(f"line {one.original.line}", "expected NAME=value, quotes closed")
+            for one in lines
+            if one.error
+        ]:
+            raise ConfigError(
+                f"it has {len(faults)} line{'' if len(faults) == 1 else 's'} that can't be read",
+                faults=faults,
+                remedy="correct or take out what stands there; nothing of it is used",
+            )
+        values = {one.key: one.value for one in lines if one.key is not None}
         empty = sorted(name for name, value in values.items() if not (value or "").strip())
         if empty:
             raise ConfigError(
@@ -150,6 +168,38 @@ def dataset(settings: Settings, target: Target) -> Check:
     return look("data set", at, remedy=own_remedy)
 
 
+def thresholds(settings: Settings, target: Target) -> Check:
+    """Whether the policy and the floors that are in force for a target have no fault."""
+
+    def at() -> str:
+        from capgate.thresholds import policy_for
+
+        folder = settings.thresholds_dir
+        policy = policy_for(folder, target.id, settings.policy)
+        files = [settings.policy or folder / "policy.yaml", folder / "floors.yaml"]
+        read = [file.name for file in files if file.exists()]
+        return (
+            f"{' and '.join(read) or 'no file, so the defaults'}: a drop of "
+            f"{100 * policy.catch:g} points is to be caught"
+        )
+
+    return look("thresholds", at, remedy=own_remedy)
+
+
+def alerts(settings: Settings) -> Check:
+    """Whether alerts can be sent to where they are to go."""
+
+    def at() -> str:
+        from capgate.report.alert_file import alert_urls
+
+        urls = alert_urls(settings.root, settings.alerts)
+        if not urls:
+            raise Skip("none are to be sent (--alert, CAPGATE_ALERT_URL, config/alerts.yaml)")
+        return f"{len(urls)} address{'' if len(urls) == 1 else 'es'}; nothing was sent there"
+
+    return look("alerts", at, remedy=own_remedy)
+
+
 def reports(settings: Settings) -> Check:
     """Whether results and answers can be written."""
 
@@ -165,7 +215,9 @@ def reports(settings: Settings) -> Check:
             raise ConfigError(
                 f"{folder} can't be written",
                 said=error.strerror or str(error),
-                remedy=f"chmod u+w {folder}, or name another with --output-dir",
+                remedy=f"chmod u+w {folder}, or name another with --output-dir"
+                if folder.is_dir() or not folder.exists()
+                else "it is no folder: name another with --output-dir",
             ) from None
         Store(settings.store).close()
         return f"{folder} and {settings.store.name} can be written"
@@ -184,47 +236,3 @@ def clock() -> Check:
 def rest_skipped(names: Iterator[str], reason: str) -> Iterator[Check]:
     """The checks that can't be made."""
     return (Check(name, "skipped", f"not checked: {reason}") for name in names)
-
-
-def _requirements() -> Iterator[tuple[str, Callable[[str], bool], str]]:
-    """Each required package's name, what tells whether a version will do, and that in words."""
-    for line in _required():
-        try:
-            from packaging.requirements import Requirement
-        except ModuleNotFoundError:
-            # Without it no versions are compared; it comes with pytest, so more is missing.
-            yield re.split(r"[<>=!~;\[ ]", line, maxsplit=1)[0], bool, ""
-            continue
-        requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            accepts = partial(requirement.specifier.contains, prereleases=True)
-            yield requirement.name, accepts, str(requirement.specifier)
-
-
-def _required() -> list[str]:
-    """What capgate requires, by its installed metadata or by the checkout it runs from."""
-    try:
-        lines = metadata.requires("capgate") or []
-    except metadata.PackageNotFoundError:
-        import tomllib
-
-        file = Path(__file__).parents[3] / "pyproject.toml"
-        try:
-            lines = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["dependencies"]
-        except OSError:
-            lines = list(SHOWN)
-    return [line for line in lines if "extra ==" not in line]
-
-
-def _has(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _install() -> str:
-    if Path("Makefile").is_file() and Path("pyproject.toml").is_file():
-        return "make install, then use .venv/bin/python (or `source .venv/bin/activate`)"
-    return f"{sys.executable} -m pip install --upgrade capgate"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,11 +11,18 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from capgate.checkup.check import Check, Skip, look
+from capgate.checkup.check import Check, Skip, look, what_of
 from capgate.client import Client, ClientLimits
 from capgate.config import Target
-from capgate.errors import CapgateError, ConfigError, RequestFault
+from capgate.errors import (
+    CapgateError,
+    ConfigError,
+    ReferenceMissingError,
+    RequestFault,
+    ServerError,
+)
 from capgate.preflight import PROBE, ask_probe
+from capgate.references import BaselineReference, BaseReference, FloorReference, NoReference
 from capgate.replies import ServedModel
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.loops import in_own_loop
@@ -23,6 +31,7 @@ from capgate.serving.servers import Servers
 from capgate.session import Run
 from capgate.settings import Settings
 from capgate.text import one_line
+from capgate.thresholds import reference_choice
 
 NAMES: Final = (
     "server",
@@ -30,6 +39,7 @@ NAMES: Final = (
     "model served",
     "context window",
     "adapter",
+    "reference",
     "one question",
     "log-probabilities",
     "server's clock",
@@ -39,7 +49,12 @@ NAMES: Final = (
 _LIMITS: Final = ClientLimits(
     connections=1, attempt_timeout=60.0, connect_timeout=5.0, max_retries=1, first_patience=1.0
 )
+_HEALTH_SECONDS: Final = 10.0
 _SKEW_SECONDS: Final = 120.0
+_STUCK: Final = (
+    "see in the server's own log whether it is still loading or stuck, and whether base_url's port "
+    "is its own"
+)
 
 
 @dataclass
@@ -74,17 +89,19 @@ class ServerCheckup:
             self._served,
             self._context,
             self._adapter,
+            self._reference,
             self._question,
             self._logprobs,
             self._clock,
         )
+        alone = (self._context, self._reference, self._logprobs)
         failed = ""
         for name, step in zip(NAMES, steps, strict=True):
             if failed:
                 yield Check(name, "skipped", f"not checked: {failed} failed")
                 continue
             check = look(name, step, remedy=self._remedy)
-            if check.state == "failed" and step not in (self._context, self._logprobs):
+            if check.state == "failed" and step not in alone:
                 failed = name
             yield check
 
@@ -98,14 +115,26 @@ class ServerCheckup:
             return f"started here ({base.serve.engine}), answers /health after {took:.1f} s"
         assert base.base_url is not None
         self._url, self._key = base.base_url, base.api_key(self.known)
+        host = urlsplit(self._url).netloc
+
+        async def health(client: Client) -> None:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                await client.health()
+
         try:
-            self._with_client(lambda client: client.health())
+            self._with_client(health)
+        except TimeoutError:
+            raise ServerError(
+                f"{host} takes connections, but did not answer /health within "
+                f"{_HEALTH_SECONDS:g} s",
+                remedy=_STUCK,
+            ) from None
         except RequestFault as fault:
             if fault.status is None or fault.status >= 500:
                 raise
             # Something answers; whether it is a model server is the next check's question.
-            return f"{urlsplit(self._url).netloc} answers (it has no /health)"
-        return f"{urlsplit(self._url).netloc} answers /health"
+            return f"{host} answers (it has no /health)"
+        return f"{host} answers /health"
 
     def _accepted(self) -> str:
         async def ask(client: Client) -> str:
@@ -150,6 +179,26 @@ class ServerCheckup:
         endpoint = self.servers.endpoint(self.target.id)
         return f"{endpoint.model} is loaded, and its answers differ from its base's"
 
+    def _reference(self) -> str:
+        self._need_endpoint()
+        try:
+            reference = self.run.reference(self.target.id)
+        except ReferenceMissingError as error:
+            policy, folder = self.run.policy(self.target.id), self.settings.thresholds_dir
+            if reference_choice(policy, self.target, folder, forced=self.settings.reference):
+                raise
+            # Scripts and `--measure` do without; who wants a verdict must know.
+            raise Skip(f"{error.what}, only measured. To judge it: {error.remedy}") from None
+        match reference:
+            case BaseReference(target=base):
+                return f"its base {base}, asked side by side"
+            case BaselineReference(baseline=baseline):
+                return f"the baseline recorded on {baseline.recorded[:10]}"
+            case FloorReference(floor=floor):
+                return f"the floor {100 * floor.accuracy:.1f} % ({floor.source})"
+            case NoReference():
+                raise Skip("it is only measured")
+
     def _question(self) -> str:
         self._need_endpoint()
         one = self.run.contestant(self.target.id)
@@ -175,9 +224,10 @@ class ServerCheckup:
         try:
             answer = self._with_client(lambda client: client.complete(request))
         except RequestFault as fault:
-            if wanted or fault.kind != "bad_request":
+            if wanted:
                 raise
-            raise Skip("the server gives none; they are not asked for") from None
+            said = "" if fault.kind == "bad_request" else f" (asked for them: {what_of(fault)})"
+            raise Skip(f"the server gives none; they are not asked for{said}") from None
         if answer.logprobs:
             return f"given ({len(answer.logprobs[0].top)} for each token)"
         if wanted:
@@ -257,6 +307,8 @@ class ServerCheckup:
                 )
             case "unauthorized":
                 return f"name the key's variable: api_key_env: VLLM_API_KEY for {base.id} in {file}"
+            case "timeout":
+                return _STUCK
             case _:
                 return error.remedy
 

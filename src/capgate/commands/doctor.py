@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 OPTIONS: Final = (
     "--model-id",
     "--adapter-name",
+    "--baseline",
+    "--published",
+    "--policy",
+    "--measure",
+    "--measure-missing",
+    "--alert",
     "--tasks",
     "--dataset",
     "--temperature",
@@ -35,6 +42,7 @@ OPTIONS: Final = (
     "--output-dir",
     "--store",
     "--models-file",
+    "--thresholds-dir",
 )
 _MARKS: Final = {"ok": "✓", "failed": "✗", "skipped": "–"}
 _WIDTH: Final = 18
@@ -106,7 +114,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     Args:
         settings: The settings of the run that is to be possible.
     """
-    names = (settings.models_file.name, "target", "key variable", "data set")
+    names = (settings.models_file.name, "target", "key variable", "data set", "thresholds")
     yield here.python()
     packages = here.packages()
     yield packages
@@ -115,6 +123,8 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield here.clock()
         return
     yield here.plugin()
+    # The check of .env tells what python-dotenv would warn of at each reading.
+    logging.getLogger("dotenv").setLevel(logging.ERROR)
     yield here.dotenv(settings.root)
     found: list[Targets] = []
     yield here.models_file(settings, found)
@@ -122,6 +132,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield from _target_checks(settings, found[0])
     else:
         yield from here.rest_skipped(iter(names[1:]), f"{names[0]} failed")
+    yield here.alerts(settings)
     yield here.reports(settings)
     yield here.clock()
 
@@ -139,7 +150,7 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
     except CapgateError as error:
         yield Check("target", "failed", error.what, error.remedy)
         yield from here.rest_skipped(
-            iter(("key variable", "data set", *server.NAMES)), "target failed"
+            iter(("key variable", "data set", "thresholds", *server.NAMES)), "target failed"
         )
         return
     for target in chosen.values():
@@ -149,7 +160,9 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
         yield key
         data = here.dataset(settings, target)
         yield data
-        failed = [check.name for check in (key, data) if check.state == "failed"]
+        bars = here.thresholds(settings, target)
+        yield bars
+        failed = [check.name for check in (key, data, bars) if check.state == "failed"]
         if failed:
             yield from here.rest_skipped(iter(server.NAMES), f"{failed[0]} failed")
             continue

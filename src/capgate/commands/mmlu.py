@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,9 @@ from capgate.commands import list_models
 from capgate.commands.run import run_pytest
 from capgate.config import load_targets
 from capgate.errors import CapgateError, ConfigError
+from capgate.gate.verdict import EXIT_CODES
 from capgate.local import USAGE_ERROR, Parser, add_options
+from capgate.packages import is_missing, package_error
 
 MEANINGS: Final = {
     0: "nothing lost, or only measured",
@@ -81,6 +84,13 @@ def _main(
     except CapgateError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         code = USAGE_ERROR
+    except Exception as error:
+        # Python's own 1 would read as REGRESSION.
+        if is_missing(error):
+            print(f"{prog}: {package_error(error)}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        code = EXIT_CODES["ERROR"]
     print(f"{prog}: exit code {code} ({MEANINGS.get(code, 'unknown')})", file=sys.stderr)
     return code
 

@@ -32,7 +32,7 @@ class Entry:
         run: The run's id.
         target: The target's id.
         finished: ISO 8601, UTC.
-        mode: `full` or `quick`.
+        mode: `full` or `quick`; `""` where the target could not be asked.
         complete: Whether every question chosen was put.
         verdict: The verdict's kind; `""` where it was only measured.
         accuracy: As a fraction; None where nothing was scored.
@@ -41,7 +41,7 @@ class Entry:
         questions: Questions put.
         drop: Against its reference; None where there was nothing to compare with.
         reference: Kind of the reference, or `""`.
-        series: What it can be put on one line with, as a hash.
+        series: What it can be put on one line with, as a hash; `""` as for the mode.
         asked: That in words.
         fingerprint: What answered.
     """
@@ -87,8 +87,11 @@ CREATE TABLE runs (
 
 
 def entries(report: Report) -> list[Entry]:
-    """A run's rows."""
-    return [_entry(report, target, result) for target, result in report.targets.items()]
+    """A run's rows, those of targets that could not be asked among them."""
+    judged = [_entry(report, target, result) for target, result in report.targets.items()]
+    return judged + [
+        _not_judged(report, target, verdict) for target, verdict in report.not_judged.items()
+    ]
 
 
 def add_run(path: Path, report: Report) -> None:
@@ -179,6 +182,26 @@ def _entry(report: Report, target: str, result: Result) -> Entry:
         series=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
         asked=", ".join(words),
         fingerprint=result.fingerprint,
+    )
+
+
+def _not_judged(report: Report, target: str, verdict: dict[str, Any]) -> Entry:
+    return Entry(
+        run=report.run,
+        target=target,
+        finished=report.finished,
+        mode="",
+        complete=False,
+        verdict=verdict["kind"],
+        accuracy=None,
+        low=None,
+        high=None,
+        questions=0,
+        drop=None,
+        reference="",
+        series="",
+        asked="not judged",
+        fingerprint="",
     )
 
 
