@@ -8,16 +8,15 @@ import re
 import sqlite3
 import subprocess
 import sys
-import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import zipfile_zstd  # noqa: F401 (teaches the standard library Inspect's compression)
+from tests.doubles.hook import Hook
 from tests.doubles.red import ADAPTER, BASE, BROKEN, Red, capgate, make_red_run
 
 from capgate.report.read import read_report
@@ -25,42 +24,41 @@ from capgate.report.read import read_report
 KEY = "canary-key-5b1f9c0a7d"
 ENVIRONMENT = "canary-environment-77aa21"
 URL = "canary-url-90ff3e"
-HOOK = "canary-hook-1234abcd"
+ARGUMENT = "canary-argument-1234abcd"
+VARIABLE = "canary-variable-9876fedc"
+CHANNEL = "canary-channel-5566eeff"
 HEADER = "canary-header-c0ffee42"
 HOME = "canaryhome"
-CANARIES = (KEY, ENVIRONMENT, URL, HOOK, HEADER, HOME)
+LASTING = (KEY, ENVIRONMENT, URL, CHANNEL, HEADER, HOME)
+"""What commands can know or tell by its form long after the run."""
+
+CANARIES = (*LASTING, ARGUMENT, VARIABLE)
+"""Each is known from one place alone; see `environment` and `red`."""
 
 SAID = (
     f"\nMy key is {KEY}, my token {ENVIRONMENT}. Authorization: Bearer {HEADER} "
-    f"https://user:{URL}@host.example/v1?access_token={URL} /home/{HOME}/models {HOOK}"
+    f"https://user:{URL}@host.example/v1?access_token={URL} /home/{HOME}/models "
+    f"/{ARGUMENT} /{VARIABLE} /{CHANNEL}"
 )
 
 
 @pytest.fixture(scope="module")
-def hook() -> Iterator[tuple[str, list[bytes]]]:
-    """A webhook whose URL is a secret, and what it got."""
-    got: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/{HOOK}", got
-    server.shutdown()
+def hooks() -> Iterator[tuple[Hook, Hook]]:
+    """A webhook that takes what it gets, and one that refuses it and repeats its own path."""
+    with Hook() as hook, Hook() as refusing:
+        refusing.status, refusing.said = 404, "Cannot POST {path}"
+        yield hook, refusing
 
 
 @pytest.fixture(scope="module")
-def red(tmp_path_factory: pytest.TempPathFactory, hook: tuple[str, list[bytes]]) -> Iterator[Red]:
+def red(tmp_path_factory: pytest.TempPathFactory, hooks: tuple[Hook, Hook]) -> Iterator[Red]:
     """A red run with a secret planted wherever one can be."""
+    hook, refusing = hooks
     root = tmp_path_factory.mktemp("canary") / "home" / HOME / "project"
-    root.mkdir(parents=True)
+    (root / "config").mkdir(parents=True)
+    (root / "config" / "alerts.yaml").write_text("chat: CHANNEL\n")
+    secrets = f"SOME_API_TOKEN={ENVIRONMENT}\nCHANNEL={refusing.url(CHANNEL)}\n"
+    (root / ".env").write_text(secrets)
     run = make_red_run(
         root,
         "--subjects",
@@ -69,10 +67,10 @@ def red(tmp_path_factory: pytest.TempPathFactory, hook: tuple[str, list[bytes]])
         "--json-report",
         "--json-report-file=out/report.json",
         "--alert",
-        hook[0],
+        hook.url(ARGUMENT),
         "--alert",
-        f"http://127.0.0.1:9/{HOOK}",
-        environment=environment(root, hook[0]),
+        f"http://127.0.0.1:9/{ARGUMENT}",
+        environment=environment(root, hook.url(VARIABLE)),
         extra=SAID,
         key=KEY,
     )
@@ -86,7 +84,6 @@ def environment(root: Path, url: str) -> dict[str, str]:
     return {
         "HOME": str(root.parent),
         "RED_SERVER": KEY,
-        "SOME_API_TOKEN": ENVIRONMENT,
         "CAPGATE_ALERT_URL": url,
         "GITHUB_STEP_SUMMARY": str(root / "out-summary.md"),
         "GITHUB_ACTIONS": "true",
@@ -109,11 +106,21 @@ def texts(path: Path) -> Iterator[str]:
             yield "\n".join(db.iterdump())
 
 
-def test_no_secret_is_left_in_any_file(red: Red, hook: tuple[str, list[bytes]]) -> None:
+def no_secret_in_logs(red: Red) -> None:
+    """Makes sure that no log of the run's folder, whoever wrote it, tells a secret."""
+    for path in (red.folder / "logs").iterdir():
+        for text in texts(path):
+            assert not [canary for canary in LASTING if canary in text], path.name
+
+
+def test_no_secret_is_left_in_any_file(red: Red, hooks: tuple[Hook, Hook]) -> None:
     """Store, logs, reports, trend, summary, JUnit, pytest's JSON, alerts and the terminal."""
     kinds: set[str] = set()
     for path in sorted(red.root.rglob("*")):
-        ours = "data" not in path.parts[len(red.root.parts) :] and path.name != "models.yaml"
+        ours = "data" not in path.parts[len(red.root.parts) :] and path.name not in (
+            "models.yaml",
+            ".env",
+        )
         if path.is_file() and ours:
             kinds.add(path.suffix)
             for text in texts(path):
@@ -122,10 +129,11 @@ def test_no_secret_is_left_in_any_file(red: Red, hook: tuple[str, list[bytes]]) 
                     assert at < 0, (path.name, canary, text[max(0, at - 200) : at + 100])
     assert {".eval", ".html", ".json", ".sqlite", ".xml", ".md"} <= kinds
     assert any(answer.headers.get("Authorization") for answer in red.server.asked)
-    message = hook[1][0].decode()
-    assert json.loads(message)["verdict"] == "REGRESSION"
+    posted = [*hooks[0].got, *hooks[1].got]
+    assert {one.path for one in posted} == {f"/{ARGUMENT}", f"/{VARIABLE}", f"/{CHANNEL}"}
+    assert {one.message["verdict"] for one in posted} == {"REGRESSION"}
     for canary in CANARIES:
-        assert canary not in message
+        assert not [one for one in posted if canary.encode() in one.raw]
         # pytest itself tells where it wrote what it was asked to write.
         ours = [line for line in red.output.splitlines() if "generated xml file" not in line]
         assert not [line for line in ours if canary in line and "report saved to" not in line]
@@ -143,12 +151,12 @@ def test_what_was_redacted_was_there(red: Red) -> None:
 
 
 def test_the_terminal_tells_the_story_in_25_lines(red: Red) -> None:
-    """Besides the table: verdict, where, why, what next, the files and the logs."""
+    """Besides the table and the alerts: verdict, where, why, what next, the files and the logs."""
     lines = red.output.splitlines()
     start = next(at for at, line in enumerate(lines) if line == f"REGRESSION: {ADAPTER}")
     ends = (at for at, line in enumerate(lines) if at > start and line.startswith(("::", "====")))
     story = [line for line in lines[start : next(ends)] if line]
-    assert len(story) <= 25, "\n".join(story)
+    assert sum(not line.startswith("alert ") for line in story) <= 25, "\n".join(story)
     text = "\n".join(story)
     for part in ("where: ", "why:   ", "next:  ", "capgate triage", "report.html", "inspect view"):
         assert part in text
@@ -157,10 +165,14 @@ def test_the_terminal_tells_the_story_in_25_lines(red: Red) -> None:
 
 
 def test_an_alert_that_fails_is_shown_and_changes_nothing(red: Red) -> None:
-    """Nobody listens there; the run is as red as it was, and says so."""
-    assert "alert 2 of 2 (127.0.0.1): NOT SENT, ConnectError after 3 attempts; the verdict" in (
+    """Nobody listens there, or the post is refused; the run is as red as it was, and says so."""
+    assert "alert 2 of 4 (127.0.0.1): NOT SENT, ConnectError after 3 attempts; the verdict" in (
         red.output
     )
+    refusal = (
+        'alert 4 of 4 (127.0.0.1): NOT SENT, HTTP 404 ("Cannot POST /[redacted]"); the verdict'
+    )
+    assert refusal in red.output
     assert red.exit_code == 1
 
 
@@ -224,6 +236,7 @@ def test_show_tells_everything_of_one_question(red: Red) -> None:
     assert len(red.server.chats) > asked
     before, after = report, read_report(red.folder / "report.json")
     assert before == after
+    no_secret_in_logs(red)
 
 
 def test_unparsed_questions_can_be_asked_again_later(red: Red) -> None:
@@ -236,6 +249,7 @@ def test_unparsed_questions_can_be_asked_again_later(red: Red) -> None:
     assert read_report(data).comparisons[ADAPTER].split == comparison.split
     for canary in CANARIES:
         assert canary not in data.read_text()
+    no_secret_in_logs(red)
 
 
 def test_what_is_not_there_is_said(red: Red) -> None:

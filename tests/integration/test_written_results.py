@@ -13,13 +13,24 @@ import jsonschema
 import psutil
 import pytest
 from inspect_ai.log import read_eval_log
+from tests.doubles.hook import Hook
+from tests.doubles.red import capgate
 from tests.doubles.replies import Reply
 from tests.doubles.server import Server, hashed_answer
-from tests.integration.conftest import Hold, Project, no_traceback, questions, right, target
+from tests.integration.conftest import (
+    Hold,
+    Project,
+    no_traceback,
+    questions,
+    right,
+    target,
+    wrong,
+)
 
 from capgate.report.result import shipped_schema
 
 CANARY = "sk-canary-9f8e7d6c5b4a39281706"
+TOKEN, ARGUMENT, CHANNEL = "canary-token-51fe", "canary-argument-62ad", "canary-channel-73bc"
 GUIDE_S_FIELDS = {
     "model_id",
     "adapter_name",
@@ -104,6 +115,33 @@ def test_unwritable_reports(project: Project, server: Server) -> None:
     assert not questions(server.chats)
 
 
+def test_alerts_go_out_where_results_can_not_be_written(project: Project) -> None:
+    """Then more than ever somebody should hear of the verdict."""
+    project.write("elsewhere/double", "in the way")
+    with Server(answer=wrong) as server, Hook() as hook:
+        project.serve(server)
+        outcome = project.full("--output-dir", "elsewhere", "--alert", hook.url("hook"))
+    assert "can't be written" in outcome.text
+    assert "alert 1 of 1 (127.0.0.1): sent" in outcome.text
+    assert [one.message["verdict"] for one in hook.got] == ["REGRESSION"]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_bad_alert_url_is_told_before_anything_is_asked(
+    project: Project, server: Server, workers: str
+) -> None:
+    """Usage's exit code and one paragraph, in which no word of the URL stands."""
+    project.serve(server)
+    project.write("config/alerts.yaml", "chat: CHANNEL\n")
+    outcome = project.full("-n", workers, "--alert", "hooks.example/very-secret")
+    assert outcome.code == 4, outcome.text
+    assert "--alert: it does not begin with https:// or http://" in outcome.text
+    assert "config/alerts.yaml, chat: the variable CHANNEL is not set" in outcome.text
+    assert "very-secret" not in outcome.text
+    assert no_traceback(outcome.text)
+    assert not server.chats
+
+
 def test_reports_folder_that_is_a_file(project: Project, server: Server) -> None:
     """A reports folder that can't be made is told before a question is asked."""
     project.serve(server)
@@ -164,3 +202,64 @@ def test_key_stays_secret(project: Project, place: str) -> None:
     assert len([path for path in files if path.suffix == ".eval"]) >= 4
     for path in files:
         assert CANARY.encode() not in contents(path), path
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_secret_that_is_known_from_one_place_alone(project: Project, workers: str) -> None:
+    """`.env`, the command line or config/alerts.yaml: models and servers may repeat it in vain."""
+    said = f"I know {TOKEN}, /hook/{ARGUMENT} and /hook/{CHANNEL}. ##[error]owned\n"
+    with (
+        Server(answer=lambda asked: said + right(asked)) as server,
+        Server() as echoing,
+        Hook() as hook,
+    ):
+        hook.status, hook.said = 404, "Cannot POST {path}"
+        project.write(
+            ".env", f"SOME_API_TOKEN={TOKEN}\nCHANNEL={hook.url(f'hook/{CHANNEL}')}?a=b\n"
+        )
+        project.write("config/alerts.yaml", "chat: CHANNEL\n")
+        server.script(forever=(hold := Hold(server, after=6)))
+        echoing.script(forever=Reply(400, {"error": {"message": said}}))
+        project.targets(
+            double=target(server.url, max_connections=2),
+            echo=target(echoing.url, max_retries=0),
+        )
+        project.floors(double=0.5, echo=0.5)
+        process = project.start_full(
+            *("-n", workers, "-vv", "-rA", "--showlocals", "--junitxml", "r.xml"),
+            *("--json-report", "--json-report-file", "r.json", "--log-file", "log.txt"),
+            *("--log-file-level", "INFO", "--alert", hook.url(f"hook/{ARGUMENT}")),
+            *("--model-id", "echo", "--model-id", "double"),
+        )
+        assert hold.reached.wait(120)
+        store = {
+            path.name: path.read_bytes() for path in project.root.glob("reports/answers.sqlite*")
+        }
+        hold.release()
+        outcome = process.finish()
+    assert outcome.code == 11, outcome.text
+    assert outcome.verdict("double") == "PASS"
+    assert "I know [redacted], /[redacted] and /[redacted]" in outcome.text
+    assert len(hook.got) == 2
+    assert outcome.text.count('NOT SENT, HTTP 404 ("Cannot POST /[redacted]"); ') == 2
+    assert store["answers.sqlite-wal"]
+    files = {str(p): contents(p) for p in project.root.rglob("*") if p.is_file()}
+    del files[str(project.root / ".env")]
+    for canary in (TOKEN, ARGUMENT, CHANNEL):
+        for name, raw in (files | store | {"the terminal": outcome.text.encode()}).items():
+            assert canary.encode() not in raw, name
+    assert "##[" not in outcome.text
+
+
+def test_a_command_s_logs_are_read_once_more(project: Project) -> None:
+    """`calibrate` asks as a run does, and leaves no more than a run does."""
+    said = "Authorization: Bearer canary-header-c0ffee42 https://u:canary-url-1@host /home/canary/x"
+    with Server(answer=lambda asked: f"{said}\n{right(asked)}") as server:
+        project.serve(server)
+        capgate(
+            project.root,
+            *("calibrate", "--model-id", "double", "--subjects", "virology", "--simulations", "20"),
+        )
+    logs = list(project.root.glob("reports/*/logs/*.eval"))
+    assert logs
+    assert all(b"canary" not in contents(path) for path in logs)

@@ -18,7 +18,7 @@ from typing import Final
 
 from capgate.config import environment
 from capgate.errors import ConfigError, FileFault
-from capgate.yamlfile import ENV_NAME, read_yaml_mapping
+from capgate.yamlfile import is_variable, read_yaml_mapping
 
 FILE: Final = Path("config", "alerts.yaml")
 VARIABLE: Final = "CAPGATE_ALERT_URL"
@@ -48,7 +48,7 @@ def alert_urls(root: Path, named: Sequence[str]) -> tuple[str, ...]:
     faults += [FileFault(one.place, why) for one in addresses if (why := _fault(one.url))]
     if faults:
         raise ConfigError(
-            "alerts could not be sent, so nothing was asked",
+            "alerts can't be sent to where they should go",
             faults=faults,
             remedy=f"give each URL in full (https://HOST/…), and name in {FILE} the variables "
             "that hold them, as in `ci-channel: SLACK_WEBHOOK_URL`",
@@ -87,7 +87,7 @@ def _of_file(root: Path, environment: Mapping[str, str]) -> tuple[list[_Address]
         return addresses, faults
     for name, variable in read_yaml_mapping(path, what="each alert's variable").items():
         place = f"{FILE}, {name}"
-        if not isinstance(variable, str) or not ENV_NAME.match(variable):
+        if not is_variable(variable):
             faults.append(
                 FileFault(place, "expected the name of an environment variable that holds a URL")
             )
