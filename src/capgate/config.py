@@ -12,229 +12,35 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from typing import Final
 
 from dotenv import dotenv_values
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
+from pydantic import ValidationError
+
+from capgate.entries import (
+    ENGINES,
+    AnswerFormat,
+    LlamaCppServe,
+    Target,
+    VllmServe,
+    clashes,
+    redact_url,
 )
-
 from capgate.errors import ConfigError, FileFault
-from capgate.yamlfile import ENV_NAME, explain, literal_secrets, read_yaml_mapping
+from capgate.yamlfile import explain, literal_secrets, read_yaml_mapping, without_secrets
 
-AnswerFormat = Literal["free", "constrained"]
+__all__ = [
+    "AnswerFormat",
+    "LlamaCppServe",
+    "Target",
+    "Targets",
+    "VllmServe",
+    "environment",
+    "load_targets",
+    "redact_url",
+]
 
-_TARGET_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class LlamaCppServe(_Entry):
-    """How to start llama.cpp's server for a target.
-
-    Attributes:
-        engine: `llamacpp`.
-        model: A GGUF file, or `package:NAME/FILE` for one that an installed package ships.
-        parallel: Requests it works on at a time; each has a context of `context_window`.
-        threads: Threads for the computation; by default, one for each core.
-        start_timeout: Seconds until it must answer `/health`.
-        env: Further environment variables.
-    """
-
-    engine: Literal["llamacpp"]
-    model: str
-    parallel: Annotated[int, Field(ge=1, le=256)] = 4
-    threads: Annotated[int, Field(ge=1)] | None = None
-    start_timeout: Annotated[float, Field(gt=0)] = 120.0
-    env: dict[str, str] = {}
-
-
-class VllmServe(_Entry):
-    """How to start vLLM's server for a target.
-
-    Attributes:
-        engine: `vllm`.
-        model: A folder with the weights, or a hub id.
-        revision: The hub revision to serve.
-        args: Further `vllm serve` flags, passed through as they are.
-        python: The interpreter that has vLLM, where it is not this one.
-        start_timeout: Seconds until it must answer `/health`.
-        env: Further environment variables.
-    """
-
-    engine: Literal["vllm"]
-    model: str
-    revision: str | None = None
-    args: tuple[str, ...] = ()
-    python: str | None = None
-    start_timeout: Annotated[float, Field(gt=0)] = 900.0
-    env: dict[str, str] = {}
-
-    @field_validator("args")
-    @classmethod
-    def _owned_flags(cls, args: tuple[str, ...]) -> tuple[str, ...]:
-        for arg in args:
-            flag = arg.split("=", 1)[0].replace("_", "-")
-            if flag in {"--api-key", "--host", "--port", "--model", "--served-model-name"}:
-                raise ValueError(
-                    f"{flag} is set by capgate (127.0.0.1, a free port, a random key, "
-                    "`model` and `model_name`); take it out"
-                )
-        return args
-
-
-_ENGINES: Final[dict[str, type[BaseModel]]] = {"llamacpp": LlamaCppServe, "vllm": VllmServe}
-Serve = Annotated[LlamaCppServe | VllmServe, Field(discriminator="engine")]
-
-
-_OWNED_FIELDS: Final = {
-    "model": "model_name",
-    "messages": "the question",
-    "max_tokens": "--max-tokens",
-    "max_completion_tokens": "--max-tokens",
-    "temperature": "--temperature",
-    "logprobs": "this entry's `logprobs`",
-    "top_logprobs": "this entry's `logprobs`",
-    "provider": "this entry's `route`",
-    "stream": "how answers are read",
-    "n": "the number of answers",
-}
-"""Fields of a request that have an option or key of their own, and which."""
-
-
-class Target(_Entry):
-    """One entry of `config/models.yaml`: something that answers questions.
-
-    Attributes:
-        id: The entry's name.
-        model_name: Name under which the server serves it; a leading `openai/` (or
-            `openrouter/`) is the API's family and not part of the served name.
-        model_type: The API's family.
-        provider: Who runs the server; `openrouter` switches OpenRouter's ways on.
-        base_url: The server's OpenAI-compatible root, up to and with `/v1`.
-        api_key_env: Environment variable that holds the key.
-        context_window: Tokens of prompt and answer together.
-        max_output_tokens: The most tokens a run may ask for in an answer.
-        description: For people.
-        serve: How to start the server; in place of `base_url`.
-        adapter_of: For a LoRA adapter, the id of its base target.
-        path: For an adapter, its folder or hub id.
-        revision: For an adapter from the hub, its revision.
-        answer_format: `constrained` forces the answer's form by grammar.
-        dataset: `hub`, `bundled` or a folder.
-        max_connections: Requests in flight at a time.
-        request_timeout: Seconds after which one attempt is given up.
-        max_retries: Further attempts after a passing fault.
-        logprobs: Ask for this many top log-probabilities with each answer.
-        extra_body: Further fields of each request.
-        route: OpenRouter's provider routing, sent as `provider`.
-        default: Whether a run without `--model-id` takes this target.
-    """
-
-    id: str = ""
-    model_name: str = ""
-    model_type: Literal["openai", "openrouter", "vllm", "llamacpp"] = "openai"
-    provider: str = "openai-compatible"
-    base_url: str | None = None
-    api_key_env: str | None = None
-    context_window: Annotated[int, Field(ge=64)] = 4096
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    description: str = ""
-    serve: Serve | None = None
-    adapter_of: str | None = None
-    path: str | None = None
-    revision: str | None = None
-    answer_format: AnswerFormat = "free"
-    dataset: str = "hub"
-    max_connections: Annotated[int, Field(ge=1, le=1024)] = 64
-    request_timeout: Annotated[float, Field(gt=0)] = 120.0
-    max_retries: Annotated[int, Field(ge=0, le=20)] = 5
-    logprobs: Annotated[int, Field(ge=1, le=20)] | None = None
-    extra_body: dict[str, Any] = {}
-    route: dict[str, Any] | None = None
-    default: bool = False
-
-    @field_validator("base_url")
-    @classmethod
-    def _plain_url(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        # Wherever an @ stands, what precedes it may be a password; so nothing of it is shown.
-        if "@" in url:
-            raise ValueError("may not carry credentials; name the key's variable in api_key_env")
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"expected http://HOST:PORT/v1, got {redact_url(url)!r}")
-        _ = parts.port  # raises where it is no number or out of range
-        if parts.query or parts.fragment:
-            raise ValueError("may not carry a query or fragment; use extra_body for options")
-        return url.rstrip("/")
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _variable_name(cls, name: str | None) -> str | None:
-        if name is not None and not ENV_NAME.match(name):
-            raise ValueError(
-                "expected the name of an environment variable, such as VLLM_API_KEY "
-                "(if this is a key itself, withdraw it and put it into .env)"
-            )
-        return name
-
-    @field_validator("extra_body")
-    @classmethod
-    def _nothing_overridden(cls, body: dict[str, Any]) -> dict[str, Any]:
-        for name, instead in _OWNED_FIELDS.items():
-            if name in body:
-                raise ValueError(f"{name} would override {instead}; take it out")
-        return body
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Target:
-        if self.adapter_of is not None:
-            clash = [
-                k for k in ("base_url", "serve", "api_key_env") if getattr(self, k) is not None
-            ]
-            if clash:
-                raise ValueError(f"an adapter uses its base's server; take out {', '.join(clash)}")
-            return self
-        if self.path is not None or self.revision is not None:
-            raise ValueError("path and revision belong to an adapter; name its base in adapter_of")
-        if not self.model_name:
-            raise ValueError("model_name is missing: the name under which the server serves it")
-        if (self.base_url is None) == (self.serve is None):
-            raise ValueError("give either base_url (a running server) or serve (start one)")
-        return self
-
-    @property
-    def served_name(self) -> str:
-        """The name that requests carry."""
-        family = "openrouter/" if self.provider == "openrouter" else "openai/"
-        return self.model_name.removeprefix(family)
-
-    def api_key(self, environment: Mapping[str, str]) -> str | None:
-        """The key for this target's server, or None where none is named.
-
-        Raises:
-            ConfigError: The variable named in `api_key_env` is not set.
-        """
-        if self.api_key_env is None:
-            return None
-        value = environment.get(self.api_key_env, "").strip()
-        if not value:
-            raise ConfigError(
-                f"the key's variable {self.api_key_env} is not set",
-                target=self.id,
-                remedy=f"export {self.api_key_env}=… or add the line {self.api_key_env}=… to .env",
-            )
-        return value
+_TARGET_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Targets:
@@ -369,7 +175,7 @@ def load_targets(path: Path) -> Targets:
     faults: list[FileFault] = []
     entries: dict[str, Target] = {}
     for name, body in raw.items():
-        if not isinstance(name, str) or not _TARGET_ID.match(name):
+        if not isinstance(name, str) or not _TARGET_ID.fullmatch(name):
             faults.append(FileFault(str(name), "an id has letters, digits, '.', '_' and '-' only"))
             continue
         if not isinstance(body, dict):
@@ -379,14 +185,14 @@ def load_targets(path: Path) -> Targets:
         faults.extend(secrets)
         if "id" in body:
             faults.append(FileFault(f"{name}.id", "unknown key; the entry's name is its id"))
-            continue
+        faults.extend(clashes(name, body))
         try:
             entries[name] = Target.model_validate({**body, "id": name})
         except ValidationError as error:
             secret_places = {fault.place for fault in secrets}
             faults.extend(
                 fault
-                for fault in explain(error, prefix=name, model=Target, variants=_ENGINES)
+                for fault in explain(error, prefix=name, model=Target, variants=ENGINES)
                 if fault.place not in secret_places
             )
     for target in entries.values():
@@ -408,24 +214,23 @@ def load_targets(path: Path) -> Targets:
     if faults:
         raise ConfigError(
             f"{path} has {len(faults)} fault{'s' if len(faults) > 1 else ''}",
-            faults=faults,
+            faults=[FileFault(*map(without_secrets, (one.place, one.what))) for one in faults],
             remedy="docs/configuration.md describes every key",
         )
     return Targets(path, entries)
 
 
 def environment(root: Path) -> dict[str, str]:
-    """The process's environment over the `.env` of `root`; the former wins."""
-    dotenv = {k: v for k, v in dotenv_values(root / ".env").items() if v is not None}
-    return {**dotenv, **os.environ}
+    """The process's environment over the `.env` of `root`; the former wins.
 
-
-def redact_url(url: str) -> str:
-    """`url` without credentials, query and fragment, fit to show."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
+    Raises:
+        ConfigError: The file can't be read.
+    """
+    file = root / ".env"
     try:
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        port = ""
-    return f"{parts.scheme}://{host}{port}{parts.path}" if parts.scheme else parts.path
+        dotenv = {name: value for name, value in dotenv_values(file).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        # Of a text that can't be decoded, the error itself would show a piece.
+        said = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+        raise ConfigError(f"{file} can't be read", said=said, remedy="save it as UTF-8") from None
+    return {**dotenv, **os.environ}

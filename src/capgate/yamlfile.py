@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,15 +14,55 @@ from pydantic_core import ErrorDetails
 
 from capgate.errors import ConfigError, FileFault
 
-ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _SECRET_KEY = re.compile(
     r"(^|[_-])(api_?key|key|password|passwd|secret|token|authorization)$", re.I
 )
-_SECRET_VALUE = re.compile(r"^(sk-|hf_|gsk_|xai-|Bearer\s|ghp_|AKIA)[A-Za-z0-9_\-.]{8,}", re.I)
+# How the keys of known services begin, wherever in a text they stand.
+_SECRET_VALUE = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"(?:sk|xai|pplx|glpat)-[\w.-]{8,}|nvapi[-_][\w.-]{8,}|hf_[A-Za-z0-9]{8,}"
+    r"|(?:gsk|gh[opsu]|github_pat)_\w{8,}|xox[abprs]-[\w-]{8,}|AKIA[A-Z0-9]{8,}|AIza[\w-]{20,}"
+    r"|(?i:bearer)\s+(?=\S*\d)[\w.~+/-]{8,})"
+)
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DEEPEST: Final = 50
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A YAML loader that refuses a key given twice, which plain YAML silently overwrites."""
+def is_variable(name: object) -> bool:
+    """Whether `name` may be an environment variable's, and is not a key in its place."""
+    if not isinstance(name, str) or not _ENV_NAME.fullmatch(name) or _SECRET_VALUE.search(name):
+        return False
+    if len(name) < 16:
+        return True
+    # A long name is made of words in capitals; a key is one jumble of letters and figures.
+    words = name == name.upper() and ("_" in name or not re.search(r"\d", name))
+    return words or (len(name) < 20 and not re.fullmatch(r"[0-9A-Fa-f]+", name))
+
+
+def _refused(what: str, mark: Any) -> yaml.MarkedYAMLError:  # noqa: ANN401
+    return yaml.MarkedYAMLError(problem=what, problem_mark=mark)
+
+
+class _Loader(yaml.SafeLoader):
+    """A YAML loader that refuses what plain YAML overwrites silently or ends in a traceback."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._open: list[str | None] = []
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:  # noqa: ANN401
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) and event.anchor in self._open:
+            what = f"the anchor {event.anchor!r} stands within itself"
+            raise _refused(what, event.start_mark)
+        if len(self._open) > _DEEPEST:
+            what = f"nested more than {_DEEPEST} deep"
+            raise _refused(what, event.start_mark)
+        self._open.append(getattr(event, "anchor", None))
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._open.pop()
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401
         # Checked here, before merge keys (<<) bring in keys that may well be overridden.
@@ -32,11 +72,19 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
-                )
+                raise _refused(f"the key {key.value!r} stands twice", key.start_mark)
             seen.add(key.value)
         return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError:
+            raise
+        except Exception:  # of whatever made a date or number of a text that is none
+            kind = node.tag.rsplit(":", 1)[-1]
+            what = f"this is no valid {kind}; a text goes in quotes"
+            raise _refused(what, node.start_mark) from None
 
 
 def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
@@ -59,17 +107,17 @@ def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read", said=str(error)) from None
     try:
-        loaded = yaml.load(text, Loader=_UniqueKeyLoader)
+        loaded = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
         raise ConfigError(
             f"{path} is not valid YAML",
-            faults=[FileFault(line, error.problem or str(error))],
+            faults=[FileFault(line, without_secrets(error.problem or str(error)))],
             remedy="mend the indentation or quoting there",
         ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML", said=str(error)) from None
+    except (yaml.YAMLError, TypeError) as error:
+        raise ConfigError(f"{path} is not valid YAML", said=without_secrets(str(error))) from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
@@ -124,30 +172,42 @@ def _explain_one(
     return FileFault(place, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {got}")
 
 
-def literal_secrets(place: str, value: object) -> Iterator[FileFault]:
-    """Finds what looks like a key or password anywhere below `place`."""
+def literal_secrets(place: str, value: object, *, key: str = "") -> Iterator[FileFault]:
+    """Finds what looks like a key or password in `value`, which stands at `place` under `key`."""
     if isinstance(value, dict):
-        for key, inner in value.items():
-            where = f"{place}.{key}"
-            if isinstance(inner, (dict, list)):
-                yield from literal_secrets(where, inner)
-            elif _looks_secret(str(key), inner):
-                yield FileFault(
-                    where,
-                    "a literal secret may not stand in this file; put it into .env and name its "
-                    "variable with api_key_env",
-                )
+        for name, inner in value.items():
+            yield from literal_secrets(f"{place}.{name}", inner, key=str(name))
     elif isinstance(value, list):
+        before = ""
         for index, inner in enumerate(value):
-            yield from literal_secrets(f"{place}.{index}", inner)
-    elif _looks_secret("", value):
-        yield FileFault(place, "looks like a key; secrets belong into .env, named by api_key_env")
+            # In a command line the value follows its flag, or an equals sign.
+            flag, equals, rest = str(inner).partition("=")
+            yield from literal_secrets(
+                f"{place}.{index}", rest if equals else inner, key=flag if equals else before
+            )
+            before = flag if flag.startswith("-") else ""
+    elif _looks_secret(key, value):
+        yield FileFault(
+            place,
+            "a literal secret may not stand in this file; put it into .env and name its "
+            "variable with api_key_env",
+        )
+
+
+def without_secrets(text: str) -> str:
+    """`text` without what begins as a known service's key does."""
+    return _SECRET_VALUE.sub("[a secret]", text)
 
 
 def _looks_secret(key: str, value: object) -> bool:
-    if key == "api_key_env" and isinstance(value, str) and ENV_NAME.match(value):
-        return bool(_SECRET_VALUE.match(value))
-    return isinstance(value, str) and bool(_SECRET_KEY.search(key) or _SECRET_VALUE.match(value))
+    if _SECRET_VALUE.search(key):
+        return True
+    if not isinstance(value, str):
+        return False
+    if key == "api_key_env":
+        return not is_variable(value)
+    named = bool(_SECRET_KEY.search(key)) and not (key.startswith("-") and value.startswith("-"))
+    return named or bool(_SECRET_VALUE.search(value))
 
 
 def _shown(key: str, value: object) -> str:

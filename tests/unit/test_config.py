@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from capgate.config import LlamaCppServe, Targets, VllmServe, environment, load_targets
 from capgate.errors import ConfigError
+from capgate.report.alert_file import alert_urls
+from capgate.thresholds import load_floors, policy_for
 
 REPOSITORY = Path(__file__).parents[2]
 CANARY = "sk-canary-0123456789abcdef"
@@ -98,10 +101,12 @@ fifth:
     assert "either base_url" in found["second"]
     assert found["third"] == "expected keys and values, got int"
     assert "letters, digits" in found["no good"]
+    assert "is missing" in found["fourth.model_name"]
+    assert "either base_url" in found["fourth"]
     assert found["fourth.serve.engine"] == "expected llamacpp or vllm"
     assert found["fifth.adapter_of"] == "no entry named 'frist'; nearest: first"
     message = str(fault_of(tmp_path, text))
-    assert f"{tmp_path / 'models.yaml'} has 8 faults" in message
+    assert f"{tmp_path / 'models.yaml'} has 10 faults" in message
     assert all(place in message for place in found)
 
 
@@ -119,6 +124,18 @@ def test_an_unknown_key_without_a_near_one_lists_the_known(tmp_path: Path) -> No
         ("api_key_env", CANARY),
         ("api_key_env", "no-known-prefix-canary"),
         ("api_key_env", f"[{CANARY}]"),
+        ("api_key_env", "nvapi_0123456789canary"),
+        ("api_key_env", "c0ffee00c0ffee00c0ffee00ca11ab1e"),
+        ("api_key_env", "C0FFEE00C0FFEE00C0FFEE00CA11AB1E"),
+        ("api_key_env", "jH3kD9fLq2Zx8VbN4mTcanaryYw"),
+        ("description", f"'the key is {CANARY}, keep it'"),
+        ("description", "Bearer canary0123456789"),
+        ("adapter_of", CANARY),
+        ("serve", "{engine: vllm, model: m, args: [--hf-token=hf_canary0123456789]}"),
+        ("serve", "{engine: vllm, model: m, args: [--hf-token, no-known-prefix-canary]}"),
+        ("serve", "{engine: vllm, model: m, args: [--hf-token=no-known-prefix-canary]}"),
+        ("extra_body", f"{{{CANARY}: 1}}"),
+        (CANARY, "1"),
         ("extra_body", f"{{headers: {{Authorization: 'Bearer {CANARY}'}}}}"),
         ("extra_body", f"{{password: {CANARY}}}"),
         ("extra_body", f"{{list: [1, {CANARY}]}}"),
@@ -139,9 +156,37 @@ def test_an_unknown_key_without_a_near_one_lists_the_known(tmp_path: Path) -> No
 def test_a_literal_secret_is_refused_and_not_shown(tmp_path: Path, key: str, value: str) -> None:
     """A key or password in the file is a fault, and no message repeats it."""
     error = fault_of(tmp_path, entry(**{key: value}))
-    assert any(fault.place.startswith(f"mine.{key}") for fault in error.faults)
-    assert "canary" not in str(error)
-    assert "canary" not in repr(error)
+    place = "mine." if key == CANARY else f"mine.{key}"
+    assert any(fault.place.startswith(place) for fault in error.faults)
+    for hidden in ("canary", "c0ffee00", "jH3kD9fL"):
+        assert hidden not in str(error)
+        assert hidden not in repr(error)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["VLLM_API_KEY", "key", "myKey2", "A_KEY_OF_THE_STAGING_CLUSTER_2", "HF_TOKEN_READ", "_x"],
+)
+def test_a_variable_s_name_is_taken_for_one(tmp_path: Path, name: str) -> None:
+    """Names as people give them to variables are not mistaken for keys."""
+    assert load(tmp_path, entry(api_key_env=name)).get("mine").api_key_env == name
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("description", "'asks for Bearer authentication; task-specific, sk-learn'"),
+        ("serve", "{engine: vllm, model: m, args: [--tokenizer=t, --hf-token, --max-logprobs=5]}"),
+        ("serve", "{engine: vllm, model: hf_models/mine, env: {HF_HOME: /data/hf_home_2024}}"),
+        ("extra_body", "{seed: 3, stop: ['token', 'key']}"),
+    ],
+)
+def test_common_words_are_no_secrets(tmp_path: Path, key: str, value: str) -> None:
+    """What only resembles a key is left alone."""
+    text = entry(**{key: value})
+    if key == "serve":
+        text = text.replace("  base_url: http://127.0.0.1:8000/v1\n", "")
+    assert load(tmp_path, text).ids() == ("mine",)
 
 
 def test_a_server_s_owned_flags_are_refused(tmp_path: Path) -> None:
@@ -156,6 +201,70 @@ def test_a_request_s_own_fields_are_not_overridden(tmp_path: Path) -> None:
     told = faults(tmp_path, entry(extra_body=body))["mine.extra_body"]
     assert "temperature would override --temperature" in told
     assert load(tmp_path, entry(extra_body="{seed: 3}")).get("mine").extra_body == {"seed": 3}
+
+
+def test_all_faults_of_one_entry_are_told(tmp_path: Path) -> None:
+    """A wrong field hides neither a missing one nor a clash, and a list is told whole."""
+    text = """
+mine:
+  id: other
+  logprobs: 99
+  path: a
+  extra_body: {temperature: 1, n: 2, since: 2024-01-01}
+  serve: {engine: vllm, model: m, args: [--port, '80', --host=h, --served_model_name=x]}
+tuned: {adapter_of: mine, base_url: 'ftp://x', serve: {engine: vllm}, model_name: ' '}
+"""
+    found = [(fault.place, fault.what) for fault in fault_of(tmp_path, text).faults]
+    places = {place for place, _ in found}
+    assert places == {
+        "mine.id",
+        "mine",
+        "mine.model_name",
+        "mine.logprobs",
+        "mine.extra_body",
+        "mine.serve.args",
+        "tuned",
+        "tuned.model_name",
+        "tuned.base_url",
+        "tuned.serve.model",
+    }
+    told = " ".join(what for _, what in found)
+    for piece in (
+        "n would override",
+        "temperature would override",
+        "--port, --host, --served-model-name",
+        "take out base_url, serve",
+        "since can't be sent as JSON",
+    ):
+        assert piece in told
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("request_timeout", ".inf"),
+        ("request_timeout", ".nan"),
+        ("serve", "{engine: vllm, model: m, start_timeout: .inf}"),
+        ("serve", "{engine: llamacpp, model: m, start_timeout: .inf}"),
+        ("api_key_env", '"VLLM_API_KEY\\n"'),
+        ("base_url", '"http://h /v1"'),
+        ("base_url", '"http://h/v1\\n"'),
+        ("base_url", '"http://h\\t/v1"'),
+        ("extra_body", "{x: {y: [.nan]}}"),
+        ("extra_body", "{x: 2024-01-01}"),
+        ("extra_body", "{x: !!binary aGk=}"),
+        ("route", "{x: [2024-01-01]}"),
+    ],
+)
+def test_values_that_no_request_could_use(tmp_path: Path, key: str, value: str) -> None:
+    """What would fail or wait for ever later is refused on reading, with its place."""
+    assert any(place.startswith(f"mine.{key}") for place in faults(tmp_path, entry(**{key: value})))
+
+
+def test_an_id_that_ends_in_a_line_feed_is_refused(tmp_path: Path) -> None:
+    """An id that merely looks like one is told."""
+    text = entry().replace("mine:", '"mine\\n":')
+    assert "letters, digits" in next(iter(faults(tmp_path, text).values()))
 
 
 def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -194,6 +303,39 @@ def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
     error = fault_of(tmp_path, "mine:\n  model_name: m\n   base_url: x\n")
     assert "is not valid YAML" in str(error)
     assert error.faults[0].place == "line 3, column 12"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("2024-13-45", "no valid timestamp; a text goes in quotes"),
+        ("!!int abc", "no valid int"),
+        ("!!int ''", "no valid int"),
+        ("!!float x", "no valid float"),
+        ("!!bool x", "no valid bool"),
+        ("!!timestamp x", "no valid timestamp"),
+        ("9" * 5000, "no valid int"),
+        ("{? [a, [b]] : c}", "unhashable"),
+        ("&a {b: *a}", "stands within itself"),
+        ("&a [*a]", "stands within itself"),
+        ("[" * 2000 + "]" * 2000, "nested more than"),
+    ],
+)
+@pytest.mark.parametrize("name", ["models", "floors", "policy", "alerts"])
+def test_yaml_that_can_t_be_had_is_told(tmp_path: Path, name: str, value: str, said: str) -> None:
+    """Dates that are none, loops and endless nesting are told with their line, in every file."""
+    file = tmp_path / "config" / f"{name}.yaml"
+    file.parent.mkdir()
+    file.write_text(f"mine:\n  description: {value}\n", encoding="utf-8")
+    read: dict[str, Callable[[], object]] = {
+        "models": lambda: load_targets(file),
+        "floors": lambda: load_floors(file),
+        "policy": lambda: policy_for(tmp_path, "mine", file),
+        "alerts": lambda: alert_urls(tmp_path, []),
+    }
+    with pytest.raises(ConfigError, match=said) as caught:
+        read[name]()
+    assert said == "unhashable" or caught.value.faults[0].place.startswith("line 2, column ")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +388,8 @@ def test_one_default_at_most(tmp_path: Path) -> None:
         ({"adapter_of": "mine"}, "mine", "take out base_url"),
         ({"serve": "{engine: vllm, model: m}"}, "mine", "give either base_url"),
         ({"serve": "vllm"}, "mine.serve", "expected keys and values, got 'vllm'"),
-        ({"model_name": "''"}, "mine", "model_name is missing"),
+        ({"model_name": "''"}, "mine.model_name", "is blank"),
+        ({"model_name": "' '"}, "mine.model_name", "is blank"),
         ({"id": "other"}, "mine.id", "the entry's name is its id"),
     ],
 )
@@ -336,6 +479,14 @@ def test_the_environment_wins_over_dotenv(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("TWO_KEY", raising=False)
     known = environment(tmp_path)
     assert (known["ONE_KEY"], known["TWO_KEY"]) == ("from-environment", "from-file")
+
+
+def test_an_unreadable_dotenv_is_told(tmp_path: Path) -> None:
+    """A .env that is no UTF-8 is named with the remedy; nothing of it is shown."""
+    (tmp_path / ".env").write_bytes("ONE_KEY=sécret\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"\.env can't be read.*Save it as UTF-8") as caught:
+        environment(tmp_path)
+    assert "cret" not in str(caught.value)
 
 
 def test_a_missing_key_variable_is_named_with_the_remedy(tmp_path: Path) -> None:

@@ -146,11 +146,14 @@ def test_malformed_rows_are_told_with_file_and_line_all_at_once(tmp_path: Path) 
             {"question": " ", "subject": 3},
             [1, 2],
             good | {"question": "half \ud83d"},
+            '{"question": ' + "[" * 100_000 + "]" * 100_000 + "}",
+            '{"answer": ' + "9" * 5_000 + "}",
+            good | {"answer": [[[1]]], "subject": ["anatomy"]},
         ],
     )
     message = fault_of(tmp_path)
     file = tmp_path / "test.jsonl"
-    assert f"{tmp_path} has 8 malformed rows" in message
+    assert f"{tmp_path} has 11 malformed rows" in message
     for line, said in (
         (2, "not JSON"),
         (3, "did you mean anatomy?"),
@@ -161,6 +164,10 @@ def test_malformed_rows_are_told_with_file_and_line_all_at_once(tmp_path: Path) 
         (7, "subject 3 is not one of MMLU's 57"),
         (8, "expected an object, got list"),
         (9, "lone surrogate"),
+        (10, "nested too deep"),
+        (11, "a number of thousands of digits"),
+        (12, "got list"),
+        (12, "subject list is not"),
     ):
         assert any(
             f"{file}, line {line}:" in told and said in told for told in message.splitlines()
@@ -348,6 +355,7 @@ def test_a_hub_out_of_reach_is_told_within_seconds(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
+        timeout=300,
     )
     told = done.stdout.splitlines()
     assert len(told) == 2

@@ -122,6 +122,8 @@ def _jsonl(path: Path, faults: Faults) -> Iterator[tuple[Path, int, object]]:
             yield path, number, json.loads(text)
         except json.JSONDecodeError as error:
             faults.add(path, number, f"not JSON ({error.msg} at column {error.colno})")
+        except (ValueError, RecursionError):
+            faults.add(path, number, "a number of thousands of digits, or nested too deep")
 
 
 def _lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
@@ -173,10 +175,10 @@ def _checked(raw: object, path: Path, line: int, faults: Faults) -> Record | Non
         faults.add(path, line, "question should be a text")
     elif not _encodable(question):
         faults.add(path, line, "question holds half a character (a lone surrogate)")
-    if subject not in SUBJECTS:
-        near = difflib.get_close_matches(str(subject), SUBJECTS, n=1)
+    if not isinstance(subject, str) or subject not in SUBJECTS:
+        near = difflib.get_close_matches(_shown(subject), SUBJECTS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        faults.add(path, line, f"subject {subject!r} is not one of MMLU's 57{hint}")
+        faults.add(path, line, f"subject {_shown(subject)} is not one of MMLU's 57{hint}")
     if (
         not isinstance(choices, list)
         or len(choices) != 4
@@ -188,7 +190,7 @@ def _checked(raw: object, path: Path, line: int, faults: Faults) -> Record | Non
     if isinstance(answer, str) and answer in {"A", "B", "C", "D"}:
         answer = "ABCD".index(answer)
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer <= 3:
-        faults.add(path, line, f"answer should be 0–3 or A–D, got {raw.get('answer')!r}")
+        faults.add(path, line, f"answer should be 0–3 or A–D, got {_shown(raw.get('answer'))}")
     if len(faults.lines) > before:
         return None
     assert isinstance(question, str)
@@ -196,6 +198,10 @@ def _checked(raw: object, path: Path, line: int, faults: Faults) -> Record | Non
     assert isinstance(choices, list)
     assert isinstance(answer, int)
     return Record(question=question, subject=subject, choices=choices, answer=answer)
+
+
+def _shown(value: object) -> str:
+    return type(value).__name__ if isinstance(value, (list, dict)) else repr(value)[:80]
 
 
 def _encodable(text: str) -> bool:

@@ -1,0 +1,262 @@
+"""One entry of `config/models.yaml`: its keys, and what each of them may hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from capgate.errors import ConfigError, FileFault
+from capgate.yamlfile import is_variable
+
+AnswerFormat = Literal["free", "constrained"]
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class LlamaCppServe(_Entry):
+    """How to start llama.cpp's server for a target.
+
+    Attributes:
+        engine: `llamacpp`.
+        model: A GGUF file, or `package:NAME/FILE` for one that an installed package ships.
+        parallel: Requests it works on at a time; each has a context of `context_window`.
+        threads: Threads for the computation; by default, one for each core.
+        start_timeout: Seconds until it must answer `/health`.
+        env: Further environment variables.
+    """
+
+    engine: Literal["llamacpp"]
+    model: str
+    parallel: Annotated[int, Field(ge=1, le=256)] = 4
+    threads: Annotated[int, Field(ge=1)] | None = None
+    start_timeout: Seconds = 120.0
+    env: dict[str, str] = {}
+
+
+_OWNED_FLAGS: Final = {"--api-key", "--host", "--port", "--model", "--served-model-name"}
+
+
+class VllmServe(_Entry):
+    """How to start vLLM's server for a target.
+
+    Attributes:
+        engine: `vllm`.
+        model: A folder with the weights, or a hub id.
+        revision: The hub revision to serve.
+        args: Further `vllm serve` flags, passed through as they are.
+        python: The interpreter that has vLLM, where it is not this one.
+        start_timeout: Seconds until it must answer `/health`.
+        env: Further environment variables.
+    """
+
+    engine: Literal["vllm"]
+    model: str
+    revision: str | None = None
+    args: tuple[str, ...] = ()
+    python: str | None = None
+    start_timeout: Seconds = 900.0
+    env: dict[str, str] = {}
+
+    @field_validator("args")
+    @classmethod
+    def _owned_flags(cls, args: tuple[str, ...]) -> tuple[str, ...]:
+        flags = (arg.split("=", 1)[0].replace("_", "-") for arg in args)
+        owned = [flag for flag in dict.fromkeys(flags) if flag in _OWNED_FLAGS]
+        if owned:
+            raise ValueError(
+                f"{', '.join(owned)} is set by capgate (127.0.0.1, a free port, a random key, "
+                "`model` and `model_name`); take it out"
+            )
+        return args
+
+
+ENGINES: Final[dict[str, type[BaseModel]]] = {"llamacpp": LlamaCppServe, "vllm": VllmServe}
+Serve = Annotated[LlamaCppServe | VllmServe, Field(discriminator="engine")]
+
+
+_OWNED_FIELDS: Final = {
+    "model": "model_name",
+    "messages": "the question",
+    "max_tokens": "--max-tokens",
+    "max_completion_tokens": "--max-tokens",
+    "temperature": "--temperature",
+    "logprobs": "this entry's `logprobs`",
+    "top_logprobs": "this entry's `logprobs`",
+    "provider": "this entry's `route`",
+    "stream": "how answers are read",
+    "n": "the number of answers",
+}
+"""Fields of a request that have an option or key of their own, and which."""
+
+
+class Target(_Entry):
+    """One entry of `config/models.yaml`: something that answers questions.
+
+    Attributes:
+        id: The entry's name.
+        model_name: Name under which the server serves it; a leading `openai/` (or
+            `openrouter/`) is the API's family and not part of the served name.
+        model_type: The API's family.
+        provider: Who runs the server; `openrouter` switches OpenRouter's ways on.
+        base_url: The server's OpenAI-compatible root, up to and with `/v1`.
+        api_key_env: Environment variable that holds the key.
+        context_window: Tokens of prompt and answer together.
+        max_output_tokens: The most tokens a run may ask for in an answer.
+        description: For people.
+        serve: How to start the server; in place of `base_url`.
+        adapter_of: For a LoRA adapter, the id of its base target.
+        path: For an adapter, its folder or hub id.
+        revision: For an adapter from the hub, its revision.
+        answer_format: `constrained` forces the answer's form by grammar.
+        dataset: `hub`, `bundled` or a folder.
+        max_connections: Requests in flight at a time.
+        request_timeout: Seconds after which one attempt is given up.
+        max_retries: Further attempts after a passing fault.
+        logprobs: Ask for this many top log-probabilities with each answer.
+        extra_body: Further fields of each request.
+        route: OpenRouter's provider routing, sent as `provider`.
+        default: Whether a run without `--model-id` takes this target.
+    """
+
+    id: str = ""
+    model_name: str = ""
+    model_type: Literal["openai", "openrouter", "vllm", "llamacpp"] = "openai"
+    provider: str = "openai-compatible"
+    base_url: str | None = None
+    api_key_env: str | None = None
+    context_window: Annotated[int, Field(ge=64)] = 4096
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    description: str = ""
+    serve: Serve | None = None
+    adapter_of: str | None = None
+    path: str | None = None
+    revision: str | None = None
+    answer_format: AnswerFormat = "free"
+    dataset: str = "hub"
+    max_connections: Annotated[int, Field(ge=1, le=1024)] = 64
+    request_timeout: Seconds = 120.0
+    max_retries: Annotated[int, Field(ge=0, le=20)] = 5
+    logprobs: Annotated[int, Field(ge=1, le=20)] | None = None
+    extra_body: dict[str, Any] = {}
+    route: dict[str, Any] | None = None
+    default: bool = False
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        # Wherever an @ stands, what precedes it may be a password; so nothing of it is shown.
+        if "@" in url:
+            raise ValueError("may not carry credentials; name the key's variable in api_key_env")
+        parts = urlsplit(url)
+        if re.search(r"\s", url):
+            raise ValueError("may not contain spaces or line ends")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"expected http://HOST:PORT/v1, got {redact_url(url)!r}")
+        _ = parts.port  # raises where it is no number or out of range
+        if parts.query or parts.fragment:
+            raise ValueError("may not carry a query or fragment; use extra_body for options")
+        return url.rstrip("/")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable_name(cls, name: str | None) -> str | None:
+        if name is not None and not is_variable(name):
+            raise ValueError(
+                "expected the name of an environment variable, such as VLLM_API_KEY "
+                "(if this is a key itself, withdraw it and put it into .env)"
+            )
+        return name
+
+    @field_validator("extra_body", "route")
+    @classmethod
+    def _sendable(
+        cls, fields: dict[str, Any] | None, info: ValidationInfo
+    ) -> dict[str, Any] | None:
+        if fields is None:
+            return None
+        found = [
+            f"{name} can't be sent as JSON (a date goes in quotes)"
+            for name, value in fields.items()
+            if not _is_json(value)
+        ]
+        if info.field_name == "extra_body":
+            found += [
+                f"{n} would override {_OWNED_FIELDS[n]}" for n in _OWNED_FIELDS if n in fields
+            ]
+        if found:
+            raise ValueError(f"{', '.join(found)}; take {'it' if len(found) == 1 else 'them'} out")
+        return fields
+
+    @property
+    def served_name(self) -> str:
+        """The name that requests carry."""
+        family = "openrouter/" if self.provider == "openrouter" else "openai/"
+        return self.model_name.removeprefix(family)
+
+    def api_key(self, environment: Mapping[str, str]) -> str | None:
+        """The key for this target's server, or None where none is named.
+
+        Raises:
+            ConfigError: The variable named in `api_key_env` is not set.
+        """
+        if self.api_key_env is None:
+            return None
+        value = environment.get(self.api_key_env, "").strip()
+        if not value:
+            raise ConfigError(
+                f"the key's variable {self.api_key_env} is not set",
+                target=self.id,
+                remedy=f"export {self.api_key_env}=… or add the line {self.api_key_env}=… to .env",
+            )
+        return value
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def clashes(name: str, body: Mapping[str, Any]) -> Iterator[FileFault]:
+    """Keys of an entry that are missing or don't go together, whatever else is wrong with it."""
+    given = {key for key, value in body.items() if value is not None}
+    if "model_name" in given and not str(body["model_name"]).strip():
+        yield FileFault(f"{name}.model_name", "is blank")
+    if "adapter_of" in given:
+        clash = [key for key in ("base_url", "serve", "api_key_env") if key in given]
+        if clash:
+            what = f"an adapter uses its base's server; take out {', '.join(clash)}"
+            yield FileFault(name, what)
+        return
+    if given & {"path", "revision"}:
+        what = "path and revision belong to an adapter; name its base in adapter_of"
+        yield FileFault(name, what)
+    if "model_name" not in body:
+        what = "is missing: the name under which the server serves it"
+        yield FileFault(f"{name}.model_name", what)
+    if ("base_url" in given) == ("serve" in given):
+        yield FileFault(name, "give either base_url (a running server) or serve (start one)")
+
+
+def redact_url(url: str) -> str:
+    """`url` without credentials, query and fragment, fit to show."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        port = ""
+    return f"{parts.scheme}://{host}{port}{parts.path}" if parts.scheme else parts.path
