@@ -1,34 +1,41 @@
 """How often the gate errs and how many questions it needs, by simulation.
 
-    python bench/operating_characteristics.py            # about four minutes on one core
+    python bench/operating_characteristics.py            # some four minutes on one core
     python bench/operating_characteristics.py --quick    # half a minute, for a look
 
 Writes `operating_characteristics.md` and `.svg` beside this file (with --quick to a directory
 of your choice, `--out`). Needs matplotlib for the plot. Exits with 1 if an error rate is above
-what is stated by more than three standard errors of the simulation.
+what is stated by more than three standard errors of the simulation, if more questions are needed
+than stated, or if `capgate decide --orders 100` takes too long.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import sqrt
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-from scipy import special
+from gate_simulations import (
+    POLICY,
+    Cell,
+    Rate,
+    check_fixed,
+    fixed,
+    orders_of,
+    population,
+    redrawn,
+    suite_false_alarms,
+    tolerated_alarms,
+    unparsed_alarms,
+)
 
-from capgate.answers import AnswerState
-from capgate.gate import Budget, Pair, Policy, decide_fixed, stats
-from capgate.gate.race import BATCH, Outcome, Race, Scale, run_orders
-
-POLICY = Policy()
-POOLED = Budget(total=0.05, pooled=0.05, subjects=0.0, unparsed=0.0)
-"""All of the error share on the pooled test, as the stated operating characteristics have it."""
+from capgate.gate import Policy
+from capgate.subjects import SUBJECTS
 
 DISCORDANCES = (0.02, 0.05, 0.10, 0.20, 0.40)
 DROPS = (0.0, 0.01, 0.02, 0.04, 0.05, 0.10)
@@ -47,181 +54,28 @@ STATED_QUESTIONS = {
 }
 """Mean questions of a plain grid mixture over random orders of all of MMLU, to be bettered."""
 
-# Test questions of MMLU's 57 subjects, in alphabetical order.
-MMLU_SIZES = (
-    *(100, 135, 152, 100, 265, 144, 100, 100, 100, 173, 102, 100, 235, 114, 145, 378, 126, 100),
-    *(310, 203, 100, 165, 198, 193, 390, 270, 238, 151, 545, 216, 204, 237, 223, 131, 121, 108),
-    *(163, 112, 103, 234, 100, 783, 346, 895, 306, 311, 324, 282, 1534, 272, 612, 110, 245, 201),
-    *(100, 166, 171),
+ROUNDED = 1.02
+"""The stated figures are round ones; two percent more is within their rounding."""
+
+UNPARSED = (0.05, 0.10, 0.30)
+TOLERANT = (
+    Policy(tolerate=0.02, catch=0.04, reason="simulated"),
+    Policy(tolerate=0.05, catch=0.08, reason="simulated"),
 )
+SHARES = (0.05, 0.0125 / 57)
+"""Of the pooled test and of one subject."""
 
+UNPARSED_CELLS = [(n, rate) for n in (228, 500, 2_000) for rate in UNPARSED]
+TOLERATED_CELLS = [
+    (n, policy.tolerate, discordance, share)
+    for policy in TOLERANT
+    for n in (100, 500, 2_000)
+    for discordance in (1.05 * policy.tolerate, 2 * policy.tolerate, 0.4)
+    for share in SHARES
+]
 
-@dataclass(frozen=True)
-class Cell:
-    """One simulated cell.
-
-    Attributes:
-        rule: `redrawn`, `orders` (both sequential) or `fixed`.
-        n: Questions of the benchmark.
-        discordance: Share of questions where the two sides differ.
-        drop: True drop.
-        shares: Share of the runs by verdict.
-        runs: How many runs.
-        mean: Mean questions until the verdict.
-        q90: 90 % quantile of the questions.
-    """
-
-    rule: str
-    n: int
-    discordance: float
-    drop: float
-    shares: dict[str, float]
-    runs: int
-    mean: float
-    q90: float
-
-    @property
-    def wrong(self) -> float | None:
-        """Share of wrong verdicts; None between `tolerate` and `catch`, where none is wrong."""
-        if self.drop <= POLICY.tolerate:
-            return self.shares["REGRESSION"]
-        return self.shares["PASS"] if self.drop >= POLICY.catch else None
-
-    @property
-    def holds(self) -> bool:
-        """Whether the error rate is within its limit, allowing for the simulation's own error."""
-        return self.wrong is None or self.wrong <= 0.05 + 3 * sqrt(0.05 * 0.95 / self.runs)
-
-
-def population(n: int, discordance: float, drop: float) -> npt.NDArray[np.int8]:
-    """Returns coded answers with exactly that discordance and drop (to one question)."""
-    net = round(n * drop)
-    both = max(round(n * discordance), net)
-    both += (both - net) % 2
-    lost = (both + net) // 2
-    rows = np.zeros((3, n), dtype=np.int8)
-    rows[0, :lost], rows[0, lost:both], rows[2] = 1, -1, 1
-    return rows
-
-
-def orders_of(n: int, discordance: float, drop: float, *, orders: int, seed: int) -> Cell:
-    """Runs the quick gate over random orders of a fixed benchmark with exactly that drop."""
-    found = run_orders(
-        Scale.paired(), POLICY, POOLED, population(n, discordance, drop), orders=orders, seed=seed
-    )
-    means = found.mean_questions, found.q90_questions
-    return Cell("orders", n, discordance, drop, found.verdicts, orders, *means)
-
-
-def redrawn(n: int, discordance: float, drop: float, *, orders: int, seed: int) -> Cell:
-    """Runs the quick gate where each run draws its N answers anew.
-
-    The drop is an expected one: each run's questions have a drop of their own by chance.
-    """
-    rng = np.random.default_rng(seed)
-    lost = (discordance + drop) / 2
-    race = Race(Scale.paired(), POLICY, POOLED, population=n, orders=orders)
-    for start in range(0, n, BATCH):
-        if not len(race.running):
-            break
-        drawn = rng.random((len(race.running), min(BATCH, n - start)))
-        values = (drawn < lost).astype(float) - ((drawn >= lost) & (drawn < discordance))
-        race.update(values, np.zeros(values.shape), np.ones(values.shape, dtype=bool))
-    shares = {
-        "PASS": float(np.mean(race.outcome == Outcome.HARMLESS)),
-        "REGRESSION": float(np.mean(race.outcome == Outcome.HARM)),
-        "INCONCLUSIVE": float(np.mean(race.outcome == Outcome.UNDECIDED)),
-    }
-    means = float(race.asked.mean()), float(np.quantile(race.asked, 0.9))
-    return Cell("redrawn", n, discordance, drop, shares, orders, *means)
-
-
-def mcnemar(losses: npt.NDArray[np.int64], gains: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Returns `stats.mcnemar_exact` of many counts at once."""
-    p: npt.NDArray[np.float64] = np.where(
-        losses == 0, 1.0, special.betainc(np.maximum(losses, 1), gains + 1, 0.5)
-    )
-    return p
-
-
-def refuted_catch(
-    losses: npt.NDArray[np.int64], gains: npt.NDArray[np.int64], n: int
-) -> npt.NDArray[np.bool_]:
-    """Returns where `stats.tango_p_below` refutes a drop of `catch`, of many counts at once."""
-    score = stats.tango_score(losses, gains, n, POLICY.catch, continuity=stats.HALF_A_QUESTION)
-    refuted: npt.NDArray[np.bool_] = special.ndtr(score) <= POLICY.miss
-    return refuted
-
-
-def fixed_shares(
-    losses: npt.NDArray[np.int64], gains: npt.NDArray[np.int64], n: int, share: float
-) -> dict[str, float]:
-    """Returns the pooled fixed rule's verdicts; `check_fixed` holds it against the gate."""
-    harm = mcnemar(losses, gains) <= share
-    harmless = refuted_catch(losses, gains, n)
-    above = (losses - gains) / n > (POLICY.tolerate + POLICY.catch) / 2
-    fails = harm & (~harmless | above)
-    passes = harmless & ~fails
-    return {
-        "PASS": float(passes.mean()),
-        "REGRESSION": float(fails.mean()),
-        "INCONCLUSIVE": float((~fails & ~passes).mean()),
-    }
-
-
-def check_fixed(seed: int) -> None:
-    """Makes sure that the vectorised rule is the gate's own, on random counts."""
-    rng = np.random.default_rng(seed)
-    right, wrong = AnswerState.CORRECT, AnswerState.WRONG
-    for _ in range(60):
-        n, rate = int(rng.integers(200, 3000)), float(rng.uniform(0.01, 0.3))
-        lost, gained, _ = rng.multinomial(n, [rate * 0.6, rate * 0.4, 1 - rate])
-        pairs = [
-            Pair(str(i), "all", right if i < lost or i >= lost + gained else wrong, right)
-            if i >= lost
-            else Pair(str(i), "all", right, wrong)
-            for i in range(n)
-        ]
-        kind = decide_fixed(pairs, POLICY, budget=POOLED).kind
-        shares = fixed_shares(np.array([lost]), np.array([gained]), n, POOLED.pooled)
-        if shares[kind] != 1.0:
-            raise AssertionError(f"{lost} lost, {gained} gained of {n}: {kind}, not {shares}")
-
-
-def fixed(n: int, discordance: float, drop: float, *, runs: int, seed: int) -> Cell:
-    """Draws answers to a whole benchmark many times and applies the fixed rule."""
-    rng = np.random.default_rng(seed)
-    gain = (discordance - drop) / 2
-    draws = rng.multinomial(n, [gain + drop, gain, 1 - discordance], size=runs)
-    shares = fixed_shares(draws[:, 0], draws[:, 1], n, POOLED.pooled)
-    return Cell("fixed", n, discordance, drop, shares, runs, n, n)
-
-
-def suite_false_alarms(discordance: float, *, runs: int, seed: int) -> tuple[float, float, float]:
-    """Returns how often an unchanged model fails the whole suite, its pooled test, a subject.
-
-    57 subjects of MMLU's real sizes, the shares of `Budget.whole`. One answer in a hundred is
-    unparsed on each side by turns.
-    """
-    rng = np.random.default_rng(seed)
-    budget = Budget.whole(POLICY)
-    half = discordance / 2
-    lost = np.zeros((runs, len(MMLU_SIZES)), dtype=np.int64)
-    gained = np.zeros_like(lost)
-    for index, size in enumerate(MMLU_SIZES):
-        draws = rng.multinomial(size, [half, half, 1 - discordance], size=runs)
-        lost[:, index], gained[:, index] = draws[:, 0], draws[:, 1]
-    # Holm rejects something exactly where the smallest p-value is at its Bonferroni share.
-    subject = mcnemar(lost, gained).min(axis=1) <= budget.per_subject(len(MMLU_SIZES))
-    b, c, n = lost.sum(axis=1), gained.sum(axis=1), sum(MMLU_SIZES)
-    harm = mcnemar(b, c) <= budget.pooled
-    harmless = refuted_catch(b, c, n)
-    pooled = harm & (~harmless | ((b - c) / n > (POLICY.tolerate + POLICY.catch) / 2))
-    turns = rng.multinomial(n, [0.01, 0.01, 0.98], size=runs)
-    rise = (turns[:, 0] - turns[:, 1]) / n >= POLICY.max_unparsed_increase
-    unparsed = rise & (mcnemar(turns[:, 0], turns[:, 1]) <= budget.unparsed)
-    failed = subject | pooled | unparsed
-    return float(failed.mean()), float(pooled.mean()), float(subject.mean())
+DECIDE_SECONDS = 20
+"""What `capgate decide --orders 100` may take of one core for all of MMLU."""
 
 
 def grid(*, quick: bool, seed: int) -> Iterator[Cell]:
@@ -233,14 +87,48 @@ def grid(*, quick: bool, seed: int) -> Iterator[Cell]:
                     continue
                 judged = drop in (POLICY.tolerate, POLICY.catch)
                 stated = (discordance, drop) in STATED_QUESTIONS and n == MMLU
-                orders = (400 if judged else 100) if quick else (5000 if judged else 2000)
+                orders = (400 if judged else 100) if quick else (4000 if judged else 2000)
                 seed += 1
-                if judged or n == MMLU:
-                    yield redrawn(n, discordance, drop, orders=orders, seed=seed)
-                if (judged and n in SIZES) or stated:
+                yield redrawn(n, discordance, drop, orders=orders, seed=seed)
+                if n in SIZES and (judged or stated):
                     yield orders_of(n, discordance, drop, orders=orders, seed=seed)
                 if n in SIZES:
                     yield fixed(n, discordance, drop, runs=20_000 if quick else 100_000, seed=seed)
+
+
+def tolerant_grid(*, quick: bool, seed: int) -> Iterator[Cell]:
+    """Runs the quick gate where some drop is tolerated, at that drop and at the one to catch."""
+    for policy in TOLERANT:
+        for n in (500, 2_000):
+            for discordance in (policy.catch, 0.2):
+                for drop in (policy.tolerate, policy.catch):
+                    seed += 1
+                    orders = 400 if quick else 2000
+                    yield redrawn(n, discordance, drop, orders=orders, seed=seed, policy=policy)
+
+
+def decide_seconds(seed: int) -> float:
+    """Returns the processor time that `capgate decide --orders 100` takes for all of MMLU.
+
+    Two models that differ on a fifth of the questions, neither of them better.
+    """
+    values = population(MMLU, 0.2, 0.0)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.csv"
+        lines = ["question,subject,reference,candidate"]
+        for i, value in enumerate(values):
+            lines.append(f"q{i},{SUBJECTS[i % 57]},{int(value >= 0)},{int(value <= 0)}")
+        rows.write_text("\n".join(lines), encoding="utf-8")
+        command = [sys.executable, "-m", "capgate.commands.decide", "decide", str(rows)]
+        before = os.times()
+        done = subprocess.run(
+            [*command, "--orders", "100", "--seed", str(seed)], stdout=subprocess.DEVNULL
+        )
+        after = os.times()
+    if done.returncode not in (0, 1):
+        raise AssertionError(f"capgate decide ended with {done.returncode}")
+    user = after.children_user - before.children_user
+    return user + after.children_system - before.children_system
 
 
 def table(cells: list[Cell]) -> Iterator[str]:
@@ -248,10 +136,7 @@ def table(cells: list[Cell]) -> Iterator[str]:
     yield "| N | discordance | true drop | PASS | REGRESSION | INCONCLUSIVE | wrong | questions |"
     yield "|---:|---:|---:|---:|---:|---:|---:|---:|"
     for cell in cells:
-        wrong = "–"
-        if cell.wrong is not None:
-            error = 1.96 * sqrt(max(cell.wrong * (1 - cell.wrong), 1 / cell.runs) / cell.runs)
-            wrong = f"{cell.wrong:.2%} ± {error:.2%}{'' if cell.holds else ' **above**'}"
+        wrong = "–" if cell.wrong is None else str(cell.wrong)
         questions = "all"
         if cell.rule != "fixed":
             questions = f"{cell.mean:,.0f} (90 %: {cell.q90:,.0f})"
@@ -262,7 +147,17 @@ def table(cells: list[Cell]) -> Iterator[str]:
         )
 
 
-def report(cells: list[Cell], *, quick: bool, seed: int) -> Iterator[str]:
+def report(
+    cells: list[Cell],
+    tolerant: list[Cell],
+    suites: list[tuple[Rate, ...]],
+    unparsed: list[tuple[Rate, ...]],
+    tolerated: list[Rate],
+    seconds: float,
+    *,
+    quick: bool,
+    seed: int,
+) -> Iterator[str]:
     """Yields the lines of the committed page."""
     yield "# Operating characteristics of the gate"
     yield ""
@@ -286,8 +181,8 @@ def report(cells: list[Cell], *, quick: bool, seed: int) -> Iterator[str]:
         at = {c.rule: c for c in cells if (c.n, c.discordance, c.drop) == (MMLU, *key)}
         fixed_list, drawn = at["orders"], at["redrawn"]
         yield (
-            f"| {key[0]:g} | {key[1]:g} | {fixed_list.wrong:.2%} | {stated:,} "
-            f"| {fixed_list.mean:,.0f} | {drawn.wrong:.2%} | {drawn.mean:,.0f} |"
+            f"| {key[0]:g} | {key[1]:g} | {fixed_list.wrong} | {stated:,} "
+            f"| {fixed_list.mean:,.0f} | {drawn.wrong} | {drawn.mean:,.0f} |"
         )
     yield ""
     yield "## False alarms of a quick run by the number of questions"
@@ -311,9 +206,40 @@ def report(cells: list[Cell], *, quick: bool, seed: int) -> Iterator[str]:
     yield ""
     yield "| discordance | fails | by the pooled test | by a subject |"
     yield "|---:|---:|---:|---:|"
-    for discordance in DISCORDANCES:
-        rates = suite_false_alarms(discordance, runs=4000 if quick else 40_000, seed=seed)
-        yield f"| {discordance:g} | " + " | ".join(f"{rate:.2%}" for rate in rates) + " |"
+    for discordance, rates in zip(DISCORDANCES, suites, strict=True):
+        yield f"| {discordance:g} | " + " | ".join(map(str, rates)) + " |"
+    yield ""
+    yield "## Unreadable answers"
+    yield ""
+    yield "An unchanged model of whose answers a share is unparsed, anew in each run and on each"
+    yield "side. Stated: at most 1.25 % by the watch on them, and 5 % in all (without subjects)."
+    yield ""
+    yield "| N | unparsed | quick: watch | quick: all | fixed: test | fixed: all |"
+    yield "|---:|---:|---:|---:|---:|---:|"
+    for (n, rate), found in zip(UNPARSED_CELLS, unparsed, strict=True):
+        yield f"| {n:,} | {rate:.0%} | " + " | ".join(map(str, found)) + " |"
+    yield ""
+    yield "## A drop that is tolerated"
+    yield ""
+    yield "The fixed test at a true drop of just what is tolerated, reckoned over all outcomes: its"
+    yield "chance to fail, at the share of the pooled test and at that of one subject of 57. With"
+    yield "few questions the exact tests have to stay well below their share."
+    yield ""
+    yield "| N | tolerate | discordance | share | fails |"
+    yield "|---:|---:|---:|---:|---:|"
+    for (n, tolerate, discordance, share), one in zip(TOLERATED_CELLS, tolerated, strict=True):
+        yield f"| {n:,} | {tolerate:g} | {discordance:g} | {share:.3%} | {one.share:.3%} |"
+    yield ""
+    yield "The sequential rule at what is tolerated (“wrong” is REGRESSION) and at what is to be"
+    yield "caught (PASS), answers drawn anew:"
+    yield ""
+    yield from table(tolerant)
+    yield ""
+    yield "## Time"
+    yield ""
+    yield f"`capgate decide --orders 100` on {MMLU:,} rows of a discordance of 0.2 takes less than"
+    yield f"{int(seconds) + 1} s of one core, start and reading included; stated: at most"
+    yield f"{DECIDE_SECONDS} s."
     yield ""
     yield "## Sequential rule, answers drawn anew"
     yield ""
@@ -368,7 +294,7 @@ def plot(cells: list[Cell], path: Path) -> None:
             some = [cell for cell in mine if cell.drop == drop]
             right.scatter(
                 [cell.discordance for cell in some],
-                [100 * (cell.wrong or 0.0) for cell in some],
+                [100 * cell.wrong.share for cell in some if cell.wrong],
                 marker=marker,
                 c=colour,
                 alpha=0.7,
@@ -395,17 +321,41 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="directory")
     parser.add_argument("--seed", type=int, default=20_000)
     args = parser.parse_args()
+    quick, seed = args.quick, args.seed
     started, worked = time.monotonic(), time.process_time()
-    check_fixed(args.seed)
-    cells = list(grid(quick=args.quick, seed=args.seed))
-    text = "\n".join(report(cells, quick=args.quick, seed=args.seed)) + "\n"
+    check_fixed(seed)
+    cells = list(grid(quick=quick, seed=seed))
+    tolerant = list(tolerant_grid(quick=quick, seed=seed))
+    suites = [
+        suite_false_alarms(q, runs=4000 if quick else 40_000, seed=seed) for q in DISCORDANCES
+    ]
+    unparsed = [
+        unparsed_alarms(n, rate, runs=1000 if quick else 4000, seed=seed)
+        for n, rate in UNPARSED_CELLS
+    ]
+    tolerated = [tolerated_alarms(*cell) for cell in TOLERATED_CELLS]
+    seconds = decide_seconds(seed)
+    found = report(cells, tolerant, suites, unparsed, tolerated, seconds, quick=quick, seed=seed)
+    text = "\n".join(found) + "\n"
     (args.out / "operating_characteristics.md").write_text(text, encoding="utf-8")
     plot(cells, args.out / "operating_characteristics.svg")
-    above = [cell for cell in cells if not cell.holds]
+
+    rates = [cell.wrong for cell in (*cells, *tolerant) if cell.wrong is not None]
+    rates += [rate for some in (*suites, *unparsed, tolerated) for rate in some]
+    above = [f"{rate.what}: {rate}, stated {rate.limit:.2%}" for rate in rates if not rate.holds]
+    for cell in cells:
+        stated = STATED_QUESTIONS.get((cell.discordance, cell.drop))
+        if (cell.rule, cell.n) != ("orders", MMLU) or stated is None:
+            continue
+        if cell.mean > stated * (1.1 if quick else ROUNDED):
+            above.append(f"{cell.mean:.0f} questions where {stated} are stated: {cell}")
+    if seconds > DECIDE_SECONDS:
+        above.append(f"decide --orders 100 took {seconds:.1f} s, stated {DECIDE_SECONDS}")
     took = f"{time.monotonic() - started:.0f} s ({time.process_time() - worked:.0f} s of CPU)"
-    print(f"{len(cells)} cells in {took}, {len(above)} above the limit")
-    for cell in above:
-        print(f"  {cell}")
+    print(f"{len(cells) + len(tolerant)} cells in {took}, decide {seconds:.1f} s")
+    print(f"{len(rates)} error rates checked, {len(above)} things above what is stated")
+    for line in above:
+        print(f"  {line}")
     return 1 if above else 0
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from capgate.answers import AnswerState as State
-from capgate.gate import Budget, Pair, Policy, SequentialGate, stats
+from capgate.gate import Budget, Pair, Policy, SequentialGate, decide_fixed, stats
 from capgate.gate.race import BATCH, Outcome, Race, Scale, confidence_sequence, run_orders
 from capgate.gate.sequential import Bet, EProcess, Spread
+from capgate.subjects import SUBJECTS
 
 ALL_POOLED = Budget(total=0.05, pooled=0.05, subjects=0.0, unparsed=0.0)
 MMLU = 14_042
@@ -30,15 +33,16 @@ def population(n: int, discordance: float, drop: float) -> npt.NDArray[np.int8]:
     [
         (0.05, 0.00, Outcome.HARM, 0.05, 1000),
         (0.10, 0.00, Outcome.HARM, 0.05, 1750),
-        (0.10, 0.02, Outcome.HARMLESS, 0.05, 1650),
-        (0.10, 0.05, Outcome.HARMLESS, 0.01, 320),
-        (0.10, 0.10, Outcome.HARMLESS, 0.01, 105),
+        (0.20, 0.00, Outcome.HARM, 0.05, 2950),
+        (0.10, 0.02, Outcome.HARMLESS, 0.05, 1550),
+        (0.10, 0.05, Outcome.HARMLESS, 0.01, 300),
+        (0.10, 0.10, Outcome.HARMLESS, 0.01, 100),
     ],
 )
 def test_error_rates_and_mean_questions(
     discordance: float, drop: float, wrong: Outcome, limit: float, questions: float
 ) -> None:
-    """Wrong verdicts stay within their rate and few questions are needed, but for noise."""
+    """Wrong verdicts and questions needed are within what is stated, but for noise."""
     found = run_orders(
         Scale.paired(),
         Policy(),
@@ -49,8 +53,10 @@ def test_error_rates_and_mean_questions(
     )
     error = found.outcomes.get(wrong, 0.0)
     assert error <= limit + 2.5 * sqrt(limit * (1 - limit) / 400)
-    assert found.mean_questions <= questions
-    assert found.verdicts["INCONCLUSIVE"] == 0.0
+    # Nine of ten lie under more than a standard deviation above the mean; the figure is rounded.
+    noise = (found.q90_questions - found.mean_questions) / sqrt(400)
+    assert found.mean_questions <= 1.02 * questions + 2 * noise
+    assert found.verdicts["INCONCLUSIVE"] <= 0.01
 
 
 @pytest.mark.parametrize("discordance", [0.05, 0.2])
@@ -69,6 +75,42 @@ def test_error_rates_where_answers_are_drawn_anew(
         race.update(drawn, np.zeros(shape), np.ones(shape, dtype=bool))
     assert np.mean(race.outcome == wrong) <= 0.05 + 2.5 * sqrt(0.05 * 0.95 / orders)
     assert np.mean(race.outcome == Outcome.UNDECIDED) > (0.5 if n == 228 else 0.0)
+
+
+def test_an_unchanged_model_rarely_fails_the_whole_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """57 subjects of MMLU's sizes, pooled and unparsed tests: no more than 5 % fail together."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "bench"))
+    simulations = importlib.import_module("gate_simulations")
+    for discordance in (0.05, 0.4):
+        together, pooled, subjects = simulations.suite_false_alarms(discordance, runs=2000, seed=13)
+        assert (together.limit, together.limit - pooled.limit) == pytest.approx((0.05, 0.025))
+        assert all(rate.holds for rate in (together, pooled, subjects))
+
+    # A few through the gate itself, of two models that differ on two fifths of the questions.
+    rng, failed = np.random.default_rng(14), 0
+    correct, wrong = State.CORRECT, State.WRONG
+    kinds = [(correct, wrong), (wrong, correct), (correct, correct)]
+    for _ in range(10):
+        drawn = iter(rng.choice(3, p=[0.2, 0.2, 0.6], size=MMLU).tolist())
+        rows = [
+            Pair(f"{subject}-{i}", subject, *kinds[next(drawn)])
+            for subject, size in zip(SUBJECTS, simulations.MMLU_SIZES, strict=True)
+            for i in range(size)
+        ]
+        failed += decide_fixed(rows, Policy()).kind == "REGRESSION"
+    assert failed <= 10 * 0.05 + 3 * sqrt(10 * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize("n", [228, 500])
+@pytest.mark.parametrize("rate", [0.05, 0.3])
+def test_a_steady_share_of_unreadable_answers_rarely_fails(
+    monkeypatch: pytest.MonkeyPatch, n: int, rate: float
+) -> None:
+    """Where many answers are unreadable on either side, few questions don't fail the candidate."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "bench"))
+    simulations = importlib.import_module("gate_simulations")
+    found = simulations.unparsed_alarms(n, rate, runs=1500, seed=15)
+    assert [one.what for one in found if not one.holds] == []
 
 
 @pytest.mark.parametrize(("accuracy", "wrong"), [(0.70, "REGRESSION"), (0.68, "PASS")])
