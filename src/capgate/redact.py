@@ -133,12 +133,13 @@ class Redactor:
     @cached_property
     def _forms(self) -> tuple[str, ...]:
         """The secrets as they may be written, the longest first: one may be another's beginning."""
-        forms = {
-            form
-            for s in self._secrets
-            for form in (s, quote(s), quote(s, safe=""), unquote(s), _escaped(s))
-        }
+        forms = {form for secret in self._secrets for form in _forms(secret)}
         return tuple(sorted(forms, key=lambda form: (-len(form), form)))
+
+    @cached_property
+    def _cuttable(self) -> tuple[str, ...]:
+        # A URL's beginning is no secret; its other parts are secrets of their own.
+        return tuple(form for s in self._secrets if "://" not in s for form in _forms(s))
 
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:
@@ -158,7 +159,7 @@ class Redactor:
         """`text`, which was cut at its end, without the part of a secret that was left there."""
         tail = text[-len(self._forms[0]) :]
         for at in range(len(tail) - _SHORTEST + 1):
-            if any(form.startswith(tail[at:]) for form in self._forms):
+            if any(form.startswith(tail[at:]) for form in self._cuttable):
                 return text[: len(text) - len(tail) + at] + MARK
         return text
 
@@ -183,6 +184,11 @@ class Redactor:
         if isinstance(value, list | tuple):
             return [self.data(one) for one in value]
         return value
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """A secret as it may be written."""
+    return secret, quote(secret), quote(secret, safe=""), unquote(secret), _escaped(secret)
 
 
 def _escaped(text: str) -> str:

@@ -85,7 +85,11 @@ def test_what_follows_a_url_s_host_is_secret_by_itself(said: str) -> None:
     shown = redactor.text(said)
     assert MARK in shown
     assert not [part for part in ("s3cr3tpath", "me123456", "bot-token-1") if part in shown]
-    assert redactor.text("chat.example/hooks is up") == "chat.example/hooks is up"
+    for open_text in ("chat.example/hooks is up", "see https://chat.exa… or https://…"):
+        assert redactor.text(open_text) == open_text
+    assert redactor.text("POST https://chat.example/hook/s3cr3tp…") == (
+        f"POST https://chat.example/{MARK}…"
+    )
 
 
 def test_a_secret_that_a_short_line_cuts_is_secret_as_well() -> None:
