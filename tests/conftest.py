@@ -43,6 +43,7 @@ def hf_home(mmlu_folder: Path, tmp_path_factory: pytest.TempPathFactory, worker_
                 env={**os.environ, "HF_HOME": str(shared / "unused"), "HF_HUB_OFFLINE": "1"},
                 check=True,
                 capture_output=True,
+                timeout=300,
             )
             done.touch()
     return home

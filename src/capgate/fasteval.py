@@ -11,8 +11,10 @@ where Inspect has changed: see `_shortcuts` and `capgate.evallog`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
+import functools
 import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +24,7 @@ from typing import Any, Final
 import inspect_ai
 from inspect_ai import Task
 from inspect_ai.dataset import Sample
-from inspect_ai.hooks import SampleEnd
+from inspect_ai.hooks import Hooks, RunStart, SampleEnd, hooks
 from inspect_ai.log import EvalLog, EvalSample
 from inspect_ai.model import GenerateConfig, Model
 
@@ -78,12 +80,13 @@ def run_eval(
             own.
         log_dir: Where the `.eval` logs go.
         max_connections: Requests in flight for each model.
-        on_sample: Called with the eval's id and each sample as it ends.
+        on_sample: Called with the eval's id and each sample as it ends. Where it raises, what
+            is not answered by then is given up.
         config: Generation settings for the whole eval.
         options: Further arguments of `eval()`; they win over the ones chosen here.
 
     Raises:
-        Exception: Whatever `on_sample` raised first, after the eval is over.
+        Exception: Whatever `on_sample` raised.
     """
     tasks = [tasks] if isinstance(tasks, Task) else list(tasks)
     if isinstance(models, Model):
@@ -103,6 +106,7 @@ def run_eval(
                 on_sample(data.eval_id, data.sample)
             except Exception as fault:  # Inspect would log it and go on
                 faults.append(fault)
+                _cancel_eval()
 
     settings: dict[str, Any] = {
         "display": "none",
@@ -127,23 +131,49 @@ def run_eval(
                 settings["model"] = list(models)
             return inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
 
+    def complete(logs: list[EvalLog]) -> list[EvalLog]:
+        order = {t.name: {sample.id: at for at, sample in enumerate(t.dataset)} for t in tasks}
+        for log in logs:
+            samples = finished.get(log.eval.eval_id, [])
+            place = order.get(log.eval.task, {})
+            samples.sort(key=lambda sample: (sample.epoch, place.get(sample.id, 0)))
+            if settings["log_samples"] is False:
+                fill_log(log, samples)
+            log.samples = samples
+        return logs
+
+    _register_hooks()
     stop = listen(take)
     try:
         # The shortcuts set a context variable, which must not outlive this eval.
-        logs = contextvars.copy_context().run(run)
+        return complete(contextvars.copy_context().run(run))
     finally:
         stop()
-    order = {task.name: {sample.id: at for at, sample in enumerate(task.dataset)} for task in tasks}
-    for log in logs:
-        samples = finished.get(log.eval.eval_id, [])
-        place = order.get(log.eval.task, {})
-        samples.sort(key=lambda sample: (sample.epoch, place.get(sample.id, 0)))
-        if settings["log_samples"] is False:
-            fill_log(log, samples)
-        log.samples = samples
-    if faults:
-        raise faults[0]
-    return logs
+        if faults:
+            # What else went wrong came of it, or of the same full disk.
+            raise faults[0] from None
+
+
+_evals: list[asyncio.Task[Any] | None] = []
+
+
+class _RunningEval(Hooks):
+    """Knows which of asyncio's tasks the running eval is; there is one at a time."""
+
+    async def on_run_start(self, data: RunStart) -> None:  # noqa: ARG002
+        _evals[:] = [asyncio.current_task()]
+
+
+@functools.cache
+def _register_hooks() -> None:
+    hooks(name="capgate_running", description="Lets an eval be cancelled.")(_RunningEval)
+
+
+def _cancel_eval() -> None:
+    """Does to the running eval what Ctrl-C does, but for the interrupt."""
+    for running in _evals:
+        if running is not None:
+            running.cancel()
 
 
 @contextlib.contextmanager

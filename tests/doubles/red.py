@@ -23,6 +23,9 @@ from tests.doubles.replies import PROMPT_TOO_LONG, completion
 from tests.doubles.server import Server
 
 REPOSITORY = Path(__file__).parents[2]
+SECONDS = 300.0
+"""How long a process may take on a slow machine."""
+
 BASE, ADAPTER = "tiny-base", "tiny-adapter"
 BROKEN, SHIFTED = "elementary_mathematics", "formal_logic"
 
@@ -184,6 +187,7 @@ def make_red_run(
         capture_output=True,
         text=True,
         check=False,
+        timeout=SECONDS,
     )
     return Red(root, done.returncode, done.stdout + done.stderr, server)
 
@@ -197,6 +201,7 @@ def capgate(root: Path, *arguments: str, environment: dict[str, str] | None = No
         capture_output=True,
         text=True,
         check=False,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -121,6 +121,7 @@ def _print(source: str, shots: int, home: Path, file: Path) -> None:
         cwd=home,
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     file.write_text(done.stdout.splitlines()[-1], encoding="utf-8")

@@ -36,6 +36,7 @@ def test_a_run_without_the_benchmark_loads_nothing_heavy(
         env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PATH": ""},
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     loaded = set(done.stdout.rsplit("loaded:", 1)[1].split())

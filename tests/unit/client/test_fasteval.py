@@ -130,14 +130,19 @@ def test_samples_arrive_as_they_end(server: Server, tmp_path: Path) -> None:
     assert log.status == "success"
 
 
-def test_fault_of_the_caller_is_raised(server: Server, tmp_path: Path) -> None:
-    """An error in `on_sample` is not lost in Inspect's log."""
+def test_fault_of_the_caller_ends_the_eval(server: Server, tmp_path: Path) -> None:
+    """An error in `on_sample` is raised, and no further question is asked for nothing."""
 
     def broken(_: str, sample: EvalSample) -> None:
         raise OSError(f"disk full at {sample.id}")
 
-    with pytest.raises(OSError, match="disk full"):
-        run_eval(task(3), model_of(server), tmp_path, on_sample=broken)
+    for tasks in (task(300), [task(300), task(300, "virology")]):
+        server.asked.clear()
+        with pytest.raises(OSError, match="disk full"):
+            run_eval(tasks, model_of(server), tmp_path, on_sample=broken, max_connections=2)
+        assert len(server.chats) < 50
+    (log,) = run_eval(task(3), model_of(server), tmp_path)
+    assert log.status == "success"
 
 
 def test_several_tasks_and_models(server: Server, tmp_path: Path) -> None:
