@@ -17,6 +17,7 @@ from capgate.gate.verdict import (
     UnparsedFinding,
     Verdict,
     VerdictKind,
+    interval_text,
     points,
 )
 
@@ -120,8 +121,7 @@ def _pooled(
         return "PASS", f"{change} {harmless}."
     return (
         "INCONCLUSIVE",
-        f"{change} That refutes neither a drop of at most {points(policy.tolerate)} nor one of "
-        f"{points(policy.catch)}; more questions are needed. {harm}; {harmless}.",
+        f"{change} That rules out neither; more questions are needed: {harm}; {harmless}.",
     )
 
 
@@ -142,16 +142,14 @@ def describe_drop(verdict: Verdict) -> str:
     counts, drop = verdict.counts, verdict.drop
     if counts is None or drop is None:
         return "Nothing was scored."
-    interval = ""
-    if verdict.interval is not None:
-        low, high, level = verdict.interval
-        interval = f" ({100 * level:.4g} % interval {100 * low:+.1f} to {100 * high:+.1f})"
+    over = not isinstance(counts, PairCounts) and drop <= 0.0
+    sure = f" ({interval_text(verdict.interval, gain=over)})" if verdict.interval else ""
     if isinstance(counts, PairCounts):
-        what = f"Drop {points(drop)}{interval}: {counts.losses} lost, {counts.gains} gained"
+        what = f"Drop {points(drop)}{sure}: {counts.losses} lost, {counts.gains} gained"
         return f"{what} of {counts.n} questions."
     accuracy = counts.correct / counts.n
-    side = f"{points(abs(drop))} {'under' if drop > 0 else 'over'} the floor {verdict.floor:.1%}"
-    return f"Accuracy {accuracy:.1%} on {counts.n} questions, {side}{interval}."
+    side = f"{points(abs(drop))} {'over' if over else 'under'} the floor {verdict.floor:.1%}"
+    return f"Accuracy {accuracy:.1%} on {counts.n} questions, {side}{sure}."
 
 
 def _visible(verdict: Verdict, catch: float) -> str:

@@ -26,7 +26,13 @@ from capgate.gate.conclude import (
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Pair, PairCounts, check_rows, count_pairs
 from capgate.gate.sight import visible_drop
-from capgate.gate.verdict import Evidence, SubjectFinding, Verdict
+from capgate.gate.verdict import (
+    Evidence,
+    SubjectFinding,
+    Verdict,
+    harm_hypothesis,
+    harmless_hypothesis,
+)
 
 PairedReference = Literal["base", "baseline"]
 
@@ -71,7 +77,7 @@ def decide_fixed(
         return replace(draft, reasons=(nothing_scored(counts),))
     harm = _drop_above(counts, policy.tolerate, budget.pooled)
     harmless = Evidence.from_p(
-        f"drop >= {policy.catch:g}",
+        harmless_hypothesis(policy.catch),
         "Tango 1998 score test",
         stats.tango_p_below(counts.losses, counts.gains, counts.n, policy.catch),
         policy.miss,
@@ -85,7 +91,7 @@ def decide_fixed(
             counts,
             policy,
             Evidence.from_p(
-                "unparsed answers did not increase",
+                "no more unreadable answers",
                 "exact McNemar on parsed",
                 stats.mcnemar_exact(counts.newly_unparsed, counts.newly_parsed),
                 budget.unparsed,
@@ -162,7 +168,7 @@ def _drop_above(counts: PairCounts, tolerate: float, share: float) -> Evidence:
     if tolerate > 0.0:
         p = max(p, stats.tango_p_above(counts.losses, counts.gains, counts.n, tolerate))
         method = "exact test by Tango's score, and exact McNemar"
-    return Evidence.from_p(f"drop <= {tolerate:g}", method, p, share)
+    return Evidence.from_p(harm_hypothesis(tolerate), method, p, share)
 
 
 def _visible_drop(counts: PairCounts, share: float, policy: Policy) -> float | None:

@@ -82,7 +82,7 @@ def decide_floor(
         return replace(draft, reasons=(nothing_scored(counts),))
     harm = shortfall_above(counts, floor, policy.tolerate, budget.pooled)
     harmless = Evidence.from_p(
-        f"accuracy <= {floor.accuracy - policy.catch:.4g}",
+        f"at most {_percent(floor.accuracy - policy.catch)} right",
         "exact binomial",
         stats.binomial_above(counts.correct, counts.n, floor.accuracy - policy.catch),
         policy.miss,
@@ -149,7 +149,11 @@ def check_floor(floor: Floor, policy: Policy) -> None:
 def shortfall_above(counts: FloorCounts, floor: Floor, tolerate: float, share: float) -> Evidence:
     at_least = max(floor.accuracy - tolerate, 0.0)
     p = stats.binomial_below(counts.correct, counts.n, at_least)
-    return Evidence.from_p(f"accuracy >= {at_least:.4g}", "exact binomial", p, share)
+    return Evidence.from_p(f"at least {_percent(at_least)} right", "exact binomial", p, share)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
 
 
 def _with_numbers(

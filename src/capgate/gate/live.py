@@ -55,6 +55,8 @@ from capgate.gate.verdict import (
     UnparsedFinding,
     Verdict,
     VerdictKind,
+    harm_hypothesis,
+    harmless_hypothesis,
 )
 
 _LN10: Final = 2.302585092994046
@@ -80,6 +82,8 @@ class Progress:
         needed_harmless: What the second must reach for PASS.
         expected_remaining: Questions that are likely still needed at the present drop; None
             before anything can be said.
+        harm: What `log10_harm` speaks against.
+        harmless: What `log10_harmless` speaks against.
         paired: False against a floor.
     """
 
@@ -94,6 +98,8 @@ class Progress:
     needed_harm: float
     needed_harmless: float
     expected_remaining: int | None
+    harm: str
+    harmless: str
     paired: bool = True
 
     def __str__(self) -> str:
@@ -101,12 +107,13 @@ class Progress:
         if not self.paired:
             counts = f"right {self.gains}  not right {self.losses}"
         drop = "–" if self.drop is None else f"{100 * self.drop:+.1f}"
-        remaining = "?" if self.expected_remaining is None else f"≈{self.expected_remaining}"
+        left = self.expected_remaining
+        remaining = "" if not left else f"  about {left:,} to go"
         return (
             f"{self.questions} questions  {counts}  drop {drop}  "
-            f"evidence of harm 10^{self.log10_harm:.1f}/{self.needed_harm:.1f}, "
-            f"of no harm 10^{self.log10_harmless:.1f}/{self.needed_harmless:.1f}  "
-            f"{remaining} to go"
+            f"evidence against “{self.harm}” {self.log10_harm:.1f} of {self.needed_harm:.1f}, "
+            f"against “{self.harmless}” {self.log10_harmless:.1f} of {self.needed_harmless:.1f}"
+            f"{remaining}"
         )
 
 
@@ -218,6 +225,8 @@ class SequentialGate:
             needed_harm=-log10(self._budget.pooled),
             needed_harmless=-log10(self._policy.miss),
             expected_remaining=self._remaining(values, harm, harmless),
+            harm=harm_hypothesis(self._policy.tolerate),
+            harmless=harmless_hypothesis(self._policy.catch),
             paired=self._floor is None,
         )
 
@@ -297,10 +306,16 @@ class SequentialGate:
         gap = policy.catch - policy.tolerate
         evidence = (
             Evidence.from_log_e(
-                f"drop <= {policy.tolerate:g}", _METHOD, float(race.harm.log_peak[0]), budget.pooled
+                harm_hypothesis(policy.tolerate),
+                _METHOD,
+                float(race.harm.log_peak[0]),
+                budget.pooled,
             ),
             Evidence.from_log_e(
-                f"drop >= {policy.catch:g}", _METHOD, float(race.harmless.log_peak[0]), policy.miss
+                harmless_hypothesis(policy.catch),
+                _METHOD,
+                float(race.harmless.log_peak[0]),
+                policy.miss,
             ),
         )
         draft = replace(
@@ -341,7 +356,7 @@ class SequentialGate:
         evidence = None
         if race.unparsed is not None:
             evidence = Evidence.from_log_e(
-                "unparsed answers did not increase",
+                "no more unreadable answers",
                 _METHOD,
                 float(race.unparsed.log_peak[0]),
                 self._budget.unparsed,

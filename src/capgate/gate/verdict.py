@@ -15,7 +15,7 @@ from capgate.gate.rows import FloorCounts, PairCounts
 from capgate.gate.stats import Interval
 
 VerdictKind = Literal[
-    "PASS",  # a drop of `catch` is refuted (a subject: nothing speaks for a drop)
+    "PASS",  # a drop of `catch` is ruled out (a subject: nothing speaks for a drop)
     "REGRESSION",  # capability was lost, or answers became unreadable
     "INCONCLUSIVE",  # too few questions or too many errors to say
     "ERROR",  # nothing could be compared at all
@@ -39,7 +39,7 @@ class Evidence:
     """One test of one hypothesis.
 
     Attributes:
-        hypothesis: What was tested, as `drop <= 0`; rejecting it is the finding.
+        hypothesis: What was tested, as `no loss`; rejecting it is the finding.
         method: Name of the test.
         measure: `p` (small rejects) or `log10_e` (large rejects).
         value: The p-value, or the base-10 logarithm of the e-value.
@@ -71,14 +71,12 @@ class Evidence:
         )
 
     def __str__(self) -> str:
-        finding = "refuted" if self.rejected else "not refuted"
+        finding = "ruled out" if self.rejected else "not ruled out"
         if self.measure == "p":
-            sign = "≤" if self.rejected else ">"
-            numbers = f"p = {self.value:.2g} {sign} {self.threshold:.2g}"
+            numbers = f"p = {self.value:.2g}, at most {self.threshold:.2g} is needed"
         else:
-            sign = "≥" if self.rejected else "<"
-            numbers = f"e = 10^{self.value:.2f} {sign} 10^{self.threshold:.2f}"
-        return f"“{self.hypothesis}” {finding} ({numbers})"
+            numbers = f"evidence {self.value:.2f} of the {self.threshold:.2f} needed"
+        return f"“{self.hypothesis}” is {finding} ({numbers})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +232,28 @@ class Verdict:
 def points(fraction: float) -> str:
     """Returns a drop in percentage points, as `3.1 points`."""
     return f"{100 * fraction:.1f} points"
+
+
+def harm_hypothesis(tolerate: float) -> str:
+    """Returns what is ruled out where capability was lost."""
+    return f"a loss of at most {_exact(tolerate)}" if tolerate > 0.0 else "no loss"
+
+
+def harmless_hypothesis(catch: float) -> str:
+    """Returns what is ruled out where nothing of the size that must be caught was lost."""
+    return f"a loss of {_exact(catch)}"
+
+
+def interval_text(interval: Interval, *, gain: bool = False) -> str:
+    """Returns an interval of a drop in points, or that of the gain which it is."""
+    low, high, level = interval
+    low, high = (-high, -low) if gain else (low, high)
+    return f"{100 * level:.4g} % interval {100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def _exact(fraction: float) -> str:
+    number = f"{100 * fraction:.4g}"
+    return f"{number} point{'' if number == '1' else 's'}"
 
 
 def _fields(value: object) -> dict[str, Any]:
