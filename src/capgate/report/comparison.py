@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from capgate.answers import Answer, AnswerState
+from capgate.report.forms import ReferenceDict
 
 Label = Literal[
     "error", "unparsed", "letter shift", "near tie", "known bad label", "duplicate", "knowledge"
@@ -167,7 +168,7 @@ class Comparison(_Model):
         flips: Losses first, by subject.
     """
 
-    reference: dict[str, Any]
+    reference: ReferenceDict
     note: str = ""
     overall: Paired | None = None
     domains: dict[str, Paired] = Field(default_factory=dict)
