@@ -16,6 +16,7 @@ import pytest
 
 from capgate.errors import CapgateError
 from capgate.settings import Settings
+from capgate.signals import interrupt_on_termination
 from capgate.subjects import DOMAIN_OF, DOMAINS
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ FILTERS: Final = (
 
 _EXIT_CODES: Final = {"INCONCLUSIVE": 10, "ERROR": 11}
 _FAULT: Final = "capgate_fault"
-_OURS: Final = "capgate_test"
-"""The property that tells a report of one of our tests from any other, however it ended."""
 
 
 class Host:
@@ -67,6 +66,8 @@ class Host:
         self._summary: list[str] = []
         self._told: set[str] = set()
         self._has_news = False
+        if not self._is_worker:
+            self._put_signals_back = interrupt_on_termination(lambda: "_servers" in self.__dict__)
 
     # What both controller and worker have.
 
@@ -129,12 +130,9 @@ class Host:
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Gives a test its targets, and its subjects where it takes one."""
-        from capgate.report.alert_file import alert_urls
-
         try:
             targets = tuple(self.run.targets) if self._fault is None else ()
             _ = self.run.harness
-            alert_urls(self.settings.root, self.settings.alerts)
         except CapgateError as error:
             self._fault = str(error)
             targets = ()
@@ -180,9 +178,6 @@ class Host:
         items[:] = [item for item, _, _ in kept]
         self._preflighted = frozenset(t for _, name, t in kept if name == "test_preflight")
         for item, name, target in kept:
-            if not name:
-                continue
-            item.user_properties.append((_OURS, name))
             subjects = self._plan.setdefault(target, set())
             if name == "test_subject":
                 subject = item.callspec.params["subject"]  # type: ignore[attr-defined]
@@ -207,6 +202,8 @@ class Host:
             self._broker = None
         if "_servers" in self.__dict__:
             self._servers.close()
+        if not self._is_worker:
+            self._put_signals_back()
 
     # The worker's ways to its controller.
 
@@ -305,7 +302,10 @@ class Host:
         from capgate.serving.servers import Servers
 
         return Servers(
-            self.run.participants, environment(self.settings.root), self.run.folder / "logs"
+            self.run.participants,
+            environment(self.settings.root),
+            self.run.folder / "logs",
+            say=self._show,
         )
 
     @cached_property
@@ -330,12 +330,8 @@ class Host:
         if self._is_worker or (report.when != "call" and report.outcome != "failed"):
             return
         properties = dict(report.user_properties)
-        failed = report.outcome == "failed"
         self._has_news = self._has_news or "capgate_target" in properties
-        # A test of ours that fails without a verdict, or whose worker has crashed (xdist then
-        # makes its report), says nothing of the model.
-        without = "ERROR" if failed and (_OURS in properties or str(report.when) == "???") else ""
-        self._kinds.append((str(properties.get("capgate_verdict", without)), failed))
+        self._kinds.append((str(properties.get("capgate_verdict", "")), report.outcome == "failed"))
 
     def finish(self, session: pytest.Session) -> None:
         """Ends the servers, writes the results, and sets the exit code (controller only)."""

@@ -13,18 +13,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from capgate.client import Client, ClientLimits
 from capgate.config import Target, Targets, environment, load_targets
-from capgate.errors import AdapterError, CapgateError, ConfigError, ServerError
+from capgate.errors import CapgateError, ConfigError, RequestFault, ServerError
 from capgate.local import USAGE_ERROR, Parser
 from capgate.serving import adapters, running
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.loops import in_own_loop
 from capgate.serving.managed import start
-from capgate.serving.servers import Servers, list_models
+from capgate.serving.servers import Servers, left_running, list_models
+from capgate.serving.sources import find_source
+from capgate.signals import interrupt_on_termination
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
     options = _parser().parse_args(arguments)
+    restore = interrupt_on_termination()
     try:
         targets = load_targets(options.models_file)
         options.run(options, targets)
@@ -36,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    finally:
+        restore()
     return 0
 
 
@@ -51,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("start", help="start a target's server and leave it running")
     one.add_argument("model_id", metavar="MODEL_ID")
     one.set_defaults(run=_start)
-    one = commands.add_parser("stop", help="stop servers that were left running")
+    one = commands.add_parser("stop", help="stop servers that this project left running")
     one.add_argument("model_id", metavar="MODEL_ID", nargs="?", help="default: all of them")
     one.set_defaults(run=_stop)
     one = commands.add_parser("health", help="ask whether a target's server answers")
@@ -81,36 +88,62 @@ def _start(options: argparse.Namespace, targets: Targets) -> None:
             target=target.id,
             remedy="start its server where it lives, or describe it in config/models.yaml",
         )
-    if running.find(target.id) is not None:
-        print(f"{target.id} is already running")
-        return
-    server = start(target, running.folder() / "logs", detached=True)
-    running.remember(
-        running.Running(
-            target.id, server.base_url, server.key, server.identity, server.pid, str(server.log)
+    with running.starting(target.id):
+        if running.find(target.id) is not None:
+            left_running(target)
+            print(f"{target.id} is already running")
+            return
+        server = start(target, running.logs())
+        running.remember(
+            running.Running(
+                project=running.project(),
+                target=target.id,
+                base_url=server.base_url,
+                key=server.key,
+                identity=server.identity,
+                pid=server.pid,
+                log=str(server.log),
+            )
         )
-    )
+        server.detach()
     print(f"{target.id} is running at {server.base_url} (log: {server.log})")
 
 
 def _stop(options: argparse.Namespace, targets: Targets) -> None:
     if options.model_id is None:
-        servers = running.all_running()
+        servers = _here()
     else:
         found = running.find(targets.get(options.model_id).id)
         if found is None:
-            raise ServerError("no server was left running for it", target=options.model_id)
+            raise ServerError("no server was left running for it here", target=options.model_id)
         servers = [found]
     for server in servers:
         running.stop(server)
         print(f"{server.target} is stopped")
     if not servers:
         print("no server is running")
+        for other in running.all_running():
+            print(f"(in {other.project}: {other.target})")
 
 
 def _health(options: argparse.Namespace, targets: Targets) -> None:
     endpoint = _endpoint(options.model_id, targets)
+    in_own_loop(lambda: _ask_health(endpoint))
     print(f"{endpoint.target} answers at {endpoint.base_url} and serves {endpoint.model}")
+
+
+async def _ask_health(endpoint: Endpoint) -> None:
+    limits = ClientLimits(connections=1, attempt_timeout=15.0)
+    client = Client(
+        endpoint.base_url, target=endpoint.target, key=endpoint.key or "", limits=limits
+    )
+    async with client:
+        try:
+            await client.health()
+        except RequestFault as fault:
+            # It has listed its models; not every server has this route as well.
+            if fault.kind != "not_found":
+                raise
 
 
 def _list(options: argparse.Namespace, targets: Targets) -> None:
@@ -128,19 +161,12 @@ def _list(options: argparse.Namespace, targets: Targets) -> None:
 
 def _load(options: argparse.Namespace, targets: Targets) -> None:
     entry = _entry(options.name, targets)
-    path = options.path or (entry.path if entry else None) or options.name
-    folder = adapters.find_folder(path)
-    if folder is not None:
-        adapters.read_folder(folder, options.name)
-    elif options.path is not None or entry is None:
-        raise AdapterError(
-            f"there is no adapter folder {path}",
-            target=options.name,
-            said=f"in adapters/: {', '.join(adapters.adapters_on_disk()) or 'none'}",
-            remedy="name its folder with --path DIR",
-        )
+    if options.path is not None or entry is None:
+        source = find_source(options.name, options.path, target=options.name)
+    else:
+        source = find_source(options.name, entry.path, entry.revision, target=options.name)
     endpoint = _base(options, targets)
-    adapters.load(endpoint, target=options.name, name=options.name, path=str(folder or path))
+    adapters.load(endpoint, source, target=options.name, name=options.name)
     print(f"{options.name} is loaded onto {endpoint.target}")
 
 
@@ -157,7 +183,7 @@ def _base(options: argparse.Namespace, targets: Targets) -> Endpoint:
     entry = _entry(options.name, targets)
     if entry is not None:
         return _endpoint(entry.adapter_of, targets)
-    left = running.all_running()
+    left = _here()
     return _endpoint(left[0].target if len(left) == 1 else None, targets)
 
 
@@ -170,14 +196,14 @@ def _entry(name: str, targets: Targets) -> Target | None:
 
 def _endpoint(model_id: str | None, targets: Targets) -> Endpoint:
     target = targets.get(model_id) if model_id else targets.default()
-    if target.serve is not None and running.find(target.id) is None:
-        raise ServerError(
-            "its server is not running",
-            target=target.id,
-            remedy=f"inference-server start {target.id}",
-        )
-    servers = Servers({target.id: target}, environment(Path.cwd()), running.folder() / "logs")
+    if target.serve is not None:
+        return left_running(target)
+    servers = Servers({target.id: target}, environment(Path.cwd()), running.logs())
     return servers.endpoint(target.id)
+
+
+def _here() -> list[running.Running]:
+    return [one for one in running.all_running() if one.project == running.project()]
 
 
 if __name__ == "__main__":

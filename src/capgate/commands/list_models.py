@@ -149,14 +149,18 @@ def list_targets(
 
 def _ask(target: Target, targets: Targets, known: Mapping[str, str]) -> tuple[bool | None, str]:
     from capgate.serving import running
-    from capgate.serving.adapters import find_folder
-    from capgate.serving.servers import Servers, list_models
+    from capgate.serving.servers import Servers, left_running, list_models
+    from capgate.serving.sources import find_folder
 
     base = targets.get(target.adapter_of) if target.adapter_of else target
     if base.serve is not None and running.find(base.id) is None:
         return None, "started by the run"
     try:
-        endpoint = Servers({base.id: base}, known, Path()).endpoint(base.id)
+        endpoint = (
+            left_running(base)
+            if base.serve is not None
+            else Servers({base.id: base}, known, Path()).endpoint(base.id)
+        )
         if target.adapter_of is None:
             return True, "reachable"
         names = {model.name for model in list_models(endpoint)}

@@ -1,8 +1,9 @@
-"""Who on this machine still uses an adapter that capgate loaded onto a server.
+"""Who on this machine still uses an adapter, and whether capgate loaded it from here.
 
 Each run holds a shared lock on a file named after server and adapter; the operating
 system frees it when the run ends, however it ends. Whoever can lock it alone is the last
-user.
+user. The file is empty unless capgate loaded the adapter. A second lock, the gate, lets one
+run at a time look, load or unload.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from capgate.serving.private import locked, private_folder
+
 
 class Lease:
-    """A run's hold on one adapter of one server.
+    """A run's hold on one adapter of one server; it holds the gate until `settle`.
 
     Args:
         server: The server's base URL.
@@ -24,34 +28,51 @@ class Lease:
     """
 
     def __init__(self, server: str, adapter: str) -> None:
-        folder = Path(tempfile.gettempdir()) / f"capgate-leases-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
         name = hashlib.sha256(f"{server}\0{adapter}".encode()).hexdigest()[:24]
-        self._path = folder / name
-        self._file: IO[str] | None = self._open()
+        self._path = private_folder("leases") / name
+        self._gate: IO[bytes] | None = locked(self._gate_path, fcntl.LOCK_EX)
+        self._file: IO[bytes] | None = locked(self._path, fcntl.LOCK_SH)
 
-    def _open(self) -> IO[str]:
-        while True:
-            file = self._path.open("a")
-            fcntl.flock(file, fcntl.LOCK_SH)
-            # The last user may have removed the file between our opening and locking it.
-            if self._path.exists() and os.fstat(file.fileno()).st_ino == self._path.stat().st_ino:
-                return file
-            file.close()
+    def claim(self) -> None:
+        """Notes that capgate loads the adapter; before it asks, so that no end can prevent it."""
+        if self._file is not None:
+            self._file.write(b"loaded\n")
+            self._file.flush()
 
-    def release(self) -> bool:
-        """Gives the hold up.
+    def disclaim(self) -> None:
+        """Notes that the adapter was not loaded, or not by capgate on this machine."""
+        if self._file is not None:
+            self._file.truncate(0)
 
-        Returns:
-            Whether nobody else holds the adapter, so that it may be unloaded.
+    def settle(self) -> None:
+        """Lets others load and unload."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.close()
+
+    @contextmanager
+    def ending(self) -> Iterator[bool]:
+        """Gives the hold up; others wait until the block is left.
+
+        Yields:
+            Whether the adapter is to be unloaded: capgate loaded it and nobody else holds it.
+            Should that fail with an exception, it stays noted as loaded.
         """
         file, self._file = self._file, None
         if file is None:
-            return False
-        with file:
+            yield False
+            return
+        gate, self._gate = self._gate or locked(self._gate_path, fcntl.LOCK_EX), None
+        with gate, file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return False
+                yield False
+                return
+            yield os.fstat(file.fileno()).st_size > 0
             self._path.unlink(missing_ok=True)
-            return True
+            self._gate_path.unlink(missing_ok=True)
+
+    @property
+    def _gate_path(self) -> Path:
+        return self._path.with_suffix(".gate")

@@ -17,6 +17,7 @@ import httpx
 from capgate.config import LlamaCppServe, Target
 from capgate.errors import ServerError
 from capgate.serving import llamacpp, vllm
+from capgate.serving.supervisor import DETACH
 from capgate.serving.weights import digest
 from capgate.text import printable
 
@@ -57,18 +58,23 @@ class ManagedServer:
         """The supervisor's process."""
         return self._supervisor.pid
 
+    def detach(self) -> None:
+        """Leaves it running when this process ends."""
+        assert self._supervisor.stdin is not None
+        self._supervisor.stdin.write(DETACH)
+        self._supervisor.stdin.close()
+
     def stop(self) -> None:
         """Ends it and waits until it is gone."""
         _stop(self._supervisor)
 
 
-def start(target: Target, logs: Path, *, detached: bool = False) -> ManagedServer:
-    """Starts a target's server and waits until it is healthy.
+def start(target: Target, logs: Path) -> ManagedServer:
+    """Starts a target's server and waits until it is healthy; it ends with this process.
 
     Args:
         target: A target with a `serve` block.
         logs: Folder for its log.
-        detached: Whether it lives on when this process ends.
 
     Raises:
         ServerError: It can't be started, died, or was not healthy in time; with the last
@@ -90,18 +96,17 @@ def start(target: Target, logs: Path, *, detached: bool = False) -> ManagedServe
     else:
         port = vllm.free_port()
         command = vllm.command(target, spec, port)
-        extra = vllm.environment(spec, key)
+        extra = vllm.environment(spec, key, target.id)
         url = f"http://127.0.0.1:{port}"
     supervisor = subprocess.Popen(
         [
             sys.executable,
             "-m",
             "capgate.serving.supervisor",
-            *(["--detached"] if detached else []),
             str(log),
             *command,
         ],
-        stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, **extra, **spec.env},
@@ -172,10 +177,11 @@ def _await_health(
 
 
 def _stop(supervisor: subprocess.Popen[bytes]) -> None:
-    if supervisor.stdin is not None:
-        supervisor.stdin.close()
-    else:
+    assert supervisor.stdin is not None
+    if supervisor.stdin.closed:
         supervisor.terminate()
+    else:
+        supervisor.stdin.close()
     try:
         supervisor.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:

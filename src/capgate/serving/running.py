@@ -1,20 +1,25 @@
 """Servers that `inference-server start` left running, for runs and commands to find.
 
-Each has a file that only its user may read, with its address, its key and its process.
+Each has a file that only its user may read, with its address, its key and its process,
+named after its target and the folder that it was started in.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from capgate.errors import ServerError
+from capgate.serving.private import locked, private_folder
 
 _STOP_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
@@ -25,6 +30,7 @@ class Running:
     """A server left running.
 
     Attributes:
+        project: The folder that it was started in.
         target: The target's id.
         base_url: Its API's root.
         key: Its key.
@@ -33,6 +39,7 @@ class Running:
         log: Its log file.
     """
 
+    project: str
     target: str
     base_url: str
     key: str = field(repr=False)
@@ -50,17 +57,26 @@ class Running:
         return b"capgate.serving.supervisor" in command and os.fsencode(self.log) in command
 
 
-def folder() -> Path:
-    """Where the files lie; made where it is missing."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    path = cache / "capgate" / "servers"
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path
+def project() -> str:
+    """The folder whose servers are meant: the working directory."""
+    return str(Path.cwd())
+
+
+def logs() -> Path:
+    """Where this project's servers write."""
+    return private_folder("servers") / "logs" / _hash(project())
+
+
+@contextmanager
+def starting(target: str) -> Iterator[None]:
+    """Lets one command at a time start a target's server."""
+    with locked(_file(project(), target).with_suffix(".lock"), fcntl.LOCK_EX):
+        yield
 
 
 def remember(server: Running) -> None:
     """Notes a server."""
-    path = folder() / f"{server.target}.json"
+    path = _file(server.project, server.target)
     partial = path.with_suffix(".partial")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -69,21 +85,13 @@ def remember(server: Running) -> None:
 
 
 def find(target: str) -> Running | None:
-    """The server left running for a target, if it still is."""
-    path = folder() / f"{target}.json"
-    try:
-        server = Running(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-    if not server.alive:
-        path.unlink(missing_ok=True)
-        return None
-    return server
+    """The server that this project left running for a target, if it still is."""
+    return _read(_file(project(), target))
 
 
 def all_running() -> list[Running]:
-    """All servers left running, by target."""
-    found = (find(path.stem) for path in sorted(folder().glob("*.json")))
+    """All servers left running, whatever project started them."""
+    found = map(_read, sorted(private_folder("servers").glob("*.json")))
     return [server for server in found if server is not None]
 
 
@@ -103,4 +111,23 @@ def stop(server: Running) -> None:
                 remedy=f"end it by hand: kill -9 {server.pid}",
             )
         time.sleep(_POLL_SECONDS)
-    (folder() / f"{server.target}.json").unlink(missing_ok=True)
+    _file(server.project, server.target).unlink(missing_ok=True)
+
+
+def _file(in_project: str, target: str) -> Path:
+    return private_folder("servers") / f"{target}@{_hash(in_project)}.json"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _read(path: Path) -> Running | None:
+    try:
+        server = Running(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    if not server.alive:
+        path.unlink(missing_ok=True)
+        return None
+    return server

@@ -6,15 +6,18 @@ Lives in the run's controller. Workers reach it through `capgate.serving.broker`
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from capgate.client import Client, ClientLimits
 from capgate.config import Target
-from capgate.errors import CapgateError, ConfigError, RequestFault
+from capgate.errors import CapgateError, ConfigError, RequestFault, ServerError
 from capgate.replies import ServedModel
 from capgate.routes import ROUTER
 from capgate.serving import running, vllm
@@ -38,14 +41,21 @@ class Servers:
         targets: Id to target, for every target of the run.
         environment: Where the keys' variables are looked up.
         logs: Folder for the logs of managed servers.
+        say: Shows a line to the user; by default on standard error.
     """
 
     def __init__(
-        self, targets: Mapping[str, Target], environment: Mapping[str, str], logs: Path
+        self,
+        targets: Mapping[str, Target],
+        environment: Mapping[str, str],
+        logs: Path,
+        *,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self._targets = dict(targets)
         self._environment = environment
         self._logs = logs
+        self._say = say or partial(print, file=sys.stderr)
         self._managed: dict[str, ManagedServer] = {}
         self._adapters: list[LoadedAdapter] = []
         self._results: dict[str, Endpoint | CapgateError] = {}
@@ -55,17 +65,17 @@ class Servers:
     def endpoint(self, target_id: str) -> Endpoint:
         """The live endpoint of a target; the first call starts and checks it.
 
+        A base and its adapters are had together: whether their server mixes them up must be
+        known before any of them is asked.
+
         Raises:
             CapgateError: It can't be had. Later calls raise the same at once.
         """
-        with self._locks[target_id]:
-            result = self._results.get(target_id)
-            if result is None:
-                try:
-                    result = self._open(self._targets[target_id])
-                except CapgateError as error:
-                    result = error
-                self._results[target_id] = result
+        base_id = self._targets[target_id].adapter_of or target_id
+        with self._locks[base_id]:
+            if target_id not in self._results:
+                self._results |= self._open_with_adapters(self._targets[base_id])
+            result = self._results[target_id]
         if isinstance(result, CapgateError):
             raise result
         return result
@@ -81,20 +91,42 @@ class Servers:
     def close(self) -> None:
         """Releases the adapters and ends the managed servers."""
         self._closed = True
-        for adapter in self._adapters:
-            # A server that is gone has unloaded everything; the run's own faults matter more.
-            with contextlib.suppress(CapgateError):
-                adapter.release()
+        if self._adapters:
+            # At once, so that servers that hang are waited for only once.
+            with ThreadPoolExecutor(len(self._adapters)) as pool:
+                list(pool.map(self._release, self._adapters))
         self._adapters.clear()
         for server in self._managed.values():
             server.stop()
         self._managed.clear()
 
+    def _release(self, adapter: LoadedAdapter) -> None:
+        try:
+            adapter.release()
+        except CapgateError as error:
+            # A server that is gone has unloaded everything.
+            if not (isinstance(error, RequestFault) and error.kind == "refused"):
+                at = adapter.endpoint
+                self._say(f"The adapter {at.model} may still be loaded at {at.base_url}: {error}")
+
+    def _open_with_adapters(self, base: Target) -> dict[str, Endpoint | CapgateError]:
+        results = {base.id: _result(self._open, base)}
+        opened = results[base.id]
+        for target in self._targets.values():
+            if target.adapter_of == base.id:
+                results[target.id] = (
+                    _result(self._open_adapter, target, opened)
+                    if isinstance(opened, Endpoint)
+                    else opened
+                )
+        live = {name: one for name, one in results.items() if isinstance(one, Endpoint)}
+        if any(endpoint.apart for endpoint in live.values()):
+            results |= {name: replace(endpoint, apart=True) for name, endpoint in live.items()}
+        return results
+
     def _open(self, target: Target) -> Endpoint:
         if self._closed:
-            raise ConfigError("the run is over", target=target.id)
-        if target.adapter_of is not None:
-            return self._open_adapter(target, target.adapter_of)
+            raise _over(target)
         if target.serve is None:
             assert target.base_url is not None
             key = target.api_key(self._environment)
@@ -106,21 +138,83 @@ class Servers:
                 endpoint = _endpoint(target, target.base_url, key, served, identity)
                 return replace(endpoint, offer=offer)
             return _endpoint(target, target.base_url, key, served, identity)
-        left = running.find(target.id)
+        left = _left_running(target)
         if left is not None and left.identity == managed_identity(target):
-            served, _ = _ask(target, left.base_url, left.key)
-            return _endpoint(target, left.base_url, left.key, served, left.identity)
+            return _connect(target, left)
         server = start(target, self._logs)
         self._managed[target.id] = server
-        served, _ = _ask(target, server.base_url, server.key)
-        return _endpoint(target, server.base_url, server.key, served, server.identity)
+        if self._closed:
+            server.stop()
+            raise _over(target)
+        return _connect(target, server)
 
-    def _open_adapter(self, target: Target, base_id: str) -> Endpoint:
-        base = self.endpoint(base_id)
-        adapter = attach(target, base, list_models(base))
-        self._adapters.append(adapter)
-        check_live(base, adapter.endpoint)
-        return adapter.endpoint
+    def _open_adapter(self, target: Target, base: Endpoint) -> Endpoint:
+        adapter = attach(target, base, lambda: list_models(base), self._adapters.append)
+        if self._closed:
+            self._release(adapter)
+            # Where it was released before, the server may not have had it yet.
+            with contextlib.suppress(CapgateError):
+                adapter.unload()
+            raise _over(target)
+        # What is known to mix needs no proof of it.
+        together = base.engine == "vllm" and not base.apart
+        if not check_live(base, adapter.endpoint, together=together).mixes:
+            return adapter.endpoint
+        self._say(
+            f"{base.target}: its server applies {target.id} to the base as well when it answers "
+            "both at once, so they are asked one after the other"
+        )
+        return replace(adapter.endpoint, apart=True)
+
+
+def left_running(target: Target) -> Endpoint:
+    """The endpoint of a server that `inference-server start` left running for a target.
+
+    Raises:
+        ServerError: There is none, or it runs with other settings than the target has.
+        RequestFault: It is out of reach.
+    """
+    left = _left_running(target)
+    if left is None:
+        raise ServerError(
+            "its server is not running",
+            target=target.id,
+            remedy=f"inference-server start {target.id}",
+        )
+    if left.identity != managed_identity(target):
+        raise ServerError(
+            "its server runs with other settings than its entry has now",
+            target=target.id,
+            remedy=f"inference-server stop {target.id}, then start it again",
+        )
+    return _connect(target, left)
+
+
+def _left_running(target: Target) -> running.Running | None:
+    """This project's server of a target, or another project's that serves the very same."""
+    mine = running.find(target.id)
+    if mine is not None:
+        return mine
+    others = [one for one in running.all_running() if one.target == target.id]
+    return next((one for one in others if one.identity == managed_identity(target)), None)
+
+
+def _connect(target: Target, server: running.Running | ManagedServer) -> Endpoint:
+    served, _ = _ask(target, server.base_url, server.key)
+    return _endpoint(target, server.base_url, server.key, served, server.identity)
+
+
+def _over(target: Target) -> ConfigError:
+    return ConfigError("the run is over", target=target.id)
+
+
+def _result(
+    function: Callable[..., Endpoint], *arguments: Target | Endpoint
+) -> Endpoint | CapgateError:
+    try:
+        return function(*arguments)
+    except CapgateError as error:
+        return error
 
 
 def _endpoint(
@@ -137,14 +231,16 @@ def _endpoint(
             target=target.id,
             remedy=f"set context_window: {served.context}, or start the server with a larger one",
         )
+    engine = engine_of(target, served)
+    version = str(identity.get("engine") or identity.get("version") or "")
     return Endpoint(
         target=target.id,
         base_url=base_url,
         model=served.name,
-        engine=engine_of(target, served),
+        engine=engine,
         identity=identity,
         key=key,
-        apart=str(identity.get("engine", "")).startswith(vllm.CPU_BUILD),
+        apart=engine == "vllm" and vllm.is_cpu_build(version),
     )
 
 
@@ -166,7 +262,7 @@ def _ask(target: Target, base_url: str, key: str | None) -> tuple[ServedModel, s
         RequestFault: It is out of reach, or refuses the key.
         ConfigError: It serves other models.
     """
-    models, version = _list(target.id, base_url, key)
+    models, version = _list(target.id, base_url, key, _limits_of(target))
     for model in models:
         if model.name == target.served_name:
             return model, version
@@ -185,7 +281,7 @@ def _ask(target: Target, base_url: str, key: str | None) -> tuple[ServedModel, s
 
 def _offer(target: Target, base_url: str, key: str | None) -> Offer:
     async def ask() -> Offer:
-        client = Client(base_url, target=target.id, key=key or "", limits=_CHECK_LIMITS)
+        client = Client(base_url, target=target.id, key=key or "", limits=_limits_of(target))
         async with client:
             return await ask_offer(client, target.served_name, target.route)
 
@@ -201,7 +297,15 @@ def list_models(endpoint: Endpoint) -> list[ServedModel]:
     return _list(endpoint.target, endpoint.base_url, endpoint.key)[0]
 
 
-def _list(target: str, base_url: str, key: str | None) -> tuple[list[ServedModel], str]:
+def _limits_of(target: Target) -> ClientLimits:
+    """A passing fault of OpenRouter's lists must not cost a run."""
+    retries = target.max_retries if target.provider == "openrouter" else 0
+    return replace(_CHECK_LIMITS, max_retries=retries)
+
+
+def _list(
+    target: str, base_url: str, key: str | None, limits: ClientLimits = _CHECK_LIMITS
+) -> tuple[list[ServedModel], str]:
     """The models that a server lists, and its version.
 
     Raises:
@@ -209,7 +313,7 @@ def _list(target: str, base_url: str, key: str | None) -> tuple[list[ServedModel
     """
 
     async def ask() -> tuple[list[ServedModel], str]:
-        client = Client(base_url, target=target, key=key or "", limits=_CHECK_LIMITS)
+        client = Client(base_url, target=target, key=key or "", limits=limits)
         async with client:
             models = await client.models()
             try:

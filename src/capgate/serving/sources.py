@@ -1,0 +1,177 @@
+"""Where an adapter's weights are: a folder here, a path on the server's machine, or the hub."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from capgate.errors import AdapterError
+from capgate.serving.weights import digest
+
+CONFIG: Final = "adapter_config.json"
+
+_HUB_ID: Final = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_TAG: Final = 10
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """An adapter on disk.
+
+    Attributes:
+        path: Its folder.
+        base: The base model that it says it was made for.
+        digest: Hash of its content.
+    """
+
+    path: Path
+    base: str
+    digest: str
+
+    def names_itself(self, served_name: str) -> bool:
+        """Whether a served name says that this very content was loaded under it."""
+        return served_name.endswith(f"-{self.digest[:_TAG]}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a server is told to load, and what is known of it.
+
+    Attributes:
+        path: What the server reads.
+        tag: Goes into the served name: a hash of the content, or a random number of the run.
+        facts: Tells the adapter from all others, for `Endpoint.identity`.
+        folder: What it says of itself, where it can be read here.
+        hub_id: What a server that can't read `path` may load instead.
+    """
+
+    path: str
+    tag: str
+    facts: Mapping[str, str]
+    folder: AdapterFolder | None = None
+    hub_id: str | None = None
+
+    def served_name(self, name: str) -> str:
+        """The name to load it under."""
+        return f"{name.rstrip('/').split('/')[-1]}-{self.tag}"
+
+
+def find_source(
+    name: str,
+    path: str | None = None,
+    revision: str | None = None,
+    *,
+    target: str,
+    on_server: Sequence[str] = (),
+) -> Source:
+    """Where an adapter that the server does not have yet can be had.
+
+    Args:
+        name: Its name, which may be a folder's.
+        path: Its folder or hub id, where that is not its name.
+        revision: For a hub id, its revision.
+        target: Id of its target.
+        on_server: The adapters that the server has, to be named where this one is nowhere.
+
+    Raises:
+        AdapterError: It is nowhere, or can't be read.
+    """
+    where = path or name
+    found = find_folder(where)
+    if found is not None:
+        folder = read_folder(found, target)
+        facts = {"adapter": name, "adapter_digest": folder.digest}
+        return Source(str(found), folder.digest[:_TAG], facts, folder)
+    if where.startswith("/"):
+        # Of the server's own machine, then, which alone can say whether it is there.
+        nonce = new_nonce()
+        return Source(where, nonce[:_TAG], {"adapter": where, "adapter_nonce": nonce})
+    if path is not None and is_hub_id(path):
+        return _from_hub(path, revision, target)
+    raise AdapterError(
+        f"there is no adapter {where!r} on the server nor on disk",
+        target=target,
+        said=f"on the server: {', '.join(on_server) or 'none'}; "
+        f"in adapters/: {', '.join(adapters_on_disk()) or 'none'}",
+        remedy="load it (inference-server load-adapter NAME --path DIR), or name its folder "
+        "(--adapter-name DIR, or path: in models.yaml)",
+    )
+
+
+def new_nonce() -> str:
+    """A random number that tells a run's adapter from whatever else had its name."""
+    return secrets.token_hex(8)
+
+
+def find_folder(name: str) -> Path | None:
+    """The folder of an adapter: `name` itself, or `adapters/name`."""
+    for path in (Path(name).expanduser(), Path("adapters") / name):
+        if path.is_dir():
+            return path.resolve()
+    return None
+
+
+def read_folder(path: Path, target: str) -> AdapterFolder:
+    """Reads what an adapter's folder says of itself.
+
+    Raises:
+        AdapterError: It holds no LoRA adapter.
+    """
+    config = path / CONFIG
+    try:
+        facts = json.loads(config.read_text(encoding="utf-8"))
+        base = facts.get("base_model_name_or_path")
+    except FileNotFoundError:
+        raise AdapterError(
+            f"the folder {path} holds no {CONFIG}",
+            target=target,
+            remedy="name the folder that peft's save_pretrained wrote",
+        ) from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise AdapterError(
+            f"{config} can't be read", target=target, said=str(error), remedy="save it again"
+        ) from None
+    if not any(
+        (path / name).is_file() for name in ("adapter_model.safetensors", "adapter_model.bin")
+    ):
+        raise AdapterError(
+            f"the folder {path} holds no adapter_model.safetensors",
+            target=target,
+            remedy="save the adapter with peft's save_pretrained",
+        )
+    return AdapterFolder(path=path, base=str(base or ""), digest=digest(path))
+
+
+def adapters_on_disk() -> list[str]:
+    """The adapters below `adapters/` of the working directory."""
+    return sorted(path.parent.name for path in Path("adapters").glob(f"*/{CONFIG}"))
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a text can only be meant as `owner/name` on the hub."""
+    return _HUB_ID.match(text) is not None and not Path(text.split("/")[0]).exists()
+
+
+def _from_hub(name: str, revision: str | None, target: str) -> Source:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        path = Path(snapshot_download(name, revision=revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise AdapterError(
+            f"the adapter {name}@{revision or 'main'} can't be had from the hub",
+            target=target,
+            said=str(error),
+            remedy="check its name, or name its folder in path",
+        ) from None
+    folder = read_folder(path, target)
+    # The hub's cache keeps each commit in a folder of its name.
+    commit = path.name
+    facts = {"adapter": f"{name}@{commit}", "adapter_digest": folder.digest}
+    return Source(str(path), commit[:_TAG], facts, folder, name if revision is None else None)
