@@ -18,7 +18,7 @@ from capgate.answers import Answer, AnswerState
 from capgate.client import ClientLimits
 from capgate.config import Target
 from capgate.datasets import Question
-from capgate.errors import CapgateError, ConfigError, ServerEndedError
+from capgate.errors import CapgateError, ConfigError, ServerEndedError, StoreError
 from capgate.fingerprint import Fingerprint, fingerprint, request_fields
 from capgate.known_secrets import project_redactor
 from capgate.serving.endpoint import Endpoint
@@ -95,6 +95,7 @@ class Evaluator:
         share: Into how many processes a target's connections are divided.
         purse: What the run may spend, where it is bounded.
         post_mortem: Tells why a target's server has ended, `""` if it has not.
+        say: Shows a line of progress.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Evaluator:
         share: int = 1,
         purse: Spending | None = None,
         post_mortem: Callable[[str], str] = lambda target: "",  # noqa: ARG005
+        say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
     ) -> None:
         self.store = store
         self.settings = settings
@@ -117,6 +119,8 @@ class Evaluator:
         self._share = share
         self._purse = purse
         self._post_mortem = post_mortem
+        self._say = say
+        self._store_fault: StoreError | None = None
 
     def contestant(self, target: Target, endpoint: Endpoint) -> Contestant:
         """Makes a target ready to be asked.
@@ -191,7 +195,25 @@ class Evaluator:
 
         Raises:
             ServerEndedError: The store lacks an answer, and whose it is has no server any more.
+            StoreError: The store has failed, now or before: what is asked could not be kept.
         """
+        if self._store_fault is not None:
+            raise self._store_fault
+        try:
+            return self._answer(questions, contestants, shard, progress, fresh=fresh)
+        except StoreError as fault:
+            self._store_fault = fault
+            raise
+
+    def _answer(
+        self,
+        questions: Sequence[Question],
+        contestants: Sequence[Contestant],
+        shard: str,
+        progress: Progress | None,
+        *,
+        fresh: bool,
+    ) -> dict[str, ShardResult]:
         hashes = [question.hash for question in questions]
         fresh = fresh or self.settings.fresh
         claim = hashlib.sha256(
@@ -200,7 +222,7 @@ class Evaluator:
         started = time.monotonic()
         logs: dict[str, Path] = {}
         not_put: dict[str, dict[str, Answer]] = {contestant.id: {} for contestant in contestants}
-        with self.store.claim(claim):
+        with self.store.claim(claim, waiting=lambda: self._tell_waiting(shard)):
             self.store.keep_questions(questions)
             missing: dict[str, list[Question]] = {}
             for contestant in contestants:
@@ -252,8 +274,11 @@ class Evaluator:
             yield
             return
         name = hashlib.sha256(f"apart {endpoint.base_url}".encode()).hexdigest()[:24]
-        with self.store.claim(name):
+        with self.store.claim(name, waiting=lambda: self._tell_waiting(endpoint.base_url)):
             yield
+
+    def _tell_waiting(self, what: str) -> None:
+        self._say(f"{what}: waiting for another process that asks at this moment")
 
     def _find(
         self, contestant: Contestant, hashes: Sequence[str], *, fresh: bool

@@ -68,7 +68,7 @@ class Judge:
             CapgateError: It can't.
         """
         if target not in self._preflights:
-            with self.run.store.claim(f"{PREFLIGHT}-{self.run.id}-{target}"):
+            with self.run.store.claim(f"{PREFLIGHT}-{self.run.id}-{target}", once=True):
                 known = self.run.store.shards(self.run.id).get((target, PREFLIGHT))
                 self._preflights[target] = known or self._ask_probes(target)
         verdict = self._preflights[target]["verdict"]
