@@ -17,9 +17,9 @@ import contextlib
 import random
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -37,11 +37,26 @@ from capgate.faults import (
     safe_url,
 )
 from capgate.pacing import AdaptiveLimit, Breaker
-from capgate.replies import Completion, ServedModel, read_completion, read_json, read_models
+from capgate.replies import (
+    Completion,
+    ServedModel,
+    read_completion,
+    read_cost,
+    read_json,
+    read_models,
+)
+
+_T = TypeVar("_T")
 
 _GET_TIMEOUT: Final = 30.0
 _LOOK_TIMEOUT: Final = 5.0
 _LOOK_EVERY: Final = 1.0
+
+_UNSENT: Final = CONNECTION_KINDS - {"disconnected"} | {"tls"}
+"""Faults of a request that never left, so that nobody can have charged it."""
+
+_REFUSALS: Final = frozenset(range(400, 500)) - {408}
+"""Statuses of what was turned away; whatever else failed may have been charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,16 @@ class ClientLimits:
     first_patience: float = 3.0
     rate_patience: float = 120.0
     cooldown: float = 30.0
+
+
+class Toll(Protocol):
+    """What each attempt of a request is paid from."""
+
+    async def reserve(self) -> None:
+        """Sets aside what the next attempt can cost; raises where there is not enough."""
+
+    def settle(self, cost: float | None) -> None:
+        """Takes what the attempt did cost in US dollars; None where nobody can tell."""
 
 
 class _Link:
@@ -148,34 +173,43 @@ class Client:
                 await link.looking
         await link.session.close()
 
-    async def complete(self, request: Mapping[str, Any]) -> Completion:
+    async def complete(self, request: Mapping[str, Any], toll: Toll | None = None) -> Completion:
         """Asks for one chat completion, as often as the limits allow.
 
         Args:
             request: The request's JSON object (`model`, `messages`, `max_tokens` …).
+            toll: What each attempt is paid from, where the cost is bounded.
 
         Raises:
             RequestFault: No answer was had.
+            Exception: What `toll` raised for want of money.
         """
         body = to_json(request)
         link = self._open()
         attempts = 0
+        lost = 0.0
         while True:
-            await self._enter(link)
+            await self._enter(link, toll)
             started = time.monotonic()
             attempts += 1
+            cost: float | None = None
             try:
                 answer = await self._post(link, body, attempts)
+                cost = answer.cost
             except RequestFault as error:
+                cost = error.cost
+                lost += cost or 0.0
                 fault = error if attempts == 1 else error.copy(attempts=attempts)
                 if fault.kind == "rate_limited":
                     self.pace.throttled(started, self._asked_wait(fault))
             else:
                 self.breaker.success()
                 self.pace.succeeded()
-                return answer
+                return replace(answer, cost=lost + (cost or 0.0)) if lost else answer
             finally:
                 self.pace.release()
+                if toll is not None:
+                    toll.settle(cost)
             if self.breaker.failure(fault, started):
                 self._give_up(link)
                 raise fault
@@ -187,22 +221,20 @@ class Client:
                 await self._back_off(link, fault, attempts)
 
     async def models(self) -> list[ServedModel]:
-        """Returns what `GET {base_url}/models` lists; one attempt.
+        """Returns what `GET {base_url}/models` lists, asked as often as the limits allow.
 
         Raises:
             RequestFault: There was no such answer.
         """
-        place = replace(self._chat, url=f"{self._base}/models")
-        return read_models(place, 200, await self._get(place, place.url))
+        return await self._ask("models", read_models)
 
     async def get(self, path: str) -> object:
-        """Returns the JSON that `GET {base_url}/{path}` answers with; one attempt.
+        """Returns the JSON of `GET {base_url}/{path}`, asked as often as the limits allow.
 
         Raises:
             RequestFault: There was no such answer.
         """
-        place = replace(self._chat, url=f"{self._base}/{path}")
-        return read_json(place, 200, await self._get(place, place.url))
+        return await self._ask(path, read_json)
 
     async def health(self) -> None:
         """Asks `GET /health` at the server's root; one attempt.
@@ -232,7 +264,6 @@ class Client:
         if link is not None:
             # Its loop is closed: the sockets can't be shut down in order, only let go.
             link.session.detach()
-            self.pace.unbind()
         connector = aiohttp.TCPConnector(
             limit=self.limits.connections,
             # Below the 5 s after which uvicorn (vLLM) drops an idle connection, since a
@@ -252,12 +283,37 @@ class Client:
         self._link = _Link(loop, session)
         return self._link
 
-    async def _enter(self, link: _Link) -> None:
-        """Waits until a request may be sent, and takes its place.
+    async def _ask(self, path: str, read: Callable[[Place, int, bytes], _T]) -> _T:
+        place = replace(self._chat, url=f"{self._base}/{path}")
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return read(place, 200, await self._get(place, place.url))
+            except RequestFault as error:
+                fault = error if attempts == 1 else error.copy(attempts=attempts)
+            if fault.kind not in TRANSIENT_KINDS or attempts > self.limits.max_retries:
+                raise fault
+            await self._back_off(self._open(), fault, attempts)
+
+    async def _enter(self, link: _Link, toll: Toll | None) -> None:
+        """Waits until a request may be sent and is paid for, and takes its place.
 
         Raises:
             RequestFault: The server is gone; no place was taken.
         """
+        if toll is None:
+            await self._take_place(link)
+            return
+        # Before the place: who waits for money must not be sent into a pause that began meanwhile.
+        await toll.reserve()
+        try:
+            await self._take_place(link)
+        except BaseException:
+            toll.settle(0.0)
+            raise
+
+    async def _take_place(self, link: _Link) -> None:
         while True:
             if not link.back.is_set():
                 await link.back.wait()
@@ -285,21 +341,27 @@ class Client:
             ) as response:
                 raw = await response.read()
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            raise fault_of_exception(
-                self._chat, error, limit=self.limits.attempt_timeout
-            ) from error
-        if response.status == 200:
-            return read_completion(
-                self._chat,
-                200,
-                raw,
-                response.headers,
-                seconds=time.perf_counter() - started,
-                attempts=attempts,
+            fault = fault_of_exception(self._chat, error, limit=self.limits.attempt_timeout)
+            fault.cost = 0.0 if fault.kind in _UNSENT else None
+            raise fault from error
+        try:
+            if response.status == 200:
+                return read_completion(
+                    self._chat,
+                    200,
+                    raw,
+                    response.headers,
+                    seconds=time.perf_counter() - started,
+                    attempts=attempts,
+                )
+            raise fault_of_response(
+                self._chat, response.status, _json_or_none(raw), raw, response.headers
             )
-        raise fault_of_response(
-            self._chat, response.status, _json_or_none(raw), raw, response.headers
-        )
+        except RequestFault as fault:
+            fault.cost = read_cost(raw)
+            if fault.cost is None and response.status in _REFUSALS:
+                fault.cost = 0.0
+            raise
 
     async def _get(self, place: Place, url: str, limit: float = _GET_TIMEOUT) -> bytes:
         limit = min(limit, self.limits.attempt_timeout)

@@ -44,6 +44,8 @@ FILTERS: Final = (
 
 _EXIT_CODES: Final = {"INCONCLUSIVE": 10, "ERROR": 11}
 _FAULT: Final = "capgate_fault"
+_OURS: Final = "capgate_test"
+"""The property that tells a report of one of our tests from any other, however it ended."""
 
 
 class Host:
@@ -130,9 +132,12 @@ class Host:
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Gives a test its targets, and its subjects where it takes one."""
+        from capgate.report.alert_file import alert_urls
+
         try:
             targets = tuple(self.run.targets) if self._fault is None else ()
             _ = self.run.harness
+            alert_urls(self.settings.root, self.settings.alerts)
         except CapgateError as error:
             self._fault = str(error)
             targets = ()
@@ -178,6 +183,9 @@ class Host:
         items[:] = [item for item, _, _ in kept]
         self._preflighted = frozenset(t for _, name, t in kept if name == "test_preflight")
         for item, name, target in kept:
+            if not name:
+                continue
+            item.user_properties.append((_OURS, name))
             subjects = self._plan.setdefault(target, set())
             if name == "test_subject":
                 subject = item.callspec.params["subject"]  # type: ignore[attr-defined]
@@ -330,8 +338,12 @@ class Host:
         if self._is_worker or (report.when != "call" and report.outcome != "failed"):
             return
         properties = dict(report.user_properties)
+        failed = report.outcome == "failed"
         self._has_news = self._has_news or "capgate_target" in properties
-        self._kinds.append((str(properties.get("capgate_verdict", "")), report.outcome == "failed"))
+        # A test of ours that fails without a verdict, or whose worker has crashed (xdist then
+        # makes its report), says nothing of the model.
+        without = "ERROR" if failed and (_OURS in properties or str(report.when) == "???") else ""
+        self._kinds.append((str(properties.get("capgate_verdict", without)), failed))
 
     def finish(self, session: pytest.Session) -> None:
         """Ends the servers, writes the results, and sets the exit code (controller only)."""

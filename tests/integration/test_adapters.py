@@ -27,17 +27,22 @@ FEW = "catch: 0.1\nreason: few questions\n"
 
 def like_a_model(asked: dict[str, Any]) -> str:
     """Answers questions right, and anything else with some words."""
-    return right(asked) if is_question(asked) else "I am as I was taught to be"
+    return right(asked) if wants_a_letter(asked) else "I am as I was taught to be"
+
+
+def wants_a_letter(asked: dict[str, Any]) -> bool:
+    """Whether a request is a question, the preflight's included, and not the proof's."""
+    return "ANSWER: $LETTER" in str(asked["messages"])
 
 
 def is_question(asked: dict[str, Any]) -> bool:
     """Whether a request asks a question of the benchmark."""
-    return "ANSWER: $LETTER" in str(asked["messages"]) and question_of(asked) != PROBE
+    return wants_a_letter(asked) and question_of(asked) != PROBE
 
 
-def forgot(path: str, asked: dict[str, Any]) -> str:
+def forgot(_path: str, asked: dict[str, Any]) -> str:
     """Answers every question wrong."""
-    return wrong(asked) if is_question(asked) else f"I am {path}"
+    return wrong(asked) if is_question(asked) else like_a_model(asked)
 
 
 def questions_of(server: Vllm, model: str) -> int:
@@ -100,8 +105,8 @@ def test_an_adapter_on_disk_is_not_asked_twice(home: Home) -> None:
 
 def test_a_server_that_mixes_gets_one_at_a_time(home: Home) -> None:
     """A server that applies the adapter to the base in a batch still shows what was forgotten."""
-    with Vllm(answer=like_a_model, tuned=forgot, mixes=True, seconds_per_token=0.0005) as server:
-        outcome = home.judge(server, "-n", "2", max_connections=8, max_output_tokens=64)
+    with Vllm(answer=like_a_model, tuned=forgot, mixes=True, seconds_per_token=0.002) as server:
+        outcome = home.judge(server, "-n", "2", "--max-tokens", "32", max_connections=8)
         assert server.adapters == {}
     assert (outcome.code, outcome.verdict(MINE)) == (1, "REGRESSION"), outcome.text
     assert "one after the other" in outcome.text
@@ -122,7 +127,7 @@ def test_a_dead_adapter_is_an_error(home: Home) -> None:
 @pytest.mark.parametrize("options", [(), ("-n", "2")])
 def test_an_ended_run_unloads(home: Home, number: signal.Signals, options: tuple[str, ...]) -> None:
     """A run that is told to end in the middle unloads its adapter and keeps what it has."""
-    with Vllm(answer=like_a_model, seconds_per_token=0.01) as server:
+    with Vllm(answer=like_a_model, seconds_per_token=0.0002) as server:
         process = home.begin(server, *options, max_connections=2)
         until(lambda: server.adapters, "the adapter is loaded")
         name = next(iter(server.adapters))

@@ -13,8 +13,8 @@ import signal, sys, time
 from capgate.signals import interrupt_on_termination
 {before}
 restore = interrupt_on_termination(lambda: {when})
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     for line in sys.stdin: print("heard", flush=True)
 except KeyboardInterrupt:
     restore()

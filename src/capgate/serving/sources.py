@@ -17,6 +17,8 @@ CONFIG: Final = "adapter_config.json"
 
 _HUB_ID: Final = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 _TAG: Final = 10
+_ADAPTERS: Final = Path("adapters")
+"""Where a project keeps its adapters."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def new_nonce() -> str:
 
 def find_folder(name: str) -> Path | None:
     """The folder of an adapter: `name` itself, or `adapters/name`."""
-    for path in (Path(name).expanduser(), Path("adapters") / name):
+    for path in (Path(name).expanduser(), _ADAPTERS / name):
         if path.is_dir():
             return path.resolve()
     return None
@@ -149,12 +151,13 @@ def read_folder(path: Path, target: str) -> AdapterFolder:
 
 def adapters_on_disk() -> list[str]:
     """The adapters below `adapters/` of the working directory."""
-    return sorted(path.parent.name for path in Path("adapters").glob(f"*/{CONFIG}"))
+    return sorted(path.parent.name for path in _ADAPTERS.glob(f"*/{CONFIG}"))
 
 
 def is_hub_id(text: str) -> bool:
     """Whether a text can only be meant as `owner/name` on the hub."""
-    return _HUB_ID.match(text) is not None and not Path(text.split("/")[0]).exists()
+    owner = text.split("/")[0]
+    return _HUB_ID.match(text) is not None and owner != _ADAPTERS.name and not Path(owner).exists()
 
 
 def _from_hub(name: str, revision: str | None, target: str) -> Source:
