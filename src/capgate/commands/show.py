@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capgate.errors import ConfigError
+from capgate.spending import dollars
 from capgate.text import one_line, printable, quoted
 
 if TYPE_CHECKING:
@@ -152,7 +153,8 @@ def _transcript(
         margin = "" if answer.margin is None else f", margin {answer.margin:.2f} nat"
         served = f", served by {one_line(answer.served_by, limit=80)}" if answer.served_by else ""
         yield f"{title}: {answer.state}{f' {answer.choice}' if answer.choice else ''}{margin}"
-        yield f"  {answer.seconds:.2f} s, {answer.completion_tokens} tokens{served}"
+        cost = "" if answer.cost is None else f", {dollars(answer.cost)}"
+        yield f"  {answer.seconds:.2f} s, {answer.completion_tokens} tokens{cost}{served}"
         for role, text in transcript.messages:
             yield f"  {printable(role)}:"
             yield quoted(text, mark="  │ ")
