@@ -14,6 +14,7 @@ from rich.table import Table
 from capgate.report.advice import next_steps
 from capgate.report.result import Group, Report, Result
 from capgate.report.story import story_lines
+from capgate.spending import dollars
 from capgate.subjects import DOMAIN_OF, DOMAINS
 from capgate.text import printable
 
@@ -36,7 +37,7 @@ def render_judgement(judgement: Judgement) -> str:
         lines += [f"  {line}" for line in _limits(verdict.to_dict())]
     usage = judgement.usage
     if usage is not None:
-        cost = f", ${usage.cost:.4f}" if usage.cost is not None else ""
+        cost = f", {dollars(usage.cost)}" if usage.cost is not None else ""
         lines.append(
             f"  {usage.questions:,} questions ({usage.asked:,} asked now), {usage.seconds:.1f} s, "
             f"{usage.prompt_tokens + usage.completion_tokens:,} tokens{cost}"
@@ -66,6 +67,8 @@ def render_report(report: Report, written: Sequence[Path], *, root: Path) -> lis
         lines += [f"{verdict['kind']}: {target}"]
         lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
         lines += [f"  next:  {step}" for step in next_steps(verdict, None)[:1]] + [""]
+    if report.cost is not None:
+        lines.append(f"cost:    {dollars(report.cost)} spent by this run's answers")
     if not report.complete:
         lines.append("PARTIAL: the run did not come to its end; the next one asks only the rest.")
     return lines + [f"written: {_short(path, root)}" for path in written]
@@ -80,11 +83,11 @@ def logs_line(logs: Path, root: Path) -> list[str]:
 def _verdict_lines(target: str, result: Result) -> list[str]:
     verdict = result.verdict
     if verdict is None:
-        return [f"measured, not judged: {target}"]
+        return [f"measured, not judged: {target}", f"  {_usage(result.overall)}"]
     lines = [f"{verdict['kind']}: {target}"]
     lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
-    lines += [f"  {line}" for line in _numbers(verdict, result.overall)]
-    return lines
+    lines += [f"  {line}" for line in _limits(verdict)]
+    return [*lines, f"  {_usage(result.overall)}"]
 
 
 def _limits(verdict: dict[str, Any]) -> list[str]:
@@ -99,20 +102,22 @@ def _limits(verdict: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _numbers(verdict: dict[str, Any], overall: Group) -> list[str]:
-    lines = _limits(verdict)
-    cost = f", ${overall.cost:.4f}" if overall.cost is not None else ""
-    lines.append(
+def _usage(overall: Group) -> str:
+    cost = "" if overall.cost is None else f", {dollars(overall.cost)}"
+    if overall.cost_now is not None and overall.asked < overall.questions:
+        cost += f" ({dollars(overall.cost_now)} now)"
+    return (
         f"{overall.questions:,} questions ({overall.asked:,} asked now), {overall.seconds:.1f} s, "
         f"{overall.prompt_tokens + overall.completion_tokens:,} tokens{cost}"
     )
-    return lines
 
 
 def _table(target: str, result: Result) -> list[str]:
     table = Table(title=f"{target}  {result.task}  {result.mode}", title_justify="left", box=None)
     table.add_column("subject", no_wrap=True)
-    for name in ("n", "accuracy", "95 % interval", "unparsed", "errors", "seconds", "tokens"):
+    costs = result.overall.cost is not None
+    columns = ("n", "accuracy", "95 % interval", "unparsed", "errors", "seconds", "tokens")
+    for name in (*columns, *(["cost"] if costs else [])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for domain in DOMAINS:
@@ -121,9 +126,9 @@ def _table(target: str, result: Result) -> list[str]:
         if result.mode == "full":
             for subject, one in result.subject_details.items():
                 if DOMAIN_OF[subject] == domain:
-                    table.add_row(*_row(f"  {subject}", one))
-        table.add_row(*_row(domain, result.domains[domain]), style="bold")
-    table.add_row(*_row("all", result.overall), style="bold")
+                    table.add_row(*_row(f"  {subject}", one, costs))
+        table.add_row(*_row(domain, result.domains[domain], costs), style="bold")
+    table.add_row(*_row("all", result.overall, costs), style="bold")
     return lines_of(table)
 
 
@@ -134,7 +139,7 @@ def lines_of(table: Table) -> list[str]:
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def _row(name: str, one: Group) -> list[str]:
+def _row(name: str, one: Group, costs: bool) -> list[str]:
     accuracy = "–" if one.accuracy is None else f"{one.accuracy:.1%}"
     interval = f"{one.interval.low:.1%} – {one.interval.high:.1%}" if one.interval else "–"
     return [
@@ -146,6 +151,7 @@ def _row(name: str, one: Group) -> list[str]:
         str(one.errors or "·"),
         f"{one.seconds:.1f}",
         f"{one.prompt_tokens + one.completion_tokens:,}",
+        *([] if not costs else ["–" if one.cost is None else dollars(one.cost)]),
         one.verdict["kind"] if one.verdict else "",
     ]
 
