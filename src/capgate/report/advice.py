@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from capgate.gate.stats import Interval
+from capgate.gate.verdict import interval_text
 from capgate.report.comparison import Comparison, Split
 
 _MANY: Final = 0.5
@@ -37,6 +39,11 @@ def reference_name(reference: Mapping[str, Any] | None) -> str:
     return "nothing"
 
 
+def subject_words(name: str) -> str:
+    """A subject or domain as people write it."""
+    return "STEM" if name == "stem" else name.replace("_", " ")
+
+
 def headline(target: str, verdict: Mapping[str, Any] | None) -> str:
     """A target's outcome in one sentence."""
     if not verdict:
@@ -46,13 +53,9 @@ def headline(target: str, verdict: Mapping[str, Any] | None) -> str:
         return f"{target} could not be judged"
     if drop is None:
         return f"{target}: {kind}, nothing was scored"
-    interval = verdict["interval"]
-    sure = (
-        f" ({100 * interval['level']:.4g} % interval {100 * interval['low']:+.1f} to "
-        f"{100 * interval['high']:+.1f})"
-        if interval
-        else ""
-    )
+    sure = ""
+    if verdict["interval"]:
+        sure = f" ({interval_text(Interval(**verdict['interval']), gain=drop < 0)})"
     against = {"floor": "under its floor", "published": "under a published score"}
     where = against.get(str(verdict["reference"]))
     if where is not None:
@@ -62,7 +65,7 @@ def headline(target: str, verdict: Mapping[str, Any] | None) -> str:
     else:
         moved = f"gained {points(-drop)}" if drop < 0 else "lost nothing"
     failed = failed_subjects(verdict)
-    named = f"; failed by {'itself' if len(failed) == 1 else 'themselves'}: {_subjects(failed)}"
+    named = f"; {'subject' if len(failed) == 1 else 'subjects'} that failed: {_subjects(failed)}"
     broken = named if kind == "REGRESSION" and failed else ""
     return f"{target} {moved}{sure}{broken}"
 
@@ -133,7 +136,7 @@ def _after_regression(verdict: Mapping[str, Any], comparison: Comparison | None)
         )
     if comparison and comparison.shifts and labels.get("letter shift"):
         shift = max(comparison.shifts, key=lambda one: one.candidate_share - one.reference_share)
-        where = f" in {shift.subject}" if shift.subject else ""
+        where = f" in {subject_words(shift.subject)}" if shift.subject else ""
         steps.append(
             f"It answers {shift.letter} on {shift.candidate_share:.0%} of questions{where}, where "
             f"the reference does on {shift.reference_share:.0%}: look for examples with one "
@@ -180,9 +183,9 @@ def _domain(comparison: Comparison) -> str | None:
     for name, one in comparison.domains.items():
         share = one.losses / losses if losses >= _FEWEST else 0.0
         if share >= _NEARLY_ALL and one.n / n <= share / 2:
-            shown = "STEM" if name == "stem" else name.replace("_", " ")
             return (
-                f"{one.losses} of {losses} lost questions are of one domain, {shown}, though no "
+                f"{one.losses} of {losses} lost questions are of one domain, "
+                f"{subject_words(name)}, though no "
                 "subject by itself failed: read those flips first, and see what of the training "
                 "data touches them."
             )
@@ -194,5 +197,5 @@ def _leads(labels: Mapping[str, int], label: str, lost: int) -> bool:
 
 
 def _subjects(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
+    shown = ", ".join(subject_words(name) for name in names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

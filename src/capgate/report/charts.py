@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from capgate.gate.stats import Interval
+from capgate.gate.verdict import interval_text
 from capgate.report.comparison import Comparison
 from capgate.report.history import Entry, by_series
 from capgate.subjects import DOMAIN_OF, DOMAINS
@@ -54,6 +56,7 @@ class Line:
     points: str
     last: tuple[float, float]
     threshold: float
+    against: str
 
 
 @dataclass(frozen=True)
@@ -159,12 +162,7 @@ def drop_chart(verdict: Mapping[str, Any]) -> DropChart | None:
         value = min(max(100 * fraction, marks[0]), marks[-1])
         return round(100 * (value - marks[0]) / (marks[-1] - marks[0]), 2)
 
-    sure = (
-        f", {100 * interval['level']:.4g} % interval {100 * interval['low']:+.1f} to "
-        f"{100 * interval['high']:+.1f}"
-        if interval
-        else ""
-    )
+    sure = f", {interval_text(Interval(**interval))}" if interval else ""
     return DropChart(
         ticks=tuple(Tick(x(mark / 100), f"{mark:+g}" if mark else "0") for mark in marks),
         zero=x(0.0),
@@ -198,21 +196,26 @@ def evidence_chart(path: Sequence[Mapping[str, Any]]) -> EvidenceChart | None:
         inside = min(max(value, marks[0]), marks[-1])
         return round(bottom - (inside - marks[0]) / (marks[-1] - marks[0]) * (bottom - top), 1)
 
-    def line(name: str, threshold: str) -> Line:
+    def line(name: str, threshold: str, against: str) -> Line:
         steps = [(x(0), y(0.0)), *((x(step["questions"]), y(step[name])) for step in path)]
-        return Line(" ".join(f"{a:g},{b:g}" for a, b in steps), steps[-1], y(last[threshold]))
+        return Line(
+            " ".join(f"{a:g},{b:g}" for a, b in steps), steps[-1], y(last[threshold]), against
+        )
 
+    # Runs of before did not say what the evidence is against.
+    harm, harmless = last.get("harm", "no loss"), last.get("harmless", "a loss")
     return EvidenceChart(
         height=height,
         x_ticks=tuple(Tick(x(mark), f"{mark:,.0f}") for mark in xs),
         y_ticks=tuple(Tick(y(mark), f"{mark:g}") for mark in marks),
         zero=y(0.0),
-        harm=line("log10_harm", "needed_harm"),
-        harmless=line("log10_harmless", "needed_harmless"),
+        harm=line("log10_harm", "needed_harm", harm),
+        harmless=line("log10_harmless", "needed_harmless", harmless),
         text=f"After {last['questions']:,} questions in {len(path)} "
-        f"{'batches' if len(path) > 1 else 'batch'}: evidence of harm "
-        f"10^{last['log10_harm']:.2f} of 10^{last['needed_harm']:.2f} needed, of no harm "
-        f"10^{last['log10_harmless']:.2f} of 10^{last['needed_harmless']:.2f}",
+        f"{'batches' if len(path) > 1 else 'batch'}: evidence against "
+        f"“{harm}” {last['log10_harm']:.2f} of the "
+        f"{last['needed_harm']:.2f} needed, against “{harmless}” "
+        f"{last['log10_harmless']:.2f} of {last['needed_harmless']:.2f}",
     )
 
 
