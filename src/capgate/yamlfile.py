@@ -204,8 +204,6 @@ def _looks_secret(key: str, value: object) -> bool:
         return True
     if not isinstance(value, str):
         return False
-    if key == "api_key_env":
-        return not is_variable(value)
     named = bool(_SECRET_KEY.search(key)) and not (key.startswith("-") and value.startswith("-"))
     return named or bool(_SECRET_VALUE.search(value))
 

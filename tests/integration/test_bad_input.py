@@ -14,6 +14,8 @@ import pytest
 from tests.doubles.server import Server
 from tests.integration.conftest import Project, no_traceback, questions, target
 
+from capgate.store import Store
+
 USAGE, NO_PREFLIGHT = 4, 11
 
 
@@ -61,6 +63,27 @@ CASES = {
     ),
     "broken YAML": Case(
         ("models.yaml is not valid YAML", "line 3"), files={"config/models.yaml": "a:\n  b: [\n"}
+    ),
+    "date that is none": Case(
+        ("models.yaml is not valid YAML", "line 2", "no valid timestamp"),
+        files={"config/models.yaml": "double:\n  description: 2024-13-45\n"},
+    ),
+    "loop": Case(
+        ("models.yaml is not valid YAML", "line 1", "stands within itself"),
+        files={"config/models.yaml": "double: &a {extra_body: *a}\n"},
+    ),
+    "time-out without end": Case(
+        ("double.request_timeout", "finite number"), keys={"request_timeout": float("inf")}
+    ),
+    "key as variable": Case(
+        ("double.api_key_env", "the name of an environment variable"),
+        keys={"api_key_env": "ca11ab1e0123456789abcdef01234567"},
+    ),
+    "deep question": Case(
+        ("2 malformed rows", "test.jsonl, line 1:", "line 2:", "nested too deep"),
+        ("--dataset", "data"),
+        {"data/test.jsonl": "[" * 100_000 + "\n" + '{"answer": ' + "9" * 5_000 + "}\n"},
+        code=NO_PREFLIGHT,
     ),
     "unknown key": Case(
         ("double.base_ulr", "did you mean base_url", "double.max_connections", "2 faults"),
@@ -119,7 +142,7 @@ def check(project: Project, server: Server, case: Case, workers: str) -> None:
         assert word.lower() in said.lower(), outcome.text
     assert outcome.code in {case.code, USAGE}, outcome.text
     assert no_traceback(outcome.text), outcome.text
-    assert not re.search(r"sk-canary", outcome.text)
+    assert not re.search(r"sk-canary|ca11ab1e", outcome.text)
     assert not questions(server.chats)
     assert project.stored() == {}
 
@@ -164,6 +187,35 @@ def test_file_that_is_no_store(project: Project, server: Server) -> None:
     assert "--store" in outcome.text
     assert no_traceback(outcome.text)
     assert file.read_bytes() == before
+
+
+def test_damaged_store(project: Project, server: Server) -> None:
+    """A store whose pages were lost is named with what to do; it stays, and nothing is asked."""
+    project.serve(server)
+    file = project.root / "reports" / "answers.sqlite"
+    with Store(file):
+        pass
+    file.write_bytes(file.read_bytes()[:4096] + b"\xa5" * 65536)
+    before = file.read_bytes()
+    outcome = project.full()
+    assert outcome.code in (USAGE, NO_PREFLIGHT), outcome.text
+    assert "ove it away, or name another file with --store" in " ".join(outcome.text.split())
+    assert no_traceback(outcome.text)
+    assert file.read_bytes()[4096:] == before[4096:]
+    assert not questions(server.chats)
+
+
+def test_dotenv_in_another_encoding(project: Project, server: Server) -> None:
+    """A .env that is no UTF-8 is named with the remedy, and nothing of it is shown."""
+    project.serve(server)
+    (project.root / ".env").write_bytes("SOME_KEY=canaré\n".encode("latin-1"))
+    outcome = project.full()
+    assert outcome.code in (USAGE, NO_PREFLIGHT), outcome.text
+    assert ".env can't be read" in outcome.text
+    assert "Save it as UTF-8" in outcome.text
+    assert "canar" not in outcome.text
+    assert no_traceback(outcome.text)
+    assert not questions(server.chats)
 
 
 def test_unreachable_hub(project: Project, server: Server, tmp_path: str) -> None:
