@@ -266,6 +266,7 @@ def test_what_is_not_there_is_said(red: Red) -> None:
             capture_output=True,
             text=True,
             check=False,
+            timeout=300,
         )
         assert done.returncode == 4, done.stdout + done.stderr
         assert done.stderr.startswith("capgate: ")
