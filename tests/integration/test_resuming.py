@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 
 import psutil
 import pytest
@@ -17,6 +19,8 @@ from tests.integration.conftest import (
     target,
     until,
 )
+
+from capgate.store import Store
 
 
 def asked_since(server: Server) -> int:
@@ -86,6 +90,26 @@ def test_second_run_asks_nothing(project: Project, server: Server) -> None:
     assert project.result()["overall"]["asked"] == 0
     assert project.full("--fresh").code == 0
     assert asked_since(server) == 8
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_store_that_fails_ends_the_asking(project: Project, server: Server, workers: str) -> None:
+    """What can't be kept is not asked for: neither the rest of a shard nor a later one."""
+    project.serve(server, max_connections=1)
+    with Store(project.root / "reports" / "answers.sqlite"):
+        pass
+    with contextlib.closing(sqlite3.connect(project.root / "reports" / "answers.sqlite")) as db:
+        db.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON answers "
+            "BEGIN SELECT RAISE(ABORT, 'no room is left'); END"
+        )
+    outcome = project.full("-n", workers)
+    assert outcome.code == 11, outcome.text
+    assert "can't be written" in outcome.text
+    assert "no room is left" in outcome.text
+    assert no_traceback(outcome.text)
+    # Each process may have one answer on its way while the store refuses the one before.
+    assert asked_since(server) <= 2 * max(1, int(workers))
 
 
 def test_last_failed_asks_nothing(project: Project) -> None:
