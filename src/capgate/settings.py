@@ -23,6 +23,16 @@ DEFAULT_TEMPERATURE: Final = 0.0
 DEFAULT_MAX_TOKENS: Final = 512
 DEFAULT_SEED: Final = 0
 
+_FILES: Final[Mapping[str, str | None]] = {
+    "published": None,
+    "policy": None,
+    "output_dir": "reports",
+    "store": "reports/answers.sqlite",
+    "models_file": "config/models.yaml",
+    "thresholds_dir": "thresholds",
+}
+"""The settings that are files or folders of the project, and where each usually is."""
+
 
 def positive(text: str) -> int:
     """Reads a whole number of at least 1.
@@ -312,10 +322,9 @@ class Settings:
             ConfigError: A task, subject or domain is unknown.
         """
 
-        def path(value: str | None, default: str) -> Path:
-            return root / (value or default)
+        def path(name: str) -> Path:
+            return root / (getattr(options, f"capgate_{name}") or str(_FILES[name]))
 
-        reports = path(options.capgate_output_dir, "reports")
         if options.capgate_baseline and options.capgate_published:
             raise ConfigError(
                 "--baseline and --published name two references",
@@ -344,10 +353,10 @@ class Settings:
             seed=options.capgate_seed,
             fresh=options.capgate_fresh,
             alerts=tuple(dict.fromkeys(options.capgate_alert or ())),
-            output_dir=reports,
-            store=path(options.capgate_store, "reports/answers.sqlite"),
-            models_file=path(options.capgate_models_file, "config/models.yaml"),
-            thresholds_dir=path(options.capgate_thresholds_dir, "thresholds"),
+            output_dir=path("output_dir"),
+            store=path("store"),
+            models_file=path("models_file"),
+            thresholds_dir=path("thresholds_dir"),
         )
 
     @property
@@ -358,21 +367,24 @@ class Settings:
         return "published" if self.published else None
 
     def describe(self) -> dict[str, Any]:
-        """The settings as results record them: without secrets and this machine's paths."""
-        left_out = {
-            "alerts",
-            "root",
-            "output_dir",
-            "store",
-            "models_file",
-            "thresholds_dir",
-            "published",
-            "policy",
-        }
+        """The settings as results record them: without secrets and this machine's paths.
+
+        `files` names the files and folders that are not the usual ones, relative to the
+        project's folder; of one that lies elsewhere only the last name, as `…/name`.
+        """
+        values = asdict(self)
+        files: dict[str, Path | None] = {name: values.pop(name) for name in _FILES}
+        for name in ("alerts", "root"):
+            del values[name]
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-            if name not in left_out
+            **{name: list(v) if isinstance(v, tuple) else v for name, v in values.items()},
+            "files": {
+                name: path.relative_to(self.root).as_posix()
+                if path.is_relative_to(self.root)
+                else f"…/{path.name}"
+                for name, path in files.items()
+                if path is not None and path != self.root / (_FILES[name] or ".")
+            },
         }
 
 

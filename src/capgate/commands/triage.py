@@ -138,6 +138,7 @@ def _lines(
     report: Report, target: str, comparison: Comparison, flips: list[Flip], limit: int
 ) -> list[str]:
     from capgate.report.advice import headline, reference_name, split_sentence
+    from capgate.report.repeat import look_command
 
     verdict = report.targets[target].verdict
     against = reference_name(comparison.reference)
@@ -154,7 +155,8 @@ def _lines(
     if not flips:
         lines.append("no question fits")
     else:
-        lines.append(f"one in full: capgate show {report.run} {flips[0].question[:12]}")
+        one = look_command(report, "show", report.run, flips[0].question[:12])
+        lines.append(f"one in full: {one}")
     return [printable(line) for line in lines]
 
 

@@ -20,6 +20,7 @@ import httpx
 
 from capgate.redact import Redactor
 from capgate.report.advice import headline, next_steps
+from capgate.report.repeat import look_command
 from capgate.report.result import Report
 from capgate.text import one_line
 
@@ -66,7 +67,7 @@ def body(report: Report, redactor: Redactor) -> dict[str, Any]:
                 "subjects": [s["subject"] for s in verdict["subjects"] if s["failed"]],
             }
         )
-    lines.append(f"run `{report.run}`: capgate report {report.run}")
+    lines.append(f"run `{report.run}`: {look_command(report, 'report', report.run)}")
     if link := _job_link(os.environ):
         lines.append(link)
     text = "\n".join(lines)

@@ -23,6 +23,7 @@ from capgate.report.advice import (
     split_sentence,
 )
 from capgate.report.comparison import MEANINGS, Comparison, Flip, Label, Side
+from capgate.report.repeat import look_command
 from capgate.report.result import Report, Result
 from capgate.subjects import DOMAINS
 from capgate.text import one_line
@@ -116,10 +117,11 @@ def summary(report: Report) -> str:
     blocks: list[str] = []
     verdicts = _verdicts(report)
     bases = {str(one.reference.get("target")) for one in report.comparisons.values()}
+    triage = look_command(report, "triage", report.run)
     for target, result in report.targets.items():
         if result.verdict is None and target in bases:
             continue  # a base that is only compared with
-        blocks.append(_target(target, result, report.comparisons.get(target), report.run))
+        blocks.append(_target(target, result, report.comparisons.get(target), triage))
     blocks += [
         "\n\n".join(_head(target, verdicts.get(target)))
         for target in report.not_judged
@@ -179,7 +181,7 @@ def _head(target: str, verdict: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _target(target: str, result: Result, comparison: Comparison | None, run: str) -> str:
+def _target(target: str, result: Result, comparison: Comparison | None, triage: str) -> str:
     verdict = result.verdict
     blocks = [*_head(target, verdict)]
     if verdict:
@@ -201,7 +203,7 @@ def _target(target: str, result: Result, comparison: Comparison | None, run: str
             blocks.append(prose(sentence))
         lost = [flip for flip in comparison.losses if not failed or flip.subject in failed]
         if lost:
-            blocks.append("\n".join(_flips(lost, len(comparison.losses), run)))
+            blocks.append("\n".join(_flips(lost, len(comparison.losses), triage)))
     return "\n\n".join(blocks)
 
 
@@ -247,7 +249,7 @@ def _as_label(name: str) -> Label:
     return next(label for label in MEANINGS if label == name)
 
 
-def _flips(lost: list[Flip], total: int, run: str) -> Iterator[str]:
+def _flips(lost: list[Flip], total: int, triage: str) -> Iterator[str]:
     shown = lost[:_FLIPS]
     yield f"<details><summary>{len(shown)} of {total} lost questions</summary>\n"
     yield "| subject | question | key | reference | candidate | why |"
@@ -257,7 +259,7 @@ def _flips(lost: list[Flip], total: int, run: str) -> Iterator[str]:
             f"| {span(flip.subject)} | {span(flip.question[:12])} | {span(flip.key)} | "
             f"{_side(flip.reference)} | {_side(flip.candidate)} | {flip.label} |"
         )
-    yield f"\n{span(f'capgate triage {run}')} lists all.\n"
+    yield f"\n{span(triage)} lists all.\n"
     yield "</details>"
 
 

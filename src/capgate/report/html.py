@@ -41,7 +41,7 @@ from capgate.report.comparison import LABELS, MEANINGS, Comparison, Shift
 from capgate.report.history import Entry, by_series
 from capgate.report.payload import pack
 from capgate.report.published import published_lines
-from capgate.report.repeat import repeat_command
+from capgate.report.repeat import logs_command, look_command, repeat_command
 from capgate.report.result import Group, Report, Result
 from capgate.subjects import DOMAIN_OF, DOMAINS
 from capgate.text import printable
@@ -136,7 +136,11 @@ def render_html(report: Report, history: Sequence[Entry] = (), *, limit: int = L
             left_out=left_out,
             meanings=MEANINGS,
             command=repeat_command(report),
-            logs=f"reports/{report.run}/logs",
+            look={
+                "triage": look_command(report, "triage", report.run),
+                "show": look_command(report, "show", report.run, "QUESTION"),
+                "logs": logs_command(report),
+            },
             style=Markup(style),
             style_hash=_csp_hash(style),
             script=Markup(script),
@@ -153,6 +157,8 @@ def _title(report: Report, views: Sequence[View]) -> str:
     if not views:
         return "Nothing could be judged"
     first = headline(views[0].target, views[0].verdict)
+    if report.not_judged and views[0].kind != "REGRESSION":
+        first = headline(*next(iter(report.not_judged.items())))
     others = len(views) + len(report.not_judged) - 1
     return f"{first}; {others} more below" if others > 0 else first
 

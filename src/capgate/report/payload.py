@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from capgate.report.advice import failed_subjects, reference_name
 from capgate.report.comparison import LABELS, Flip, Side
+from capgate.report.repeat import look_command
 from capgate.report.result import Report
 from capgate.subjects import DOMAIN_OF
 from capgate.text import printable
@@ -94,7 +95,7 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
             {"name": target, "reference": reference_name(comparison.reference), "flips": rows}
         )
     data = {
-        "run": report.run,
+        "show": look_command(report, "show", report.run, "QUESTION", "--target", "TARGET"),
         "targets": targets,
         "questions": questions,
         "labels": list(LABELS),

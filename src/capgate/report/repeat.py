@@ -1,11 +1,12 @@
-"""The command that repeats a run, from what its report says of its settings."""
+"""Commands that a report shows: the one that repeats its run, and those that look into it."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from capgate.local import FILES
 from capgate.report.result import Report
 from capgate.settings import OPTIONS
 from capgate.subjects import SUBJECTS
@@ -26,13 +27,42 @@ def repeat_command(report: Report) -> str:
     # A run in which nobody could be asked did not record what it was to be.
     modes = {result.mode for result in report.targets.values()} or {"quick"}
     words = ["pytest", "benchmarks", "-m", " or ".join(sorted(modes))]
-    settings = dict(report.settings)
+    settings = {**report.settings, **files_of(report)}
     if not settings.get("model_ids"):
         settings["model_ids"] = sorted(result.model_id for result in report.targets.values())
     for option in OPTIONS:
         if option.flag not in _LEFT_OUT:
             words += _words(option.flag, option.keywords, settings)
-    return shlex.join(words)
+    return _joined(words)
+
+
+def look_command(report: Report, *words: str) -> str:
+    """`capgate WORDS`, with the options that say where the run's files are."""
+    files = files_of(report)
+    options = [option for option in OPTIONS if option.flag in FILES]
+    return _joined(
+        ["capgate", *words, *(w for one in options for w in _words(one.flag, one.keywords, files))]
+    )
+
+
+def logs_command(report: Report) -> str:
+    """`inspect view`, with the folder of the run's logs."""
+    folder = files_of(report).get("output_dir", "reports")
+    return _joined(["inspect", "view", "--log-dir", f"{folder}/{report.run}/logs"])
+
+
+def files_of(report: Report) -> dict[str, Any]:
+    """A run's files and folders that are not the usual ones, by the name of their setting."""
+    found = report.settings.get("files")
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _joined(words: Sequence[str]) -> str:
+    # A quoted `~` is no home folder.
+    return " ".join(
+        f"~/{shlex.quote(word[2:])}" if word[:2] == "~/" and word[2:] else shlex.quote(word)
+        for word in words
+    )
 
 
 def _words(flag: str, keywords: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:

@@ -10,15 +10,16 @@ from capgate.report.advice import (
     split_sentence,
 )
 from capgate.report.comparison import Comparison
-from capgate.report.result import Result
+from capgate.report.repeat import look_command
+from capgate.report.result import Report, Result
 from capgate.text import printable
 
 _SUBJECTS = 4
 _STEPS = 3
 
 
-def story_lines(result: Result, comparison: Comparison | None, run: str) -> list[str]:
-    """The lines that follow a red target's verdict: at most 14, none for another target."""
+def story_lines(result: Result, comparison: Comparison | None, report: Report) -> list[str]:
+    """The lines that follow a red target's verdict: at most 15, none for another target."""
     verdict = result.verdict
     if not verdict or verdict["kind"] != "REGRESSION":
         return []
@@ -33,7 +34,8 @@ def story_lines(result: Result, comparison: Comparison | None, run: str) -> list
     steps = next_steps(verdict, comparison)[:_STEPS]
     lines += [f"{'next:  ' if at == 0 else '       '}{step}" for at, step in enumerate(steps)]
     if comparison is not None and comparison.flips:
-        lines.append(f"flips: capgate triage {run}    one of them: capgate show {run} QUESTION")
+        lines.append(f"flips: {look_command(report, 'triage', report.run)}")
+        lines.append(f"one:   {look_command(report, 'show', report.run, 'QUESTION')}")
     return [printable(line) for line in lines]
 
 

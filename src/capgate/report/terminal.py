@@ -61,7 +61,7 @@ def render_report(report: Report, written: Sequence[Path], *, root: Path) -> lis
             continue  # a base that is only compared with
         lines += _table(target, result)
         lines += ["", *_verdict_lines(target, result)]
-        story = story_lines(result, report.comparisons.get(target), report.run)
+        story = story_lines(result, report.comparisons.get(target), report)
         lines += [*(f"  {line}" for line in story), ""]
     for target, verdict in report.not_judged.items():
         lines += [f"{verdict['kind']}: {target}"]

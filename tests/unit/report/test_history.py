@@ -75,3 +75,14 @@ def test_a_newer_or_foreign_file_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"no database at all, but long enough to be looked at as one" * 20)
     with pytest.raises(StoreError, match="can't be read"):
         read_history(file)
+
+
+def test_what_could_not_be_asked_has_its_row(tmp_path: Path) -> None:
+    """A target that ended in ERROR before any question has a row, which is on no line."""
+    report = red_report().model_copy(
+        update={"not_judged": {"mine+gone": {"kind": "ERROR", "reasons": ["there is none"]}}}
+    )
+    add_run(tmp_path / FILE, report)
+    (row,) = read_history(tmp_path / FILE, "mine+gone")
+    assert (row.verdict, row.questions, row.accuracy) == ("ERROR", 0, None)
+    assert trend_chart([row], report.run) is None

@@ -65,7 +65,7 @@
     }
     const note = flip.note ? `MMLU-Redux: ${flip.note}. ` : "";
     box.append(make("p", "", `${note}${words(subject)} · label ${flip.label}`));
-    const command = make("pre", "", `capgate show ${data.run} ${flip.q} --target ${target.name}`);
+    const command = make("pre", "", data.show.replace("QUESTION", () => flip.q).replace("TARGET", () => target.name));
     command.tabIndex = 0;
     command.setAttribute("aria-label", "Command that shows this question and can ask it again");
     box.append(command);
