@@ -18,7 +18,11 @@ unexport MODEL_ID ADAPTER_NAME MMLU_LIMIT UTILITY_MODELS
 # A test that hangs is ended, and its stacks are shown; seconds.
 LIMIT = -o faulthandler_exit_on_timeout=true -o faulthandler_timeout
 
-quote = '$(subst ','\'',$(1))'
+define newline
+
+
+endef
+quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and none may: $(1)))'$(subst ','\'',$(1))'
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help

@@ -174,6 +174,22 @@ def test_nothing_in_a_variable_is_run(checkout: Checkout) -> None:
     assert not (checkout.root / "made").exists()
 
 
+def test_a_line_break_in_a_variable_is_told(checkout: Checkout) -> None:
+    """A value over two lines is refused in words, not by the shell's."""
+    outcome = checkout.make_target("mmlu-quick", "MODEL_ID=a\nb")
+    assert outcome.code == 2
+    assert "a value has a line break" in outcome.text
+    assert "yntax error" not in outcome.text
+
+
+def test_an_unknown_provider_is_told(checkout: Checkout) -> None:
+    """A listing of nobody's models names the providers there are."""
+    outcome = checkout.run("capgate", "list-models", "--provider", "nobody")
+    assert outcome.code == 4
+    assert "there is no target of the provider 'nobody'" in outcome.text
+    assert "openrouter" in outcome.text
+
+
 def test_the_models_are_listed(checkout: Checkout, vllm: Server) -> None:
     """One listing for all: id, provider, model, host, adapter, key; what answers with --check."""
     with OpenRouter() as router:

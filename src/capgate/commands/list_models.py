@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capgate.config import Target, Targets, environment, load_targets
-from capgate.errors import CapgateError
+from capgate.errors import CapgateError, ConfigError
 from capgate.text import one_line
 
 MODELS_FILE: Final = "config/models.yaml"
@@ -95,7 +95,7 @@ def show(file: Path, *, provider: str | None, check: bool, as_json: bool) -> int
         0, or 1 where one that was checked is not reachable.
 
     Raises:
-        ConfigError: The file has faults.
+        ConfigError: The file has faults, or no target of that provider.
     """
     listed = list_targets(load_targets(file), environment(Path.cwd()), provider, check=check)
     if as_json:
@@ -115,12 +115,22 @@ def list_targets(
         known: Where the keys' variables are looked up; no value of it is shown.
         provider: Only targets of this provider, where given.
         check: Whether to ask their servers, all at once.
+
+    Raises:
+        ConfigError: There is no target of that provider.
     """
     chosen = [
         (entry, targets.get(entry.id))
         for entry in targets
         if provider in {None, targets.get(entry.id).provider}
     ]
+
+    if provider is not None and not chosen:
+        names = sorted({targets.get(entry.id).provider for entry in targets})
+        raise ConfigError(
+            f"there is no target of the provider {provider!r}",
+            remedy=f"known: {', '.join(names)}",
+        )
 
     def listed(pair: tuple[Target, Target]) -> Listed:
         entry, target = pair
