@@ -1,6 +1,6 @@
 """How often the gate errs and how many questions it needs, by simulation.
 
-    python bench/operating_characteristics.py            # some four minutes on one core
+    python bench/operating_characteristics.py            # some two minutes on one core
     python bench/operating_characteristics.py --quick    # half a minute, for a look
 
 Writes `operating_characteristics.md` and `.svg` beside this file (with --quick to a directory
