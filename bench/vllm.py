@@ -1,15 +1,21 @@
-"""How well the suite keeps a real vLLM server busy, beside a bare client in the same run.
+"""How well the suite keeps a real vLLM server busy, and how soon its first question is put.
 
-    python bench/vllm.py                      # after make test-vllm, which builds .venv-vllm
-    python bench/vllm.py --questions 2000     # more of MMLU; 0 for all of it
+    make bench-vllm                                # needs MMLU, as make test-vllm does
+    make bench-vllm ARGS='--questions 0'           # all of MMLU
 
-The tiny taught model of `tests/taught` and two adapters answer questions of all 57 subjects,
-under one server that `inference-server start` starts. Both contenders ask the same prompts with
-the same settings and the same number of connections: base, first and second adapter one after
-the other, as the suite does with vLLM's CPU build. Rates are the server's own: requests that
-it finished between the first and the last, read from its `/metrics` a few times a second. Each
-contender has a salt of its own for the server's prefix cache, so that none profits from the
-other's requests.
+The tiny taught model of `tests/taught` and two adapters answer questions of all 57 subjects under
+one server. Three clients take turns, in several rounds: aiohttp alone, AsyncOpenAI alone, and this
+suite. All ask the same prompts with the same settings over as many connections: base, first and
+second adapter one after the other, as the suite does with vLLM's CPU build. Rates are the server's
+own: requests that it finished between the first question and the last, read from its `/metrics` a
+few times a second. Each turn has a salt of its own for the server's prefix cache, so that none
+profits from another's requests.
+
+The start is that of a run which starts its server itself: from the command to the first answer
+that is stored, less what the server's process takes from its birth until it is healthy.
+
+Exit codes: 0, or 1 where the suite reaches less than 80 % of the fastest bare client's rate or
+needs more than 5 s beyond the server's own start.
 """
 
 from __future__ import annotations
@@ -26,45 +32,96 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from statistics import mean
+from typing import Any, Final, NamedTuple, TypeVar
+
+import psutil
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.integration.vllm.conftest import PYTHON, TARGET, Checkout, Taught, make_checkout  # noqa: E402
+from tests.taught.prompts import export  # noqa: E402
 from tests.taught.teach import BASE  # noqa: E402
+
+from capgate.datasets import load_questions  # noqa: E402
+from capgate.subjects import SUBJECTS  # noqa: E402
 
 ADAPTERS: Final = ("harmless", "harmful_overall")
 CONNECTIONS: Final = 32
 MAX_TOKENS: Final = 16
+SHARE: Final = 0.8
+"""Of the fastest bare client's rate, what the suite must reach."""
+
+BEYOND: Final = 5.0
+"""Most seconds of a run's start that are not the server's own."""
+
+BARE: Final = ("aiohttp", "AsyncOpenAI")
+SUITE: Final = "this suite"
 
 _BARE: Final = """
 import asyncio, json, sys
 
+import aiohttp
 from openai import AsyncOpenAI
 
-async def main(url, key, path, connections, tokens, rounds):
-    client = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=300)
-    with open(path) as lines:
-        prompts = [json.loads(line) for line in lines]
-    async def ask_all(model):
-        gate = asyncio.Semaphore(connections)
-        async def ask(messages):
-            async with gate:
-                await client.chat.completions.create(
-                    model=model, messages=messages, max_tokens=tokens, temperature=0,
-                    extra_body={"cache_salt": "bare"})
-        await asyncio.gather(*map(ask, prompts))
-    for models in rounds:
-        await asyncio.gather(*map(ask_all, models))
+which, url, key, path, connections, models, salt, tokens = sys.argv[1:]
+fields = {"max_tokens": int(tokens), "temperature": 0}
+with open(path) as lines:
+    prompts = [json.loads(line) for line in lines]
 
-url, key, path, connections, tokens, rounds = sys.argv[1:]
-asyncio.run(main(url, key, path, int(connections), int(tokens), json.loads(rounds)))
+async def rounds(ask):
+    free = asyncio.Semaphore(int(connections))
+    async def one(model, messages):
+        async with free:
+            await ask(model, messages)
+    for model in json.loads(models):
+        await asyncio.gather(*(one(model, messages) for messages in prompts))
+
+async def with_openai():
+    client = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=300)
+    async def ask(model, messages):
+        await client.chat.completions.create(
+            model=model, messages=messages, extra_body={"cache_salt": salt}, **fields)
+    await rounds(ask)
+
+async def with_aiohttp():
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        async def ask(model, messages):
+            body = {"model": model, "messages": messages, "cache_salt": salt, **fields}
+            async with session.post(f"{url}/chat/completions", data=json.dumps(body)) as reply:
+                reply.raise_for_status()
+                await reply.read()
+        await rounds(ask)
+
+asyncio.run(with_aiohttp() if which == "aiohttp" else with_openai())
 """
+
+_T = TypeVar("_T")
+
+
+class Start(NamedTuple):
+    """How long a run that starts its server takes to its first answer; all in seconds.
+
+    Attributes:
+        before: From the command to the birth of the server's process.
+        own: From there until the server is healthy.
+        after: From there to the first answer that is stored.
+    """
+
+    before: float
+    own: float
+    after: float
+
+    @property
+    def beyond(self) -> float:
+        """All but the server's own."""
+        return self.before + self.after
 
 
 @dataclass
@@ -73,10 +130,12 @@ class Watch:
 
     Attributes:
         url: The server's root.
+        key: Its key.
         marks: Time and requests finished until then, wherever that grew.
     """
 
     url: str
+    key: str
     marks: list[tuple[float, float]] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
 
@@ -114,118 +173,219 @@ class Watch:
         return (last[1] - first[1]) / (last[0] - first[0])
 
 
-def start(checkout: Checkout) -> tuple[Watch, str, float]:
-    """Starts the server; how to watch it, its key, and its start in seconds."""
-    began = time.monotonic()
-    checkout.done("inference-server", "start", TARGET)
-    seconds = time.monotonic() - began
-    facts = json.loads(next(checkout.home.glob("capgate/servers/*.json")).read_text())
-    return Watch(facts["base_url"].removesuffix("/v1")), facts["key"], seconds
+@dataclass
+class Bench:
+    """One server, and who asks it.
+
+    Attributes:
+        checkout: Where the suite runs.
+        taught: The model.
+        folder: For files.
+        questions: The `--limit` of the suite; 0 for all.
+    """
+
+    checkout: Checkout
+    taught: Taught
+    folder: Path
+    questions: int
+
+    @property
+    def adapters(self) -> list[Path]:
+        """The adapters' folders."""
+        return [self.taught.adapter(name) for name in ADAPTERS]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The suite's options that the bare clients follow."""
+        limit = ("--limit", str(self.questions)) if self.questions else ()
+        return (*limit, "--max-tokens", str(MAX_TOKENS))
+
+    def prompts(self) -> Path:
+        """The prompts of the questions that the suite asks, as the suite sends them."""
+        source = str(self.taught.dataset)
+        chosen = load_questions(source, shots=0).select(SUBJECTS, self.questions or None)
+        asked = {question.hash for question in chosen}
+        path = self.folder / "prompts.jsonl"
+        with path.open("w", encoding="utf-8") as lines:
+            for row in export(source):
+                if row["hash"] in asked:
+                    lines.write(json.dumps(row["messages"]) + "\n")
+        return path
+
+    def configure(self, salt: str) -> None:
+        """Writes the target, whose requests carry the salt."""
+        entry: dict[str, Any] = self.taught.entry(
+            self.taught.folder / BASE, max_connections=CONNECTIONS, extra_body={"cache_salt": salt}
+        )
+        self.checkout.targets(**{TARGET: entry})
+
+    def start_up(self, *adapters: Path) -> Start:
+        """Runs the suite, without a server that is up, until it has its first answer."""
+        store = self.folder / f"first-{time.monotonic_ns()}.sqlite"
+        began = time.time()
+        process = self.checkout.begin(
+            *adapters,
+            options=(*self.options, "--store", str(store), *(() if adapters else ("--measure",))),
+            subjects=(),
+        )
+        server = awaited(lambda: _server_under(process.pid))
+        born = server.create_time()
+        (port,) = (arg.split("=")[1] for arg in server.cmdline() if arg.startswith("--port="))
+        awaited(lambda: _healthy(f"http://127.0.0.1:{port}"))
+        healthy = time.time()
+        awaited(lambda: _answered(store))
+        answered = time.time()
+        process.signal_group(signal.SIGINT)
+        process.finish(600)
+        return Start(born - began, healthy - born, answered - healthy)
+
+    def start(self) -> Watch:
+        """Starts the server that all clients ask; how to watch it."""
+        self.checkout.done("inference-server", "start", TARGET)
+        facts = json.loads(next(self.checkout.home.glob("capgate/servers/*.json")).read_text())
+        for path in self.adapters:
+            self.checkout.done("inference-server", "load-adapter", path.name, "--path", str(path))
+        return Watch(facts["base_url"].removesuffix("/v1"), facts["key"])
+
+    def suite(self, watch: Watch, salt: str) -> float:
+        """The server's rate under the suite."""
+        self.configure(salt)
+        store = ("--store", str(self.folder / f"{salt}.sqlite"))
+        with watch():
+            process = self.checkout.begin(
+                *self.adapters, options=(*self.options, *store), subjects=()
+            )
+            outcome = process.finish(3600)
+        if outcome.code not in (0, 1, 10):
+            raise SystemExit(outcome.text)
+        # Before the first question come what proves the adapters live, and the preflights' probes.
+        return watch.rate(skip=12 * len(ADAPTERS) + 4)
+
+    def bare(self, watch: Watch, which: str, prompts: Path, salt: str) -> float:
+        """The server's rate under a bare client."""
+        models = json.dumps([BASE, *ADAPTERS])
+        given = [f"{watch.url}/v1", watch.key, prompts, CONNECTIONS, models, salt, MAX_TOKENS]
+        with watch():
+            subprocess.run([sys.executable, "-c", _BARE, which, *map(str, given)], check=True)
+        return watch.rate(skip=0)
 
 
-def first_answer(checkout: Checkout, *options: str) -> float:
-    """Seconds from a run's start to its first stored answer, the server being up."""
-    store = checkout.root / f"first-{time.monotonic_ns()}.sqlite"
-    began = time.monotonic()
-    process = checkout.begin(
-        options=("--limit", "57", "--store", str(store), "--max-tokens", str(MAX_TOKENS), *options),
-        subjects=(),
-    )
-    while True:
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(store)) as db:
-            if db.execute("SELECT count(*) FROM answers").fetchone()[0]:
-                break
-        time.sleep(0.02)
-    seconds = time.monotonic() - began
-    process.signal_group(signal.SIGINT)
-    process.finish(600)
-    return seconds
+def awaited(get: Callable[[], _T | None], seconds: float = 600.0) -> _T:
+    """What `get` returns once that is something.
+
+    Raises:
+        SystemExit: It was not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := get()):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"nothing came of a run within {seconds:g} s")
+        time.sleep(0.05)
+    return found
 
 
-def prompts_of(checkout: Checkout, mmlu: Path, folder: Path) -> Path:
-    """The prompts of the questions that the suite asked, as the suite sends them."""
-    out = folder / "all.jsonl"
-    script = ROOT / "tests" / "taught" / "prompts.py"
-    subprocess.run([sys.executable, script, mmlu, out], check=True)
-    store = checkout.root / "reports" / "answers.sqlite"
-    with contextlib.closing(sqlite3.connect(store)) as db:
-        asked = {row[0] for row in db.execute("SELECT DISTINCT question FROM answers")}
-    chosen = folder / "prompts.jsonl"
-    with out.open(encoding="utf-8") as rows, chosen.open("w", encoding="utf-8") as lines:
-        for line in rows:
-            row = json.loads(line)
-            if row["hash"] in asked:
-                lines.write(json.dumps(row["messages"]) + "\n")
-    return chosen
+def _server_under(pid: int) -> psutil.Process | None:
+    """The server among the processes that a run has started."""
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if child.cmdline()[1:3] == ["-m", "vllm.entrypoints.openai.api_server"]:
+                    return child
+    return None
 
 
-def main() -> None:
-    """Measures both and prints the table."""
+def _healthy(root: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{root}/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+def _answered(store: Path) -> bool:
+    if not store.exists():
+        return False
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(store)) as db:
+        return bool(db.execute("SELECT count(*) FROM answers").fetchone()[0])
+    return False
+
+
+def main() -> int:
+    """Measures, prints the table, and says whether the suite is as fast as it should be."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--questions", type=int, default=1140, help="0: all of MMLU")
+    parser.add_argument("--questions", type=int, default=1140, help="of each model; 0: all of MMLU")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each client, at least 2")
     parser.add_argument("--mmlu", type=Path, default=ROOT.parent / "shared" / "data" / "mmlu")
     options = parser.parse_args()
+    if options.rounds < 2:
+        parser.error("one round tells nothing: the machine's speed changes between turns")
     teach = [PYTHON, ROOT / "tests" / "taught" / "teach.py", "mmlu", "--mmlu", options.mmlu]
     made = subprocess.run(teach, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     taught = Taught(Path(made), options.mmlu)
     with tempfile.TemporaryDirectory(prefix="capgate-bench-") as name:
         folder = Path(name)
         checkout = make_checkout(folder / "project", taught, folder / "home")
-        entry: dict[str, Any] = taught.entry(
-            taught.folder / BASE, max_connections=CONNECTIONS, extra_body={"cache_salt": "suite"}
-        )
-        checkout.targets(**{TARGET: entry})
-        watch, key, started = start(checkout)
+        bench = Bench(checkout, taught, folder, options.questions)
+        bench.configure("start")
         try:
-            print(f"the server's own start: {started:.1f} s", flush=True)
-            compare(checkout, taught, watch, key, folder, options)
+            late = start_ups(bench, options.rounds)
+            slow = rates(bench, options.rounds)
         finally:
-            checkout.done("inference-server", "stop", TARGET)
+            checkout.command("inference-server", "stop", TARGET)
             checkout.close()
+    return int(late or slow)
 
 
-def compare(
-    checkout: Checkout,
-    taught: Taught,
-    watch: Watch,
-    key: str,
-    folder: Path,
-    options: argparse.Namespace,
-) -> None:
-    """Runs one after the other and prints the table."""
-    paths = [taught.adapter(name) for name in ADAPTERS]
-    for what, named in (("base", ()), ("base and an adapter", paths[:1])):
-        flags = [f"--adapter-name={path}" for path in named]
-        seconds = first_answer(checkout, *(flags or ["--measure"]))
-        print(f"start of the run to the first answer, {what}: {seconds:.1f} s", flush=True)
-    limit = ("--limit", str(options.questions)) if options.questions else ()
-    chosen = (*limit, "--max-tokens", str(MAX_TOKENS))
-    with watch():
-        outcome = checkout.begin(*paths, options=chosen, subjects=()).finish(3600)
-    if outcome.code not in (0, 1, 10):
-        raise SystemExit(outcome.text)
-    # Before the first question come what proves the adapters live, and the preflights' probes.
-    suite = watch.rate(skip=12 * len(paths) + 4)
-    lines = prompts_of(checkout, options.mmlu, folder)
-    questions = sum(1 for _ in lines.open(encoding="utf-8"))
-    for path in paths:
-        checkout.done("inference-server", "load-adapter", path.name, "--path", str(path))
-    rounds = json.dumps([[BASE], *([name] for name in ADAPTERS)])
-    program = folder / "bare.py"
-    program.write_text(_BARE, encoding="utf-8")
-    arguments = [f"{watch.url}/v1", key, lines, str(CONNECTIONS), str(MAX_TOKENS), rounds]
-    with watch():
-        subprocess.run([sys.executable, program, *arguments], check=True)
-    bare = watch.rate(skip=0)
-    print(
-        f"\n| client | requests | requests/s |\n|---|---|---|\n"
-        f"| bare AsyncOpenAI | {3 * questions:,} | {bare:.1f} |\n"
-        f"| this suite | {3 * questions:,} | {suite:.1f} |\n\n"
-        f"The suite reaches {suite / bare:.0%} of the bare client's rate."
-    )
+def start_ups(bench: Bench, rounds: int) -> bool:
+    """Measures and prints a run's start; whether it takes too long."""
+    print("| start, s | before the server's | the server's own | after it | beyond its own |")
+    print("|---|---|---|---|---|")
+    late = False
+    for what, adapters in (("base", []), ("base and two adapters", bench.adapters)):
+        each = [bench.start_up(*adapters) for _ in range(rounds)]
+        beyond = [one.beyond for one in each]
+        columns = " | ".join(_each(part) for part in (*zip(*each, strict=True), beyond))
+        print(f"| {what} | {columns} |", flush=True)
+        late |= mean(beyond) > BEYOND
+    print("" if not late else f"\nToo late: more than {BEYOND:g} s beyond the server's own start.")
+    return late
+
+
+def rates(bench: Bench, rounds: int) -> bool:
+    """Measures and prints what each client has the server do; whether the suite is too slow."""
+    prompts = bench.prompts()
+    with prompts.open(encoding="utf-8") as lines:
+        requests = (1 + len(ADAPTERS)) * sum(1 for _ in lines)
+    watch = bench.start()
+    found: dict[str, list[float]] = {client: [] for client in (*BARE, SUITE)}
+    for number in range(rounds):
+        # Each comes first and last in turn, so that no drift of the machine favours one.
+        for client in list(found)[:: -1 if number % 2 else 1]:
+            salt = f"{client}-{number}".replace(" ", "-")
+            if client == SUITE:
+                rate = bench.suite(watch, salt)
+            else:
+                rate = bench.bare(watch, client, prompts, salt)
+            found[client].append(rate)
+            print(f"round {number + 1}, {client}: {rate:.1f} requests/s", file=sys.stderr)
+    fastest = max(mean(found[client]) for client in BARE)
+    print(f"| client | requests/s, {requests:,} in each round | of the fastest bare one |")
+    print("|---|---|---|")
+    for client, each in found.items():
+        print(f"| {client} | {_each(each)} | {mean(each) / fastest:.0%} |")
+    slow = mean(found[SUITE]) < SHARE * fastest
+    if slow:
+        print(f"\nToo slow: less than {SHARE:.0%} of the fastest bare client's rate.")
+    return slow
+
+
+def _each(values: tuple[float, ...] | list[float]) -> str:
+    return ", ".join(f"{value:.1f}" for value in values)
 
 
 if __name__ == "__main__":
-    main()
+    # The shell's way to end a script must end the server too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(main())
