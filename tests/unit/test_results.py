@@ -122,7 +122,6 @@ def test_the_shipped_schema_is_the_models_own() -> None:
     [
         {"anatomy": [C, W, U, E], "virology": [C] * 30},
         {"anatomy": [E, E]},
-        {},
     ],
 )
 @pytest.mark.parametrize("judged", [True, False])

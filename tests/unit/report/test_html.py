@@ -9,8 +9,9 @@ from tests.unit.report.examples import C, W, flip, red_report, report_of
 
 from capgate.answers import Answer
 from capgate.gate.decide import decide_fixed
+from capgate.gate.floor import Floor, decide_floor
 from capgate.gate.policy import Policy
-from capgate.gate.rows import Pair
+from capgate.gate.rows import Pair, Single
 from capgate.gate.verdict import Verdict
 from capgate.report.advice import headline, next_steps
 from capgate.report.charts import drop_chart, evidence_chart, nice_ticks
@@ -203,3 +204,38 @@ def test_the_drop_is_drawn_in_its_two_shares() -> None:
     assert "■ format 10.0 points" in page
     assert 'class="format" x="0" y="0" width="25.0"' in page
     assert "■ format" not in render_html(report)
+
+
+def test_a_gain_s_interval_is_of_the_gain() -> None:
+    """Its ends are told the way round of the noun that stands before them."""
+    gained = [Pair(str(at), "anatomy", W if at < 30 else C, C) for at in range(100)]
+    better = decide_fixed(gained, Policy())
+    assert better.interval is not None
+    low, high = -100 * better.interval.high, -100 * better.interval.low
+    assert 0 < low < 30 < high
+    told = headline("mine", better.to_dict())
+    assert told == f"mine gained 30.0 points (95 % interval {low:+.1f} to {high:+.1f})"
+    over = decide_floor([Single(str(at), "anatomy", C) for at in range(100)], Floor(0.5), Policy())
+    for told in (headline("mine", over.to_dict()), over.reasons[0]):
+        assert re.search(
+            r"50\.0 points over .*\(9\d(?:\.\d+)? % interval \+4\d\.\d to \+50\.0\)", told
+        )
+
+
+def test_every_table_has_a_caption() -> None:
+    """A screen reader can name each, and no head cell is empty."""
+    page = render_html(red_report())
+    tables = re.findall(r"<table\b[^>]*>(.*?)</table>", page, re.S)
+    assert len(tables) >= 4
+    for table in tables:
+        assert re.match(r"\s*<caption\b[^>]*>[^<]+</caption>", table)
+        assert not re.search(r"<t[hd]\b[^>]*></t[hd]>", table.partition("</thead>")[0])
+
+
+def test_subjects_are_named_in_words() -> None:
+    """In sentences and tables alike, and what evidence means is said without formulas."""
+    lost = [flip(at, subject="formal_logic") for at in range(40)]
+    page = render_html(red_report(lost))
+    assert "subject that failed: formal logic" in page
+    assert "“no loss” is ruled out (p = " in page
+    assert "formal_logic" not in page

@@ -91,6 +91,57 @@ def test_what_can_not_be_read_is_refused_clearly(
         read_report(written(tmp_path / "report.json", **changes))
 
 
+def changed(raw: dict[str, Any], *path: str, to: object) -> dict[str, Any]:
+    """A report with one value in its depths changed; None takes it out."""
+    inner = raw
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = to
+    if to is None:
+        del inner[path[-1]]
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("path", "to"),
+    [
+        (("verdict", "kind"), "FOO"),
+        (("verdict", "evidence"), None),
+        (("targets", "mine", "verdict", "drop"), "much"),
+        (("targets", "mine", "reference"), {"kind": "a friend"}),
+        (("targets", "mine", "path"), [{"questions": 1}]),
+        (("targets", "mine", "published"), {}),
+    ],
+)
+def test_damage_within_a_verdict_is_refused(
+    tmp_path: Path, path: tuple[str, ...], to: object
+) -> None:
+    """What verdicts, references, paths and published scores hold is checked, and in the schema."""
+    raw = changed(json.loads(red_report().model_dump_json()), *path, to=to)
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(raw))
+    with pytest.raises(ConfigError, match="It was changed by hand, or is damaged"):
+        read_report(file)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(raw, json_schema())
+
+
+@pytest.mark.parametrize("targets", [[], {"mine": 1}, {"mine": None}, 7])
+def test_a_damaged_report_of_version_1_is_refused(tmp_path: Path, targets: object) -> None:
+    """Bringing it up to date does not stumble over what is no target."""
+    file = written(tmp_path / "report.json", schema_version=1, targets=targets)
+    with pytest.raises(ConfigError, match="changed by hand"):
+        read_report(file)
+
+
+def test_json_without_end_to_its_depth_is_refused(tmp_path: Path) -> None:
+    """Python's own limit is met by a message."""
+    file = tmp_path / "report.json"
+    file.write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match="can't be read"):
+        read_report(file)
+
+
 def test_broken_json_is_no_report(tmp_path: Path) -> None:
     """Nor is a file that is cut short."""
     path = tmp_path / "report.json"
