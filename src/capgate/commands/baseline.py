@@ -231,7 +231,8 @@ def _tell(options: argparse.Namespace, settings: Settings, path: Path, baseline:
     rate = _rate(baseline.correct, baseline.n)
     print(f"{where}: {baseline.n:,} questions, {rate} correct, from the run {baseline.run}")
     print(
-        "commit it; a run compares with it by --baseline, or `reference: baseline` in policy.yaml"
+        "commit it; runs of this target are compared with it from now on, unless policy.yaml names "
+        "another `reference`"
     )
 
 

@@ -17,10 +17,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="make a run's HTML report, or its GitHub comment",
         description="Makes RUN's report.html anew from its report.json. With --github also: "
         "comment.md beside it (one comment, updated in place), the job's step summary where "
-        "GITHUB_STEP_SUMMARY is set, and annotations for the failed subjects.",
+        "GITHUB_STEP_SUMMARY is set, and annotations for the failed subjects. A run within GitHub "
+        "Actions writes these two by itself; --comment leaves them out.",
     )
     add_run_argument(parser)
     parser.add_argument("--github", action="store_true", help="write GitHub's forms as well")
+    parser.add_argument("--comment", action="store_true", help="write comment.md alone of these")
     parser.add_argument(
         "--redux", metavar="FILE", type=Path, help="MMLU-Redux's annotations: label what they name"
     )
@@ -51,10 +53,11 @@ def run(options: argparse.Namespace) -> int:
         if options.redux is not None:
             print(f"written: {write_data(report, folder)}")
         print(f"written: {write_page(report, folder, settings.output_dir / FILE)}")
-        if options.github:
+        if options.github or options.comment:
             comment = folder / "comment.md"
             write_atomically(comment, redactor.text(github.comment(report)))
             print(f"written: {comment}")
+        if options.github:
             if summary := github.write_summary(report):
                 print(f"added to: {summary.name}")
             for command in github.workflow_commands(report):

@@ -21,6 +21,7 @@ from capgate.report.advice import (
     points,
     reference_name,
     split_sentence,
+    subject_words,
 )
 from capgate.report.comparison import MEANINGS, Comparison, Flip, Label, Side
 from capgate.report.repeat import look_command
@@ -107,8 +108,9 @@ def workflow_commands(report: Report) -> list[str]:
                 if one["losses"] is not None
                 else f"{one['n']} questions"
             )
-            text = f"{target} lost {points(one['drop'])} in {subject}: {counts}, p = {one['p']:.2g}"
-            errors.append(_command("error", f"capgate: {subject}", text))
+            name, drop = subject_words(subject), points(one["drop"])
+            text = f"{target} lost {drop} in {name}: {counts}, p = {one['p']:.2g}"
+            errors.append(_command("error", f"capgate: {name}", text))
     return errors[:_ANNOTATIONS] + warnings[:_ANNOTATIONS]
 
 
@@ -216,10 +218,9 @@ def _domains(result: Result, comparison: Comparison | None) -> Iterator[str]:
         pair = comparison.overall if comparison and name == "**all**" else paired.get(name)
         theirs = _percent(pair.reference_accuracy) if pair else "–"
         lost, gained = (str(pair.losses), str(pair.gains)) if pair else ("–", "–")
-        shown = "STEM" if name == "stem" else name.replace("_", " ")
         yield (
-            f"| {shown} | {one.questions:,} | {_percent(one.accuracy)} | {theirs} | {lost} | "
-            f"{gained} | {one.unparsed} | {one.errors} |"
+            f"| {subject_words(name)} | {one.questions:,} | {_percent(one.accuracy)} | {theirs} | "
+            f"{lost} | {gained} | {one.unparsed} | {one.errors} |"
         )
 
 
@@ -232,8 +233,8 @@ def _failed(verdict: Mapping[str, Any]) -> Iterator[str]:
         lost = "–" if one["losses"] is None else one["losses"]
         gained = "–" if one["gains"] is None else one["gains"]
         yield (
-            f"| {span(subject)} | {one['n']} | {lost} | {gained} | {points(one['drop'])} | "
-            f"{one['p']:.2g} |"
+            f"| {span(subject_words(subject))} | {one['n']} | {lost} | {gained} | "
+            f"{points(one['drop'])} | {one['p']:.2g} |"
         )
 
 
@@ -256,8 +257,8 @@ def _flips(lost: list[Flip], total: int, triage: str) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for flip in shown:
         yield (
-            f"| {span(flip.subject)} | {span(flip.question[:12])} | {span(flip.key)} | "
-            f"{_side(flip.reference)} | {_side(flip.candidate)} | {flip.label} |"
+            f"| {span(subject_words(flip.subject))} | {span(flip.question[:12])} | "
+            f"{span(flip.key)} | {_side(flip.reference)} | {_side(flip.candidate)} | {flip.label} |"
         )
     yield f"\n{span(triage)} lists all.\n"
     yield "</details>"

@@ -26,6 +26,7 @@ from capgate.report.advice import (
     points,
     reference_name,
     split_sentence,
+    subject_words,
 )
 from capgate.report.charts import (
     DomainBars,
@@ -228,7 +229,7 @@ def _numbers(result: Result, comparison: Comparison | None) -> list[tuple[str, s
         numbers.append(("lost / gained", f"{pair.losses:,} / {pair.gains:,} of {pair.n:,}"))
     if verdict and verdict["smallest_visible_drop"] is not None:
         seen = f"{100 * verdict['smallest_visible_drop']:.1f} points"
-        numbers.append(("smallest drop usually seen", seen))
+        numbers.append(("smallest drop that would show", seen))
     if verdict and verdict["budget"]:
         numbers.append(("chance of a false alarm", f"{100 * verdict['budget']['total']:.3g} %"))
     numbers.append(("unparsed / errors", f"{overall.unparsed:,} / {overall.errors:,}"))
@@ -310,7 +311,7 @@ def _percent(share: float | None) -> str:
 
 
 def _words(names: str) -> str:
-    return " ".join("STEM" if name == "stem" else name for name in names.replace("_", " ").split())
+    return " ".join(subject_words(name) for name in names.split(" "))
 
 
 def _csp_hash(text: str) -> str:

@@ -8,6 +8,7 @@ from capgate.report.advice import (
     points,
     reference_name,
     split_sentence,
+    subject_words,
 )
 from capgate.report.comparison import Comparison
 from capgate.report.repeat import look_command
@@ -55,7 +56,7 @@ def _where(comparison: Comparison, failed: list[str]) -> list[str]:
             continue
         fell = f"{points(one.drop)} ({one.losses} lost, {one.gains} gained of {one.n})"
         mark = " FAILED" if subject in failed else ""
-        lines.append(f"{'where: ' if at == 0 else '       '}{subject} {fell}{mark}")
+        lines.append(f"{'where: ' if at == 0 else '       '}{subject_words(subject)} {fell}{mark}")
     if len(named) > _SUBJECTS:
         lines.append(f"       and {len(named) - _SUBJECTS} more subjects")
     return lines
