@@ -19,6 +19,7 @@ import zipfile_zstd  # noqa: F401 (teaches the standard library Inspect's compre
 from tests.doubles.hook import Hook
 from tests.doubles.red import ADAPTER, BASE, BROKEN, Red, capgate, make_red_run
 
+from capgate.report.advice import subject_words
 from capgate.report.read import read_report
 
 KEY = "canary-key-5b1f9c0a7d"
@@ -178,7 +179,8 @@ def test_an_alert_that_fails_is_shown_and_changes_nothing(red: Red) -> None:
 
 def test_github_s_forms(red: Red) -> None:
     """Annotations on the terminal, a step summary, and a comment file on demand."""
-    assert re.search(rf"^::error title=capgate%3A {BROKEN}::", red.output, re.MULTILINE)
+    subject = subject_words(BROKEN)
+    assert re.search(rf"^::error title=capgate%3A {subject}::", red.output, re.MULTILINE)
     assert "### ❌ REGRESSION" in (red.root / "out-summary.md").read_text()
     out = capgate(red.root, "report", "latest", "--github", environment={"RED_SERVER": KEY})
     assert "comment.md" in out
