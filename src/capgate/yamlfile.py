@@ -20,7 +20,7 @@ _SECRET_KEY = re.compile(
 # How the keys of known services begin, wherever in a text they stand.
 _SECRET_VALUE = re.compile(
     r"(?<![A-Za-z0-9])(?:"
-    r"(?:sk|xai|pplx|glpat)-[\w.-]{8,}|nvapi[-_][\w.-]{8,}|hf_[A-Za-z0-9]{8,}"
+    r"(?:sk|xai|pplx|glpat)-[\w.-]{8,}|nvapi[-_][\w.-]{8,}|hf_(?=[A-Za-z]*\d)[A-Za-z0-9]{8,}"
     r"|(?:gsk|gh[opsu]|github_pat)_\w{8,}|xox[abprs]-[\w-]{8,}|AKIA[A-Z0-9]{8,}|AIza[\w-]{20,}"
     r"|(?i:bearer)\s+(?=\S*\d)[\w.~+/-]{8,})"
 )

@@ -177,7 +177,7 @@ def test_a_variable_s_name_is_taken_for_one(tmp_path: Path, name: str) -> None:
     [
         ("description", "'asks for Bearer authentication; task-specific, sk-learn'"),
         ("serve", "{engine: vllm, model: m, args: [--tokenizer=t, --hf-token, --max-logprobs=5]}"),
-        ("serve", "{engine: vllm, model: hf_models/mine, env: {HF_HOME: /data/hf_home_2024}}"),
+        ("serve", "{engine: vllm, model: org/hf_transfers_2, env: {HF_HOME: /data/hf_home_2024}}"),
         ("extra_body", "{seed: 3, stop: ['token', 'key']}"),
     ],
 )
