@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.doubles import openrouter, replies
-from tests.doubles.openrouter import AZURE, KEY, OPENAI, OpenRouter
+from tests.doubles.openrouter import AZURE, KEY, OPENAI, OpenRouter, Provider
 from tests.integration.checkout import Checkout
 from tests.integration.conftest import no_traceback, right, wrong
+
+from capgate.spending import dollars
 
 SCRIPT = "run_mmlu_openrouter.py"
 REAL_KEY = "OPENROUTER_API_KEY"
@@ -77,7 +79,8 @@ def test_several_models_run_side_by_side(checkout: Checkout, router: OpenRouter)
     assert outcome.code == 0, outcome.text
     assert together.met.is_set()
     for model in ("gpt-4o", "claude-sonnet-4"):
-        assert f"{model}: up to 3 questions to ask, about $0.00" in outcome.text
+        said = f"{model}: up to 3 questions to ask and the preflight, about $0.00"
+        assert said in outcome.text
         assert f"measured, not judged: {model}" in outcome.text
         assert checkout.result(model)["overall"]["questions"] == 3
     # The estimate stands before the first result.
@@ -109,8 +112,79 @@ def test_who_answered_and_what_it_cost_is_kept(checkout: Checkout, router: OpenR
     assert result["subject_details"]["virology"]["cost"] == pytest.approx(sum(costs[4:]))
     # The preflight's question is charged too, and is no answer of the benchmark.
     assert router.spent > result["overall"]["cost"]
-    assert f"${sum(costs):.4f}"[:6] in outcome.text
     assert result["identity"]["identity"]["router"] == "openrouter"
+    row = next(line for line in outcome.text.splitlines() if line.split()[:1] == ["all"])
+    assert dollars(sum(costs)) in row.split()
+    assert f"cost:    {dollars(sum(costs))} spent by this run's answers" in outcome.text
+    assert [one["cost"] for one in checkout.reports()] == [pytest.approx(sum(costs))]
+    shown = checkout.run("capgate", "show", "latest", stored(checkout, "question")[0])
+    assert f"tokens, {dollars(costs[0])}" in shown.text
+    again = checkout.script(SCRIPT, "--model-id", "llama", *FEW)
+    assert "8 questions (0 asked now)" in again.text
+    assert f"{dollars(sum(costs))} ($0.00 now)" in again.text
+    assert 0 in [one["cost"] for one in checkout.reports()]
+
+
+@pytest.mark.parametrize("loss", ["dropped", "failed", "empty"])
+def test_lost_answers_are_paid_for(checkout: Checkout, router: OpenRouter, loss: str) -> None:
+    """Attempts that OpenRouter charged and lost do not carry a run past `--max-cost`."""
+    lost = {
+        "dropped": router.charging(replies.disconnect, 0.006),
+        "failed": router.charging(replies.UPSTREAM_DOWN, 0.006),
+        "empty": router.empty(0.006),
+    }[loss]
+    router.script(router.answering, *[lost, lost, router.answering] * 20)
+    outcome = checkout.script(SCRIPT, "--model-id", "gpt-4o", "--max-cost", "0.06")
+    assert outcome.code == 10, outcome.text
+    assert router.spent <= 0.06
+    assert len(router.chats) > 4
+    assert "questions were not put, since they could have passed --max-cost" in outcome.text
+
+
+def test_a_cost_that_buys_nothing(checkout: Checkout, router: OpenRouter) -> None:
+    """Where not even the preflight can be paid, nothing is asked, and that is no error."""
+    outcome = checkout.script(SCRIPT, "--model-id", "gpt-4o", *FEW, "--max-cost", "0.000001")
+    assert outcome.code == 10, outcome.text
+    assert not router.chats
+    assert "8 questions were not put" in outcome.text
+    assert "the run stops at $0.0000010" in outcome.text
+
+
+def test_the_estimate_is_of_what_will_be_asked(checkout: Checkout, router: OpenRouter) -> None:
+    """It counts a quick look's few questions, stands even under -q, and tells of no price."""
+    quick = checkout.run(
+        *("pytest", "benchmarks", "-m", "quick", "-q", "--measure", "--model-id", "gpt-4o")
+    )
+    assert quick.code == 0, quick.text
+    assert "gpt-4o: up to 10 questions to ask and the preflight, about $0.00" in quick.text
+    assert len(router.chats) == 11
+    router.offers = {"anthropic/claude-sonnet-4": (Provider("Anthropic", "anthropic", prompt=-1),)}
+    asked = ("--model-id", "claude-sonnet-4", "--fresh", "--limit", "3")
+    unknown = checkout.script(SCRIPT, *asked)
+    assert "up to 3 questions to ask and the preflight, price unknown" in unknown.text
+    bounded = checkout.script(SCRIPT, *asked, "--max-cost", "1")
+    assert bounded.code == 11, bounded.text
+    assert "its price is not known, so --max-cost can't be kept" in bounded.text
+
+
+def test_a_passing_fault_of_the_lists_changes_nothing(
+    checkout: Checkout, router: OpenRouter
+) -> None:
+    """A list that fails once is asked for again; one that stays away ends the run, with why."""
+    first = checkout.script(SCRIPT, "--model-id", "gpt-4o", *FEW)
+    assert first.code == 0, first.text
+    router.script_lists(replies.UPSTREAM_DOWN, *[router.listing, replies.UPSTREAM_DOWN] * 2)
+    asked = len(router.chats)
+    again = checkout.script(SCRIPT, "--model-id", "gpt-4o", *FEW)
+    assert again.code == 0, again.text
+    # The preflight alone: every stored answer is found.
+    assert len(router.chats) == asked + 1
+    checkout.edit("gpt-4o", max_retries=1)
+    router.script_lists(router.listing, forever=replies.UPSTREAM_DOWN)
+    gone = checkout.script(SCRIPT, "--model-id", "gpt-4o", *FEW)
+    assert gone.code == 11, gone.text
+    assert "Provider returned error" in " ".join(gone.text.split())
+    assert len(router.chats) == asked + 1
 
 
 def test_the_cost_is_bounded(checkout: Checkout, router: OpenRouter) -> None:
