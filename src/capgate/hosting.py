@@ -112,7 +112,7 @@ class Host:
         def counts(target: str, subject: str) -> bool:
             return (target, subject) in self._tested
 
-        run.feed = Feed(self._add_progress, plan, counts)
+        run.feed, run.planned = Feed(self._add_progress, plan, counts), self._plan.get
         return run
 
     @cached_property
@@ -259,7 +259,7 @@ class Host:
             self._controller.call("tell", topic, line)
         elif topic not in self._told:
             self._told.add(topic)
-            self._show(line)
+            self._show(line, always=True)
 
     def _say(self, line: str) -> None:
         if self._is_worker:
@@ -322,9 +322,9 @@ class Host:
 
         return Progress(self._show)
 
-    def _show(self, line: str) -> None:
+    def _show(self, line: str, *, always: bool = False) -> None:
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is None or self._config.get_verbosity() < 0:
+        if terminal is None or (self._config.get_verbosity() < 0 and not always):
             return
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         if capture is not None and not self._config.pluginmanager.has_plugin("dsession"):
