@@ -109,7 +109,7 @@ bench: $(STAMP) ## what the suite costs beside its peers (about 15 minutes; lm-e
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check 'lm-eval[api]==0.4.13'
 	$(BIN)/python bench/overhead.py $(ARGS)
 
-bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clients of real vLLM (10 minutes; needs MMLU)
+bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clients of real vLLM (25 minutes; needs MMLU)
 	$(BIN)/python bench/vllm.py $(ARGS)
 
 clean: ## remove the venv and all caches (reports stay)

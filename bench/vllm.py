@@ -315,7 +315,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--questions", type=int, default=1140, help="of each model; 0: all of MMLU")
+    parser.add_argument("--questions", type=int, default=5700, help="of each model; 0: all of MMLU")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each client, at least 2")
     parser.add_argument("--mmlu", type=Path, default=ROOT.parent / "shared" / "data" / "mmlu")
     options = parser.parse_args()
