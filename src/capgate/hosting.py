@@ -7,6 +7,7 @@ the exit code. A worker gets the run's id and the broker's address through `work
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -67,6 +68,7 @@ class Host:
         self._kinds: list[tuple[str, bool]] = []
         self._summary: list[str] = []
         self._told: set[str] = set()
+        self._making = threading.Lock()
         self._has_news = False
         if not self._is_worker:
             self._put_signals_back = interrupt_on_termination(lambda: "_servers" in self.__dict__)
@@ -282,17 +284,27 @@ class Host:
 
             self._broker = Broker(
                 {
-                    "endpoint": lambda target: self._servers.endpoint(target),
-                    "post_mortem": lambda target: self._servers.post_mortem(target),
+                    "endpoint": lambda target: self._made._servers.endpoint(target),
+                    "post_mortem": lambda target: self._made._servers.post_mortem(target),
                     "say": self._show,
                     "tell": self._tell,
-                    "reserve": lambda dollars: self._open_purse().reserve(dollars),
-                    "settle": lambda *sums: self._open_purse().settle(*sums),
-                    "progress": lambda *news: self._progress.add(*news),
+                    "reserve": lambda dollars: self._made._open_purse().reserve(dollars),
+                    "settle": lambda *sums: self._made._open_purse().settle(*sums),
+                    "progress": lambda *news: self._made._progress.add(*news),
                 }
             )
         address = self._broker.address
         return {"run": self.run_id, "path": address.path, "key": address.key}
+
+    @property
+    def _made(self) -> Host:
+        """This host, with all that its workers share made once.
+
+        Each of them asks in a thread of its own, and a cached property has no lock.
+        """
+        with self._making:
+            _ = self.run, self._servers, self._progress, self._purse
+        return self
 
     def scheduler(self, log: Any) -> object | None:  # noqa: ANN401 (xdist's)
         """How tests are shared out to workers; None for xdist's own way."""

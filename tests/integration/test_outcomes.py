@@ -64,6 +64,21 @@ def test_under_its_floor_is_a_regression(project: Project) -> None:
     assert re.match(r"double  2/2 subjects  8/8 questions  .*accuracy 0\.0%", lines[-1])
 
 
+def test_one_subject_s_verdict_is_the_run_s(project: Project) -> None:
+    """Where one subject alone is judged, its verdict is what exit code, report and summary say."""
+    with Server(answer=wrong) as server:
+        project.serve(server)
+        floors = "double: {overall: 0.5, subjects: {virology: 0.9}}\n"
+        project.write("thresholds/floors.yaml", floors)
+        outcome = project.pytest("benchmarks", "-k", "virology")
+    (report,) = project.reports()
+    assert outcome.code == report["verdict"]["exit_code"] == 1, outcome.text
+    assert (report["verdict"]["scope"], report["verdict"]["subject"]) == ("subject", "virology")
+    assert report["verdict_of"] == "double"
+    assert report["targets"]["double"]["verdict"] is None
+    assert "judged by subject alone (1 REGRESSION): double" in outcome.text
+
+
 def test_quick_decides(project: Project, server: Server) -> None:
     """A quick run passes a good server, and stops a bad one before all questions are asked."""
     with Server(answer=wrong) as bad:

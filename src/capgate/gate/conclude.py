@@ -92,9 +92,7 @@ def conclude_suite(draft: Verdict, harm: Evidence, harmless: Evidence) -> Verdic
     if draft.unparsed is not None and draft.unparsed.failed:
         failures.append(unparsed_reason(draft.unparsed))
     if named := draft.failed_subjects:
-        listed = ", ".join(
-            f"{one.subject.replace('_', ' ')} ({points(one.drop)})" for one in named
-        )
+        listed = ", ".join(f"{one.subject.replace('_', ' ')} ({points(one.drop)})" for one in named)
         failures.append(f"Subjects that lost (Holm over {len(draft.subjects)}): {listed}.")
     if kind == "REGRESSION":
         reasons += failures

@@ -89,9 +89,7 @@ def build_report(
         for target, mine in sorted(shards.items())
         if mine.get(PREFLIGHT, {}).get("verdict") and target not in results
     }
-    verdicts = [result.verdict for result in results.values() if result.verdict]
-    verdicts += [verdict for verdict in failed.values() if verdict]
-    worst = max(verdicts, key=lambda v: _WEIGHT[v["kind"]], default=None)
+    worst_of, worst = _weightiest(results, failed)
     return Report(
         run=run,
         started=iso(started),
@@ -99,6 +97,7 @@ def build_report(
         complete=complete,
         settings=settings,
         verdict=worst,
+        verdict_of=worst_of,
         cost=total_cost(one.overall.cost_now for one in results.values()),
         targets=results,
         comparisons={
@@ -116,6 +115,17 @@ def build_report(
         },
         not_judged=failed,
     )
+
+
+def _weightiest(
+    results: Mapping[str, Result], failed: Mapping[str, dict[str, Any]]
+) -> tuple[str | None, dict[str, Any] | None]:
+    """The target and verdict that a run ends by; of equals, one on a whole target."""
+    found: list[tuple[str, dict[str, Any]]] = [*failed.items()]
+    found += [(target, one.verdict) for target, one in results.items() if one.verdict]
+    for target, result in results.items():
+        found += [(target, s.verdict) for s in result.subject_details.values() if s.verdict]
+    return max(found, key=lambda one: _WEIGHT[one[1]["kind"]], default=(None, None))
 
 
 def exit_code(report: Report) -> int:

@@ -157,6 +157,8 @@ def render_html(report: Report, history: Sequence[Entry] = (), *, limit: int = L
 def _title(report: Report, views: Sequence[View]) -> str:
     if not views:
         return "Nothing could be judged"
+    if report.verdict and report.verdict["scope"] == "subject":
+        return headline(f"{report.verdict_of}, {report.verdict['subject']},", report.verdict)
     first = headline(views[0].target, views[0].verdict)
     if report.not_judged and views[0].kind != "REGRESSION":
         first = headline(*next(iter(report.not_judged.items())))

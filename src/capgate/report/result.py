@@ -190,7 +190,9 @@ class Report(_Model):
         finished: ISO 8601, UTC.
         complete: Whether the run came to its end.
         settings: What it was asked to do, option by option; which there are differs by version.
-        verdict: The weightiest verdict among its targets; null where none was judged.
+        verdict: The weightiest verdict of its targets and their subjects, which is what the run's
+            exit code says; null where none was judged.
+        verdict_of: The target that it is on.
         cost: US dollars that its answers cost this run; null where no server says.
         targets: Target's id to its result.
         comparisons: Target's id to its comparison with its reference, question by question.
@@ -204,6 +206,7 @@ class Report(_Model):
     complete: bool
     settings: dict[str, Any]
     verdict: VerdictDict | None
+    verdict_of: str | None = None
     cost: float | None = None
     targets: dict[str, Result] = Field(default_factory=dict)
     comparisons: dict[str, Comparison] = Field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,12 @@ def logs_line(logs: Path, root: Path) -> list[str]:
 def _verdict_lines(target: str, result: Result) -> list[str]:
     verdict = result.verdict
     if verdict is None:
-        return [f"measured, not judged: {target}", f"  {_usage(result.overall)}"]
+        kinds = Counter(
+            one.verdict["kind"] for one in result.subject_details.values() if one.verdict
+        )
+        said = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+        what = f"judged by subject alone ({said})" if kinds else "measured, not judged"
+        return [f"{what}: {target}", f"  {_usage(result.overall)}"]
     lines = [f"{verdict['kind']}: {target}"]
     lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
     lines += [f"  {line}" for line in _limits(verdict)]
