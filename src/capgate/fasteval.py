@@ -5,8 +5,8 @@ of them. `run_eval` turns off what is only for watching a run live, takes finish
 from a hook, and writes them into the log in one go when the eval is over: a log of the
 same samples with the same events, prompts, answers and scores.
 
-Two things go beyond Inspect's public interface, each for itself, tried first and left out
-where Inspect has changed: see `_shortcuts` and `capgate.evallog`.
+Four things go beyond Inspect's public interface, each for itself, tried first and left out
+where Inspect has changed: see `_shortcuts`, `_no_table`, `warm_up` and `capgate.evallog`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import functools
 import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,21 @@ OnSample = Callable[[str, EvalSample], None]
 
 _COLLECT_EVERY: Final = 1500
 _QUIET: Final = ("inspect_ai.model._model", "inspect_ai.log._recorders.eval")
+
+
+_IMPORTED_LATE: Final = (
+    "inspect_ai.agent._acp.server",
+    "inspect_ai.model._openai_responses",
+    "inspect_ai.solver._transcript",
+)
+"""What Inspect imports when its first eval runs, a second's worth."""
+
+
+def warm_up() -> None:
+    """Imports ahead of time what the first eval would; what Inspect has moved is left to it."""
+    for name in _IMPORTED_LATE:
+        with contextlib.suppress(ImportError):
+            import_module(name)
 
 
 class LeanSample(Sample):
@@ -126,7 +142,7 @@ def run_eval(
     settings.update(options)
 
     def run() -> list[EvalLog]:
-        with _shortcuts(), _collected_rarely():
+        with _shortcuts(), _no_table(), _collected_rarely():
             if models is not None:
                 settings["model"] = list(models)
             return inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
@@ -192,6 +208,22 @@ def _collected_rarely() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@contextlib.contextmanager
+def _no_table() -> Iterator[None]:
+    """Spares the table of results, which Inspect lays out even where nothing is displayed."""
+    try:
+        rich_display: Any = import_module("inspect_ai._display.rich.display")
+        laid_out = rich_display.tasks_results
+    except (ImportError, AttributeError):
+        yield
+        return
+    rich_display.tasks_results = lambda _: ""
+    try:
+        yield
+    finally:
+        rich_display.tasks_results = laid_out
 
 
 @contextlib.contextmanager

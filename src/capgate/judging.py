@@ -19,7 +19,6 @@ from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement, Usage
-from capgate.packages import check_imports
 from capgate.preflight import ask_probe
 from capgate.references import (
     BaselineReference,
@@ -78,7 +77,6 @@ class Judge:
     def _ask_probes(self, target: str) -> dict[str, Any]:
         verdict: Verdict | None = None
         try:
-            check_imports()
             self.run.reference(target)
             for one in self.run.contestants_for(target):
                 answer = ask_probe(

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,17 @@ _MODULES: Final = ("inspect_ai", "inspect_evals")
 
 class PackageError(CapgateError):
     """A package is not there, or can't be imported."""
+
+
+def check_found() -> None:
+    """Makes sure that what questions are asked with is installed; imports nothing.
+
+    Raises:
+        PackageError: It is not.
+    """
+    for name in _MODULES:
+        if name not in sys.modules and find_spec(name) is None:
+            raise package_error(ModuleNotFoundError(f"No module named {name!r}", name=name))
 
 
 def check_imports() -> None:

@@ -24,6 +24,7 @@ from capgate.gate.policy import Policy
 from capgate.gate.rows import seeded_order
 from capgate.judgement import Judgement
 from capgate.known_secrets import project_redactor
+from capgate.packages import check_found, check_imports
 from capgate.progress import Feed
 from capgate.references import (
     BaselineReference,
@@ -206,6 +207,7 @@ class Run:
         """
         if target not in self._contestants:
             self._make_folder()
+            check_found()
             # Starting a server takes seconds, importing Inspect as many: both at once.
             ahead = threading.Thread(target=self._get_ready, args=(target,), daemon=True)
             ahead.start()
@@ -215,6 +217,7 @@ class Run:
                 self.questions(target)
             endpoint = self._endpoint(target)
             ahead.join()
+            check_imports()
             one = self.evaluator.contestant(self.participants[target], endpoint)
             questions = self.questions(target)
             self.store.end_shard(
@@ -282,8 +285,12 @@ class Run:
     def _get_ready(self, target: str) -> None:
         # Whatever fails here fails again where it is needed, and is told there.
         with contextlib.suppress(Exception):
+            check_imports()
             _ = self.harness.prompt_hash
             self.questions(target)
+            from capgate.fasteval import warm_up
+
+            warm_up()
 
     def reference(self, target: str) -> Reference:
         """What a target is compared with.
