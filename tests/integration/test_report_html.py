@@ -145,6 +145,7 @@ def test_filters_narrow_the_list(watched: Watched, red: Red) -> None:
     humanities = sum(f.subject == "formal_logic" for f in flips)
     assert choose(page, "domain", "humanities") == humanities
     page.click("#filters button[type=reset]")
+    expecting(page.locator("#count")).to_contain_text(f"{len(flips)} of {len(flips)}")
     assert choose(page, "change", "loss") == sum(f.change == "loss" for f in flips)
     for _ in range(9):
         if page.is_hidden("#more"):
