@@ -95,7 +95,8 @@ def test_interrupted_run_ends_its_server(alone: Checkout, taught: Taught) -> Non
     assert alone.answered() >= 50
     (report,) = alone.reports()
     assert report["complete"] is False
-    assert report["targets"][adapter_id("harmless")]["verdict"] is None
+    assert report["verdict"] is None
+    assert sum(one["overall"]["questions"] for one in report["targets"].values()) >= 50
 
 
 def test_interrupted_run_unloads_its_adapter(
