@@ -79,6 +79,17 @@ def test_one_subject_s_verdict_is_the_run_s(project: Project) -> None:
     assert "judged by subject alone (1 REGRESSION): double" in outcome.text
 
 
+def test_a_published_score_is_shown_as_what_it_is(project: Project, server: Server) -> None:
+    """Held against a published score, a run names the score, its source, and its limits."""
+    project.serve(server)
+    project.write("scores.csv", "Model Name,MMLU\nsmollm2,70\n")
+    outcome = project.full("--published", "scores.csv")
+    assert outcome.code == 0, outcome.text
+    line = "vs:    a published score, less its tolerance, of 67.0% (scores.csv, line 2: 70 less 3"
+    assert line in outcome.text
+    assert "of another harness" in outcome.text
+
+
 def test_quick_decides(project: Project, server: Server) -> None:
     """A quick run passes a good server, and stops a bad one before all questions are asked."""
     with Server(answer=wrong) as bad:

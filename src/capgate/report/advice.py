@@ -35,7 +35,9 @@ def reference_name(reference: Mapping[str, Any] | None) -> str:
         case "floor" | "published" as kind:
             accuracy = (reference or {}).get("accuracy")
             what = "its floor" if kind == "floor" else "a published score, less its tolerance,"
-            return f"{what} of {accuracy:.1%}" if accuracy is not None else what
+            source = (reference or {}).get("source") if kind == "published" else None
+            named = f"{what} of {accuracy:.1%}" if accuracy is not None else what
+            return f"{named} ({source})" if source else named
     return "nothing"
 
 

@@ -20,11 +20,16 @@ _STEPS = 3
 
 
 def story_lines(result: Result, comparison: Comparison | None, report: Report) -> list[str]:
-    """The lines that follow a red target's verdict: at most 15, none for another target."""
+    """The lines that follow a target's verdict: at most 16 for a red one, for others hardly any."""
     verdict = result.verdict
-    if not verdict or verdict["kind"] != "REGRESSION":
+    if not verdict:
         return []
     lines = [f"vs:    {reference_name(result.reference)}"]
+    published = result.reference is not None and result.reference["kind"] == "published"
+    if published:
+        lines.append("       of another harness, so that nothing is compared question by question")
+    if verdict["kind"] != "REGRESSION":
+        return [printable(line) for line in lines] if published else []
     if comparison is not None and comparison.overall is not None:
         lines += _where(comparison, failed_subjects(verdict))
         if comparison.labels:
