@@ -69,7 +69,7 @@ doctor: $(STAMP) ## check the setup of MODEL_ID
 test-openrouter: $(STAMP) ## the tests of OpenRouter, with the real service if OPENROUTER_API_KEY is set
 	$(BIN)/python -m pytest tests/integration/test_openrouter.py -rs $(ARGS)
 
-test: $(STAMP) ## the package's own tests, with real servers (under 10 minutes; some need Chromium)
+test: $(STAMP) ## the package's own tests, with real servers (about 10 minutes; some need Chromium)
 	$(BIN)/python -m pytest tests/unit tests/integration --ignore=tests/integration/vllm -n 2 $(LIMIT)=900 $(ARGS)
 
 test-unit: $(STAMP) ## those that need no server, in a minute or two
