@@ -170,9 +170,15 @@ def comparable(
         "dataset": dataset["digest"],
         "prompt_hash": prompt_hash,
         "versions": identity["versions"],
-        # Everything beyond these that a request carries changes answers too: top_p, a seed …
-        "generation": {**identity["generation"], **(identity.get("extra_body") or {})},
+        "generation": requested(identity["generation"], identity.get("extra_body")),
     }
+
+
+def requested(
+    generation: Mapping[str, Any], extra_body: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """All that a request carries and that changes its answer: top_p and a seed as well."""
+    return {**generation, **(extra_body or {})}
 
 
 def disagreement(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:

@@ -12,7 +12,13 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from capgate.baselines import comparable, describe_change, disagreement, load_baseline
+from capgate.baselines import (
+    comparable,
+    describe_change,
+    disagreement,
+    load_baseline,
+    requested,
+)
 from capgate.choice import run_targets
 from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
@@ -356,7 +362,7 @@ class Run:
     def _asked_otherwise(self, target: Target, base: Target) -> str:
         """How an adapter's requests differ from its base's, as a clause; `""` where they don't."""
         theirs, ours = (
-            {**generation(one, self.settings), **one.extra_body} for one in (base, target)
+            requested(generation(one, self.settings), one.extra_body) for one in (base, target)
         )
         return describe_change(theirs, ours)
 
