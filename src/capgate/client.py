@@ -193,6 +193,7 @@ class Client:
             started = time.monotonic()
             attempts += 1
             cost: float | None = None
+            fault: RequestFault | None = None
             try:
                 answer = await self._post(link, body, attempts)
                 cost = answer.cost
@@ -205,11 +206,14 @@ class Client:
             else:
                 self.breaker.success()
                 self.pace.succeeded()
-                return replace(answer, cost=lost + (cost or 0.0)) if lost else answer
             finally:
                 self.pace.release()
                 if toll is not None:
                     toll.settle(cost)
+            if fault is None:
+                # Whoever waits for the place sends before this answer is dealt with.
+                await asyncio.sleep(0)
+                return replace(answer, cost=lost + (cost or 0.0)) if lost else answer
             if self.breaker.failure(fault, started):
                 self._give_up(link)
                 raise fault

@@ -1,8 +1,8 @@
 """Fills an `.eval` log with samples after the eval is over.
 
 Inspect writes each sample as it ends: it walks it for content to share, dumps, compresses
-and journals it, which for a short question costs more than running it. Here all samples
-of a log are dumped once, by Inspect's own models, into the places where its reader looks.
+and journals it, which for a short question costs more than running it. Here each sample
+is dumped once, by Inspect's own models, and put where its reader looks when all are there.
 The first log of a process is read back; if Inspect can't read it, or finds other samples
 in it, that log and all later ones are written by Inspect's own `write_eval_log`.
 """
@@ -16,7 +16,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -31,7 +31,30 @@ _log = logging.getLogger(__name__)
 _trusted: bool | None = None
 
 
-def fill_log(log: EvalLog, samples: Sequence[EvalSample]) -> None:
+class KeptSample(NamedTuple):
+    """A finished sample as its log holds it: two texts in place of a thousand objects.
+
+    Attributes:
+        id: Its id.
+        epoch: Its epoch.
+        whole: It, as JSON.
+        summary: Its summary, as JSON.
+    """
+
+    id: str
+    epoch: int
+    whole: bytes
+    summary: bytes
+
+
+def keep(sample: EvalSample) -> KeptSample:
+    """What a log needs of a sample."""
+    return KeptSample(
+        str(sample.id), sample.epoch, to_json(sample, exclude_none=True), to_json(sample.summary())
+    )
+
+
+def fill_log(log: EvalLog, samples: Sequence[KeptSample]) -> None:
     """Writes `samples` into the log's file, which so far holds none.
 
     Args:
@@ -42,7 +65,7 @@ def fill_log(log: EvalLog, samples: Sequence[EvalSample]) -> None:
     global _trusted
     log.eval.config.log_samples = None
     path = _local_path(log.location)
-    plain = path is not None and all(_PLAIN_ID.fullmatch(str(s.id)) for s in samples)
+    plain = path is not None and all(_PLAIN_ID.fullmatch(s.id) for s in samples)
     if path is not None and plain and _trusted is not False and path.exists():
         _write(path, samples)
         if _trusted is None:
@@ -50,10 +73,15 @@ def fill_log(log: EvalLog, samples: Sequence[EvalSample]) -> None:
         if _trusted:
             return
         _log.warning("this version of Inspect reads logs otherwise; they are written slowly")
-    write_eval_log(log.model_copy(update={"samples": list(samples)}), log.location)
+    whole = log.model_copy(update={"samples": [_read(sample) for sample in samples]})
+    write_eval_log(whole, log.location)
 
 
-def _write(path: Path, samples: Sequence[EvalSample]) -> None:
+def _read(sample: KeptSample) -> EvalSample:
+    return EvalSample.model_validate_json(sample.whole)
+
+
+def _write(path: Path, samples: Sequence[KeptSample]) -> None:
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
         with (
@@ -67,11 +95,8 @@ def _write(path: Path, samples: Sequence[EvalSample]) -> None:
                 data = old.read(name)
                 new.writestr(name, _says_logged(data) if name in _HEADERS else data)
             for sample in samples:
-                new.writestr(
-                    f"samples/{sample.id}_epoch_{sample.epoch}.json",
-                    sample.model_dump_json(exclude_none=True),
-                )
-            new.writestr(_SUMMARIES, to_json([sample.summary() for sample in samples]))
+                new.writestr(f"samples/{sample.id}_epoch_{sample.epoch}.json", sample.whole)
+            new.writestr(_SUMMARIES, b"[%b]" % b",".join(sample.summary for sample in samples))
         Path(scratch).chmod(path.stat().st_mode)
         Path(scratch).replace(path)
     except BaseException:
@@ -85,17 +110,14 @@ def _says_logged(data: bytes) -> bytes:
     return json.dumps(header).encode()
 
 
-def _reads_back(path: Path, samples: Sequence[EvalSample]) -> bool:
+def _reads_back(path: Path, samples: Sequence[KeptSample]) -> bool:
     try:
-        read = read_eval_log(str(path)).samples or []
+        found = read_eval_log(str(path)).samples or []
     except Exception:
         return False
-    kept = {(s.id, s.epoch): s for s in read}
+    kept = {(str(s.id), s.epoch): s for s in found}
     return len(kept) == len(samples) and all(
-        (s.id, s.epoch) in kept
-        and _gist(kept[s.id, s.epoch]) == _gist(s)
-        and len(kept[s.id, s.epoch].events) == len(s.events)
-        for s in samples
+        (s.id, s.epoch) in kept and _gist(kept[s.id, s.epoch]) == _gist(_read(s)) for s in samples
     )
 
 
@@ -106,6 +128,7 @@ def _gist(sample: EvalSample) -> tuple[object, ...]:
         [message.text for message in sample.messages],
         {name: (s.value, s.answer) for name, s in (sample.scores or {}).items()},
         sample.error,
+        len(sample.events),
     )
 
 

@@ -7,12 +7,14 @@ inspect_evals' scorer says of it.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from capgate.answers import Answer, AnswerState
 from capgate.client import ClientLimits
@@ -21,6 +23,7 @@ from capgate.datasets import Question
 from capgate.errors import CapgateError, ConfigError, ServerEndedError, StoreError
 from capgate.fingerprint import Fingerprint, fingerprint, request_fields
 from capgate.known_secrets import project_redactor
+from capgate.samples import answer_of, error_answer
 from capgate.serving.endpoint import Endpoint
 from capgate.settings import Settings
 from capgate.spending import Meter, Spending
@@ -31,7 +34,13 @@ if TYPE_CHECKING:
     from inspect_ai import Task
     from inspect_ai.log import EvalSample
     from inspect_ai.model import Model
-    from inspect_ai.scorer import Score
+
+_AHEAD: Final = 10.0
+"""Seconds of a server's work that are asked for in one evaluation, where so much is wanted."""
+
+_IN_PROGRESS: Final = 3
+"""Samples in progress for each connection. The client bounds what is in flight; the others stand
+ready there, so that a place is taken when it is free and not when a sample is scored and logged."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,73 @@ class ShardResult:
     not_put: int = 0
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Questions that are asked, found and judged together.
+
+    Attributes:
+        name: Its name, such as the subject.
+        questions: The questions.
+    """
+
+    name: str
+    questions: Sequence[Question]
+
+
+@dataclass
+class _Part:
+    """A shard while it is asked.
+
+    Attributes:
+        shard: The shard.
+        claim: The store's name of it and its contestants.
+        missing: Contestant's id to the questions that the store lacks.
+        not_put: Contestant's id to its questions that `--max-cost` kept from being put, by hash.
+        logs: Contestant's id to its log.
+    """
+
+    shard: Shard
+    claim: str
+    missing: dict[str, list[Question]] = field(default_factory=dict)
+    not_put: dict[str, dict[str, Answer]] = field(default_factory=dict)
+    logs: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def lacking(self) -> int:
+        """Questions to be asked, of all contestants."""
+        return sum(map(len, self.missing.values()))
+
+
+@dataclass
+class _Job:
+    """A contestant's part of a shard, while it is asked: one of Inspect's tasks.
+
+    Attributes:
+        part: The shard.
+        contestant: Who is asked.
+        recorded: Hashes of the questions whose answers are stored.
+    """
+
+    part: _Part
+    contestant: Contestant
+    recorded: set[str] = field(default_factory=set)
+
+    @property
+    def questions(self) -> list[Question]:
+        """What is asked."""
+        return self.part.missing[self.contestant.id]
+
+    @property
+    def not_put(self) -> dict[str, Answer]:
+        """What was not put, by hash."""
+        return self.part.not_put[self.contestant.id]
+
+    @cached_property
+    def by_sample(self) -> dict[str, Question]:
+        """Inspect's id of a sample to its question."""
+        return {str(question.sample.id): question for question in self.questions}
+
+
 Progress = Callable[[str, Answer, bool], None]
 """Called with the contestant's id, each answer, and whether it was asked for just now."""
 
@@ -121,6 +197,8 @@ class Evaluator:
         self._post_mortem = post_mortem
         self._say = say
         self._store_fault: StoreError | None = None
+        self._early: dict[tuple[str, str], dict[str, ShardResult]] = {}
+        self._pace: dict[str, float] = {}
 
     def contestant(self, target: Target, endpoint: Endpoint) -> Contestant:
         """Makes a target ready to be asked.
@@ -174,6 +252,7 @@ class Evaluator:
         contestants: Sequence[Contestant],
         *,
         shard: str,
+        ahead: Iterable[Shard] = (),
         progress: Progress | None = None,
         fresh: bool = False,
     ) -> dict[str, ShardResult]:
@@ -187,6 +266,9 @@ class Evaluator:
             questions: The shard's questions.
             contestants: Whom to ask.
             shard: Its name, for logs and tasks.
+            ahead: What the same contestants will be asked next. So much of it is asked along
+                that the server has a few seconds' work at a time, since it has none between two
+                evaluations; its results are given out when they are asked for.
             progress: Told of each answer as it comes.
             fresh: Leave aside what earlier runs were answered (as `--fresh` does).
 
@@ -199,59 +281,103 @@ class Evaluator:
         """
         if self._store_fault is not None:
             raise self._store_fault
+        wanted = Shard(shard, questions)
+        key = (self.run, _claim(wanted, contestants))
+        if key in self._early:
+            return self._early.pop(key)
         try:
-            return self._answer(questions, contestants, shard, progress, fresh=fresh)
+            early = self._answer(wanted, contestants, ahead, progress, fresh=fresh)
         except StoreError as fault:
             self._store_fault = fault
             raise
+        self._early |= {(self.run, claim): results for claim, results in early.items()}
+        return self._early.pop(key)
 
     def _answer(
         self,
-        questions: Sequence[Question],
+        wanted: Shard,
         contestants: Sequence[Contestant],
-        shard: str,
+        ahead: Iterable[Shard],
         progress: Progress | None,
         *,
         fresh: bool,
-    ) -> dict[str, ShardResult]:
-        hashes = [question.hash for question in questions]
+    ) -> dict[str, dict[str, ShardResult]]:
+        """The results of `wanted` and of what was asked along with it, by claim."""
         fresh = fresh or self.settings.fresh
-        claim = hashlib.sha256(
-            "".join([*(c.context.fingerprint for c in contestants), *hashes]).encode()
-        ).hexdigest()[:24]
-        started = time.monotonic()
-        logs: dict[str, Path] = {}
-        not_put: dict[str, dict[str, Answer]] = {contestant.id: {} for contestant in contestants}
-        with self.store.claim(claim, waiting=lambda: self._tell_waiting(shard)):
-            self.store.keep_questions(questions)
-            missing: dict[str, list[Question]] = {}
-            for contestant in contestants:
-                found = self._find(contestant, hashes, fresh=fresh)
-                self.store.reuse(
-                    (stored.id for stored in found.values()), run=self.run, target=contestant.id
-                )
-                missing[contestant.id] = [q for q in questions if q.hash not in found]
-                if progress is not None:
-                    for stored in found.values():
-                        progress(contestant.id, stored.answer, False)
+        with ExitStack() as claims:
+
+            def take(shard: Shard, claim: str) -> _Part:
+                self.store.keep_questions(shard.questions)
+                return self._part(shard, claim, contestants, progress, fresh=fresh)
+
+            claim = _claim(wanted, contestants)
+            claims.enter_context(
+                self.store.claim(claim, waiting=lambda: self._tell_waiting(wanted.name))
+            )
+            parts = [take(wanted, claim)]
+            room = self._room(contestants) if parts[0].lacking else 0
+            for shard in ahead:
+                if sum(part.lacking for part in parts) >= room:
+                    break
+                claim = _claim(shard, contestants)
+                # What another process has taken is left to it: to wait for a second claim while
+                # holding one could go round in a circle.
+                if (self.run, claim) not in self._early and self.store.claim_free(claims, claim):
+                    parts.append(take(shard, claim))
+            started = time.monotonic()
             for group in _together(contestants):
-                if any(missing[contestant.id] for contestant in group):
+                if any(part.missing[one.id] for part in parts for one in group):
                     self._check_server(group[0])
                     with self._alone(group):
-                        logs |= self._ask(missing, group, shard, progress, not_put)
-        seconds = time.monotonic() - started
+                        self._ask(parts, group, progress)
+            each = (time.monotonic() - started) / max(sum(part.lacking for part in parts), 1)
+        return {part.claim: self._results(part, contestants, each, fresh=fresh) for part in parts}
+
+    def _room(self, contestants: Sequence[Contestant]) -> float:
+        """How many questions the contestants' server answers in a few seconds an evaluation."""
+        pace = min(self._pace.get(one.endpoint.base_url, 0.0) for one in contestants)
+        return _AHEAD * pace * len(_together(contestants))
+
+    def _part(
+        self,
+        shard: Shard,
+        claim: str,
+        contestants: Sequence[Contestant],
+        progress: Progress | None,
+        *,
+        fresh: bool,
+    ) -> _Part:
+        """What of a shard is to be asked; the rest is found, and counts from now on."""
+        part = _Part(shard, claim)
+        for contestant in contestants:
+            found = self._find(contestant, shard, fresh=fresh)
+            self.store.reuse(
+                (stored.id for stored in found.values()), run=self.run, target=contestant.id
+            )
+            part.missing[contestant.id] = [q for q in shard.questions if q.hash not in found]
+            part.not_put[contestant.id] = {}
+            if progress is not None:
+                for stored in found.values():
+                    progress(contestant.id, stored.answer, False)
+        return part
+
+    def _results(
+        self, part: _Part, contestants: Sequence[Contestant], each: float, *, fresh: bool
+    ) -> dict[str, ShardResult]:
         results: dict[str, ShardResult] = {}
         for contestant in contestants:
-            found = self._find(contestant, hashes, fresh=fresh)
-            mine = not_put[contestant.id]
-            answers = tuple(mine[h] if h in mine else found[h].answer for h in hashes)
-            fault = next((a.text for a in answers if a.state is AnswerState.ERROR), "")
+            found = self._find(contestant, part.shard, fresh=fresh)
+            mine = part.not_put[contestant.id]
+            answers = tuple(
+                mine[q.hash] if q.hash in mine else found[q.hash].answer
+                for q in part.shard.questions
+            )
             results[contestant.id] = ShardResult(
                 answers,
-                len(missing[contestant.id]) - len(mine),
-                seconds,
-                logs.get(contestant.id),
-                fault,
+                len(part.missing[contestant.id]) - len(mine),
+                each * part.lacking,
+                part.logs.get(contestant.id),
+                next((a.text for a in answers if a.state is AnswerState.ERROR), ""),
                 len(mine),
             )
         return results
@@ -280,90 +406,103 @@ class Evaluator:
     def _tell_waiting(self, what: str) -> None:
         self._say(f"{what}: waiting for another process that asks at this moment")
 
-    def _find(
-        self, contestant: Contestant, hashes: Sequence[str], *, fresh: bool
-    ) -> dict[str, Stored]:
+    def _find(self, contestant: Contestant, shard: Shard, *, fresh: bool) -> dict[str, Stored]:
+        hashes = [question.hash for question in shard.questions]
         return self.store.find(
             contestant.context, hashes, run=self.run, fresh=fresh, target=contestant.id
         )
 
     def _ask(
-        self,
-        missing: dict[str, list[Question]],
-        contestants: Sequence[Contestant],
-        shard: str,
-        progress: Progress | None,
-        not_put: dict[str, dict[str, Answer]],
-    ) -> dict[str, Path]:
+        self, parts: Sequence[_Part], contestants: Sequence[Contestant], progress: Progress | None
+    ) -> None:
+        """Asks the contestants what they lack, in one evaluation."""
         from capgate.fasteval import run_eval
         from capgate.provider import fault_of, job_of, was_refused
 
-        recorded: dict[str, set[str]] = {contestant.id: set() for contestant in contestants}
-
-        def record(contestant: Contestant, answer: Answer) -> None:
-            self.store.add(contestant.context, answer, run=self.run, target=contestant.id)
-            recorded[contestant.id].add(answer.question)
-            if progress is not None:
-                progress(contestant.id, answer, True)
-
+        jobs: dict[tuple[str, str], _Job] = {}
         tasks: list[Task] = []
+        for part in parts:
+            for contestant in contestants:
+                job = _Job(part, contestant)
+                meter = contestant.meter
+                if job.questions and meter is not None and meter.over:
+                    refusal = str(meter.refusal())
+                    job.not_put.update((q.hash, error_answer(q, refusal)) for q in job.questions)
+                elif job.questions:
+                    task = self._task(job)
+                    tasks.append(task)
+                    jobs[contestant.id, task.name] = job
+        if not tasks:
+            return
+        scored = 0
+
+        def record(job: _Job, answer: Answer) -> None:
+            nonlocal scored
+            one = job.contestant
+            self.store.add(one.context, answer, run=self.run, target=one.id)
+            job.recorded.add(answer.question)
+            scored += answer.state.scored
+            if progress is not None:
+                progress(one.id, answer, True)
+
         # A sample that an interrupt cancels fails too; which ones did is known at the end alone.
-        unexplained: list[tuple[Contestant, Answer]] = []
-        asked: dict[str, tuple[Contestant, dict[str, Question]]] = {}
-        for contestant in contestants:
-            questions = missing[contestant.id]
-            meter = contestant.meter
-            if questions and meter is not None and meter.over:
-                refusal = str(meter.refusal())
-                not_put[contestant.id].update((q.hash, _error(q, refusal)) for q in questions)
-            elif questions:
-                tasks.append(self._task(questions, contestant, shard))
-                asked[contestant.id] = (contestant, {str(q.sample.id): q for q in questions})
+        unexplained: list[tuple[_Job, Answer]] = []
 
         def on_sample(eval_id: str, sample: EvalSample) -> None:
-            contestant, by_sample = asked[job_of(eval_id)]
-            question = by_sample[str(sample.id)]
-            answer = answer_of(sample, question, contestant.model)
-            if was_refused(contestant.model, sample):
-                not_put[contestant.id][question.hash] = answer
-            elif sample.error is not None and fault_of(contestant.model, sample) is None:
-                unexplained.append((contestant, answer))
+            job = jobs[job_of(eval_id)]
+            question, model = job.by_sample[str(sample.id)], job.contestant.model
+            answer = answer_of(sample, question, model)
+            if was_refused(model, sample):
+                job.not_put[question.hash] = answer
+            elif sample.error is not None and fault_of(model, sample) is None:
+                unexplained.append((job, answer))
             else:
-                record(contestant, answer)
+                record(job, answer)
 
-        if not tasks:
-            return {}
+        samples = _IN_PROGRESS * max(c.model.api.max_connections() for c in contestants)
+        started = time.monotonic()
         logs = run_eval(
             tasks,
             None,
             self._logs,
-            max_connections=max(c.model.api.max_connections() for c in contestants),
+            max_connections=samples,
+            max_tasks=_at_once(jobs.values(), len(contestants), samples),
             on_sample=on_sample,
             temperature=self.settings.temperature,
         )
+        self._pace[contestants[0].endpoint.base_url] = scored / (time.monotonic() - started)
         if any(log.status == "cancelled" for log in logs):
             # Inspect keeps an interrupt to itself and returns what it has.
             raise KeyboardInterrupt
-        for contestant, answer in unexplained:
-            record(contestant, answer)
-        for contestant in contestants:
-            ended = recorded[contestant.id] | not_put[contestant.id].keys()
-            for question in missing[contestant.id]:
-                if question.hash not in ended:
+        for job, answer in unexplained:
+            record(job, answer)
+        for log in logs:
+            job = jobs[job_of(log.eval.eval_id)]
+            job.part.logs[job.contestant.id] = Path(log.location)
+        for job in jobs.values():
+            for question in job.questions:
+                if question.hash not in job.recorded | job.not_put.keys():
                     fault = CapgateError(
                         "the question was not asked: the evaluation ended before it",
-                        target=contestant.id,
+                        target=job.contestant.id,
                     )
-                    record(contestant, _error(question, str(fault)))
-        return {job_of(log.eval.eval_id): Path(log.location) for log in logs}
+                    record(job, error_answer(question, str(fault)))
 
-    def _task(self, questions: Sequence[Question], contestant: Contestant, shard: str) -> Task:
+    def _task(self, job: _Job) -> Task:
         from capgate.provider import JOB
 
-        task = self.harness.task(questions, shard=shard)
-        task.model = contestant.model
-        task.metadata = {**(task.metadata or {}), JOB: contestant.id}
+        task = self.harness.task(job.questions, shard=job.part.shard.name)
+        task.model = job.contestant.model
+        task.metadata = {**(task.metadata or {}), JOB: job.contestant.id}
         return task
+
+
+def _claim(shard: Shard, contestants: Sequence[Contestant]) -> str:
+    """What stands for the right to ask a shard: a hash of what is asked of whom."""
+    asked = "".join(
+        [*(c.context.fingerprint for c in contestants), *(q.hash for q in shard.questions)]
+    )
+    return hashlib.sha256(asked.encode()).hexdigest()[:24]
 
 
 def _together(contestants: Sequence[Contestant]) -> list[Sequence[Contestant]]:
@@ -373,68 +512,10 @@ def _together(contestants: Sequence[Contestant]) -> list[Sequence[Contestant]]:
     return [contestants]
 
 
-def answer_of(sample: EvalSample, question: Question, model: Model) -> Answer:
-    """What a finished sample amounts to.
+def _at_once(jobs: Collection[_Job], sides: int, samples: int) -> int:
+    """How many tasks run at a time: so many that their samples are enough while one of them ends.
 
-    Args:
-        sample: The sample as Inspect hands it out.
-        question: The question it asked.
-        model: The model that was asked.
+    No more, so that one after the other ends and has its log written while others are asked.
     """
-    from capgate.provider import facts_of, fault_of
-
-    if sample.error is not None:
-        fault = fault_of(model, sample)
-        return _error(question, str(fault) if fault else sample.error.message)
-    score = next(iter((sample.scores or {}).values()), None)
-    if score is None:
-        return _error(question, "Inspect ended the sample without a score")
-    output = sample.output
-    facts = facts_of(output)
-    state, letter = state_of(score)
-    return Answer(
-        question=question.hash,
-        subject=question.subject,
-        state=state,
-        choice=letter,
-        text=output.completion,
-        prompt_tokens=output.usage.input_tokens if output.usage else 0,
-        completion_tokens=output.usage.output_tokens if output.usage else 0,
-        seconds=facts.seconds,
-        margin=_margin(output, letter),
-        served_by=facts.served_by,
-        cost=facts.cost,
-    )
-
-
-def state_of(score: Score) -> tuple[AnswerState, str]:
-    """What the scorer says of an answer: its state, and the letter that was read."""
-    letter = score.answer or ""
-    if score.value == "C":
-        return AnswerState.CORRECT, letter
-    return AnswerState.WRONG if letter else AnswerState.UNPARSED, letter
-
-
-def _error(question: Question, text: str) -> Answer:
-    return Answer(question.hash, question.subject, AnswerState.ERROR, text=text)
-
-
-def _margin(output: object, letter: str) -> float | None:
-    """Natural-log odds of the answered letter over the next-best one, where both are known."""
-    choices = getattr(output, "choices", None)
-    logprobs = choices[0].logprobs if choices else None
-    if logprobs is None or not letter:
-        return None
-    # The answer's letter is the last generated token that is one.
-    for entry in reversed(logprobs.content):
-        if entry.token.strip() != letter:
-            continue
-        best: dict[str, float] = {}
-        for top in entry.top_logprobs or ():
-            name = top.token.strip()
-            if name in {"A", "B", "C", "D"}:
-                best[name] = max(best.get(name, -float("inf")), top.logprob)
-        best.setdefault(letter, entry.logprob)
-        ranked = sorted(best.values(), reverse=True)
-        return ranked[0] - ranked[1] if len(ranked) > 1 else None
-    return None
+    mean = sum(len(job.questions) for job in jobs) / len(jobs)
+    return sides * (1 + math.ceil(samples / mean))

@@ -2,8 +2,8 @@
 
 What costs in an eval of short questions is not the requests but what happens around each
 of them. `run_eval` turns off what is only for watching a run live, takes finished samples
-from a hook, and writes them into the log in one go when the eval is over: a log of the
-same samples with the same events, prompts, answers and scores.
+from a hook, and writes them into their task's log in one go when that is over: a log of
+the same samples with the same events, prompts, answers and scores.
 
 Four things go beyond Inspect's public interface, each for itself, tried first and left out
 where Inspect has changed: see `_shortcuts`, `_no_table`, `warm_up` and `capgate.evallog`.
@@ -17,6 +17,7 @@ import contextvars
 import functools
 import gc
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,16 +26,16 @@ from typing import Any, Final
 import inspect_ai
 from inspect_ai import Task
 from inspect_ai.dataset import Sample
-from inspect_ai.hooks import Hooks, RunStart, SampleEnd, hooks
+from inspect_ai.hooks import Hooks, RunStart, SampleEnd, TaskEnd, hooks
 from inspect_ai.log import EvalLog, EvalSample
 from inspect_ai.model import GenerateConfig, Model
 
-from capgate.evallog import fill_log
+from capgate.evallog import KeptSample, fill_log, keep
 from capgate.provider import listen
 
 OnSample = Callable[[str, EvalSample], None]
 
-_COLLECT_EVERY: Final = 1500
+_COLLECT_EVERY: Final = 200
 _QUIET: Final = ("inspect_ai.model._model", "inspect_ai.log._recorders.eval")
 
 
@@ -85,13 +86,13 @@ def run_eval(
     config: GenerateConfig | None = None,
     **options: Any,  # noqa: ANN401
 ) -> list[EvalLog]:
-    """Runs one `eval()` and returns its logs, samples included.
+    """Runs one `eval()` and returns its logs, whose samples are in their files alone.
 
     A sample that fails stays a failed sample: it is not scored and stops no other; read
     its fault with `capgate.provider.fault_of`.
 
     Args:
-        tasks: One or several tasks.
+        tasks: One or several tasks, of different names.
         models: One or several models; every task runs on each. None where each task names its
             own.
         log_dir: Where the `.eval` logs go.
@@ -107,8 +108,7 @@ def run_eval(
     tasks = [tasks] if isinstance(tasks, Task) else list(tasks)
     if isinstance(models, Model):
         models = [models]
-    finished: dict[str, list[EvalSample]] = {}
-    faults: list[Exception] = []
+    running = _Running({t.name: {str(s.id): at for at, s in enumerate(t.dataset)} for t in tasks})
     seen = 0
 
     def take(data: SampleEnd) -> None:
@@ -116,13 +116,10 @@ def run_eval(
         seen += 1
         if seen % _COLLECT_EVERY == 0:
             gc.collect()
-        finished.setdefault(data.eval_id, []).append(data.sample)
-        if on_sample is not None and not faults:
-            try:
+        running.finished.setdefault(data.eval_id, []).append(keep(data.sample))
+        if on_sample is not None and not running.faults:
+            with running.ended_by_faults():
                 on_sample(data.eval_id, data.sample)
-            except Exception as fault:  # Inspect would log it and go on
-                faults.append(fault)
-                _cancel_eval()
 
     settings: dict[str, Any] = {
         "display": "none",
@@ -145,51 +142,91 @@ def run_eval(
         with _shortcuts(), _no_table(), _collected_rarely():
             if models is not None:
                 settings["model"] = list(models)
-            return inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
-
-    def complete(logs: list[EvalLog]) -> list[EvalLog]:
-        order = {t.name: {sample.id: at for at, sample in enumerate(t.dataset)} for t in tasks}
-        for log in logs:
-            samples = finished.get(log.eval.eval_id, [])
-            place = order.get(log.eval.task, {})
-            samples.sort(key=lambda sample: (sample.epoch, place.get(sample.id, 0)))
-            if settings["log_samples"] is False:
-                fill_log(log, samples)
-            log.samples = samples
-        return logs
+            logs = inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
+            for log in logs:
+                # A task that was cut short never comes to the end that the hook is told of.
+                running.write(log)
+            return logs
 
     _register_hooks()
+    _runs.append(running)
     stop = listen(take)
     try:
         # The shortcuts set a context variable, which must not outlive this eval.
-        return complete(contextvars.copy_context().run(run))
+        return contextvars.copy_context().run(run)
     finally:
         stop()
-        if faults:
+        _runs.remove(running)
+        if running.faults:
             # What else went wrong came of it, or of the same full disk.
-            raise faults[0] from None
+            raise running.faults[0] from None
 
 
-_evals: list[asyncio.Task[Any] | None] = []
+class _Running:
+    """The eval that runs; there is one at a time.
+
+    Args:
+        order: Task's name to the places of its samples, by id.
+
+    Attributes:
+        finished: Eval's id to the samples that are not yet in its log.
+        faults: What `on_sample` raised, and what kept a log from being written.
+        task: The one of asyncio's tasks that it is.
+    """
+
+    def __init__(self, order: dict[str, dict[str, int]]) -> None:
+        self._order = order
+        self.finished: dict[str, list[KeptSample]] = {}
+        self.faults: list[Exception] = []
+        self.task: asyncio.Task[Any] | None = None
+        self._writing = threading.Lock()
+
+    @contextlib.contextmanager
+    def ended_by_faults(self) -> Iterator[None]:
+        """Keeps the first fault of a block and does to the eval what Ctrl-C does.
+
+        Inspect would log it and go on.
+        """
+        try:
+            yield
+        except Exception as fault:
+            self.faults.append(fault)
+            if len(self.faults) == 1 and self.task is not None:
+                self.task.cancel()
+
+    def write(self, log: EvalLog) -> None:
+        """Puts the samples of a task that has ended into its log, in the data set's order."""
+        samples = self.finished.pop(log.eval.eval_id, None)
+        if samples is None:
+            return
+        place = self._order.get(log.eval.task, {})
+        samples.sort(key=lambda sample: (sample.epoch, place.get(sample.id, 0)))
+        with self._writing:
+            fill_log(log, samples)
 
 
-class _RunningEval(Hooks):
-    """Knows which of asyncio's tasks the running eval is; there is one at a time."""
+_runs: list[_Running] = []
+
+
+class _RunHooks(Hooks):
+    """Tells the running eval of its start and of the end of its tasks."""
 
     async def on_run_start(self, data: RunStart) -> None:  # noqa: ARG002
-        _evals[:] = [asyncio.current_task()]
+        for running in _runs:
+            running.task = asyncio.current_task()
+
+    async def on_task_end(self, data: TaskEnd) -> None:
+        for running in _runs:
+            with running.ended_by_faults():
+                # Other tasks go on asking meanwhile. Not `to_thread`, which takes the context
+                # along: Inspect, which reads a log back, would find itself inside of a loop.
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(None, running.write, data.log)
 
 
 @functools.cache
 def _register_hooks() -> None:
-    hooks(name="capgate_running", description="Lets an eval be cancelled.")(_RunningEval)
-
-
-def _cancel_eval() -> None:
-    """Does to the running eval what Ctrl-C does, but for the interrupt."""
-    for running in _evals:
-        if running is not None:
-            running.cancel()
+    hooks(name="capgate_running", description="Writes logs; lets an eval be cancelled.")(_RunHooks)
 
 
 @contextlib.contextmanager

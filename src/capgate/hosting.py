@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -63,7 +63,7 @@ class Host:
         self._fault: str | None = None
         self._broker: Broker | None = None
         self._plan: dict[str, set[str]] = {}
-        self._tested: set[tuple[str, str]] = set()
+        self._tested: dict[tuple[str, str], None] = {}
         self._preflighted: frozenset[str] = frozenset()
         self._kinds: list[tuple[str, bool]] = []
         self._summary: list[str] = []
@@ -115,6 +115,7 @@ class Host:
             return (target, subject) in self._tested
 
         run.feed, run.planned = Feed(self._add_progress, plan, counts), self._plan.get
+        run.following = self._following
         return run
 
     @cached_property
@@ -192,9 +193,14 @@ class Host:
             if name == "test_subject":
                 subject = item.callspec.params["subject"]  # type: ignore[attr-defined]
                 subjects.add(subject)
-                self._tested.add((target, subject))
+                self._tested[target, subject] = None
             elif name == "test_suite":
                 subjects.update(self.settings.subjects)
+
+    def _following(self, target: str, subject: str) -> Sequence[str]:
+        """The subjects of a target whose tests come after that of `subject`."""
+        subjects = [s for t, s in self._tested if t == target]
+        return subjects[subjects.index(subject) + 1 :] if subject in subjects else ()
 
     @contextmanager
     def bench(self, node: pytest.Item) -> Iterator[Bench]:

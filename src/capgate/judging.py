@@ -5,7 +5,7 @@ What is compared with what is the run's business (`session`), what it means the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from capgate.answers import Answer
 from capgate.confirm import confirm_subject, confirm_suite, first_look, second_look
 from capgate.datasets import Question
 from capgate.errors import CapgateError, ServerEndedError
-from capgate.evaluation import ShardResult
+from capgate.evaluation import Shard, ShardResult
 from capgate.gate.conclude import too_many_errors
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
@@ -94,7 +94,8 @@ class Judge:
         if not questions:
             return None
         reference = self.run.reference(target)
-        results = self._answer(target, questions, subject)
+        ahead = self.run.shards(target, self.run.following(target, subject))
+        results = self._answer(target, questions, subject, ahead=ahead)
         if self.run.feed is not None:
             self.run.feed.subject(target)
         self._check_routes(target, results[target].answers, whole=False)
@@ -125,10 +126,10 @@ class Judge:
     def suite(self, target: str) -> Judgement:
         """Judges a target on all subjects, having answered what is still missing."""
         reference = self.run.reference(target)
+        wanted = self.run.shards(target)
         shards = [
-            self._answer(target, questions, subject, late=True)
-            for subject, questions in self.run.selection(target).by_subject.items()
-            if questions
+            self._answer(target, one.questions, one.name, late=True, ahead=wanted[at:])
+            for at, one in enumerate(wanted, start=1)
         ]
         dead = _no_answer(shards)
         verdict: Verdict | None
@@ -240,14 +241,24 @@ class Judge:
         return second, results[target]
 
     def _answer(
-        self, target: str, questions: Sequence[Question], shard: str, *, late: bool = False
+        self,
+        target: str,
+        questions: Sequence[Question],
+        shard: str,
+        *,
+        late: bool = False,
+        ahead: Iterable[Shard] = (),
     ) -> Results:
         progress = None
         if self.run.feed is not None and shard in SUBJECTS:
             progress = self.run.feed.late_answer if late else self.run.feed.answer
         try:
             return self.run.evaluator.answer(
-                questions, self.run.contestants_for(target), shard=shard, progress=progress
+                questions,
+                self.run.contestants_for(target),
+                shard=shard,
+                ahead=ahead,
+                progress=progress,
             )
         except ServerEndedError as error:
             if shard in SUBJECTS and not late:

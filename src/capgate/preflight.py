@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.answers import Answer, AnswerState
 from capgate.errors import CapgateError
-from capgate.evaluation import Contestant, answer_of
+from capgate.evaluation import Contestant
+from capgate.samples import answer_of
 from capgate.settings import Settings
 from capgate.tasks import Harness
 

@@ -217,10 +217,10 @@ class CapgateAPI(ModelAPI):
 
 _open: weakref.WeakSet[CapgateAPI] = weakref.WeakSet()
 _listeners: list[Callable[[SampleEnd], None]] = []
-_jobs: dict[str, str] = {}
+_jobs: dict[str, tuple[str, str]] = {}
 
 JOB = "capgate_job"
-"""The key of a task's metadata that names the job it is, see `job_of`."""
+"""The key of a task's metadata that says whose job it is, see `job_of`."""
 
 
 class CapgateHooks(Hooks):
@@ -234,7 +234,7 @@ class CapgateHooks(Hooks):
         """Notes which job an eval is."""
         job = (data.spec.metadata or {}).get(JOB)
         if job is not None:
-            _jobs[data.eval_id] = str(job)
+            _jobs[data.eval_id] = (str(job), data.spec.task)
 
     async def on_sample_end(self, data: SampleEnd) -> None:
         """Hands the sample to whoever listens."""
@@ -262,8 +262,8 @@ def listen(listener: Callable[[SampleEnd], None]) -> Callable[[], None]:
     return lambda: _listeners.remove(listener)
 
 
-def job_of(eval_id: str) -> str:
-    """Returns the name of the job whose eval has that id.
+def job_of(eval_id: str) -> tuple[str, str]:
+    """Returns whose job the eval with that id is, and the name of its task.
 
     Raises:
         KeyError: Its task's metadata has no `JOB`, or it has not started.

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 MARK: Final = "[redacted]"
@@ -41,10 +41,33 @@ _PARAMETER: Final = (
 # What was cut out already is no value, or its bracket would be left over.
 _VALUE: Final = r"(?!\[(?:redacted|key)\])[^\s\"'<>&|`\\;,)}\]]+"
 
+
+class _Form(NamedTuple):
+    """What a secret or a home folder looks like.
+
+    Attributes:
+        needles: Without one of these in the text's lower case there is none of it. To look for
+            them takes a hundredth of the pattern's time, and most texts have none.
+        pattern: How it looks.
+        instead: What stands in its place.
+    """
+
+    needles: tuple[str, ...]
+    pattern: re.Pattern[str]
+    instead: str
+
+    def sub(self, text: str, lower: str) -> str:
+        """`text` without it; `lower` is it in lower case."""
+        if any(needle in lower for needle in self.needles):
+            return self.pattern.sub(self.instead, text)
+        return text
+
+
 # Every repetition that may start anywhere is bounded: a model's line can have a megabyte.
 _FORMS: Final = (
     # Authorization: Bearer x, "authorization": "Basic x", Proxy-Authorization: x
-    (
+    _Form(
+        ("authorization",),
         re.compile(
             r"((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?+)"
             + _VALUE,
@@ -52,22 +75,29 @@ _FORMS: Final = (
         ),
         rf"\1{MARK}",
     ),
-    (
+    _Form(
+        ("api-key",),
         re.compile(r"((?:x-)?api-key[\"']?\s*[:=]\s*[\"']?)" + _VALUE, re.IGNORECASE),
         rf"\1{MARK}",
     ),
-    (re.compile(r"(\bbearer\s+)(?=\S*\d)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1{MARK}"),
+    _Form(
+        ("bearer",),
+        re.compile(r"(\bbearer\s+)(?=\S*\d)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE),
+        rf"\1{MARK}",
+    ),
     # https://user:password@host
-    (
+    _Form(
+        ("@",),
         re.compile(
             r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,20}://)[^\s/?#@\"'<>]{1,500}@", re.IGNORECASE
         ),
         rf"\1{MARK}@",
     ),
     # …?token=x&…
-    (re.compile(rf"([?&#]{_PARAMETER}=){_VALUE}", re.IGNORECASE), rf"\1{MARK}"),
+    _Form(("=",), re.compile(rf"([?&#]{_PARAMETER}=){_VALUE}", re.IGNORECASE), rf"\1{MARK}"),
     # Webhooks carry their secret in the path.
-    (
+    _Form(
+        ("hooks.slack.com", "discord", "webhook.office.com"),
         re.compile(
             r"(https?://(?:hooks\.slack\.com|[a-z.]{0,40}discord(?:app)?\.com/api/webhooks"
             r"|[a-z0-9.-]{0,80}webhook\.office\.com)/)" + _VALUE,
@@ -75,7 +105,11 @@ _FORMS: Final = (
         ),
         rf"\1{MARK}",
     ),
-    (
+    _Form(
+        (
+            *("sk-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+            *("xox", "akia", "eyj"),
+        ),
         re.compile(
             r"\b(?:sk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}"
             r"|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abprs]-[A-Za-z0-9-]{10,}"
@@ -84,12 +118,13 @@ _FORMS: Final = (
         MARK,
     ),
 )
-_HINT: Final = re.compile(
-    r"auth|api-key|bearer|://|[?&#]\w|sk-|hf_|gh[pousr]_|github_pat|glpat|xox|AKIA|eyJ", re.I
-)
-_HOMES: Final = re.compile(
-    r"(?<![\w.~-])(?:/home/[^/\s\"'<>:;,)\]]+|/Users/[^/\s\"'<>:;,)\]]+|/root(?=/))"
-    r"|\b[A-Za-z]:\\{1,2}Users\\{1,2}[^\\\s\"'<>:;,)\]]+"
+_HOMES: Final = _Form(
+    ("/home/", "users", "/root/"),
+    re.compile(
+        r"(?<![\w.~-])(?:/home/[^/\s\"'<>:;,)\]]+|/Users/[^/\s\"'<>:;,)\]]+|/root(?=/))"
+        r"|\b[A-Za-z]:\\{1,2}Users\\{1,2}[^\\\s\"'<>:;,)\]]+"
+    ),
+    "~",
 )
 
 
@@ -149,7 +184,8 @@ class Redactor:
         """Returns `text` without the secrets that are known, all else untouched."""
         if self._pattern is None:
             return text
-        text = self._pattern.sub(MARK, text)
+        if any(form in text for form in self._forms):
+            text = self._pattern.sub(MARK, text)
         if _CUT not in text:
             return text
         *cut, rest = text.split(_CUT)
@@ -168,12 +204,12 @@ class Redactor:
         if len(text) < _SMALLEST:
             return text
         text = self.known(text)
-        if _HINT.search(text):
-            for form, instead in _FORMS:
-                text = form.sub(instead, text)
+        lower = text.lower()
+        for form in _FORMS:
+            text = form.sub(text, lower)
         if len(self._home) > 1 and self._home in text:
             text = re.sub(re.escape(self._home) + r"(?![\w-])", "~", text)
-        return _HOMES.sub("~", text)
+        return _HOMES.sub(text, lower)
 
     def data(self, value: Any) -> Any:  # noqa: ANN401 (any plain JSON value)
         """Returns a plain value with every text in it redacted, keys included."""

@@ -226,7 +226,7 @@ async def _read(
     from inspect_ai.solver import TaskState
     from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
 
-    from capgate.evaluation import state_of
+    from capgate.samples import state_of
 
     found: list[tuple[AnswerState, str]] = []
     score = choice()

@@ -24,7 +24,7 @@ from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
 from capgate.datasets.questions import Selection
 from capgate.errors import CapgateError, ReferenceMissingError
-from capgate.evaluation import Contestant, Evaluator
+from capgate.evaluation import Contestant, Evaluator, Shard
 from capgate.fingerprint import generation
 from capgate.gate.policy import Policy
 from capgate.gate.rows import seeded_order
@@ -79,6 +79,7 @@ class Run:
         settings: The run's settings.
         id: Its id.
         feed: Told of each answer, where progress is shown.
+        following: Target and subject to the subjects that its tests ask after that one.
         planned: Target to the subjects that the session's tests ask, none for a quick run's;
             None where that is not known.
     """
@@ -108,6 +109,7 @@ class Run:
         self._purse = purse
         self._further = tuple(further)
         self.feed: Feed | None = None
+        self.following: Callable[[str, str], Sequence[str]] = lambda target, subject: ()  # noqa: ARG005
         self.planned: Callable[[str], Collection[str] | None] = lambda target: None  # noqa: ARG005
         self._contestants: dict[str, Contestant] = {}
         self._policies: dict[str, Policy] = {}
@@ -196,6 +198,17 @@ class Run:
             chosen = questions.select(self.settings.subjects, self.settings.limit)
             self._selections[source] = chosen
         return self._selections[source]
+
+    def shards(self, target: str, subjects: Sequence[str] | None = None) -> list[Shard]:
+        """Subjects of a whole-benchmark run on a target that have a question.
+
+        Args:
+            target: The target.
+            subjects: Which of them, in order; all where it is None.
+        """
+        chosen = self.selection(target).by_subject
+        names = chosen if subjects is None else subjects
+        return [Shard(name, chosen[name]) for name in names if chosen.get(name)]
 
     def policy(self, target: str) -> Policy:
         """The policy in force for a target."""

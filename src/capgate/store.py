@@ -19,7 +19,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -207,7 +207,7 @@ class Store:
             once: It is not computed again after this, so that nothing of the claim is kept.
             waiting: Called where the wait takes more than a few seconds.
         """
-        file = self.path.with_name(f".{self.path.name}.claims") / f"{name}.lock"
+        file = self._claim_file(name)
         lock = FileLock(file)
         try:
             file.parent.mkdir(exist_ok=True)
@@ -226,6 +226,24 @@ class Store:
                     file.unlink()
         finally:
             lock.release()
+
+    def claim_free(self, claims: ExitStack, name: str) -> bool:
+        """Adds a claim to others that are held, unless another holds it now.
+
+        Returns:
+            Whether it is held.
+        """
+        lock = FileLock(self._claim_file(name), timeout=0)
+        try:
+            claims.enter_context(lock)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise fault_of_store(self.path, "claimed", error) from None
+        return True
+
+    def _claim_file(self, name: str) -> Path:
+        return self.path.with_name(f".{self.path.name}.claims") / f"{name}.lock"
 
     def start_run(self, run: str, settings: Mapping[str, Any]) -> None:
         """Records a run and what it was asked to do."""

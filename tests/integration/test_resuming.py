@@ -38,6 +38,8 @@ def test_killed_run_goes_on(project: Project, server: Server) -> None:
     process = project.start_full()
     assert hold.reached.wait(120)
     (waiting,) = (q for q, n in questions(server.chats[-1:]).items() if n)
+    # The sixth question is put before the fifth one's answer is dealt with.
+    until(lambda: project.stored() == {"correct": 5}, "five answers stored")
     process.kill()
     assert process.finish().code == -signal.SIGKILL
     assert project.stored() == {"correct": 5}
@@ -108,8 +110,8 @@ def test_a_store_that_fails_ends_the_asking(project: Project, server: Server, wo
     assert "can't be written" in outcome.text
     assert "no room is left" in outcome.text
     assert no_traceback(outcome.text)
-    # Each process may have one answer on its way while the store refuses the one before.
-    assert asked_since(server) <= 2 * max(1, int(workers))
+    # Each process may have two more in progress while the store refuses the first.
+    assert asked_since(server) <= 3 * max(1, int(workers))
 
 
 def test_last_failed_asks_nothing(project: Project) -> None:

@@ -81,9 +81,10 @@ def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
 
     one = run.contestant(target)
     first: list[Answer] = []
-    for subject, questions in run.selection(target).by_subject.items():
-        if questions:
-            first += run.evaluator.answer(questions, [one], shard=subject)[target].answers
+    wanted = run.shards(target)
+    for at, shard in enumerate(wanted, start=1):
+        results = run.evaluator.answer(shard.questions, [one], shard=shard.name, ahead=wanted[at:])
+        first += results[target].answers
     # All subjects at once: other neighbours in the server's batches, as between two real runs.
     everything = list(run.selection(target))
     again = ask_again(run.evaluator, everything, [one], name="again", shard="all")[target].answers

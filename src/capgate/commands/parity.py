@@ -197,10 +197,12 @@ def _ask(
     first: list[Answer] = []
     other: list[Answer] = []
     again: list[Answer] = []
-    for subject, questions in run.selection(adapter.id).by_subject.items():
-        if not questions:
-            continue
-        results = run.evaluator.answer(questions, [adapter, merged], shard=subject)
+    wanted = run.shards(adapter.id)
+    for at, shard in enumerate(wanted, start=1):
+        subject, questions = shard.name, shard.questions
+        results = run.evaluator.answer(
+            questions, [adapter, merged], shard=subject, ahead=wanted[at:]
+        )
         first += results[adapter.id].answers
         other += results[merged.id].answers
         looks = ask_again(run.evaluator, questions, [adapter], name="again", shard=subject)

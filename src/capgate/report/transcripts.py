@@ -67,8 +67,8 @@ def ask_again(run: Run, target: str, question: str) -> dict[str, Answer]:
     Raises:
         CapgateError: A target can't be had.
     """
-    from capgate.evaluation import answer_of
     from capgate.fasteval import run_eval
+    from capgate.samples import answer_of
 
     base = run.participants[target].adapter_of
     found: dict[str, Answer] = {}

@@ -75,7 +75,6 @@ def test_same_as_plain(
     quick_task.dataset = type(quick_task.dataset)([lean(s) for s in quick_task.dataset])
     (quick,) = run_eval(quick_task, model_of(server), tmp_path / "quick")
     assert sorted(str(asked.body) for asked in server.chats) == sent
-    assert gists(quick) == gists(plain)
     kept = read_eval_log(quick.location)
     assert gists(kept) == gists(plain)
     assert kept.status == "success"
@@ -102,7 +101,8 @@ def test_log_opens(server: Server, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / Path(found.name).name) as members:
         assert len(set(members.namelist())) == len(members.namelist())
     assert list(tmp_path.iterdir()) == [tmp_path / Path(found.name).name]
-    assert [s.id for s in log.samples or []] == ["q0", "q1", "q2", "q3", "q4"]
+    whole = read_eval_log(log.location)
+    assert [s.id for s in whole.samples or []] == ["q0", "q1", "q2", "q3", "q4"]
 
 
 def test_unreadable_fast_log_is_written_plainly(
@@ -113,7 +113,9 @@ def test_unreadable_fast_log_is_written_plainly(
     monkeypatch.setattr(evallog, "_reads_back", lambda *_: False)
     for _ in range(2):
         (log,) = run_eval(task(3), model_of(server), tmp_path)
-        assert gists(read_eval_log(log.location)) == gists(log)
+        samples = read_eval_log(log.location).samples or []
+        assert [sample.id for sample in samples] == ["q0", "q1", "q2"]
+        assert all(sample.output.completion.startswith("ANSWER: ") for sample in samples)
     assert evallog._trusted is False
 
 
@@ -150,7 +152,8 @@ def test_several_tasks_and_models(server: Server, tmp_path: Path) -> None:
     first, second = task(3), task(5, "virology")
     with Server(answer=lambda _: "ANSWER: B") as other:
         logs = run_eval([first, second], [model_of(server), model_of(other)], tmp_path)
-        assert sorted(len(log.samples or []) for log in logs) == [3, 3, 5, 5]
+        kept = [read_eval_log(log.location).samples or [] for log in logs]
+        assert sorted(map(len, kept)) == [3, 3, 5, 5]
         assert len(server.chats) == len(other.chats) == 8
     assert len(list_eval_logs(str(tmp_path))) == 4
 

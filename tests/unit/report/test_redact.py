@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capgate import redact
 from capgate.redact import MARK, Redactor
 from capgate.text import one_line
 
@@ -138,3 +139,24 @@ def test_data_is_redacted_throughout() -> None:
     assert REDACTOR.data({"s3cr3t-value": [1, None, ("x s3cr3t-value",)]}) == {
         MARK: [1, None, [f"x {MARK}"]]
     }
+
+
+_PARTS = st.sampled_from(
+    [
+        *("Authorization: ", "authorization=", "Bearer ", "x-api-key: ", "API-KEY=", "https://"),
+        *("ann:pw@host", "?token=", "&Access_Token=", "#key=", "hooks.slack.com/", "sk-", "hf_"),
+        *("discord.com/api/webhooks/", "a.webhook.office.com/", "ghp_", "github_pat_", "glpat-"),
+        *("xoxb-", "AKIA0123456789ABCDEF", "eyJ", "0123456789abcdefghij", ".", "/home/", "/Users/"),
+        *("/root/", "C:\\Users\\", "bob", " ", "\n", '"', "=", "@", "İ", "K"),
+    ]
+)
+
+
+@given(st.lists(_PARTS, max_size=12).map("".join))
+def test_needles_hide_nothing(text: str) -> None:
+    """What is looked for only where its needle stands is found as if it were always looked for."""
+    found = REDACTOR.known(text)
+    for form in redact._FORMS:
+        found = form.pattern.sub(form.instead, found)
+    found = found.replace("/srv/people/ann", "~")
+    assert REDACTOR.text(text) == redact._HOMES.pattern.sub("~", found)

@@ -1,0 +1,82 @@
+"""What a finished sample of Inspect's amounts to: one answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from capgate.answers import Answer, AnswerState
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalSample
+    from inspect_ai.model import Model
+    from inspect_ai.scorer import Score
+
+    from capgate.datasets import Question
+
+
+def answer_of(sample: EvalSample, question: Question, model: Model) -> Answer:
+    """What a finished sample amounts to.
+
+    Args:
+        sample: The sample as Inspect hands it out.
+        question: The question it asked.
+        model: The model that was asked.
+    """
+    from capgate.provider import facts_of, fault_of
+
+    if sample.error is not None:
+        fault = fault_of(model, sample)
+        return error_answer(question, str(fault) if fault else sample.error.message)
+    score = next(iter((sample.scores or {}).values()), None)
+    if score is None:
+        return error_answer(question, "Inspect ended the sample without a score")
+    output = sample.output
+    facts = facts_of(output)
+    state, letter = state_of(score)
+    return Answer(
+        question=question.hash,
+        subject=question.subject,
+        state=state,
+        choice=letter,
+        text=output.completion,
+        prompt_tokens=output.usage.input_tokens if output.usage else 0,
+        completion_tokens=output.usage.output_tokens if output.usage else 0,
+        seconds=facts.seconds,
+        margin=_margin(output, letter),
+        served_by=facts.served_by,
+        cost=facts.cost,
+    )
+
+
+def state_of(score: Score) -> tuple[AnswerState, str]:
+    """What the scorer says of an answer: its state, and the letter that was read."""
+    letter = score.answer or ""
+    if score.value == "C":
+        return AnswerState.CORRECT, letter
+    return AnswerState.WRONG if letter else AnswerState.UNPARSED, letter
+
+
+def error_answer(question: Question, text: str) -> Answer:
+    """A question that was asked and not answered."""
+    return Answer(question.hash, question.subject, AnswerState.ERROR, text=text)
+
+
+def _margin(output: object, letter: str) -> float | None:
+    """Natural-log odds of the answered letter over the next-best one, where both are known."""
+    choices = getattr(output, "choices", None)
+    logprobs = choices[0].logprobs if choices else None
+    if logprobs is None or not letter:
+        return None
+    # The answer's letter is the last generated token that is one.
+    for entry in reversed(logprobs.content):
+        if entry.token.strip() != letter:
+            continue
+        best: dict[str, float] = {}
+        for top in entry.top_logprobs or ():
+            name = top.token.strip()
+            if name in {"A", "B", "C", "D"}:
+                best[name] = max(best.get(name, -float("inf")), top.logprob)
+        best.setdefault(letter, entry.logprob)
+        ranked = sorted(best.values(), reverse=True)
+        return ranked[0] - ranked[1] if len(ranked) > 1 else None
+    return None
