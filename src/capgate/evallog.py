@@ -1,4 +1,4 @@
-"""Fills an `.eval` log with samples after the eval is over.
+"""Fills an `.eval` log with samples after its task is over.
 
 Inspect writes each sample as it ends: it walks it for content to share, dumps, compresses
 and journals it, which for a short question costs more than running it. Here each sample

@@ -293,6 +293,18 @@ class Evaluator:
         self._early |= {(self.run, claim): results for claim, results in early.items()}
         return self._early.pop(key)
 
+    def answer_each(
+        self, shards: Sequence[Shard], contestants: Sequence[Contestant]
+    ) -> Iterator[tuple[Shard, dict[str, ShardResult]]]:
+        """Has shards answered one after the other, those that follow being asked along.
+
+        Yields:
+            Each shard and its results, as `answer` gives them.
+        """
+        for at, shard in enumerate(shards, start=1):
+            results = self.answer(shard.questions, contestants, shard=shard.name, ahead=shards[at:])
+            yield shard, results
+
     def _answer(
         self,
         wanted: Shard,

@@ -81,9 +81,7 @@ def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
 
     one = run.contestant(target)
     first: list[Answer] = []
-    wanted = run.shards(target)
-    for at, shard in enumerate(wanted, start=1):
-        results = run.evaluator.answer(shard.questions, [one], shard=shard.name, ahead=wanted[at:])
+    for _, results in run.evaluator.answer_each(run.shards(target), [one]):
         first += results[target].answers
     # All subjects at once: other neighbours in the server's batches, as between two real runs.
     everything = list(run.selection(target))

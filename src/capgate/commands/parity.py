@@ -197,15 +197,10 @@ def _ask(
     first: list[Answer] = []
     other: list[Answer] = []
     again: list[Answer] = []
-    wanted = run.shards(adapter.id)
-    for at, shard in enumerate(wanted, start=1):
-        subject, questions = shard.name, shard.questions
-        results = run.evaluator.answer(
-            questions, [adapter, merged], shard=subject, ahead=wanted[at:]
-        )
+    for shard, results in run.evaluator.answer_each(run.shards(adapter.id), [adapter, merged]):
         first += results[adapter.id].answers
         other += results[merged.id].answers
-        looks = ask_again(run.evaluator, questions, [adapter], name="again", shard=subject)
+        looks = ask_again(run.evaluator, shard.questions, [adapter], name="again", shard=shard.name)
         again += looks[adapter.id].answers
     return first, other, again
 

@@ -73,8 +73,12 @@ def test_same_as_plain(
     server.script(forever=same)  # type: ignore[arg-type]
     quick_task = task(10)
     quick_task.dataset = type(quick_task.dataset)([lean(s) for s in quick_task.dataset])
-    (quick,) = run_eval(quick_task, model_of(server), tmp_path / "quick")
+    seen: list[EvalSample] = []
+    (quick,) = run_eval(
+        quick_task, model_of(server), tmp_path / "quick", on_sample=lambda _, s: seen.append(s)
+    )
     assert sorted(str(asked.body) for asked in server.chats) == sent
+    assert sorted(map(gist, seen), key=str) == gists(plain)
     kept = read_eval_log(quick.location)
     assert gists(kept) == gists(plain)
     assert kept.status == "success"
@@ -112,10 +116,11 @@ def test_unreadable_fast_log_is_written_plainly(
     monkeypatch.setattr(evallog, "_trusted", None)
     monkeypatch.setattr(evallog, "_reads_back", lambda *_: False)
     for _ in range(2):
-        (log,) = run_eval(task(3), model_of(server), tmp_path)
-        samples = read_eval_log(log.location).samples or []
-        assert [sample.id for sample in samples] == ["q0", "q1", "q2"]
-        assert all(sample.output.completion.startswith("ANSWER: ") for sample in samples)
+        seen: list[EvalSample] = []
+        model = model_of(server)
+        (log,) = run_eval(task(3), model, tmp_path, on_sample=lambda _, s, to=seen: to.append(s))
+        assert len(seen) == 3
+        assert gists(read_eval_log(log.location)) == sorted(map(gist, seen), key=str)
     assert evallog._trusted is False
 
 
