@@ -5,8 +5,9 @@ of them. `run_eval` turns off what is only for watching a run live, takes finish
 from a hook, and writes them into their task's log in one go when that is over: a log of
 the same samples with the same events, prompts, answers and scores.
 
-Four things go beyond Inspect's public interface, each for itself, tried first and left out
-where Inspect has changed: see `_shortcuts`, `_no_table`, `warm_up` and `capgate.evallog`.
+Five things go beyond Inspect's public interface, each for itself, tried first and left out
+where Inspect has changed: see `_shortcuts`, `_no_table`, `_no_watchers`, `warm_up` and
+`capgate.evallog`.
 """
 
 from __future__ import annotations
@@ -139,7 +140,9 @@ def run_eval(
     settings.update(options)
 
     def run() -> list[EvalLog]:
-        with _shortcuts(), _no_table(), _collected_rarely():
+        timed = [settings.get("working_limit"), *(task.working_limit for task in tasks)]
+        watchers = _no_watchers(timed=any(limit is not None for limit in timed))
+        with _shortcuts(), _no_table(), watchers, _collected_rarely():
             if models is not None:
                 settings["model"] = list(models)
             logs = inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
@@ -247,20 +250,60 @@ def _collected_rarely() -> Iterator[None]:
             gc.enable()
 
 
-@contextlib.contextmanager
-def _no_table() -> Iterator[None]:
+def _no_table() -> contextlib.AbstractContextManager[None]:
     """Spares the table of results, which Inspect lays out even where nothing is displayed."""
+    return _replaced("inspect_ai._display.rich.display", "tasks_results", lambda _: "")
+
+
+@contextlib.contextmanager
+def _no_watchers(*, timed: bool) -> Iterator[None]:
+    """Spares each sample two asyncio tasks that it cancels in the end.
+
+    One looks each second whether a limit of working time has passed, also where none is set;
+    the other hands each event to hooks that want events. A cancelled task is part of a cycle
+    with its traceback, so that all the sample's objects are left to the collector.
+
+    Args:
+        timed: There may be such a limit.
+    """
+    with contextlib.ExitStack() as replaced:
+        if not timed:
+            replaced.enter_context(
+                _replaced("inspect_ai._eval.task.run", "monitor_working_limit", lambda: None)
+            )
+        if not _events_wanted():
+            replaced.enter_context(
+                _replaced("inspect_ai.hooks._hooks", "start_sample_event_emitter", lambda: None)
+            )
+        yield
+
+
+def _events_wanted() -> bool:
+    """Whether hooks that somebody has installed take the events of samples."""
     try:
-        rich_display: Any = import_module("inspect_ai._display.rich.display")
-        laid_out = rich_display.tasks_results
+        registered: Any = import_module("inspect_ai.hooks._hooks").get_all_hooks()
+    except (ImportError, AttributeError):
+        return True
+    return any(
+        one.enabled() and type(one).on_sample_event is not Hooks.on_sample_event
+        for one in registered
+    )
+
+
+@contextlib.contextmanager
+def _replaced(module: str, name: str, by: Callable[..., object]) -> Iterator[None]:
+    """Puts something else in the place of a module's function, where there is such a one."""
+    try:
+        found: Any = import_module(module)
+        before = getattr(found, name)
     except (ImportError, AttributeError):
         yield
         return
-    rich_display.tasks_results = lambda _: ""
+    setattr(found, name, by)
     try:
         yield
     finally:
-        rich_display.tasks_results = laid_out
+        setattr(found, name, before)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from inspect_ai.hooks import Hooks, SampleEvent, hooks
+from inspect_ai.hooks._hooks import get_all_hooks
 from inspect_ai.log import (
     EvalLog,
     EvalSample,
@@ -171,6 +173,47 @@ def test_leaves_the_process_as_it_was(server: Server, tmp_path: Path) -> None:
     assert gc.isenabled()
     assert not provider._listeners
     assert not list(provider._open)
+
+
+class _Events(Hooks):
+    """Somebody's hooks, which take events while they are switched on."""
+
+    on = False
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def enabled(self) -> bool:
+        return self.on
+
+    async def on_sample_event(self, data: SampleEvent) -> None:
+        self.seen.append(data.event.event)
+
+
+def test_installed_hooks_have_their_events(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's hooks are told of the events of samples, as in a plain eval."""
+    hooks(name="events", description="Takes events.")(_Events)
+    (mine,) = (one for one in get_all_hooks() if isinstance(one, _Events))
+    monkeypatch.setattr(_Events, "on", True)
+    run(model_of(server), tmp_path / "plain", 2)
+    plain = sorted(mine.seen)
+    mine.seen.clear()
+    run_eval(task(2), model_of(server), tmp_path / "quick")
+    assert sorted(mine.seen) == plain
+    assert plain.count("score") == 2
+
+
+def test_a_limit_of_working_time_holds(server: Server, tmp_path: Path) -> None:
+    """A task that limits its samples' time has it kept, where no answer comes."""
+    server.script(forever=replies.hang)
+    limited = task(1)
+    limited.working_limit = 1
+    (log,) = run_eval(limited, model_of(server), tmp_path)
+    (sample,) = read_eval_log(log.location).samples or []
+    assert sample.limit is not None
+    assert sample.limit.type == "working"
 
 
 def test_lean_samples_are_equal_and_apart() -> None:
