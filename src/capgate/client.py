@@ -211,8 +211,6 @@ class Client:
                 if toll is not None:
                     toll.settle(cost)
             if fault is None:
-                # Whoever waits for the place sends before this answer is dealt with.
-                await asyncio.sleep(0)
                 return replace(answer, cost=lost + (cost or 0.0)) if lost else answer
             if self.breaker.failure(fault, started):
                 self._give_up(link)

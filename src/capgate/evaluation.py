@@ -6,9 +6,11 @@ inspect_evals' scorer says of it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +23,10 @@ from capgate.client import ClientLimits
 from capgate.config import Target
 from capgate.datasets import Question
 from capgate.errors import CapgateError, ConfigError, ServerEndedError, StoreError
+from capgate.faults import CONNECTION_KINDS
 from capgate.fingerprint import Fingerprint, fingerprint, request_fields
 from capgate.known_secrets import project_redactor
+from capgate.pacing import Turns
 from capgate.samples import answer_of, error_answer
 from capgate.serving.endpoint import Endpoint
 from capgate.settings import Settings
@@ -35,8 +39,9 @@ if TYPE_CHECKING:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import Model
 
-_AHEAD: Final = 10.0
-"""Seconds of a server's work that are asked for in one evaluation, where so much is wanted."""
+_AHEAD: Final = 30.0
+"""Seconds of a server's work that are asked for in one evaluation, where so much is wanted; of
+several processes each takes its share, so that none has long to wait for another in the end."""
 
 _IN_PROGRESS: Final = 3
 """Samples in progress for each connection. The client bounds what is in flight; the others stand
@@ -199,6 +204,7 @@ class Evaluator:
         self._store_fault: StoreError | None = None
         self._early: dict[tuple[str, str], dict[str, ShardResult]] = {}
         self._pace: dict[str, float] = {}
+        self._turns: defaultdict[str, Turns] = defaultdict(Turns)
 
     def contestant(self, target: Target, endpoint: Endpoint) -> Contestant:
         """Makes a target ready to be asked.
@@ -231,6 +237,8 @@ class Evaluator:
         assert isinstance(model.api, CapgateAPI)
         meter = self._meter(target, endpoint)
         model.api.offer, model.api.meter = endpoint.offer, meter
+        if endpoint.apart:
+            model.api.turns = self._turns[endpoint.base_url]
         model.api.redactor = project_redactor(self.settings).and_also([endpoint.key or ""])
         context = self.store.context(known.hash, self.harness.prompt_hash, known.facts)
         return Contestant(target.id, target, endpoint, known, context, model, meter)
@@ -259,7 +267,7 @@ class Evaluator:
         """Has each contestant answer each question, asking only what the store lacks.
 
         Contestants are asked side by side in one evaluation, unless their server mixes them
-        up (`Endpoint.apart`): then one after the other. What another process is
+        up (`Endpoint.apart`): then it answers one after the other. What another process is
         asking at this moment is waited for.
 
         Args:
@@ -337,18 +345,18 @@ class Evaluator:
                 if (self.run, claim) not in self._early and self.store.claim_free(claims, claim):
                     parts.append(take(shard, claim))
             started = time.monotonic()
-            for group in _together(contestants):
-                if any(part.missing[one.id] for part in parts for one in group):
-                    self._check_server(group[0])
-                    with self._alone(group):
-                        self._ask(parts, group, progress)
+            asked = [one for one in contestants if any(part.missing[one.id] for part in parts)]
+            if asked:
+                self._check_server(asked[0])
+                with self._alone(asked):
+                    self._ask(parts, asked, progress)
             each = (time.monotonic() - started) / max(sum(part.lacking for part in parts), 1)
         return {part.claim: self._results(part, contestants, each, fresh=fresh) for part in parts}
 
     def _room(self, contestants: Sequence[Contestant]) -> float:
-        """How many questions the contestants' server answers in a few seconds an evaluation."""
+        """How many questions the contestants' server answers in the time of an evaluation."""
         pace = min(self._pace.get(one.endpoint.base_url, 0.0) for one in contestants)
-        return _AHEAD * pace * len(_together(contestants))
+        return _AHEAD / self._share * pace
 
     def _part(
         self,
@@ -405,14 +413,16 @@ class Evaluator:
             )
 
     @contextmanager
-    def _alone(self, group: Sequence[Contestant]) -> Iterator[None]:
+    def _alone(self, contestants: Sequence[Contestant]) -> Iterator[None]:
         """Keeps other processes from asking a server that mixes up what it is asked at once."""
-        endpoint = group[0].endpoint
-        if not endpoint.apart:
-            yield
-            return
-        name = hashlib.sha256(f"apart {endpoint.base_url}".encode()).hexdigest()[:24]
-        with self.store.claim(name, waiting=lambda: self._tell_waiting(endpoint.base_url)):
+        urls = {one.endpoint.base_url for one in contestants if one.endpoint.apart}
+        with ExitStack() as claims:
+            # In one order for all, so that no two processes wait for each other.
+            for url in sorted(urls):
+                name = hashlib.sha256(f"apart {url}".encode()).hexdigest()[:24]
+                claims.enter_context(
+                    self.store.claim(name, waiting=functools.partial(self._tell_waiting, url))
+                )
             yield
 
     def _tell_waiting(self, what: str) -> None:
@@ -433,20 +443,19 @@ class Evaluator:
 
         jobs: dict[tuple[str, str], _Job] = {}
         tasks: list[Task] = []
-        for part in parts:
-            for contestant in contestants:
-                job = _Job(part, contestant)
-                meter = contestant.meter
-                if job.questions and meter is not None and meter.over:
-                    refusal = str(meter.refusal())
-                    job.not_put.update((q.hash, error_answer(q, refusal)) for q in job.questions)
-                elif job.questions:
-                    task = self._task(job)
-                    tasks.append(task)
-                    jobs[contestant.id, task.name] = job
+        for part, contestant in _in_order(parts, contestants):
+            job = _Job(part, contestant)
+            meter = contestant.meter
+            if job.questions and meter is not None and meter.over:
+                refusal = str(meter.refusal())
+                job.not_put.update((q.hash, error_answer(q, refusal)) for q in job.questions)
+            elif job.questions:
+                task = self._task(job)
+                tasks.append(task)
+                jobs[contestant.id, task.name] = job
         if not tasks:
             return
-        scored = 0
+        scored, apart = 0, _apart(contestants)
 
         def record(job: _Job, answer: Answer) -> None:
             nonlocal scored
@@ -463,13 +472,16 @@ class Evaluator:
         def on_sample(eval_id: str, sample: EvalSample) -> None:
             job = jobs[job_of(eval_id)]
             question, model = job.by_sample[str(sample.id)], job.contestant.model
-            answer = answer_of(sample, question, model)
+            answer, fault = answer_of(sample, question, model), fault_of(model, sample)
             if was_refused(model, sample):
                 job.not_put[question.hash] = answer
-            elif sample.error is not None and fault_of(model, sample) is None:
+            elif sample.error is not None and fault is None:
                 unexplained.append((job, answer))
             else:
                 record(job, answer)
+            if fault is not None and fault.kind in CONNECTION_KINDS and apart:
+                # Each of those whose turn comes would wait for the server for itself.
+                self._check_server(job.contestant)
 
         samples = _IN_PROGRESS * max(c.model.api.max_connections() for c in contestants)
         started = time.monotonic()
@@ -478,11 +490,12 @@ class Evaluator:
             None,
             self._logs,
             max_connections=samples,
-            max_tasks=_at_once(jobs.values(), len(contestants), samples),
+            max_tasks=_at_once(jobs.values(), 1 if apart else len(contestants), samples),
             on_sample=on_sample,
             temperature=self.settings.temperature,
         )
-        self._pace[contestants[0].endpoint.base_url] = scored / (time.monotonic() - started)
+        pace = scored / (time.monotonic() - started)
+        self._pace |= {one.endpoint.base_url: pace for one in contestants}
         if any(log.status == "cancelled" for log in logs):
             # Inspect keeps an interrupt to itself and returns what it has.
             raise KeyboardInterrupt
@@ -517,11 +530,18 @@ def _claim(shard: Shard, contestants: Sequence[Contestant]) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()[:24]
 
 
-def _together(contestants: Sequence[Contestant]) -> list[Sequence[Contestant]]:
-    """Who is asked side by side in one evaluation."""
-    if any(contestant.endpoint.apart for contestant in contestants):
-        return [[contestant] for contestant in contestants]
-    return [contestants]
+def _apart(contestants: Sequence[Contestant]) -> bool:
+    """Whether contestants have to be asked one after the other."""
+    return any(contestant.endpoint.apart for contestant in contestants)
+
+
+def _in_order(
+    parts: Sequence[_Part], contestants: Sequence[Contestant]
+) -> Iterator[tuple[_Part, Contestant]]:
+    """Who is asked what, in the order of asking: shard by shard, if models need not be apart."""
+    if _apart(contestants):
+        return ((part, one) for one in contestants for part in parts)
+    return ((part, one) for part in parts for one in contestants)
 
 
 def _at_once(jobs: Collection[_Job], sides: int, samples: int) -> int:

@@ -5,9 +5,9 @@ of them. `run_eval` turns off what is only for watching a run live, takes finish
 from a hook, and writes them into their task's log in one go when that is over: a log of
 the same samples with the same events, prompts, answers and scores.
 
-Five things go beyond Inspect's public interface, each for itself, tried first and left out
-where Inspect has changed: see `_shortcuts`, `_no_table`, `_no_watchers`, `warm_up` and
-`capgate.evallog`.
+Some things go beyond Inspect's public interface, each for itself, tried first and left out
+where Inspect has changed: see `_shortcuts`, `_no_table`, `_no_watchers`, `_no_retries`,
+`_let_go`, `warm_up` and `capgate.evallog`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ import inspect_ai
 from inspect_ai import Task
 from inspect_ai.dataset import Sample
 from inspect_ai.hooks import Hooks, RunStart, SampleEnd, TaskEnd, hooks
-from inspect_ai.log import EvalLog, EvalSample
+from inspect_ai.log import EvalLog, EvalSample, Transcript, transcript
 from inspect_ai.model import GenerateConfig, Model
 
 from capgate.evallog import KeptSample, fill_log, keep
-from capgate.provider import listen
+from capgate.provider import CapgateAPI, listen
 
 OnSample = Callable[[str, EvalSample], None]
 
-_COLLECT_EVERY: Final = 200
+_YOUNG: Final = (50_000, 10, 10)
+"""Thresholds of the collector while an eval runs: it stops for some hundredths of a second at a
+time, while the server still has work."""
+
 _QUIET: Final = ("inspect_ai.model._model", "inspect_ai.log._recorders.eval")
 
 
@@ -110,17 +113,13 @@ def run_eval(
     if isinstance(models, Model):
         models = [models]
     running = _Running({t.name: {str(s.id): at for at, s in enumerate(t.dataset)} for t in tasks})
-    seen = 0
 
     def take(data: SampleEnd) -> None:
-        nonlocal seen
-        seen += 1
-        if seen % _COLLECT_EVERY == 0:
-            gc.collect()
         running.finished.setdefault(data.eval_id, []).append(keep(data.sample))
         if on_sample is not None and not running.faults:
             with running.ended_by_faults():
                 on_sample(data.eval_id, data.sample)
+        _let_go(transcript())
 
     settings: dict[str, Any] = {
         "display": "none",
@@ -142,7 +141,8 @@ def run_eval(
     def run() -> list[EvalLog]:
         timed = [settings.get("working_limit"), *(task.working_limit for task in tasks)]
         watchers = _no_watchers(timed=any(limit is not None for limit in timed))
-        with _shortcuts(), _no_table(), watchers, _collected_rarely():
+        asked = [task.model for task in tasks] if models is None else models
+        with _shortcuts(), _no_table(), watchers, _no_retries(asked), _collected_rarely():
             if models is not None:
                 settings["model"] = list(models)
             logs = inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
@@ -234,20 +234,19 @@ def _register_hooks() -> None:
 
 @contextlib.contextmanager
 def _collected_rarely() -> Iterator[None]:
-    """Keeps the collector off the ten thousand objects that each question makes and frees.
+    """Keeps the collector off the thousands of objects that each question makes and frees.
 
     What is alive before is frozen, so that no later collection walks it again; what is
     dead by then is collected first, since the frozen is never freed if it is in a cycle.
     """
-    was_on = gc.isenabled()
+    before = gc.get_threshold()
     gc.collect()
     gc.freeze()
-    gc.disable()
+    gc.set_threshold(*_YOUNG)
     try:
         yield
     finally:
-        if was_on:
-            gc.enable()
+        gc.set_threshold(*before)
 
 
 def _no_table() -> contextlib.AbstractContextManager[None]:
@@ -276,6 +275,22 @@ def _no_watchers(*, timed: bool) -> Iterator[None]:
                 _replaced("inspect_ai.hooks._hooks", "start_sample_event_emitter", lambda: None)
             )
         yield
+
+
+def _no_retries(asked: Sequence[object]) -> contextlib.AbstractContextManager[None]:
+    """Spares each request a policy of retries, where the client has one of its own.
+
+    Two of its objects are in cycles, with the request and all that came of it.
+    """
+    if all(isinstance(one, Model) and isinstance(one.api, CapgateAPI) for one in asked):
+        return _replaced("inspect_ai.model._model", "retry", lambda **_: lambda function: function)
+    return contextlib.nullcontext()
+
+
+def _let_go(ended: Transcript) -> None:
+    """Breaks the cycles of a sample's transcript, so that it is freed at once."""
+    for name in ("_events_view", "_history", "_attachment_refs_counter", "_message_refs_counter"):
+        vars(ended).pop(name, None)
 
 
 def _events_wanted() -> bool:

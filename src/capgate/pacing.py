@@ -1,7 +1,8 @@
-"""How hard to ask a server, and when to stop asking.
+"""How hard to ask a server, in which order, and when to stop asking.
 
-`AdaptiveLimit` finds the parallelism that a rate limit allows; `Breaker` tells a server
-that is gone from one that has a bad moment. Neither does I/O.
+`AdaptiveLimit` finds the parallelism that a rate limit allows; `Turns` keeps models apart at
+a server that mixes them up; `Lane` has requests sent before answers are dealt with; `Breaker`
+tells a server that is gone from one that has a bad moment. None of them does I/O.
 """
 
 from __future__ import annotations
@@ -137,6 +138,83 @@ class AdaptiveLimit:
     def _timed(self) -> None:
         self._timer = None
         self._wake()
+
+
+class Turns:
+    """One model at a time is asked at a server that mixes up what it answers at once.
+
+    Whoever asks for the model whose turn it is goes in; the others wait until nobody of it is
+    inside, and then all of the one that waited longest go.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._model = ""
+        self._inside = 0
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    async def enter(self, model: str) -> None:
+        """Waits until it is the model's turn."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # Whoever was inside is gone with the other event loop.
+            self._loop, self._inside = loop, 0
+            self._waiting.clear()
+        if not self._inside or model == self._model:
+            self._model = model
+            self._inside += 1
+            return
+        place: asyncio.Future[None] = loop.create_future()
+        self._waiting.setdefault(model, []).append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Says that one who entered asks no more."""
+        self._inside -= 1
+        while not self._inside and self._waiting:
+            self._model = next(iter(self._waiting))
+            for place in self._waiting.pop(self._model):
+                if not place.done():
+                    self._inside += 1
+                    place.set_result(None)
+
+
+class Lane:
+    """Lets through one in each turn of the event loop, first come, first served.
+
+    What is long to do goes through it, so that what is short, such as to send the next request
+    or to read an answer, has to wait for one of them at most.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self) -> None:
+        """Waits for the own turn."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._waiting.clear()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._next)
+        await turn
+
+    def _next(self) -> None:
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft()
+        if not self._waiting or self._loop is None:
+            return
+        self._waiting.popleft().set_result(None)
+        if self._waiting:
+            self._loop.call_soon(self._next)
 
 
 _Sort = Literal["connection", "final", "request", "rate", "server"]

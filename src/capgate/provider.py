@@ -46,8 +46,9 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from capgate.client import Client, ClientLimits
+from capgate.client import Client, ClientLimits, Toll
 from capgate.errors import CapgateError, RequestFault
+from capgate.pacing import Lane, Turns
 from capgate.redact import Redactor
 from capgate.replies import Completion
 from capgate.serving.openrouter import Offer
@@ -122,6 +123,7 @@ class CapgateAPI(ModelAPI):
             limits=limits,
             headers=headers,
         )
+        self.turns: Turns | None = None
         self.meter: Meter | None = None
         self.offer: Offer | None = None
         self.redactor = Redactor.of_environment(further=[api_key or ""])
@@ -150,7 +152,7 @@ class CapgateAPI(ModelAPI):
         request = self._request(input, config)
         toll = None if self.meter is None else self.meter.toll(request)
         try:
-            answer = await self.client.complete(request, toll)
+            answer = await self._complete(request, toll)
             # A model may repeat what its server's configuration told it.
             answer = replace(answer, text=self.redactor.known(answer.text))
         except NotAskedError as refusal:
@@ -163,6 +165,19 @@ class CapgateAPI(ModelAPI):
         if self.offer is not None:
             served_by = self.offer.served_by(answer.provider, answer.model)
         return _output(self.model_name, answer, served_by)
+
+    async def _complete(self, request: Mapping[str, Any], toll: Toll | None) -> Completion:
+        if self.turns is None:
+            answer = await self.client.complete(request, toll)
+        else:
+            await self.turns.enter(self.model_name)
+            try:
+                answer = await self.client.complete(request, toll)
+            finally:
+                self.turns.leave()
+        # Whoever waits for the place sends before this answer is dealt with.
+        await _answered.enter()
+        return answer
 
     def refused(self, message: str) -> bool:
         """Whether a sample's error says that its question was not put."""
@@ -215,6 +230,7 @@ class CapgateAPI(ModelAPI):
         return request
 
 
+_answered = Lane()
 _open: weakref.WeakSet[CapgateAPI] = weakref.WeakSet()
 _listeners: list[Callable[[SampleEnd], None]] = []
 _jobs: dict[str, tuple[str, str]] = {}
