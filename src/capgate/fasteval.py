@@ -119,7 +119,7 @@ def run_eval(
         if on_sample is not None and not running.faults:
             with running.ended_by_faults():
                 on_sample(data.eval_id, data.sample)
-        _let_go(transcript())
+        asyncio.get_running_loop().call_soon(_let_go, transcript())
 
     settings: dict[str, Any] = {
         "display": "none",

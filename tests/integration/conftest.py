@@ -21,6 +21,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import psutil
 import pytest
@@ -193,6 +194,16 @@ class Project:
         """The reports of all runs, oldest first."""
         found = [json.loads(p.read_text()) for p in self.root.glob("reports/*/report.json")]
         return sorted(found, key=lambda report: report["started"])
+
+    def logs(self) -> list[dict[str, Any]]:
+        """What Inspect's log of each task says of its evaluation."""
+        import zipfile_zstd  # noqa: F401 (teaches the standard library Inspect's compression)
+
+        found: list[dict[str, Any]] = []
+        for path in self.root.glob("reports/*/logs/*.eval"):
+            with ZipFile(path) as archive:
+                found.append(json.loads(archive.read("header.json"))["eval"])
+        return found
 
     def stored(self) -> dict[str, int]:
         """State to number of stored answers."""

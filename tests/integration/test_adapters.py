@@ -10,6 +10,7 @@ import pytest
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import (
     PROBE,
+    TWO_SUBJECTS,
     Outcome,
     Process,
     Project,
@@ -111,6 +112,18 @@ def test_a_server_that_mixes_gets_one_at_a_time(home: Home) -> None:
     assert (outcome.code, outcome.verdict(MINE)) == (1, "REGRESSION"), outcome.text
     assert "one after the other" in outcome.text
     assert home.project.result("base")["overall"]["wrong"] == 0
+
+
+def test_a_server_that_mixes_is_asked_in_one_evaluation(home: Home) -> None:
+    """Base and adapter take turns within an evaluation; there is none for each of them."""
+    with Vllm(answer=like_a_model, version="0.32.0+cpu") as server:
+        outcome = home.judge(server, *TWO_SUBJECTS)
+    sides: dict[str, set[str]] = {}
+    for told in home.project.logs():
+        if not told["task"].endswith("preflight"):
+            sides.setdefault(told["run_id"], set()).add(told["metadata"]["capgate_job"])
+    assert sides, outcome.text
+    assert set(map(frozenset, sides.values())) == {frozenset(("base", MINE))}
 
 
 def test_a_dead_adapter_is_an_error(home: Home) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from zipfile import ZipFile
-
 from tests.doubles import replies
 from tests.doubles.server import Server, answer
 from tests.integration.conftest import Project, questions
@@ -14,12 +11,8 @@ SUBJECTS = ("anatomy", "astronomy", "virology", "sociology", "marketing", "nutri
 
 def evaluations(project: Project) -> dict[str, set[str]]:
     """Evaluation to the subjects that it asked, read from Inspect's logs."""
-    import zipfile_zstd  # noqa: F401 (teaches the standard library Inspect's compression)
-
     found: dict[str, set[str]] = {}
-    for path in project.root.glob("reports/*/logs/*.eval"):
-        with ZipFile(path) as archive:
-            told = json.loads(archive.read("header.json"))["eval"]
+    for told in project.logs():
         found.setdefault(told["run_id"], set()).add(told["task"].removeprefix("mmlu_0_shot_"))
     return found
 

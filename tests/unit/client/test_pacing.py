@@ -7,9 +7,11 @@ import itertools
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from capgate.errors import FaultKind, RequestFault
-from capgate.pacing import AdaptiveLimit, Breaker
+from capgate.pacing import AdaptiveLimit, Breaker, Lane, Turns
 
 
 class Clock:
@@ -231,3 +233,82 @@ def test_looks_again_after_a_while() -> None:
     breaker.success()
     assert breaker.blocked() is None
     assert breaker.blocked() is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.integers(0, 4), st.booleans()),
+        max_size=25,
+    )
+)
+def test_models_are_inside_one_at_a_time(askers: list[tuple[str, int, int, bool]]) -> None:
+    """However they come, stay and are cancelled, no two models are inside, and each has its turn.
+
+    An asker: its model, event loop turns before it comes, turns inside, whether it is cancelled.
+    """
+    inside: list[str] = []
+    served = 0
+
+    async def ask(turns: Turns, model: str, before: int, stay: int) -> None:
+        nonlocal served
+        for _ in range(before):
+            await asyncio.sleep(0)
+        await turns.enter(model)
+        inside.append(model)
+        try:
+            assert set(inside) == {model}
+            for _ in range(stay):
+                await asyncio.sleep(0)
+            served += 1
+        finally:
+            inside.remove(model)
+            turns.leave()
+
+    async def run() -> None:
+        turns = Turns()
+        tasks = [asyncio.create_task(ask(turns, *asker[:3])) for asker in askers]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for task, (*_, cancelled) in zip(tasks, askers, strict=True):
+            if cancelled:
+                task.cancel()
+        ended = asyncio.gather(*tasks, return_exceptions=True)
+        for fault in await asyncio.wait_for(ended, 10):
+            assert fault is None or isinstance(fault, asyncio.CancelledError), fault
+
+    asyncio.run(run())
+    assert served >= sum(not cancelled for *_, cancelled in askers)
+
+
+def test_turns_survive_their_event_loop() -> None:
+    """Who was inside when an event loop was closed keeps nobody of the next one waiting."""
+    turns = Turns()
+    asyncio.run(turns.enter("a"))
+    asyncio.run(asyncio.wait_for(turns.enter("b"), 10))
+
+
+def test_what_is_short_goes_before_what_is_in_the_lane() -> None:
+    """Of many who are ready at once one passes in a turn of the loop, in order, others between."""
+    order: list[str] = []
+
+    async def long(lane: Lane, name: str) -> None:
+        await lane.enter()
+        order.append(name)
+
+    async def short() -> None:
+        for _ in range(4):
+            await asyncio.sleep(0)
+            order.append("-")
+
+    async def run() -> None:
+        lane = Lane()
+        tasks = [asyncio.create_task(long(lane, name)) for name in "abcde"]
+        other = asyncio.create_task(short())
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.wait_for(asyncio.gather(*tasks, other, return_exceptions=True), 10)
+        await asyncio.wait_for(lane.enter(), 10)
+
+    asyncio.run(run())
+    assert [name for name in order if name != "-"] == list("acde")
+    assert all("-" in order[one:other] for one, other in pairwise(map(order.index, "acd")))
