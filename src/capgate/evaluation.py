@@ -347,7 +347,8 @@ class Evaluator:
             started = time.monotonic()
             asked = [one for one in contestants if any(part.missing[one.id] for part in parts)]
             if asked:
-                self._check_server(asked[0])
+                for one in asked:
+                    self._check_server(one)
                 with self._alone(asked):
                     self._ask(parts, asked, progress)
             each = (time.monotonic() - started) / max(sum(part.lacking for part in parts), 1)
