@@ -5,9 +5,8 @@ of them. `run_eval` turns off what is only for watching a run live, takes finish
 from a hook, and writes them into their task's log in one go when that is over: a log of
 the same samples with the same events, prompts, answers and scores.
 
-Some things go beyond Inspect's public interface, each for itself, tried first and left out
-where Inspect has changed: see `_shortcuts`, `_no_table`, `_no_watchers`, `_no_retries`,
-`_let_go`, `warm_up` and `capgate.evallog`.
+What goes beyond Inspect's public interface for that is in `capgate.shortcuts` and
+`capgate.evallog`.
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ import contextlib
 import contextvars
 import functools
 import gc
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,34 +25,18 @@ import inspect_ai
 from inspect_ai import Task
 from inspect_ai.dataset import Sample
 from inspect_ai.hooks import Hooks, RunStart, SampleEnd, TaskEnd, hooks
-from inspect_ai.log import EvalLog, EvalSample, Transcript, transcript
+from inspect_ai.log import EvalLog, EvalSample, transcript
 from inspect_ai.model import GenerateConfig, Model
 
 from capgate.evallog import KeptSample, fill_log, keep
-from capgate.provider import CapgateAPI, listen
+from capgate.provider import listen
+from capgate.shortcuts import let_go, shortcuts
 
 OnSample = Callable[[str, EvalSample], None]
 
 _YOUNG: Final = (50_000, 10, 10)
 """Thresholds of the collector while an eval runs: it stops for some hundredths of a second at a
 time, while the server still has work."""
-
-_QUIET: Final = ("inspect_ai.model._model", "inspect_ai.log._recorders.eval")
-
-
-_IMPORTED_LATE: Final = (
-    "inspect_ai.agent._acp.server",
-    "inspect_ai.model._openai_responses",
-    "inspect_ai.solver._transcript",
-)
-"""What Inspect imports when its first eval runs, a second's worth."""
-
-
-def warm_up() -> None:
-    """Imports ahead of time what the first eval would; what Inspect has moved is left to it."""
-    for name in _IMPORTED_LATE:
-        with contextlib.suppress(ImportError):
-            import_module(name)
 
 
 class LeanSample(Sample):
@@ -119,7 +100,7 @@ def run_eval(
         if on_sample is not None and not running.faults:
             with running.ended_by_faults():
                 on_sample(data.eval_id, data.sample)
-        asyncio.get_running_loop().call_soon(_let_go, transcript())
+        asyncio.get_running_loop().call_soon(let_go, transcript())
 
     settings: dict[str, Any] = {
         "display": "none",
@@ -140,9 +121,9 @@ def run_eval(
 
     def run() -> list[EvalLog]:
         timed = [settings.get("working_limit"), *(task.working_limit for task in tasks)]
-        watchers = _no_watchers(timed=any(limit is not None for limit in timed))
         asked = [task.model for task in tasks] if models is None else models
-        with _shortcuts(), _no_table(), watchers, _no_retries(asked), _collected_rarely():
+        spared = shortcuts(asked, timed=any(limit is not None for limit in timed))
+        with spared, _collected_rarely():
             if models is not None:
                 settings["model"] = list(models)
             logs = inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
@@ -247,99 +228,3 @@ def _collected_rarely() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-def _no_table() -> contextlib.AbstractContextManager[None]:
-    """Spares the table of results, which Inspect lays out even where nothing is displayed."""
-    return _replaced("inspect_ai._display.rich.display", "tasks_results", lambda _: "")
-
-
-@contextlib.contextmanager
-def _no_watchers(*, timed: bool) -> Iterator[None]:
-    """Spares each sample two asyncio tasks that it cancels in the end.
-
-    One looks each second whether a limit of working time has passed, also where none is set;
-    the other hands each event to hooks that want events. A cancelled task is part of a cycle
-    with its traceback, so that all the sample's objects are left to the collector.
-
-    Args:
-        timed: There may be such a limit.
-    """
-    with contextlib.ExitStack() as replaced:
-        if not timed:
-            replaced.enter_context(
-                _replaced("inspect_ai._eval.task.run", "monitor_working_limit", lambda: None)
-            )
-        if not _events_wanted():
-            replaced.enter_context(
-                _replaced("inspect_ai.hooks._hooks", "start_sample_event_emitter", lambda: None)
-            )
-        yield
-
-
-def _no_retries(asked: Sequence[object]) -> contextlib.AbstractContextManager[None]:
-    """Spares each request a policy of retries, where the client has one of its own.
-
-    Two of its objects are in cycles, with the request and all that came of it.
-    """
-    if all(isinstance(one, Model) and isinstance(one.api, CapgateAPI) for one in asked):
-        return _replaced("inspect_ai.model._model", "retry", lambda **_: lambda function: function)
-    return contextlib.nullcontext()
-
-
-def _let_go(ended: Transcript) -> None:
-    """Breaks the cycles of a sample's transcript, so that it is freed at once."""
-    for name in ("_events_view", "_history", "_attachment_refs_counter", "_message_refs_counter"):
-        vars(ended).pop(name, None)
-
-
-def _events_wanted() -> bool:
-    """Whether hooks that somebody has installed take the events of samples."""
-    try:
-        registered: Any = import_module("inspect_ai.hooks._hooks").get_all_hooks()
-    except (ImportError, AttributeError):
-        return True
-    return any(
-        one.enabled() and type(one).on_sample_event is not Hooks.on_sample_event
-        for one in registered
-    )
-
-
-@contextlib.contextmanager
-def _replaced(module: str, name: str, by: Callable[..., object]) -> Iterator[None]:
-    """Puts something else in the place of a module's function, where there is such a one."""
-    try:
-        found: Any = import_module(module)
-        before = getattr(found, name)
-    except (ImportError, AttributeError):
-        yield
-        return
-    setattr(found, name, by)
-    try:
-        yield
-    finally:
-        setattr(found, name, before)
-
-
-@contextlib.contextmanager
-def _shortcuts() -> Iterator[None]:
-    """Spares what nobody watches: the live channel to editors, and trace records.
-
-    Each sample opens a session for editors that might attach to it and translates every
-    event for them. A session that is open further out makes it a no-op; the flag for it
-    is a private context variable, and where it is gone the sessions are opened as ever.
-    """
-    with contextlib.suppress(ImportError, AttributeError):
-        from inspect_ai.agent._acp import transport
-
-        if isinstance(transport._acp_live_active, contextvars.ContextVar):
-            transport._acp_live_active.set(True)
-    loggers = [logging.getLogger(name) for name in _QUIET]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

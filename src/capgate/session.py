@@ -307,7 +307,7 @@ class Run:
             check_imports()
             _ = self.harness.prompt_hash
             self.questions(target)
-            from capgate.fasteval import warm_up
+            from capgate.shortcuts import warm_up
 
             warm_up()
 
