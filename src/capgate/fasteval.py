@@ -15,11 +15,10 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import inspect_ai
 from inspect_ai import Task
@@ -28,15 +27,12 @@ from inspect_ai.hooks import Hooks, RunStart, SampleEnd, TaskEnd, hooks
 from inspect_ai.log import EvalLog, EvalSample, transcript
 from inspect_ai.model import GenerateConfig, Model
 
+from capgate.collector import collected_rarely
 from capgate.evallog import KeptSample, fill_log, keep
 from capgate.provider import listen
 from capgate.shortcuts import let_go, shortcuts
 
 OnSample = Callable[[str, EvalSample], None]
-
-_YOUNG: Final = (50_000, 10, 10)
-"""Thresholds of the collector while an eval runs: it stops for some hundredths of a second at a
-time, while the server still has work."""
 
 
 class LeanSample(Sample):
@@ -123,7 +119,7 @@ def run_eval(
         timed = [settings.get("working_limit"), *(task.working_limit for task in tasks)]
         asked = [task.model for task in tasks] if models is None else models
         spared = shortcuts(asked, timed=any(limit is not None for limit in timed))
-        with spared, _collected_rarely():
+        with spared, collected_rarely(frozen=True):
             if models is not None:
                 settings["model"] = list(models)
             logs = inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
@@ -211,20 +207,3 @@ class _RunHooks(Hooks):
 @functools.cache
 def _register_hooks() -> None:
     hooks(name="capgate_running", description="Writes logs; lets an eval be cancelled.")(_RunHooks)
-
-
-@contextlib.contextmanager
-def _collected_rarely() -> Iterator[None]:
-    """Keeps the collector off the thousands of objects that each question makes and frees.
-
-    What is alive before is frozen, so that no later collection walks it again; what is
-    dead by then is collected first, since the frozen is never freed if it is in a cycle.
-    """
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_YOUNG)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)

@@ -20,6 +20,7 @@ from capgate.baselines import (
     requested,
 )
 from capgate.choice import run_targets
+from capgate.collector import collected_rarely
 from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
 from capgate.datasets.questions import Selection
@@ -303,7 +304,7 @@ class Run:
 
     def _get_ready(self, target: str) -> None:
         # Whatever fails here fails again where it is needed, and is told there.
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception), collected_rarely():
             check_imports()
             _ = self.harness.prompt_hash
             self.questions(target)
