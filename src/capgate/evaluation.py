@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import Model
 
-_AHEAD: Final = 30.0
+_AHEAD: Final = 60.0
 """Seconds of a server's work that are asked for in one evaluation, where so much is wanted; of
 several processes each takes its share, so that none has long to wait for another in the end."""
 

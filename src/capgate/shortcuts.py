@@ -13,6 +13,7 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from types import ModuleType, SimpleNamespace
 from typing import Any, Final
 
 from inspect_ai.hooks import Hooks
@@ -57,6 +58,8 @@ def shortcuts(asked: Sequence[object], *, timed: bool) -> Iterator[None]:
         taken.enter_context(_no_retries(asked))
         taken.enter_context(_no_threads_to_compress())
         taken.enter_context(_template_once())
+        taken.enter_context(_signatures_once())
+        taken.enter_context(_quick_ids())
         taken.enter_context(_quick_copies())
         yield
 
@@ -163,6 +166,49 @@ def _template_once() -> contextlib.AbstractContextManager[None]:
         return lambda *template, **how: find(*template, **how) if how else found(*template)
 
     return _replaced("inspect_ai.solver._multiple_choice", "resource", once)
+
+
+def _signatures_once() -> contextlib.AbstractContextManager[None]:
+    """Spares each sample what its solvers' parameters are called, found anew for each."""
+
+    def once(plain: ModuleType) -> object:
+        found = functools.cache(plain.signature)
+
+        def signature(of: Callable[..., object]) -> object:
+            try:
+                return found(of)
+            except TypeError:  # it has no hash
+                return plain.signature(of)
+
+        return SimpleNamespace(**{**vars(plain), "signature": signature})
+
+    return _replaced("inspect_ai._util.registry", "inspect", once)
+
+
+def _quick_ids() -> contextlib.AbstractContextManager[None]:
+    """Spares each id half of its divisions; a sample and its events have some thirty."""
+
+    def by_pairs(_: object) -> Callable[..., str]:
+        known: list[str] = []
+        pairs: list[str] = []
+
+        def digits(number: int, alphabet: list[str], padding: int | None = None) -> str:
+            nonlocal known, pairs
+            if alphabet is not known:
+                known = alphabet
+                pairs = [low + high for high in alphabet for low in alphabet]
+            found = []
+            while number:
+                number, pair = divmod(number, len(pairs))
+                found.append(pairs[pair])
+            text = "".join(found)
+            if text.endswith(alphabet[0]):
+                text = text[:-1]
+            return text.ljust(padding or 0, alphabet[0])[::-1]
+
+        return digits
+
+    return _replaced("shortuuid.main", "int_to_string", by_pairs)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+import shortuuid.main
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,15 @@ def test_a_copy_has_the_same_shape() -> None:
     assert copied["a"] is copied["b"]
     assert copied["a"] is not shared
     assert copied["me"] is copied
+
+
+@given(st.integers(0, 2**128 - 1), st.none() | st.integers(0, 30))
+def test_ids_are_written_as_ever(number: int, padding: int | None) -> None:
+    """An id is the same text that it would be outside of an eval."""
+    alphabet = list(shortuuid.get_alphabet())
+    plain = shortuuid.main.int_to_string(number, alphabet, padding)
+    with shortcuts([], timed=True):
+        assert shortuuid.main.int_to_string(number, alphabet, padding) == plain
 
 
 def test_copies_are_made_as_before_afterwards() -> None:
