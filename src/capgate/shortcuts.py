@@ -172,7 +172,7 @@ def _signatures_once() -> contextlib.AbstractContextManager[None]:
     """Spares each sample what its solvers' parameters are called, found anew for each."""
 
     def once(plain: ModuleType) -> object:
-        found = functools.cache(plain.signature)
+        found = functools.lru_cache(maxsize=64)(plain.signature)
 
         def signature(of: Callable[..., object]) -> object:
             try:
