@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -115,10 +114,13 @@ def run_eval(
         settings.update(config.model_dump(exclude_none=True))
     settings.update(options)
 
-    def run() -> list[EvalLog]:
-        timed = [settings.get("working_limit"), *(task.working_limit for task in tasks)]
-        asked = [task.model for task in tasks] if models is None else models
-        spared = shortcuts(asked, timed=any(limit is not None for limit in timed))
+    timed = [settings.get("working_limit"), *(task.working_limit for task in tasks)]
+    asked = [task.model for task in tasks] if models is None else models
+    spared = shortcuts(asked, timed=any(limit is not None for limit in timed))
+    _register_hooks()
+    _runs.append(running)
+    stop = listen(take)
+    try:
         with spared, collected_rarely(frozen=True):
             if models is not None:
                 settings["model"] = list(models)
@@ -127,13 +129,6 @@ def run_eval(
                 # A task that was cut short never comes to the end that the hook is told of.
                 running.write(log)
             return logs
-
-    _register_hooks()
-    _runs.append(running)
-    stop = listen(take)
-    try:
-        # The shortcuts set a context variable, which must not outlive this eval.
-        return contextvars.copy_context().run(run)
     finally:
         stop()
         _runs.remove(running)

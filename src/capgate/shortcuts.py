@@ -44,7 +44,7 @@ def warm_up() -> None:
 
 @contextlib.contextmanager
 def shortcuts(asked: Sequence[object], *, timed: bool) -> Iterator[None]:
-    """Takes all shortcuts for the length of a block, in a context of its own.
+    """Takes all shortcuts for the length of a block.
 
     Args:
         asked: The models; a client with retries of its own needs none of Inspect's.
@@ -76,14 +76,20 @@ def _nobody_attached() -> Iterator[None]:
 
     Each sample opens a session for editors that might attach to it and translates every
     event for them. A session that is open further out makes it a no-op; the flag for it
-    is a private context variable, which must not outlive the eval's own context.
+    is a private context variable.
     """
-    with contextlib.suppress(ImportError, AttributeError):
-        from inspect_ai.agent._acp import transport
-
-        if isinstance(transport._acp_live_active, contextvars.ContextVar):
-            transport._acp_live_active.set(True)
-    yield
+    try:
+        flag: Any = import_module("inspect_ai.agent._acp.transport")._acp_live_active
+    except (ImportError, AttributeError):
+        flag = None
+    if not isinstance(flag, contextvars.ContextVar):
+        yield
+        return
+    before = flag.set(True)
+    try:
+        yield
+    finally:
+        flag.reset(before)
 
 
 @contextlib.contextmanager
@@ -115,17 +121,9 @@ def _no_watchers(*, timed: bool) -> Iterator[None]:
     """
     with contextlib.ExitStack() as replaced:
         if not timed:
-            replaced.enter_context(
-                _replaced(
-                    "inspect_ai._eval.task.run", "monitor_working_limit", lambda _: lambda: None
-                )
-            )
+            replaced.enter_context(_idle("inspect_ai._eval.task.run", "monitor_working_limit"))
         if not _events_wanted():
-            replaced.enter_context(
-                _replaced(
-                    "inspect_ai.hooks._hooks", "start_sample_event_emitter", lambda _: lambda: None
-                )
-            )
+            replaced.enter_context(_idle("inspect_ai.hooks._hooks", "start_sample_event_emitter"))
         yield
 
 
@@ -189,14 +187,15 @@ def _quick_ids() -> contextlib.AbstractContextManager[None]:
     """Spares each id half of its divisions; a sample and its events have some thirty."""
 
     def by_pairs(_: object) -> Callable[..., str]:
-        known: list[str] = []
-        pairs: list[str] = []
+        # Both in one, since another thread may make ids meanwhile.
+        held: tuple[list[str], list[str]] = ([], [])
 
         def digits(number: int, alphabet: list[str], padding: int | None = None) -> str:
-            nonlocal known, pairs
+            nonlocal held
+            known, pairs = held
             if alphabet is not known:
-                known = alphabet
                 pairs = [low + high for high in alphabet for low in alphabet]
+                held = alphabet, pairs
             found = []
             while number:
                 number, pair = divmod(number, len(pairs))
@@ -237,6 +236,11 @@ def _copied(old: dict[Any, Any], memo: dict[int, Any]) -> dict[Any, Any]:
         key = key if type(key) in _ATOMS else copy.deepcopy(key, memo)
         new[key] = value if type(value) in _ATOMS else copy.deepcopy(value, memo)
     return new
+
+
+def _idle(module: str, name: str) -> contextlib.AbstractContextManager[None]:
+    """Has a module's function, which takes nothing and returns nothing, do nothing."""
+    return _replaced(module, name, lambda _: lambda: None)
 
 
 @contextlib.contextmanager

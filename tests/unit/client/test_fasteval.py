@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import zipfile
 from pathlib import Path
@@ -166,12 +167,13 @@ def test_several_tasks_and_models(server: Server, tmp_path: Path) -> None:
 
 
 def test_leaves_the_process_as_it_was(server: Server, tmp_path: Path) -> None:
-    """The collector works as before after an eval, and nobody listens any more."""
+    """Collector and context are as before after an eval, and nobody listens any more."""
     from capgate import provider
 
-    before = gc.get_threshold()
+    before, context = gc.get_threshold(), dict(contextvars.copy_context())
     run_eval(task(2), model_of(server), tmp_path)
     assert gc.get_threshold() == before
+    assert dict(contextvars.copy_context()) == context
     assert not provider._listeners
     assert not list(provider._open)
 
