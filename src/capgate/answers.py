@@ -27,6 +27,11 @@ class AnswerState(StrEnum):
         """Whether the state belongs in an accuracy's denominator."""
         return self is not AnswerState.ERROR
 
+    @property
+    def readable(self) -> bool:
+        """Whether a choice was read; only such an answer tells what the model knows."""
+        return self in (AnswerState.CORRECT, AnswerState.WRONG)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -37,7 +42,7 @@ class Answer:
         subject: One of the 57 subjects.
         state: How it ended.
         choice: The letter that was read, `""` where none was.
-        text: The model's text as it came, or for an error the fault's one paragraph.
+        text: The model's text without its thought, or for an error the fault's one paragraph.
         prompt_tokens: Tokens the server counted in the prompt; 0 where it did not say.
         completion_tokens: Tokens the server counted in the answer.
         seconds: Wall time of the successful request, without queueing and backing off.
@@ -46,6 +51,9 @@ class Answer:
         served_by: What the server says answered (model, upstream provider), for routes
             that may change between requests.
         cost: US dollars, where the server says.
+        finish_reason: Why the model stopped, in the server's own word; `""` where it gave none.
+        cut_off: Whether the token limit ended the answer.
+        reasoning_tokens: Tokens of the thought, where the server counts them apart.
     """
 
     question: str
@@ -59,3 +67,6 @@ class Answer:
     margin: float | None = None
     served_by: str = ""
     cost: float | None = None
+    finish_reason: str = ""
+    cut_off: bool = False
+    reasoning_tokens: int = 0

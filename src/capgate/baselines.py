@@ -31,6 +31,9 @@ _CODES: dict[AnswerState, str] = {
     AnswerState.WRONG: "W",
     AnswerState.UNPARSED: "U",
 }
+_CUT_OFF: Final = "cut off"
+"""Stands in the letter's place where an answer is unreadable and the token limit ended it."""
+
 _STATES = {code: state for state, code in _CODES.items()}
 
 _COMPARED: dict[str, str] = {
@@ -89,7 +92,8 @@ class Baseline(_Frozen):
         history: All recordings, the present one last.
         served_by: Route behind a router to its answers, see `capgate.routes`.
         subjects: Counts by subject.
-        answers: Subject to question hash to `STATE LETTER`, the state one of C, W, U.
+        answers: Subject to question hash to `STATE LETTER`, the state one of C, W, U; `U cut off`
+            where the token limit ended an unreadable answer.
         texts: Question hash to what was answered, where that was not `ANSWER: LETTER`; null
             where it was too long to be kept.
     """
@@ -131,8 +135,9 @@ class Baseline(_Frozen):
                 question,
                 subject,
                 _STATES[code[0]],
-                choice=code[2:],
+                choice="" if _CUT_OFF in code else code[2:],
                 text=self.texts.get(question, f"ANSWER: {code[2:]}") or "",
+                cut_off=_CUT_OFF in code,
             )
             for subject, recorded in self.answers.items()
             for question, code in recorded.items()
@@ -145,7 +150,7 @@ class Baseline(_Frozen):
             ReferenceMissingError: One of them was not recorded.
         """
         known = {
-            question: Single(question, subject, _STATES[code[0]])
+            question: Single(question, subject, _STATES[code[0]], _CUT_OFF in code)
             for subject, recorded in self.answers.items()
             for question, code in recorded.items()
         }
@@ -221,8 +226,7 @@ def make_baseline(
     for answer in sorted(answers, key=lambda one: (one.subject, one.question)):
         by_subject.setdefault(answer.subject, []).append(answer)
     recorded = {
-        subject: {a.question: f"{_CODES[a.state]} {a.choice}".rstrip() for a in mine}
-        for subject, mine in by_subject.items()
+        subject: {a.question: _code(a) for a in mine} for subject, mine in by_subject.items()
     }
     counts = {subject: count(codes.values()) for subject, codes in recorded.items()}
     revision = Revision(
@@ -240,6 +244,12 @@ def make_baseline(
         history=(*history, revision),
         **facts,
     )
+
+
+def _code(answer: Answer) -> str:
+    unread = answer.state is AnswerState.UNPARSED
+    rest = _CUT_OFF if unread and answer.cut_off else answer.choice
+    return f"{_CODES[answer.state]} {rest}".rstrip()
 
 
 def count(codes: Iterable[str]) -> SubjectCounts:

@@ -145,8 +145,10 @@ def _whole(pairs: Sequence[Pair], policy: Policy, simulations: int, seed: int) -
     failed = 0
     for _ in range(simulations):
         for at, swap in zip(differ, rng.random(len(differ)) < 0.5, strict=True):
-            question, subject, one, other = pairs[at]
-            rows[at] = Pair(question, subject, *((other, one) if swap else (one, other)))
+            pair = pairs[at]
+            rows[at] = (
+                pair._replace(reference=pair.candidate, candidate=pair.reference) if swap else pair
+            )
         failed += decide_fixed(rows, policy, reference="baseline").kind == "REGRESSION"
     return failed
 

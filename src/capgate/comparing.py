@@ -88,12 +88,18 @@ def compare(reference: StoredRun, candidate: StoredRun, policy: Policy) -> Compa
     by_subject: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_subject.setdefault(pair.subject, []).append(pair)
+    right = AnswerState.CORRECT
     flips = [
-        Flip(q, subject, "loss" if before is AnswerState.CORRECT else "gain", theirs[q], ours[q])
-        for q, subject, before, after in sorted(pairs, key=lambda pair: pair[:2][::-1])
-        if before.scored
-        and after.scored
-        and (before is AnswerState.CORRECT) != (after is AnswerState.CORRECT)
+        Flip(
+            pair.question,
+            pair.subject,
+            "loss" if pair.reference is right else "gain",
+            theirs[pair.question],
+            ours[pair.question],
+        )
+        for pair in sorted(pairs, key=lambda pair: (pair.subject, pair.question))
+        if all(state.scored for state in pair.states)
+        and (pair.reference is right) != (pair.candidate is right)
     ]
     return Compared(
         reference,

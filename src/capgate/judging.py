@@ -14,7 +14,7 @@ from capgate.confirm import confirm_subject, confirm_suite, first_look, second_l
 from capgate.datasets import Question
 from capgate.errors import CapgateError, ServerEndedError
 from capgate.evaluation import Shard, ShardResult
-from capgate.gate.conclude import too_many_errors
+from capgate.gate.conclude import too_many_errors, too_many_unread
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
 from capgate.gate.verdict import Scope, Verdict
@@ -115,7 +115,7 @@ class Judge:
                 subject=subject,
                 n_subjects=len(self.run.settings.subjects),
                 budget=self._budget(target),
-            ) or _too_many_errors(results[target].answers, policy, "subject", subject)
+            ) or _not_measured(results[target].answers, policy, "subject", subject)
         verdict = _bounded(verdict, [results])
         usage = [results[target]]
         if self.run.settings.confirm and verdict is not None and verdict.kind == "REGRESSION":
@@ -142,7 +142,7 @@ class Judge:
             found, policy = rows(reference, answers, target), self.run.policy(target)
             verdict = judge_whole(
                 reference, found, policy, budget=self._budget(target)
-            ) or _too_many_errors(answers[target], policy, "suite")
+            ) or _not_measured(answers[target], policy, "suite")
         verdict = _bounded(verdict, shards)
         usage = [results[target] for results in shards]
         if self.run.settings.confirm and verdict is not None and verdict.failed_subjects:
@@ -198,7 +198,7 @@ class Judge:
                     else f"the limit of {limit:,} questions was reached"
                 )
                 if gate is not None
-                else _too_many_errors(_answers(shards)[target], self.run.policy(target), "quick")
+                else _not_measured(_answers(shards)[target], self.run.policy(target), "quick")
             )
         verdict = _bounded(verdict, shards)
         if verdict is not None and verdict.kind != "ERROR":
@@ -348,13 +348,17 @@ def _bounded(verdict: Verdict | None, shards: Sequence[Results]) -> Verdict | No
     return replace(verdict, reasons=(reason, *verdict.reasons))
 
 
-def _too_many_errors(
+def _not_measured(
     answers: Sequence[Answer], policy: Policy, scope: Scope, subject: str | None = None
 ) -> Verdict | None:
-    """The verdict on answers that are only measured: None, unless too many are missing."""
-    counts = count_singles([Single(a.question, a.subject, a.state) for a in answers])
-    reason = too_many_errors(counts, policy)
-    if reason is None:
+    """The verdict on answers that are only measured: None, unless too many say nothing."""
+    counts = count_singles([Single.of(a) for a in answers])
+    one_subject = scope == "subject"
+    reasons = (
+        too_many_errors(counts, policy),
+        too_many_unread(counts, policy, few=one_subject) if counts.n else None,
+    )
+    if not any(reasons):
         return None
     return Verdict(
         kind="INCONCLUSIVE",
@@ -362,5 +366,5 @@ def _too_many_errors(
         subject=subject,
         counts=counts,
         policy=policy,
-        reasons=(reason,),
+        reasons=tuple(filter(None, reasons)),
     )

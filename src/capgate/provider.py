@@ -33,6 +33,9 @@ from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
     ChatMessageAssistant,
+    Content,
+    ContentReasoning,
+    ContentText,
     GenerateConfig,
     Logprob,
     Logprobs,
@@ -57,7 +60,6 @@ from capgate.spending import Meter, NotAskedError
 _STOP_REASONS: dict[str, StopReason] = {
     "stop": "stop",
     "eos": "stop",
-    "length": "max_tokens",
     "tool_calls": "tool_calls",
     "content_filter": "content_filter",
 }
@@ -71,6 +73,7 @@ class Facts:
         seconds: Wall time of the successful request alone.
         attempts: Requests made until then.
         finish_reason: The server's own word.
+        cut_off: Whether the token limit ended the answer.
         served_by: What the server says answered.
         cost: US dollars, where the server says.
     """
@@ -78,6 +81,7 @@ class Facts:
     seconds: float = 0.0
     attempts: int = 0
     finish_reason: str = ""
+    cut_off: bool = False
     served_by: str = ""
     cost: float | None = None
 
@@ -154,7 +158,11 @@ class CapgateAPI(ModelAPI):
         try:
             answer = await self._complete(request, toll)
             # A model may repeat what its server's configuration told it.
-            answer = replace(answer, text=self.redactor.known(answer.text))
+            answer = replace(
+                answer,
+                text=self.redactor.known(answer.text),
+                thought=self.redactor.known(answer.thought),
+            )
         except NotAskedError as refusal:
             self._refusals.add(str(refusal))
             raise
@@ -321,9 +329,13 @@ def facts_of(output: ModelOutput) -> Facts:
 
 
 def _output(model: str, answer: Completion, served_by: str) -> ModelOutput:
-    message = ChatMessageAssistant(content=answer.text, source="generate", model=model)
+    content: str | list[Content] = answer.text
+    if answer.thought:
+        content = [ContentReasoning(reasoning=answer.thought), ContentText(text=answer.text)]
+    message = ChatMessageAssistant(content=content, source="generate", model=model)
+    stop = _STOP_REASONS.get(answer.finish_reason, "unknown")
     choice = ChatCompletionChoice(
-        message=message, stop_reason=_STOP_REASONS.get(answer.finish_reason, "unknown")
+        message=message, stop_reason="max_tokens" if answer.cut_off else stop
     )
     if answer.logprobs:
         choice.logprobs = Logprobs(
@@ -344,6 +356,7 @@ def _output(model: str, answer: Completion, served_by: str) -> ModelOutput:
             input_tokens=answer.prompt_tokens,
             output_tokens=answer.completion_tokens,
             total_tokens=answer.prompt_tokens + answer.completion_tokens,
+            reasoning_tokens=answer.reasoning_tokens or None,
             total_cost=answer.cost,
         ),
         metadata={
@@ -351,6 +364,7 @@ def _output(model: str, answer: Completion, served_by: str) -> ModelOutput:
                 "seconds": round(answer.seconds, 6),
                 "attempts": answer.attempts,
                 "finish_reason": answer.finish_reason,
+                "cut_off": answer.cut_off,
                 "served_by": served_by,
                 "cost": answer.cost,
             }

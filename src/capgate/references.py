@@ -162,7 +162,7 @@ def sequential_gate(
 
 
 def _singles(answers: Sequence[Answer]) -> list[Single]:
-    return [Single(answer.question, answer.subject, answer.state) for answer in answers]
+    return [Single.of(answer) for answer in answers]
 
 
 def _are_singles(rows: Rows) -> TypeGuard[list[Single]]:

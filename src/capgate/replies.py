@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from pydantic_core import from_json
 
+from capgate.common.thoughts import Spoken, set_aside
 from capgate.faults import Place, fault_of_response, words_of
+
+_CUT_OFF: Final = frozenset(
+    {"length", "limit", "max_tokens", "max_output_tokens", "model_length", "token_limit"}
+)
+"""Servers' words for an answer that reached the token limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Completion:
     """One answered chat request.
 
     Attributes:
-        text: The model's text; `""` where it wrote none.
+        text: The model's answer, its thought set aside; `""` where it wrote none.
         finish_reason: Why it stopped, in the server's word (`stop`, `length` …).
         prompt_tokens: Tokens the server counted in the prompt; 0 where it did not say.
         completion_tokens: Tokens the server counted in the answer.
@@ -49,6 +55,9 @@ class Completion:
         cost: US dollars, where the server says.
         logprobs: One entry for each generated token, empty unless asked for.
         response_id: The server's id of the response.
+        thought: What the model thought before its answer; never scored.
+        unopened: The text holds the end of a thought that began in the prompt.
+        reasoning_tokens: Tokens of the thought, where the server counts them apart.
     """
 
     text: str
@@ -62,6 +71,14 @@ class Completion:
     cost: float | None = None
     logprobs: tuple[TokenLogprobs, ...] = ()
     response_id: str = ""
+    thought: str = ""
+    unopened: bool = False
+    reasoning_tokens: int = 0
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the token limit ended the answer, by the server's own word."""
+        return self.finish_reason.lower() in _CUT_OFF
 
     @property
     def served_by(self) -> str:
@@ -159,7 +176,8 @@ def read_completion(
             said=words_of(None, raw),
             status=status,
         )
-    text = _text(choice.get("message"))
+    spoken = _spoken(choice.get("message"))
+    text = None if spoken is None else spoken.text
     if not text and reason == "content_filter":
         raise place.fault(
             "moderation",
@@ -168,7 +186,7 @@ def read_completion(
             said=words_of(None, raw),
             status=status,
         )
-    if text is None:
+    if spoken is None:
         raise place.fault(
             "empty_choices",
             "the answer's choice holds no chat message",
@@ -176,10 +194,9 @@ def read_completion(
             said=words_of(None, raw),
             status=status,
         )
-    usage = body.get("usage")
-    if not isinstance(usage, dict):
-        usage = {}
-    if body.get("provider") and not text and not _count(usage.get("completion_tokens")):
+    usage = _fields(body.get("usage"))
+    silent = not spoken.text and not spoken.thought
+    if body.get("provider") and silent and not _count(usage.get("completion_tokens")):
         # OpenRouter documents it of a model that is still being started.
         raise place.fault(
             "empty_choices",
@@ -188,8 +205,9 @@ def read_completion(
             said=words_of(None, raw),
             status=status,
         )
+    details = usage.get("completion_tokens_details")
     return Completion(
-        text=text,
+        text=spoken.text,
         finish_reason=reason if isinstance(reason, str) else "",
         prompt_tokens=_count(usage.get("prompt_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
@@ -200,6 +218,11 @@ def read_completion(
         cost=_dollars(usage.get("cost")),
         logprobs=_logprobs(choice.get("logprobs")) if choice.get("logprobs") else (),
         response_id=_string(body.get("id")),
+        thought=spoken.thought,
+        unopened=spoken.unopened,
+        reasoning_tokens=_count(details.get("reasoning_tokens"))
+        if isinstance(details, dict)
+        else 0,
     )
 
 
@@ -269,17 +292,50 @@ def _inner_fault(
     )
 
 
-def _text(message: object) -> str | None:
-    """What a choice's message says; None where it is no message of a chat."""
+_THOUGHT_FIELDS: Final = ("reasoning_content", "reasoning", "thinking")
+
+
+def _spoken(message: object) -> Spoken | None:
+    """What a choice's message says, its thought set aside; None where it is no chat message."""
     if not isinstance(message, dict) or not message:
         return None
     content = message.get("content")
+    apart: list[str] = []
     if content is None:
         # A refusal is the model's own answer, though it chooses nothing.
-        return _string(message.get("refusal"))
-    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
-        return "".join(_string(part.get("text")) for part in content)
-    return content if isinstance(content, str) else None
+        text = _string(message.get("refusal"))
+    elif isinstance(content, list) and all(isinstance(part, dict) for part in content):
+        text = "".join(_words(part) for part in content if not _is_thought(part))
+        apart = [_words(part) for part in content if _is_thought(part)]
+    elif isinstance(content, str):
+        text = content
+    else:
+        return None
+    # A server may send the same thought under two names.
+    fields = dict.fromkeys(_string(message.get(name)) for name in _THOUGHT_FIELDS)
+    inside = set_aside(text)
+    thought = "\n".join(filter(None, [*fields, *apart, inside.thought]))
+    return replace(inside, thought=thought)
+
+
+def _is_thought(part: Mapping[str, Any]) -> bool:
+    kind = _string(part.get("type")).lower()
+    return "think" in kind or "reason" in kind
+
+
+def _words(part: Mapping[str, Any]) -> str:
+    """The text of one part of a message's content, whose own parts may be nested once."""
+    for name in ("text", "thinking", "reasoning"):
+        value = part.get(name)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, list):
+            return "".join(_string(one.get("text")) for one in value if isinstance(one, dict))
+    return ""
+
+
+def _fields(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _string(value: object) -> str:

@@ -83,7 +83,7 @@ class StoredRun:
     @property
     def singles(self) -> list[Single]:
         """Its answers as the gate takes them."""
-        return [Single(a.question, a.subject, a.state) for a in self.answers]
+        return [Single.of(answer) for answer in self.answers]
 
 
 @contextmanager

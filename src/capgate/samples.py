@@ -45,6 +45,9 @@ def answer_of(sample: EvalSample, question: Question, model: Model) -> Answer:
         margin=_margin(output, letter),
         served_by=facts.served_by,
         cost=facts.cost,
+        finish_reason=facts.finish_reason,
+        cut_off=facts.cut_off,
+        reasoning_tokens=(output.usage.reasoning_tokens or 0) if output.usage else 0,
     )
 
 

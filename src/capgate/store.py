@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from capgate.answers import Answer, AnswerState
 from capgate.errors import StoreError
 from capgate.redact import Redactor
-from capgate.storefile import SCHEMA, SCHEMA_VERSION, fault_of_store, schema_of
+from capgate.storefile import bring_up, fault_of_store, schema_of
 
 if TYPE_CHECKING:
     from capgate.datasets import Question
@@ -42,7 +42,7 @@ _CHUNK: Final = 500
 
 _ANSWER_COLUMNS: Final = (
     "question, subject, state, choice, text, prompt_tokens, completion_tokens, seconds, margin, "
-    "served_by, cost"
+    "served_by, cost, finish_reason, cut_off, reasoning_tokens"
 )
 
 
@@ -151,10 +151,7 @@ class Store:
 
     def _migrate(self) -> None:
         with self._transaction():
-            if schema_of(self._db, self.path) == 0:
-                for statement in SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            bring_up(self._db, self.path)
             # Earlier versions kept the URLs of alerts, which are secrets.
             self._db.execute(
                 "UPDATE runs SET settings = json_remove(settings, '$.alerts') "
@@ -294,7 +291,7 @@ class Store:
             marks = ",".join("?" * len(chunk))
             rows = self._rows(
                 f"SELECT {_ANSWER_COLUMNS}, id, run FROM answers "
-                f"WHERE context = ? AND question IN ({marks}) "
+                f"WHERE context = ? AND question IN ({marks}) AND usable "
                 "AND (run = ? OR (state != 'error' AND NOT ?)) ORDER BY EXISTS (SELECT 1 FROM uses "
                 "WHERE uses.run = ? AND uses.target = ? AND uses.answer = answers.id), id",
                 (context.id, *chunk, run, fresh, run, target),
@@ -318,7 +315,7 @@ class Store:
         with self._transaction():
             cursor = self._db.execute(
                 f"INSERT INTO answers (context, {_ANSWER_COLUMNS}, run, created) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     context.id,
                     answer.question,
@@ -332,6 +329,9 @@ class Store:
                     answer.margin,
                     _encodable(self._redactor.text(answer.served_by)),
                     answer.cost,
+                    _encodable(self._redactor.text(answer.finish_reason)),
+                    answer.cut_off,
+                    answer.reasoning_tokens,
                     run,
                     time.time(),
                 ),
@@ -428,6 +428,9 @@ def _answer(row: Sequence[Any]) -> Answer:
         margin=row[8],
         served_by=row[9],
         cost=row[10],
+        finish_reason=row[11],
+        cut_off=bool(row[12]),
+        reasoning_tokens=row[13],
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from capgate.common.thoughts import holds_thought
 from capgate.errors import StoreError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
-SCHEMA: Final = """
+_FIRST: Final = """
 CREATE TABLE contexts (
     id INTEGER PRIMARY KEY,
     fingerprint TEXT NOT NULL,
@@ -63,6 +65,55 @@ CREATE TABLE shards (
     PRIMARY KEY (run, target, shard)
 ) WITHOUT ROWID;
 """
+
+
+def _answers_say_how_they_ended(db: sqlite3.Connection) -> None:
+    """Version 2: why the model stopped, and whether an answer may be found again.
+
+    Version 1 read thoughts as if they were answers, and did not know which answers the token
+    limit had cut off. Those stay for the reports of their runs and are asked anew.
+    """
+    for column in (
+        "finish_reason TEXT NOT NULL DEFAULT ''",
+        "cut_off INTEGER NOT NULL DEFAULT 0",
+        "reasoning_tokens INTEGER NOT NULL DEFAULT 0",
+        "usable INTEGER NOT NULL DEFAULT 1",
+    ):
+        db.execute(f"ALTER TABLE answers ADD COLUMN {column}")
+    db.create_function("holds_thought", 1, holds_thought, deterministic=True)
+    db.execute(
+        "UPDATE answers SET cut_off = 1 WHERE state != 'error' AND completion_tokens >= (SELECT "
+        "CASE WHEN json_valid(facts) THEN json_extract(facts, '$.generation.max_tokens') END "
+        "FROM contexts WHERE contexts.id = answers.context)"
+    )
+    db.execute(
+        "UPDATE answers SET usable = 0 WHERE state != 'error' AND (cut_off OR holds_thought(text))"
+    )
+
+
+_MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
+    _answers_say_how_they_ended,
+)
+"""What brings a store from one version to the next, from version 1 on."""
+
+
+def bring_up(db: sqlite3.Connection, path: Path) -> None:
+    """Makes the tables of a new store, and brings those of an older one up to this version.
+
+    The caller holds a transaction that may write.
+
+    Raises:
+        StoreError: The schema is newer, or another program's.
+    """
+    found = schema_of(db, path)
+    if found == SCHEMA_VERSION:
+        return
+    if found == 0:
+        for statement in _FIRST.split(";\n"):
+            db.execute(statement)
+    for migrate in _MIGRATIONS[max(found, 1) - 1 :]:
+        migrate(db)
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def schema_of(db: sqlite3.Connection, path: Path) -> int:

@@ -85,7 +85,7 @@ def record(tmp_path: Path) -> Iterator[Record]:
             },
         )
         if judged:
-            scored = any(state is not E for _, _, state in singles)
+            scored = any(state is not E for state in (one.candidate for one in singles))
             verdict = (
                 decide_floor(singles, Floor(0.2), Policy())
                 if scored

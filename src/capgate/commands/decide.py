@@ -317,7 +317,7 @@ def _pair(row: Mapping[str, Any]) -> Pair | str:
             shown = one_line(str(given), limit=40)
             return f"{column} is {shown!r}, not correct, wrong, unparsed, error, 1 or 0"
         sides.append(state)
-    return Pair(names[0], names[1], *sides)
+    return Pair(names[0], names[1], sides[0], sides[1])
 
 
 def _sequential_verdict(

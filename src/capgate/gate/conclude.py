@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from capgate.errors import ConfigError
 from capgate.gate import stats
@@ -22,6 +22,10 @@ from capgate.gate.verdict import (
 )
 
 _Row = TypeVar("_Row", Pair, Single)
+
+FEW_SHARE: Final = 0.05
+"""Chance that the answers of a part are called unreadable though they are not more often so than
+`max_unparsed` allows."""
 
 
 def check_policy(policy: Policy) -> None:
@@ -71,6 +75,42 @@ def too_many_errors(counts: PairCounts | FloorCounts, policy: Policy) -> str | N
     )
 
 
+def too_many_unread(
+    counts: PairCounts | FloorCounts, policy: Policy, *, few: bool = False
+) -> str | None:
+    """Returns the reason where too many answers can't be read, on either side, else None.
+
+    Args:
+        counts: Of one or more scored questions.
+        policy: Holds `max_unparsed`.
+        few: The questions are a part of what was asked, such as a subject. An exact binomial test
+            must then show, at `FEW_SHARE`, that the share is above the limit: one of a handful
+            of answers says nothing of the others.
+    """
+    sides = (
+        {"candidate": (counts.unparsed, counts.cut_off)}
+        if isinstance(counts, FloorCounts)
+        else {
+            "reference": (counts.reference_unparsed, counts.reference_cut_off),
+            "candidate": (counts.candidate_unparsed, counts.candidate_cut_off),
+        }
+    )
+    limit, n = policy.max_unparsed, counts.n
+    over = [
+        f"{unread} of {n} answers of the {side} are unreadable ({unread / n:.1%})"
+        + (f", {cut_off} of them cut off at --max-tokens" if cut_off else "")
+        for side, (unread, cut_off) in sides.items()
+        if unread > limit * n + 1e-9
+        and (not few or stats.binomial_above(unread, n, limit) <= FEW_SHARE)
+    ]
+    if not over:
+        return None
+    return (
+        f"{'; '.join(over)}. More than {limit:.1%} (max_unparsed) lets nothing be concluded: raise "
+        "--max-tokens, set answer_format: constrained for the target, or switch its thinking off."
+    )
+
+
 def unparsed_reason(finding: UnparsedFinding) -> str:
     """Returns why answers that became unreadable fail the gate."""
     before = f" (was {finding.reference_rate:.1%})" if finding.reference_rate is not None else ""
@@ -98,8 +138,9 @@ def conclude_suite(draft: Verdict, harm: Evidence, harmless: Evidence) -> Verdic
         reasons += failures
     elif failures:
         kind, reasons = "REGRESSION", [*failures, reason]
-    if too_many := too_many_errors(counts, policy):
-        kind, reasons = "INCONCLUSIVE", [too_many, *reasons]
+    for too_many in (too_many_unread(counts, policy), too_many_errors(counts, policy)):
+        if too_many:
+            kind, reasons = "INCONCLUSIVE", [too_many, *reasons]
     return replace(draft, kind=kind, reasons=tuple(reasons))
 
 
@@ -132,8 +173,9 @@ def conclude_subject(draft: Verdict, harm: Evidence) -> Verdict:
     assert counts is not None
     kind: VerdictKind = "REGRESSION" if harm.rejected else "PASS"
     reasons = [f"{describe_drop(draft)} {harm}.", _visible(draft, policy.catch)]
-    if too_many := too_many_errors(counts, policy):
-        kind, reasons = "INCONCLUSIVE", [too_many, *reasons]
+    for too_many in (too_many_unread(counts, policy, few=True), too_many_errors(counts, policy)):
+        if too_many:
+            kind, reasons = "INCONCLUSIVE", [too_many, *reasons]
     return replace(draft, kind=kind, reasons=tuple(reasons))
 
 

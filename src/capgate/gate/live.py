@@ -30,6 +30,7 @@ from capgate.gate.conclude import (
     judge_unparsed,
     nothing_scored,
     too_many_errors,
+    too_many_unread,
     unparsed_reason,
 )
 from capgate.gate.decide import PairedReference
@@ -331,6 +332,8 @@ class SequentialGate:
             ),
         )
         kind, reasons = self._reasons(draft, outcome, stopped)
+        if unread := too_many_unread(counts, policy):
+            kind, reasons = "INCONCLUSIVE", [unread, *reasons]
         return replace(draft, kind=kind, reasons=tuple(reasons))
 
     def _visible(self, counts: PairCounts | FloorCounts) -> float | None:

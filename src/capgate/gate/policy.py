@@ -38,6 +38,7 @@ _LARGER_IS_WEAKER: Final = (
     "false_alarm",
     "miss",
     "max_unparsed_increase",
+    "max_unparsed",
     "max_error_rate",
 )
 
@@ -77,7 +78,9 @@ class SubjectOverride(_Frozen):
     Attributes:
         tolerate: A true drop of this size must pass, as a fraction.
         catch: A true drop of this size should be caught; a subject says whether it could be.
-        max_error_rate: Share of questions without an answer that is borne.
+        max_unparsed: Share of unreadable answers, on either side, above which nothing is
+            concluded.
+        max_error_rate: Share of questions without an answer above which nothing is concluded.
         on_inconclusive: Whether an inconclusive verdict fails its test.
         floor: Accuracy demanded of the subject where the reference is a floor.
         reason: Why a bar is weaker than the suite's; needed only then.
@@ -85,6 +88,7 @@ class SubjectOverride(_Frozen):
 
     tolerate: Share | None = None
     catch: PositiveShare | None = None
+    max_unparsed: Share | None = None
     max_error_rate: Share | None = None
     on_inconclusive: OnInconclusive | None = None
     floor: PositiveShare | None = None
@@ -128,6 +132,8 @@ class Policy(_Frozen):
         false_alarm: Chance that an unchanged model fails, over all tests of a run together.
         miss: Chance that a drop of `catch` passes.
         max_unparsed_increase: Rise of the unparsed rate that fails.
+        max_unparsed: Share of unreadable answers, on either side, above which nothing is
+            concluded: answers that are unreadable on both sides are no agreement.
         max_error_rate: Share of questions without an answer above which nothing is concluded.
         on_inconclusive: Whether an inconclusive verdict fails its test.
         floor: Accuracy demanded where the reference is a floor; a subject has one only where
@@ -145,6 +151,7 @@ class Policy(_Frozen):
     false_alarm: ErrorShare = 0.05
     miss: ErrorShare = 0.05
     max_unparsed_increase: PositiveShare = 0.02
+    max_unparsed: Share = 0.10
     max_error_rate: Share = 0.005
     on_inconclusive: OnInconclusive = "fail"
     floor: PositiveShare | None = None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from capgate.answers import AnswerState
+from capgate.answers import Answer, AnswerState
 from capgate.errors import ConfigError, FileFault
 from capgate.text import one_line
 
@@ -26,12 +26,21 @@ class Pair(NamedTuple):
         subject: One of the benchmark's subjects.
         reference: How the reference's answer ended.
         candidate: How the candidate's answer ended.
+        reference_cut_off: Whether the token limit ended the reference's answer.
+        candidate_cut_off: Whether it ended the candidate's.
     """
 
     question: str
     subject: str
     reference: AnswerState
     candidate: AnswerState
+    reference_cut_off: bool = False
+    candidate_cut_off: bool = False
+
+    @property
+    def states(self) -> tuple[AnswerState, ...]:
+        """How the answers ended, the reference's first."""
+        return self.reference, self.candidate
 
 
 class Single(NamedTuple):
@@ -41,11 +50,23 @@ class Single(NamedTuple):
         question: Content hash of the question.
         subject: One of the benchmark's subjects.
         candidate: How the candidate's answer ended.
+        cut_off: Whether the token limit ended it.
     """
 
     question: str
     subject: str
     candidate: AnswerState
+    cut_off: bool = False
+
+    @classmethod
+    def of(cls, answer: Answer) -> Single:
+        """Returns an answer as the gate takes it."""
+        return cls(answer.question, answer.subject, answer.state, answer.cut_off)
+
+    @property
+    def states(self) -> tuple[AnswerState, ...]:
+        """How the answer ended."""
+        return (self.candidate,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +85,8 @@ class PairCounts:
         candidate_unparsed: The same of the candidate.
         newly_unparsed: Candidate unparsed where the reference was not.
         newly_parsed: Reference unparsed where the candidate was not.
+        reference_cut_off: Of the reference's unparsed answers, those that the token limit ended.
+        candidate_cut_off: The same of the candidate.
     """
 
     n: int
@@ -77,6 +100,8 @@ class PairCounts:
     candidate_unparsed: int
     newly_unparsed: int
     newly_parsed: int
+    reference_cut_off: int = 0
+    candidate_cut_off: int = 0
 
     @property
     def drop(self) -> float | None:
@@ -114,12 +139,14 @@ class FloorCounts:
         correct: Answered correctly.
         errors: Questions without an answer; outside `n`.
         unparsed: Answers that held no readable choice; in `n`, not correct.
+        cut_off: Of those, answers that the token limit ended.
     """
 
     n: int
     correct: int
     errors: int
     unparsed: int
+    cut_off: int = 0
 
     @property
     def accuracy(self) -> float | None:
@@ -137,8 +164,8 @@ def count_pairs(pairs: Iterable[Pair]) -> PairCounts:
     """Counts losses, gains, errors and unparsed answers."""
     correct, unparsed, error = AnswerState.CORRECT, AnswerState.UNPARSED, AnswerState.ERROR
     n = losses = gains = both = errors = ref_errors = cand_errors = 0
-    ref_unparsed = cand_unparsed = newly_unparsed = newly_parsed = 0
-    for _, _, reference, candidate in pairs:
+    ref_unparsed = cand_unparsed = newly_unparsed = newly_parsed = ref_cut = cand_cut = 0
+    for _, _, reference, candidate, reference_cut_off, candidate_cut_off in pairs:
         if reference is error or candidate is error:
             errors += 1
             ref_errors += reference is error
@@ -154,6 +181,8 @@ def count_pairs(pairs: Iterable[Pair]) -> PairCounts:
         cand_unparsed += candidate is unparsed
         newly_unparsed += candidate is unparsed and reference is not unparsed
         newly_parsed += reference is unparsed and candidate is not unparsed
+        ref_cut += reference is unparsed and reference_cut_off
+        cand_cut += candidate is unparsed and candidate_cut_off
     return PairCounts(
         n=n,
         losses=losses,
@@ -166,12 +195,14 @@ def count_pairs(pairs: Iterable[Pair]) -> PairCounts:
         candidate_unparsed=cand_unparsed,
         newly_unparsed=newly_unparsed,
         newly_parsed=newly_parsed,
+        reference_cut_off=ref_cut,
+        candidate_cut_off=cand_cut,
     )
 
 
 def count_singles(singles: Iterable[Single]) -> FloorCounts:
     """Counts correct, unparsed and missing answers."""
-    n = correct = errors = unparsed = 0
+    n = correct = errors = unparsed = cut_off = 0
     for single in singles:
         if not single.candidate.scored:
             errors += 1
@@ -179,7 +210,8 @@ def count_singles(singles: Iterable[Single]) -> FloorCounts:
         n += 1
         correct += single.candidate is AnswerState.CORRECT
         unparsed += single.candidate is AnswerState.UNPARSED
-    return FloorCounts(n=n, correct=correct, errors=errors, unparsed=unparsed)
+        cut_off += single.candidate is AnswerState.UNPARSED and single.cut_off
+    return FloorCounts(n=n, correct=correct, errors=errors, unparsed=unparsed, cut_off=cut_off)
 
 
 def check_rows(rows: Sequence[Pair | Single]) -> None:
@@ -201,7 +233,7 @@ def check_rows(rows: Sequence[Pair | Single]) -> None:
             first[row.question] = number
         if not row.subject:
             faults.append(FileFault(place, "the subject is empty"))
-        if not all(isinstance(state, AnswerState) for state in row[2:]):
+        if not all(isinstance(state, AnswerState) for state in row.states):
             faults.append(FileFault(place, "an answer is not one of the four answer states"))
     if faults:
         hidden = len(faults) - _SHOWN_FAULTS
@@ -247,7 +279,10 @@ def pair_up(reference: Iterable[Single], candidate: Iterable[Single]) -> list[Pa
             f"the first is {one_line(moved[0], limit=40)}",
             remedy="record the reference again with the same version of the data set",
         )
-    return [Pair(q, row.subject, theirs[q].candidate, row.candidate) for q, row in ours.items()]
+    return [
+        Pair(q, row.subject, theirs[q].candidate, row.candidate, theirs[q].cut_off, row.cut_off)
+        for q, row in ours.items()
+    ]
 
 
 def seeded_order(questions: Iterable[str], *, seed: int) -> list[str]:

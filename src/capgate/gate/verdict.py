@@ -181,8 +181,14 @@ class Verdict:
 
     @property
     def fails(self) -> bool:
-        """Whether a test that rests on this verdict fails, by the policy's `on_inconclusive`."""
+        """Whether a test that rests on this verdict fails.
+
+        `on_inconclusive: pass` excuses a lack of evidence. It does not excuse evidence that the
+        candidate's answers became unreadable.
+        """
         if self.kind == "INCONCLUSIVE":
+            if self.unparsed is not None and self.unparsed.failed:
+                return True
             return self.policy is None or self.policy.on_inconclusive == "fail"
         return self.kind != "PASS"
 

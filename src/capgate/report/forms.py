@@ -81,6 +81,8 @@ class PairCountsForm(TypedDict):
     candidate_unparsed: int
     newly_unparsed: int
     newly_parsed: int
+    reference_cut_off: NotRequired[int]
+    candidate_cut_off: NotRequired[int]
     discordance: float | None
     reference_accuracy: float | None
     candidate_accuracy: float | None
@@ -94,6 +96,7 @@ class FloorCountsForm(TypedDict):
     correct: int
     errors: int
     unparsed: int
+    cut_off: NotRequired[int]
     candidate_accuracy: float | None
 
 

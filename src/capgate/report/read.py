@@ -94,7 +94,7 @@ def read_report(path: Path) -> Report:
 
 
 def _next(raw: dict[str, Any]) -> dict[str, Any]:
-    """Versions 2 to 4 have more and changed nothing; what an older run lacks stays empty."""
+    """Versions 2 to 5 have more and changed nothing; what an older run lacks stays empty."""
     version = raw["schema_version"] + 1
     targets = raw["targets"]
     if isinstance(targets, dict):
@@ -109,5 +109,6 @@ _UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: _next,
     2: _next,
     3: _next,
+    4: _next,
 }
 """Version to what brings a report of it to the next one."""

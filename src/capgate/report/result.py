@@ -20,11 +20,12 @@ from capgate.report.forms import BesideDict, ReferenceDict, StepDict, VerdictDic
 from capgate.subjects import DOMAIN_OF, DOMAINS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Raised with every change of the form; `report.read` brings older reports up to it.
 
 | version | what is new |
 |---|---|
+| 5 | `Group`: `cut_off`; `VerdictDict.counts`: unparsed answers that the token limit cut off |
 | 4 | `Group`: `cost_now`; `Report`: `cost` |
 | 3 | `Result`: `published` |
 | 2 | `Result`: `reference`, `path`, `faults`, `unread`; `Report`: `comparisons`, `not_judged` |
@@ -52,6 +53,7 @@ class Group(_Model):
         correct: Answered with the key.
         wrong: Answered with another choice.
         unparsed: Answered, but no choice could be read; counts as not correct.
+        cut_off: Answers of any kind that the token limit ended.
         errors: Without an answer; left out of the accuracy.
         accuracy: correct / (correct + wrong + unparsed); null where nothing was scored.
         interval: Its confidence interval.
@@ -77,6 +79,7 @@ class Group(_Model):
     completion_tokens: int
     cost: float | None
     cost_now: float | None = None
+    cut_off: int = 0
     verdict: VerdictDict | None = None
 
 
@@ -152,7 +155,7 @@ class Result(_Model):
             (`published.Beside.to_dict`); null where none of that name is known.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     run: str
     model_id: str
     adapter_name: str | None
@@ -199,7 +202,7 @@ class Report(_Model):
         not_judged: Target's id to the ERROR verdict of one that could not be asked at all.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     run: str
     started: str
     finished: str
@@ -240,12 +243,13 @@ def group(
         verdict: The gate's verdict on them, if any.
     """
     states = dict.fromkeys(AnswerState, 0)
-    prompt = completion = 0
+    prompt = completion = cut_off = 0
     costs: list[float | None] = []
     for answer in answers:
         states[answer.state] += 1
         prompt += answer.prompt_tokens
         completion += answer.completion_tokens
+        cut_off += answer.cut_off
         costs.append(answer.cost)
     cost = total_cost(costs)
     correct = states[AnswerState.CORRECT]
@@ -257,6 +261,7 @@ def group(
         wrong=states[AnswerState.WRONG],
         unparsed=states[AnswerState.UNPARSED],
         errors=states[AnswerState.ERROR],
+        cut_off=cut_off,
         accuracy=correct / scored if scored else None,
         interval=Interval(low=interval.low, high=interval.high, level=interval.level)
         if interval

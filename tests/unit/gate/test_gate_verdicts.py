@@ -437,7 +437,10 @@ def test_a_pass_that_errors_put_off_stays_a_pass() -> None:
     """Answers that become unreadable after the deciding question don't overtake it."""
     fine = [Pair(f"f{i}", "virology", State.CORRECT, State.CORRECT) for i in range(400)]
     lost = [Pair(f"e{i}", "virology", State.CORRECT, State.ERROR) for i in range(4)]
-    bad = [Pair(f"u{i}", "virology", State.WRONG, State.UNPARSED) for i in range(600)]
+    bad = [
+        Pair(f"u{i}", "virology", State.WRONG, State.WRONG if i % 8 else State.UNPARSED)
+        for i in range(600)
+    ]
     kinds = set()
     for rows in (fine + bad, lost + fine + bad):
         gate = SequentialGate(Policy(), population=1010)
