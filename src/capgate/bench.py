@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-from capgate.errors import CapgateError
+from capgate.errors import CapgateError, ServerEndedError
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement
 from capgate.judging import Judge
@@ -29,13 +29,21 @@ class Bench:
         judge: Judges for this process.
         node: The test.
         preflighted: The targets whose preflight is a test of this session.
+        whole: The targets whose suite is a test of this session.
     """
 
-    def __init__(self, judge: Judge, node: pytest.Item, preflighted: frozenset[str]) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        node: pytest.Item,
+        preflighted: frozenset[str],
+        whole: frozenset[str] = frozenset(),
+    ) -> None:
         self._judge = judge
         self._run = judge.run
         self._node = node
         self._preflighted = preflighted
+        self._whole = whole
 
     def preflight(self, target: str) -> None:
         """Fails unless the target can be judged."""
@@ -47,9 +55,18 @@ class Bench:
     def subject(self, target: str, subject: str) -> None:
         """Fails where a subject by itself shows a loss."""
         self._reach(target)
-        judgement = self._judged(
-            target, subject, "subject", lambda: self._judge.subject(target, subject)
-        )
+        try:
+            if self._run.losses.fault(target):
+                self._skip_lost(target)
+            judgement = self._judged(
+                target, subject, "subject", lambda: self._judge.subject(target, subject)
+            )
+        except ServerEndedError as error:
+            first = self._run.losses.note(target, str(error))
+            # One test tells of it: the suite's where the session has it, which comes last.
+            if target in self._whole or not first:
+                self._skip_lost(target)
+            judgement = self._error(target, subject, error, "subject")
         if judgement is None:
             pytest.skip(f"--limit {self._run.settings.limit} left no question of this subject")
         self._settle(judgement)
@@ -74,6 +91,10 @@ class Bench:
         if fault is not None:
             self._fail_by(self._error(target, PREFLIGHT, fault, "suite"))
 
+    @staticmethod
+    def _skip_lost(target: str) -> NoReturn:
+        pytest.skip(f"not run: {target} can't be asked any more")
+
     def _fault(self, target: str, *calls: Callable[[str], object]) -> CapgateError | None:
         """What one of the calls raised; failing outside of `except` shows it only once."""
         try:
@@ -87,10 +108,16 @@ class Bench:
     def _judged(
         self, target: str, shard: str, scope: Scope, judge: Callable[[], _J]
     ) -> _J | Judgement:
-        """A judgement; that it could not be had is one as well."""
+        """A judgement; that it could not be had is one as well.
+
+        Raises:
+            ServerEndedError: The server stopped answering, which one test tells for all.
+        """
         try:
             with self._own_faults(target, shard, scope):
                 return judge()
+        except ServerEndedError:
+            raise
         except CapgateError as error:
             return self._error(target, shard, error, scope)
 

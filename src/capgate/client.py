@@ -152,6 +152,7 @@ class Client:
         self.pace = AdaptiveLimit(self.limits.connections)
         self._proxy = proxy_for(self._base)
         self._link: _Link | None = None
+        self.notify: Callable[[str, str], None] = lambda topic, line: None  # noqa: ARG005
 
     def __repr__(self) -> str:
         return f"Client({self._base!r}, target={self.target!r})"
@@ -403,6 +404,7 @@ class Client:
 
     async def _look_for_server(self, link: _Link, fault: RequestFault) -> None:
         wait = min(self.limits.backoff, _LOOK_EVERY)
+        told = False
         try:
             while self.breaker.fault is None:
                 await asyncio.sleep(wait * random.uniform(0.75, 1.25))
@@ -410,17 +412,32 @@ class Client:
                 try:
                     await self._get(self._chat, f"{self._base}/models", _LOOK_TIMEOUT)
                 except RequestFault as found:
-                    if found.status is not None:
-                        return  # whatever it says, something answers
+                    # Any status, an error's as well, comes from a server that is there.
+                    back = found.status is not None
                     if found.kind in CONNECTION_KINDS:
                         fault = found
-                    if self.breaker.failure(fault, started):
+                    if not back and self.breaker.failure(fault, started):
                         self._give_up(link)
                 else:
+                    back = True
+                if back and told:
+                    self.notify("back", f"{self.target}: its server answers again")
+                if back:
                     return
+                if not told:
+                    told = True
+                    self._tell_lost(fault)
                 wait = min(wait * 2, _LOOK_EVERY)
         finally:
             link.back.set()
+
+    def _tell_lost(self, fault: RequestFault) -> None:
+        patience = self.breaker.patience
+        self.notify(
+            "lost",
+            f"{self.target}: its server {safe_url(self._base)} stopped answering ({fault.what}); "
+            f"waiting up to {patience:g} s for it to come back",
+        )
 
     def _give_up(self, link: _Link) -> None:
         """Wakes whoever waits, so that all end now with the breaker's fault."""

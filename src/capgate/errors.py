@@ -108,7 +108,7 @@ class ServerError(CapgateError):
 
 
 class ServerEndedError(ServerError):
-    """A server that the run started has ended, so that nothing more can be asked of it."""
+    """A target's server stopped answering in the middle, so nothing more can be asked of it."""
 
 
 class AdapterError(CapgateError):

@@ -12,7 +12,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from capgate.known_secrets import project_redactor
 from capgate.pacing import Turns
 from capgate.samples import answer_of, error_answer
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.lost import Silence
 from capgate.settings import Settings
 from capgate.spending import Meter, Spending
 from capgate.store import Context, Store, Stored
@@ -177,6 +178,10 @@ class Evaluator:
         purse: What the run may spend, where it is bounded.
         post_mortem: Tells why a target's server has ended, `""` if it has not.
         say: Shows a line of progress.
+        tell: Shows a line once in the run: takes its topic and the line.
+
+    Attributes:
+        silence: Which contestants could not be reached by the latest requests.
     """
 
     def __init__(
@@ -191,7 +196,9 @@ class Evaluator:
         purse: Spending | None = None,
         post_mortem: Callable[[str], str] = lambda target: "",  # noqa: ARG005
         say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+        tell: Callable[[str, str], None] = lambda topic, line: None,  # noqa: ARG005
     ) -> None:
+        self.silence = Silence()
         self.store = store
         self.settings = settings
         self.harness = harness
@@ -201,6 +208,7 @@ class Evaluator:
         self._purse = purse
         self._post_mortem = post_mortem
         self._say = say
+        self._tell = tell
         self._store_fault: StoreError | None = None
         self._early: dict[tuple[str, str], dict[str, ShardResult]] = {}
         self._pace: dict[str, float] = {}
@@ -239,9 +247,15 @@ class Evaluator:
         model.api.offer, model.api.meter = endpoint.offer, meter
         if endpoint.apart:
             model.api.turns = self._turns[endpoint.base_url]
+        model.api.client.notify = functools.partial(self._notify, endpoint.base_url)
         model.api.redactor = project_redactor(self.settings).and_also([endpoint.key or ""])
         context = self.store.context(known.hash, self.harness.prompt_hash, known.facts)
         return Contestant(target.id, target, endpoint, known, context, model, meter)
+
+    def _notify(self, url: str, topic: str, line: str) -> None:
+        # Base and adapter have one server, and each process has its own clients of it.
+        with suppress(CapgateError):
+            self._tell(f"{topic} {url}", line)
 
     def _meter(self, target: Target, endpoint: Endpoint) -> Meter | None:
         if self._purse is None or endpoint.offer is None:
@@ -440,7 +454,7 @@ class Evaluator:
     ) -> None:
         """Asks the contestants what they lack, in one evaluation."""
         from capgate.fasteval import run_eval
-        from capgate.provider import fault_of, job_of, was_refused
+        from capgate.provider import fault_of, given_up, job_of, was_refused
 
         jobs: dict[tuple[str, str], _Job] = {}
         tasks: list[Task] = []
@@ -474,6 +488,10 @@ class Evaluator:
             job = jobs[job_of(eval_id)]
             question, model = job.by_sample[str(sample.id)], job.contestant.model
             answer, fault = answer_of(sample, question, model), fault_of(model, sample)
+            if fault is not None:
+                self.silence.failed(job.contestant.id, fault, given_up=given_up(model))
+            elif answer.state.scored:
+                self.silence.answered(job.contestant.id)
             if was_refused(model, sample):
                 job.not_put[question.hash] = answer
             elif sample.error is not None and fault is None:

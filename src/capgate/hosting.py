@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from capgate.progress import Progress, Tally
     from capgate.serving.broker import Broker, BrokerClient
     from capgate.serving.endpoint import Endpoint
+    from capgate.serving.lost import Losses
     from capgate.serving.servers import Servers
     from capgate.session import Run
     from capgate.spending import Grant, Spending
@@ -65,6 +66,7 @@ class Host:
         self._plan: dict[str, set[str]] = {}
         self._tested: dict[tuple[str, str], None] = {}
         self._preflighted: frozenset[str] = frozenset()
+        self._whole: frozenset[str] = frozenset()
         self._kinds: list[tuple[str, bool]] = []
         self._summary: list[str] = []
         self._told: set[str] = set()
@@ -104,6 +106,7 @@ class Host:
             say=self._say,
             tell=self._tell,
             purse=self._purse,
+            losses=self._losses,
         )
 
         def plan(target: str) -> tuple[int, int]:
@@ -174,10 +177,12 @@ class Host:
                 return
             raise pytest.UsageError(self._fault)
         ours = [(item, *_part(item)) for item in items]
-        whole = {target for _, name, target in ours if name == "test_suite"}
+        self._whole = frozenset(target for _, name, target in ours if name == "test_suite")
         # A whole run contains the quick one's questions; judging both would spend the false-alarm
         # budget twice.
-        twice = [item for item, name, target in ours if name == "test_quick" and target in whole]
+        twice = [
+            item for item, name, target in ours if name == "test_quick" and target in self._whole
+        ]
         if twice:
             self._config.hook.pytest_deselected(items=twice)
         order = {"test_preflight": 0, "test_quick": 1, "test_subject": 1, "test_suite": 2}
@@ -207,7 +212,7 @@ class Host:
         """The run, for one test."""
         from capgate.bench import Bench
 
-        yield Bench(self._judge, node, self._preflighted)
+        yield Bench(self._judge, node, self._preflighted, self._whole)
 
     def close(self) -> None:
         """Ends what this process started."""
@@ -258,6 +263,12 @@ class Host:
             return None
         return _WorkerPurse(limit, self._controller) if self._is_worker else Purse(limit)
 
+    @cached_property
+    def _losses(self) -> Losses:
+        from capgate.serving.lost import ControllersList, LostTargets
+
+        return ControllersList(self._controller.call) if self._is_worker else LostTargets()
+
     def _open_purse(self) -> Spending:
         assert self._purse is not None
         return self._purse
@@ -294,6 +305,8 @@ class Host:
                     "post_mortem": lambda target: self._made._servers.post_mortem(target),
                     "say": self._show,
                     "tell": self._tell,
+                    "lose": lambda *lost: self._made._losses.note(*lost),
+                    "lost": lambda target: self._made._losses.fault(target),
                     "reserve": lambda dollars: self._made._open_purse().reserve(dollars),
                     "settle": lambda *sums: self._made._open_purse().settle(*sums),
                     "progress": lambda *news: self._made._progress.add(*news),
@@ -309,7 +322,7 @@ class Host:
         Each of them asks in a thread of its own, and a cached property has no lock.
         """
         with self._making:
-            _ = self.run, self._servers, self._progress, self._purse
+            _ = self.run, self._servers, self._progress, self._purse, self._losses
         return self
 
     def scheduler(self, log: Any) -> object | None:  # noqa: ANN401 (xdist's)

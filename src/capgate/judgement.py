@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from capgate.evaluation import ShardResult
 from capgate.gate.verdict import Verdict
+from capgate.store import Stored
 
 PREFLIGHT: Final = "preflight"
 SUITE: Final = "suite"
@@ -21,6 +22,7 @@ class Usage:
     Attributes:
         questions: Answers that count.
         asked: Of them, asked for in this run.
+        answered: Of them, answered; the others ended without an answer or were not put.
         prompt_tokens: Tokens of the prompts asked.
         completion_tokens: Tokens of the answers had.
         seconds: Wall time of asking.
@@ -33,6 +35,7 @@ class Usage:
     completion_tokens: int
     seconds: float
     cost: float | None
+    answered: int
 
     @classmethod
     def of(cls, results: Sequence[ShardResult]) -> Usage:
@@ -46,6 +49,28 @@ class Usage:
             completion_tokens=sum(answer.completion_tokens for answer in answers),
             seconds=sum(result.seconds for result in results),
             cost=sum(costs) if costs else None,
+            answered=sum(answer.state.scored for answer in answers),
+        )
+
+    @classmethod
+    def of_run(cls, used: Sequence[Stored], run: str, chosen: int) -> Usage:
+        """Adds up what a target used of the store in a run, whichever process asked for it.
+
+        Args:
+            used: The answers that the run used.
+            run: The run's id.
+            chosen: How many questions it was to put.
+        """
+        answers = [one.answer for one in used]
+        costs = [answer.cost for answer in answers if answer.cost is not None]
+        return cls(
+            questions=chosen,
+            asked=sum(one.run == run and one.answer.state.scored for one in used),
+            prompt_tokens=sum(answer.prompt_tokens for answer in answers),
+            completion_tokens=sum(answer.completion_tokens for answer in answers),
+            seconds=0.0,
+            cost=sum(costs) if costs else None,
+            answered=sum(answer.state.scored for answer in answers),
         )
 
 

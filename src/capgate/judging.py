@@ -89,7 +89,11 @@ class Judge:
         return self._ended(Judgement(target, PREFLIGHT, verdict, None)).facts()
 
     def subject(self, target: str, subject: str) -> Judgement | None:
-        """Has one subject answered and judges it by itself; None where no question is chosen."""
+        """Has one subject answered and judges it by itself; None where no question is chosen.
+
+        Raises:
+            ServerEndedError: A server that it needs stopped answering.
+        """
         questions = self.run.selection(target).by_subject.get(subject, ())
         if not questions:
             return None
@@ -98,6 +102,7 @@ class Judge:
         results = self._answer(target, questions, subject, ahead=ahead)
         if self.run.feed is not None:
             self.run.feed.subject(target)
+        self._check_reachable(target, results)
         self._check_routes(target, results[target].answers, whole=False)
         policy = self.run.policy(target)
         dead = _no_answer([results])
@@ -126,13 +131,14 @@ class Judge:
     def suite(self, target: str) -> Judgement:
         """Judges a target on all subjects, having answered what is still missing."""
         reference = self.run.reference(target)
-        wanted = self.run.shards(target)
-        shards = [
-            self._answer(target, one.questions, one.name, late=True, ahead=wanted[at:])
-            for at, one in enumerate(wanted, start=1)
-        ]
-        dead = _no_answer(shards)
         verdict: Verdict | None
+        try:
+            shards = self._answer_all(target)
+        except ServerEndedError as error:
+            self.run.losses.note(target, str(error))
+            verdict = Verdict.of_error(error, scope="suite")
+            return self._ended(Judgement(target, SUITE, verdict, self._used(target)))
+        dead = _no_answer(shards)
         if dead is not None:
             verdict = Verdict.of_error(self._with_cause(target, dead), scope="suite")
         else:
@@ -145,6 +151,8 @@ class Judge:
             ) or _not_measured(answers[target], policy, "suite")
         verdict = _bounded(verdict, shards)
         usage = [results[target] for results in shards]
+        # The answers were asked for by the subjects' own tests, perhaps in other processes.
+        asked = self._used(target).asked
         if self.run.settings.confirm and verdict is not None and verdict.failed_subjects:
             looks = {
                 one.subject: self._look_again(target, one.subject, verdict)
@@ -152,7 +160,32 @@ class Judge:
             }
             verdict = confirm_suite(verdict, {s: second for s, (second, _) in looks.items()})
             usage += [again for _, again in looks.values()]
-        return self._ended(Judgement(target, SUITE, verdict, Usage.of(usage)))
+            asked += sum(again.asked for _, again in looks.values())
+        took = replace(Usage.of(usage), asked=asked)
+        return self._ended(Judgement(target, SUITE, verdict, took))
+
+    def _answer_all(self, target: str) -> list[Results]:
+        """Has each subject answered that is not yet.
+
+        Raises:
+            ServerEndedError: A server stopped answering, now or in a subject's own test.
+        """
+        if fault := self.run.losses.fault(target):
+            raise ServerEndedError(fault)
+        wanted = self.run.shards(target)
+        shards: list[Results] = []
+        for at, one in enumerate(wanted, start=1):
+            shards.append(
+                self._answer(target, one.questions, one.name, late=True, ahead=wanted[at:])
+            )
+            self._check_reachable(target, shards[-1])
+        return shards
+
+    def _used(self, target: str) -> Usage:
+        """What a target's part in the run took so far, whichever process asked."""
+        return Usage.of_run(
+            self.run.store.used(self.run.id, target), self.run.id, len(self.run.selection(target))
+        )
 
     def quick(self, target: str) -> Judgement:
         """Asks in random order over all subjects until the verdict is in."""
@@ -174,8 +207,13 @@ class Judge:
         path: list[dict[str, Any]] = []
         for start in range(0, limit, size):
             batch = [pool[question] for question in order[start : min(start + size, limit)]]
-            results = self._answer(target, batch, f"{QUICK}_{start // size + 1:03d}")
-            shards.append(results)
+            try:
+                results = self._answer(target, batch, f"{QUICK}_{start // size + 1:03d}")
+                shards.append(results)
+                self._check_reachable(target, results)
+            except ServerEndedError as error:
+                verdict = Verdict.of_error(error, scope="quick")
+                break
             self._check_routes(target, results[target].answers, whole=False)
             dead = _no_answer(shards, latest=results)
             if dead is not None:
@@ -261,12 +299,19 @@ class Judge:
                 progress=progress,
             )
         except ServerEndedError as error:
-            if shard in SUBJECTS and not late:
-                raise
-            # Its last words are told once, with the verdict on the whole.
-            raise ServerEndedError(
-                self._with_cause(target, error.what), target=target, remedy=error.remedy
-            ) from None
+            raise ServerEndedError(self._with_cause(target, str(error))) from None
+
+    def _check_reachable(self, target: str, results: Results) -> None:
+        """Makes sure that a shard lacks no answer for a server that stopped answering.
+
+        Raises:
+            ServerEndedError: It does.
+        """
+        for name, result in results.items():
+            lacking = sum(not answer.state.scored for answer in result.answers) - result.not_put
+            fault = self.run.evaluator.silence.fault(name)
+            if lacking and fault:
+                raise ServerEndedError(self._with_cause(target, fault))
 
     def _with_cause(self, target: str, fault: str) -> str:
         return "\n".join(filter(None, [fault, self.run.post_mortem(target)]))

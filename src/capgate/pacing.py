@@ -268,6 +268,11 @@ class Breaker:
         self._since = 0.0
         self._look_at = 0.0
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a server may be out of reach before it counts as gone."""
+        return self._patience if self._answered else self._first_patience
+
     def blocked(self) -> RequestFault | None:
         """Returns the fault that a request ends with now, or None where it may be sent."""
         if self.fault is None:
@@ -326,7 +331,7 @@ class Breaker:
             case "request":
                 return _Rule(16, 0.0)
             case "connection":
-                return _Rule(3, self._patience if self._answered else self._first_patience)
+                return _Rule(3, self.patience)
             case "rate":
                 return _Rule(8, self._rate_patience)
             case "server":

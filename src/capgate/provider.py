@@ -313,6 +313,11 @@ def fault_of(model: Model, sample: EvalSample) -> RequestFault | None:
     return model.api.fault(sample.error.message)
 
 
+def given_up(model: Model) -> bool:
+    """Whether the client asks the model's server no more, since no answer comes."""
+    return isinstance(model.api, CapgateAPI) and model.api.client.breaker.fault is not None
+
+
 def was_refused(model: Model, sample: EvalSample) -> bool:
     """Whether a sample's question was not put, since it could have passed `--max-cost`."""
     return (

@@ -42,6 +42,7 @@ from capgate.references import (
     describe,
 )
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.lost import Losses, LostTargets
 from capgate.settings import Settings
 from capgate.spending import Purse, Spending, forecast
 from capgate.store import Store
@@ -75,10 +76,12 @@ class Run:
         tell: Shows a line once in the run: takes its topic and the line.
         purse: What the run may spend, where another process of it keeps that.
         further: Targets that take part without being judged.
+        losses: Which targets were lost, where another process of the run keeps that.
 
     Attributes:
         settings: The run's settings.
         id: Its id.
+        losses: Which targets were lost in the middle of the run.
         feed: Told of each answer, where progress is shown.
         following: Target and subject to the subjects that its tests ask after that one.
         planned: Target to the subjects that the session's tests ask, none for a quick run's;
@@ -97,6 +100,7 @@ class Run:
         tell: Tell | None = None,
         purse: Spending | None = None,
         further: Sequence[str] = (),
+        losses: Losses | None = None,
     ) -> None:
         self.settings = settings
         self.id = run
@@ -109,6 +113,7 @@ class Run:
             purse = Purse(settings.max_cost)
         self._purse = purse
         self._further = tuple(further)
+        self.losses = losses or LostTargets()
         self.feed: Feed | None = None
         self.following: Callable[[str, str], Sequence[str]] = lambda target, subject: ()  # noqa: ARG005
         self.planned: Callable[[str], Collection[str] | None] = lambda target: None  # noqa: ARG005
@@ -158,6 +163,7 @@ class Run:
             purse=self._purse,
             post_mortem=self.post_mortem,
             say=self.say,
+            tell=self._tell,
         )
 
     @property

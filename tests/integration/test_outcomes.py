@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.doubles import replies
 from tests.doubles.replies import Handler, Reply
 from tests.doubles.server import Server, answer
@@ -19,6 +20,7 @@ from tests.integration.conftest import (
     question_of,
     questions,
     target,
+    until,
     wrong,
 )
 
@@ -174,6 +176,15 @@ def test_an_adapter_that_is_not_there_leaves_its_base_alone(
     ]
 
 
+SHORT_PATIENCE = (
+    "from capgate.client import ClientLimits\n"
+    "names = [name for name in ClientLimits.__dataclass_fields__]\n"
+    "given = list(ClientLimits.__init__.__defaults__)\n"
+    "given[names.index('patience')] = 2.0\n"
+    "ClientLimits.__init__.__defaults__ = tuple(given)\n"
+)
+"""A project's conftest.py that has a server that worked count as gone after 2 seconds."""
+
 FAULTS: dict[str, tuple[Handler | None, tuple[str, ...]]] = {
     "refused": (None, ("no response from", "nothing accepts connections", "Start the server")),
     "locked": (replies.UNAUTHORIZED, ("HTTP 401", "Unauthorized", "api_key_env")),
@@ -251,22 +262,58 @@ def test_a_subject_by_itself_tells_of_the_fault(project: Project) -> None:
 
 
 def test_death_in_the_middle(project: Project, server: Server) -> None:
-    """A server that dies ends the run soon, as an error; what it had answered is kept."""
-    project.serve(server, max_connections=1, request_timeout=5.0, max_retries=1)
-    hold = Hold(server, after=5)
+    """A server that dies is told of at once, fails one test, and leaves what it answered."""
+    project.write("conftest.py", SHORT_PATIENCE)
+    project.serve(server, max_connections=2, request_timeout=5.0, max_retries=1)
+    hold = Hold(server, after=52)
     server.script(forever=hold)
-    process = project.start_full()
+    page = project.root / "summary.md"
+    process = project.start(*("benchmarks", "-m", "full", "-n", "2"), GITHUB_STEP_SUMMARY=str(page))
     assert hold.reached.wait(120)
+    until(lambda: project.stored() == {"correct": 52}, "52 answers stored")
     server.stop()
     outcome = process.finish(60)
-    assert outcome.code in (10, 11)
-    assert outcome.verdict() in ("ERROR", "INCONCLUSIVE")
+    assert outcome.code == 11, outcome.text
+    assert outcome.verdict() == "ERROR"
     assert no_traceback(outcome.text)
-    assert project.stored()["correct"] == 5
+    assert outcome.counts["failed"] == 1
+    assert project.stored()["correct"] == 52
+    shown = outcome.text.split("= FAILURES =")[0]
+    assert shown.count("stopped answering") == 1
+    assert f"double: its server {server.url} stopped answering (" in shown
+    assert outcome.text.count("52 of 228 questions answered (52 now)") == 2
+    assert "228 asked now" not in outcome.text
+    assert "again: pytest benchmarks -m full --model-id double" in outcome.text
     result = project.result()
-    assert result["overall"]["correct"] == 5
-    assert result["overall"]["wrong"] == 0
-    assert result["overall"]["errors"] == 3
+    assert (result["chosen"], result["overall"]["asked"]) == (228, 52)
+    assert result["overall_score"] is result["overall"]["accuracy"] is None
+    assert result["overall"]["correct"] == 52
+    html = next(project.root.glob("reports/*/report.html")).read_text(encoding="utf-8")
+    assert "52 of 228 questions" in html
+    for text in (html, page.read_text(encoding="utf-8")):
+        assert "52 of 228 questions" in text
+        assert "pytest benchmarks -m full --model-id double" in text
+    assert "100.0%" not in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("options", [("-m", "quick"), ("-k", "test_subject")])
+def test_death_fails_one_test_of_any_selection(
+    project: Project, server: Server, options: tuple[str, ...]
+) -> None:
+    """A quick run, or subjects without the suite's test, have one failure as well."""
+    project.write("conftest.py", SHORT_PATIENCE)
+    project.serve(server, max_connections=2, request_timeout=5.0, max_retries=1)
+    hold = Hold(server, after=17)
+    server.script(forever=hold)
+    process = project.start("benchmarks", *options)
+    assert hold.reached.wait(120)
+    until(lambda: project.stored() == {"correct": 17}, "17 answers stored")
+    server.stop()
+    outcome = process.finish(60)
+    assert outcome.code == 11, outcome.text
+    assert outcome.counts["failed"] == 1
+    assert project.stored()["correct"] == 17
+    assert (project.reports()[-1]["verdict"] or {})["kind"] == "ERROR"
 
 
 def test_too_many_errors_is_inconclusive(project: Project, server: Server) -> None:

@@ -82,7 +82,7 @@ def run(request: pytest.FixtureRequest, mmlu_folder: Path, tmp_path: Path) -> Ru
             for q in questions.questions
         ]
         verdict = decide_fixed(pairs, Policy())
-        usage = Usage(len(pairs), len(pairs), 0, 0, 60.0, None)
+        usage = Usage(len(pairs), len(pairs), 0, 0, 60.0, None, len(pairs))
         facts = Judgement(target, "suite", verdict, usage).facts()
         reference = {"reference": describe(BaseReference("base"))}
         store.end_shard(made.id, target, "suite", facts | reference)

@@ -91,7 +91,8 @@ def record(tmp_path: Path) -> Iterator[Record]:
                 if scored
                 else Verdict.of_error("refused", scope="suite")
             )
-            usage = Usage(len(singles), len(singles), 0, 0, 1.0, None)
+            answered = sum(state is not E for _, _, state in singles)
+            usage = Usage(len(singles), answered, 0, 0, 1.0, None, answered)
             judgement = Judgement("mine", "suite", verdict, usage)
             made.store.end_shard(run, "mine", "suite", judgement.facts())
         return made
@@ -156,7 +157,7 @@ def test_counts_by_state_subject_and_domain(record: Record) -> None:
     result = result_of(record({"anatomy": [C, C, W, U, E], "virology": [W], "sociology": [C]}))
     anatomy = result["subject_details"]["anatomy"]
     names = ("questions", "correct", "wrong", "unparsed", "errors", "asked")
-    assert [anatomy[name] for name in names] == [5, 2, 1, 1, 1, 5]
+    assert [anatomy[name] for name in names] == [5, 2, 1, 1, 1, 4]
     assert list(result["domains"]) == ["social_sciences", "other"]
     assert [result["domains"]["other"][name] for name in names] == [6, 2, 2, 1, 1, 6]
     assert result["overall"]["prompt_tokens"] == 70

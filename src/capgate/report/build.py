@@ -25,6 +25,7 @@ from capgate.report.result import (
     iso,
     subject_groups,
     total_cost,
+    without_score,
 )
 from capgate.store import Store
 from capgate.tasks import package_versions
@@ -159,6 +160,11 @@ def _result(
         seconds=sum(one.seconds for one in subjects.values()),
         verdict=whole["verdict"] if whole else None,
     )
+    domains = domain_groups(answers, now, subjects)
+    if whole and whole["verdict"] and whole["verdict"]["kind"] == "ERROR":
+        # What was answered until the fault is no sample of the benchmark.
+        overall = without_score(overall)
+        domains = {name: without_score(one) for name, one in domains.items()}
     chosen = sum(about["selected"].values())
     errors = sum(answer.state is AnswerState.ERROR for answer in answers)
     return Result(
@@ -167,13 +173,14 @@ def _result(
         adapter_name=about.get("adapter_name"),
         timestamp=iso(finished),
         limit=settings["limit"],
+        chosen=chosen if not quick and ("suite" in shards or not complete) else None,
         mode="quick" if quick else "full",
         complete=complete and (quick or len(answers) - errors >= chosen),
         overall_score=overall.accuracy,
         metrics=Metrics(accuracy=Accuracy(value=overall.accuracy)),
         subjects={subject: one.accuracy for subject, one in subjects.items()},
         overall=overall,
-        domains=domain_groups(answers, now, subjects),
+        domains=domains,
         subject_details=subjects,
         verdict=whole["verdict"] if whole else None,
         task=settings["task"],

@@ -24,8 +24,8 @@ from capgate.report.advice import (
     subject_words,
 )
 from capgate.report.comparison import MEANINGS, Comparison, Flip, Label, Side
-from capgate.report.repeat import look_command
-from capgate.report.result import Report, Result
+from capgate.report.repeat import look_command, repeat_command
+from capgate.report.result import Report, Result, answered_of
 from capgate.subjects import DOMAINS
 from capgate.text import one_line
 
@@ -52,6 +52,7 @@ as code without need loses nothing."""
 
 _FLIPS: Final = 10
 _CLIPPED: Final = 120
+_COMMAND: Final = 1_000
 
 
 def span(text: str, *, limit: int = _CLIPPED) -> str:
@@ -123,7 +124,7 @@ def summary(report: Report) -> str:
     for target, result in report.targets.items():
         if result.verdict is None and target in bases:
             continue  # a base that is only compared with
-        blocks.append(_target(target, result, report.comparisons.get(target), triage))
+        blocks.append(_target(report, target, triage))
     blocks += [
         "\n\n".join(_head(target, verdicts.get(target)))
         for target in report.not_judged
@@ -183,7 +184,8 @@ def _head(target: str, verdict: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _target(target: str, result: Result, comparison: Comparison | None, triage: str) -> str:
+def _target(report: Report, target: str, triage: str) -> str:
+    result, comparison = report.targets[target], report.comparisons.get(target)
     verdict = result.verdict
     blocks = [*_head(target, verdict)]
     if verdict:
@@ -192,6 +194,12 @@ def _target(target: str, result: Result, comparison: Comparison | None, triage: 
             f"{prose(headline(target, verdict))}. Compared with "
             f"{prose(reference_name(result.reference))}.",
         )
+    if verdict and verdict["kind"] == "ERROR":
+        to_put, answered, _ = answered_of(result)
+        told = [f"- {prose(step)}" for step in next_steps(verdict, comparison)]
+        told.append(f"- {answered:,} of {to_put:,} questions were answered.")
+        told.append(f"- {span(repeat_command(report), limit=_COMMAND)}")
+        return "\n\n".join([*blocks, "**What to do next**\n\n" + "\n".join(told)])
     if verdict and verdict["kind"] in {"REGRESSION", "INCONCLUSIVE"}:
         steps = next_steps(verdict, comparison)
         blocks.append("**What to do next**\n\n" + "\n".join(f"- {prose(s)}" for s in steps))

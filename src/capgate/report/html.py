@@ -43,7 +43,7 @@ from capgate.report.history import Entry, by_series
 from capgate.report.payload import pack
 from capgate.report.published import published_lines
 from capgate.report.repeat import logs_command, look_command, repeat_command
-from capgate.report.result import Group, Report, Result
+from capgate.report.result import Group, Report, Result, answered_of
 from capgate.subjects import DOMAIN_OF, DOMAINS
 from capgate.text import printable
 
@@ -224,8 +224,12 @@ def _evidence(one: Mapping[str, Any]) -> dict[str, Any]:
 
 def _numbers(result: Result, comparison: Comparison | None) -> list[tuple[str, str]]:
     overall, verdict = result.overall, result.verdict
-    numbers = [("accuracy", _percent(overall.accuracy))]
-    if comparison is not None and comparison.overall is not None:
+    to_put, answered, _ = answered_of(result)
+    failed = verdict is not None and verdict["kind"] == "ERROR"
+    numbers = [] if failed else [("accuracy", _percent(overall.accuracy))]
+    if answered < to_put:
+        numbers.insert(0, ("answered", f"{answered:,} of {to_put:,} questions"))
+    if comparison is not None and comparison.overall is not None and not failed:
         pair = comparison.overall
         numbers.append(("reference", _percent(pair.reference_accuracy)))
         numbers.append(("lost / gained", f"{pair.losses:,} / {pair.gains:,} of {pair.n:,}"))

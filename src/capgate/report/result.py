@@ -26,6 +26,7 @@ SCHEMA_VERSION: Final = 5
 | version | what is new |
 |---|---|
 | 5 | `Group`: `cut_off`; `VerdictDict.counts`: unparsed answers that the token limit cut off |
+|   | `Result`: `chosen`; no accuracy where the verdict is ERROR |
 | 4 | `Group`: `cost_now`; `Report`: `cost` |
 | 3 | `Result`: `published` |
 | 2 | `Result`: `reference`, `path`, `faults`, `unread`; `Report`: `comparisons`, `not_judged` |
@@ -55,9 +56,11 @@ class Group(_Model):
         unparsed: Answered, but no choice could be read; counts as not correct.
         cut_off: Answers of any kind that the token limit ended.
         errors: Without an answer; left out of the accuracy.
-        accuracy: correct / (correct + wrong + unparsed); null where nothing was scored.
+        accuracy: correct / (correct + wrong + unparsed); null where nothing was scored, and for a
+            whole target or a domain where the target's verdict is ERROR.
         interval: Its confidence interval.
-        asked: Questions asked for in this run; the others were found in the store.
+        asked: Questions that this run asked and that were answered; the other answers were found
+            in the store.
         seconds: Wall time of asking.
         prompt_tokens: Tokens of the prompts.
         completion_tokens: Tokens of the answers.
@@ -132,9 +135,12 @@ class Result(_Model):
         adapter_name: The adapter, where one was judged.
         timestamp: When the run ended, ISO 8601, UTC.
         limit: The `--limit` of the run.
+        chosen: Questions that the run was to put; null where it ends by itself (a quick run), or
+            where only some subjects' tests were chosen.
         mode: `full` (subject by subject) or `quick` (a random sample).
         complete: Whether every question that the run had chosen was put.
-        overall_score: Accuracy over all questions put; null where nothing was scored.
+        overall_score: Accuracy over all questions put; null where nothing was scored, and where
+            the verdict is ERROR.
         metrics: The same, in Inspect's form.
         subjects: Subject to accuracy; null where nothing was scored.
         overall: Counts over all questions put.
@@ -161,6 +167,7 @@ class Result(_Model):
     adapter_name: str | None
     timestamp: str
     limit: int | None
+    chosen: int | None = None
     mode: Literal["full", "quick"]
     complete: bool
     overall_score: float | None
@@ -266,13 +273,28 @@ def group(
         interval=Interval(low=interval.low, high=interval.high, level=interval.level)
         if interval
         else None,
-        asked=len(now),
+        asked=sum(answer.state.scored for answer in now),
         seconds=round(seconds, 3),
         prompt_tokens=prompt,
         completion_tokens=completion,
         cost=cost,
         cost_now=None if cost is None else total_cost(answer.cost for answer in now) or 0.0,
         verdict=dict(verdict) if verdict else None,
+    )
+
+
+def without_score(one: Group) -> Group:
+    """A group whose answers are too few to have an accuracy; they stay counted."""
+    return one.model_copy(update={"accuracy": None, "interval": None})
+
+
+def answered_of(result: Result) -> tuple[int, int, int]:
+    """Questions that a run was to put, those answered, and those answered just now."""
+    overall = result.overall
+    return (
+        max(result.chosen or 0, overall.questions),
+        overall.questions - overall.errors,
+        overall.asked,
     )
 
 

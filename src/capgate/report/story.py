@@ -11,7 +11,7 @@ from capgate.report.advice import (
     subject_words,
 )
 from capgate.report.comparison import Comparison
-from capgate.report.repeat import look_command
+from capgate.report.repeat import look_command, repeat_command
 from capgate.report.result import Report, Result
 from capgate.text import printable
 
@@ -28,6 +28,9 @@ def story_lines(result: Result, comparison: Comparison | None, report: Report) -
     published = result.reference is not None and result.reference["kind"] == "published"
     if published:
         lines.append("       of another harness, so that nothing is compared question by question")
+    if verdict["kind"] == "ERROR":
+        steps = next_steps(verdict, comparison)
+        return [f"next:  {step}" for step in steps] + [f"again: {repeat_command(report)}"]
     if verdict["kind"] != "REGRESSION":
         return [printable(line) for line in lines] if published else []
     if comparison is not None and comparison.overall is not None:

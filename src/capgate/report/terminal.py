@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capgate.report.advice import next_steps
-from capgate.report.result import Group, Report, Result
+from capgate.report.result import Group, Report, Result, answered_of
 from capgate.report.story import story_lines
 from capgate.spending import dollars
 from capgate.subjects import DOMAIN_OF, DOMAINS
@@ -38,12 +38,21 @@ def render_judgement(judgement: Judgement) -> str:
         lines += [f"  {line}" for line in _limits(verdict.to_dict())]
     usage = judgement.usage
     if usage is not None:
-        cost = f", {dollars(usage.cost)}" if usage.cost is not None else ""
-        lines.append(
-            f"  {usage.questions:,} questions ({usage.asked:,} asked now), {usage.seconds:.1f} s, "
-            f"{usage.prompt_tokens + usage.completion_tokens:,} tokens{cost}"
-        )
+        tokens = f"{usage.prompt_tokens + usage.completion_tokens:,} tokens"
+        # A suite's answers are asked for by its subjects' tests, perhaps in other processes.
+        seconds = None if verdict.scope == "suite" else f"{usage.seconds:.1f} s"
+        parts = [asked_words(usage.questions, usage.answered, usage.asked), seconds, tokens]
+        if usage.cost is not None:
+            parts.append(dollars(usage.cost))
+        lines.append(f"  {', '.join(part for part in parts if part)}")
     return "\n".join(lines)
+
+
+def asked_words(questions: int, answered: int, asked: int) -> str:
+    """How many questions were answered, and how many of the answers are new, as a phrase."""
+    if answered < questions:
+        return f"{answered:,} of {questions:,} questions answered ({min(asked, answered):,} now)"
+    return f"{questions:,} questions ({asked:,} asked now)"
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
@@ -89,11 +98,11 @@ def _verdict_lines(target: str, result: Result) -> list[str]:
         )
         said = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         what = f"judged by subject alone ({said})" if kinds else "measured, not judged"
-        return [f"{what}: {target}", f"  {_usage(result.overall)}"]
+        return [f"{what}: {target}", f"  {_usage(result)}"]
     lines = [f"{verdict['kind']}: {target}"]
     lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
     lines += [f"  {line}" for line in _limits(verdict)]
-    return [*lines, f"  {_usage(result.overall)}"]
+    return [*lines, f"  {_usage(result)}"]
 
 
 def _limits(verdict: dict[str, Any]) -> list[str]:
@@ -108,12 +117,13 @@ def _limits(verdict: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _usage(overall: Group) -> str:
+def _usage(result: Result) -> str:
+    overall = result.overall
     cost = "" if overall.cost is None else f", {dollars(overall.cost)}"
     if overall.cost_now is not None and overall.asked < overall.questions:
         cost += f" ({dollars(overall.cost_now)} now)"
     return (
-        f"{overall.questions:,} questions ({overall.asked:,} asked now), {overall.seconds:.1f} s, "
+        f"{asked_words(*answered_of(result))}, {overall.seconds:.1f} s, "
         f"{overall.prompt_tokens + overall.completion_tokens:,} tokens{cost}"
     )
 

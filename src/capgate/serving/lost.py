@@ -1,0 +1,90 @@
+"""Targets whose server stopped answering in the middle of a run.
+
+A run notes such a target once, in its controller. One test then fails for it and the others
+are skipped, instead of each of them waiting and failing for the same reason.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from capgate.errors import RequestFault
+from capgate.faults import CONNECTION_KINDS, FINAL_KINDS
+
+_GONE: Final = CONNECTION_KINDS | FINAL_KINDS
+
+
+class Losses(Protocol):
+    """What a run knows of lost targets."""
+
+    def note(self, target: str, fault: str) -> bool:
+        """Notes that a target was lost; True where it was not known before."""
+
+    def fault(self, target: str) -> str:
+        """Why a target was lost; `""` where it was not."""
+
+
+class LostTargets:
+    """The controller's list, safe for several threads."""
+
+    def __init__(self) -> None:
+        self._faults: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def note(self, target: str, fault: str) -> bool:
+        """Notes that a target was lost; True where it was not known before."""
+        with self._lock:
+            new = target not in self._faults
+            self._faults.setdefault(target, fault)
+        return new
+
+    def fault(self, target: str) -> str:
+        """Why a target was lost; `""` where it was not."""
+        return self._faults.get(target, "")
+
+
+class ControllersList:
+    """The controller's list, as one of its workers reaches it.
+
+    Args:
+        call: Calls a function of the controller by its name.
+    """
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def note(self, target: str, fault: str) -> bool:
+        """Notes that a target was lost; True where it was not known before."""
+        return bool(self._call("lose", target, fault))
+
+    def fault(self, target: str) -> str:
+        """Why a target was lost; `""` where it was not."""
+        return str(self._call("lost", target))
+
+
+class Silence:
+    """Which targets this process's latest requests could not reach."""
+
+    def __init__(self) -> None:
+        self._faults: dict[str, str] = {}
+
+    def answered(self, target: str) -> None:
+        """Counts an answer: the target is within reach."""
+        self._faults.pop(target, None)
+
+    def failed(self, target: str, fault: RequestFault, *, given_up: bool) -> None:
+        """Counts a request without an answer.
+
+        Args:
+            target: The target asked.
+            fault: Why there was no answer.
+            given_up: Whether the client asks that server no more.
+        """
+        if given_up or fault.kind in _GONE:
+            self._faults[target] = str(fault)
+
+    def fault(self, target: str) -> str:
+        """Why nothing more can be asked of a target; `""` where something can."""
+        return self._faults.get(target, "")
