@@ -23,6 +23,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log, write_eval_log
 from pydantic_core import to_json
 
+from capgate.redact import Redactor
+
 _HEADERS: Final = ("_journal/start.json", "header.json")
 _SUMMARIES: Final = "summaries.json"
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -47,10 +49,13 @@ class KeptSample(NamedTuple):
     summary: bytes
 
 
-def keep(sample: EvalSample) -> KeptSample:
-    """What a log needs of a sample."""
+def keep(sample: EvalSample, redactor: Redactor) -> KeptSample:
+    """What a log needs of a sample, without the secrets that are known."""
     return KeptSample(
-        str(sample.id), sample.epoch, to_json(sample, exclude_none=True), to_json(sample.summary())
+        str(sample.id),
+        sample.epoch,
+        redactor.json(to_json(sample, exclude_none=True)),
+        redactor.json(to_json(sample.summary())),
     )
 
 

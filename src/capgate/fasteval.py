@@ -28,7 +28,7 @@ from inspect_ai.model import GenerateConfig, Model
 
 from capgate.collector import collected_rarely
 from capgate.evallog import KeptSample, fill_log, keep
-from capgate.provider import listen
+from capgate.provider import listen, redactor_of
 from capgate.shortcuts import let_go, shortcuts
 
 OnSample = Callable[[str, EvalSample], None]
@@ -90,8 +90,11 @@ def run_eval(
         models = [models]
     running = _Running({t.name: {str(s.id): at for at, s in enumerate(t.dataset)} for t in tasks})
 
+    asked = [task.model for task in tasks] if models is None else models
+    redactor = redactor_of(asked)
+
     def take(data: SampleEnd) -> None:
-        running.finished.setdefault(data.eval_id, []).append(keep(data.sample))
+        running.finished.setdefault(data.eval_id, []).append(keep(data.sample, redactor))
         if on_sample is not None and not running.faults:
             with running.ended_by_faults():
                 on_sample(data.eval_id, data.sample)
@@ -115,7 +118,6 @@ def run_eval(
     settings.update(options)
 
     timed = [settings.get("working_limit"), *(task.working_limit for task in tasks)]
-    asked = [task.model for task in tasks] if models is None else models
     spared = shortcuts(asked, timed=any(limit is not None for limit in timed))
     _register_hooks()
     _runs.append(running)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,6 +56,7 @@ from capgate.redact import Redactor
 from capgate.replies import Completion
 from capgate.serving.openrouter import Offer
 from capgate.spending import Meter, NotAskedError
+from capgate.text import shortened
 
 _STOP_REASONS: dict[str, StopReason] = {
     "stop": "stop",
@@ -157,12 +158,6 @@ class CapgateAPI(ModelAPI):
         toll = None if self.meter is None else self.meter.toll(request)
         try:
             answer = await self._complete(request, toll)
-            # A model may repeat what its server's configuration told it.
-            answer = replace(
-                answer,
-                text=self.redactor.known(answer.text),
-                thought=self.redactor.known(answer.thought),
-            )
         except NotAskedError as refusal:
             self._refusals.add(str(refusal))
             raise
@@ -172,6 +167,7 @@ class CapgateAPI(ModelAPI):
         served_by = answer.served_by
         if self.offer is not None:
             served_by = self.offer.served_by(answer.provider, answer.model)
+        answer = replace(answer, text=shortened(answer.text), thought=shortened(answer.thought))
         return _output(self.model_name, answer, served_by)
 
     async def _complete(self, request: Mapping[str, Any], toll: Toll | None) -> Completion:
@@ -331,6 +327,19 @@ def facts_of(output: ModelOutput) -> Facts:
     """Returns what the provider noted beside an answer; empty for any other provider's."""
     noted = (output.metadata or {}).get("capgate")
     return Facts(**noted) if isinstance(noted, dict) else Facts()
+
+
+def redactor_of(models: Iterable[object]) -> Redactor:
+    """What must not be kept of the answers of models: what their APIs know to be secret.
+
+    A model may repeat what its server's configuration told it. It is cut out of what is kept,
+    and never of what is scored: a key can be a word of the answer's form.
+    """
+    apis = (getattr(model, "api", None) for model in models)
+    found = [api.redactor for api in apis if isinstance(api, CapgateAPI)]
+    if len(found) == 1:
+        return found[0]
+    return Redactor.together(found) if found else Redactor.of_environment()
 
 
 def _output(model: str, answer: Completion, served_by: str) -> ModelOutput:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
+
+from pydantic_core import from_json, to_json
 
 MARK: Final = "[redacted]"
 
@@ -26,7 +28,21 @@ _SHORTEST: Final = 8
 cut out."""
 
 _CUT: Final = "…"
-"""What stands where a text was shortened (`capgate.text.one_line`)."""
+"""What stands where a text was shortened (`capgate.text`)."""
+
+_OWN_KEY: Final = re.compile(r"[a-z][a-z0-9_]*")
+"""A mapping's key that is a field's name, and never a secret."""
+
+_WORD: Final = re.compile(r"[A-Za-z_]{1,24}")
+"""A value that may be a word of ours, such as a state or the kind of a verdict."""
+
+_SAID: Final = frozenset(
+    {
+        *("text", "content", "completion", "reasoning", "input", "message", "explanation"),
+        *("reason", "said", "error"),
+    }
+)
+"""Fields that hold what a model or server wrote, and no word of ours."""
 
 _SECRET_NAME: Final = re.compile(
     r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS|CREDENTIALS?|WEBHOOK|DSN|ALERT)"
@@ -188,8 +204,9 @@ class Redactor:
             text = self._pattern.sub(MARK, text)
         if _CUT not in text:
             return text
-        *cut, rest = text.split(_CUT)
-        return _CUT.join([*(self._without_beginning(part) for part in cut), rest])
+        first, *rest = text.split(_CUT)
+        parts = [first, *(self._without_ending(part) for part in rest)]
+        return _CUT.join([*(self._without_beginning(part) for part in parts[:-1]), parts[-1]])
 
     def _without_beginning(self, text: str) -> str:
         """`text`, which was cut at its end, without the part of a secret that was left there."""
@@ -199,11 +216,22 @@ class Redactor:
                 return text[: len(text) - len(tail) + at] + MARK
         return text
 
+    def _without_ending(self, text: str) -> str:
+        """`text`, which was cut at its beginning, without the part of a secret left there."""
+        head = text[: len(self._forms[0])]
+        for length in range(len(head), _SHORTEST - 1, -1):
+            if any(form.endswith(head[:length]) for form in self._cuttable):
+                return MARK + text[length:]
+        return text
+
     def text(self, text: str) -> str:
         """Returns `text` without secrets, and with home folders as `~`."""
+        return self.looks(self.known(text))
+
+    def looks(self, text: str) -> str:
+        """Returns `text` without what only looks like a secret, and with home folders as `~`."""
         if len(text) < _SMALLEST:
             return text
-        text = self.known(text)
         lower = text.lower()
         for form in _FORMS:
             text = form.sub(text, lower)
@@ -212,14 +240,52 @@ class Redactor:
         return _HOMES.sub(text, lower)
 
     def data(self, value: Any) -> Any:  # noqa: ANN401 (any plain JSON value)
-        """Returns a plain value with every text in it redacted, keys included."""
+        """Returns a plain value with every text in it redacted, keys included.
+
+        A secret can be an ordinary word. So that the value can still be read by those who know
+        its form, the names of fields stay, and so does a single word that is all of a value,
+        unless its field holds what a model or server wrote.
+        """
+        return self._plain(value, self.text, "text")
+
+    def known_in(self, value: Any) -> Any:  # noqa: ANN401 (any plain JSON value)
+        """As `data`, but cuts out only the secrets that are known."""
+        return self._plain(value, self.known, "text")
+
+    def json(self, raw: bytes) -> bytes:
+        """Returns JSON without the secrets that are known, of the same form; broken JSON as text.
+
+        Most texts hold none; those cost one search.
+        """
+        text = raw.decode("utf-8", "surrogateescape")
+        without = self.known(text)
+        if without == text:
+            return raw
+        try:
+            return to_json(self.known_in(from_json(raw)))
+        except ValueError:
+            return without.encode("utf-8", "surrogateescape")
+
+    def _plain(self, value: Any, cut: Callable[[str], str], field: str) -> Any:  # noqa: ANN401
         if isinstance(value, str):
-            return self.text(value)
+            return value if field not in _SAID and _WORD.fullmatch(value) else cut(value)
         if isinstance(value, Mapping):
-            return {self.data(key): self.data(one) for key, one in value.items()}
+            return {
+                key
+                if isinstance(key, str) and _OWN_KEY.fullmatch(key)
+                else self._plain(key, cut, "text"): self._plain(one, cut, str(key))
+                for key, one in value.items()
+            }
         if isinstance(value, list | tuple):
-            return [self.data(one) for one in value]
+            return [self._plain(one, cut, field) for one in value]
         return value
+
+    @classmethod
+    def together(cls, redactors: Iterable[Redactor]) -> Redactor:
+        """One that knows what any of them knows."""
+        found = list(redactors)
+        secrets = {secret for one in found for secret in one._secrets}
+        return cls(secrets, home=Path(found[0]._home) if found else None)
 
 
 def _forms(secret: str) -> tuple[str, ...]:

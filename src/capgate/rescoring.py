@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from capgate.answers import Answer, AnswerState
 from capgate.baselines import Baseline, describe_change
 from capgate.errors import ConfigError
+from capgate.redact import MARK
 from capgate.runs import StoredRun
 from capgate.tasks import Harness, harness, no_model
 
@@ -34,7 +35,7 @@ class Record:
         versions: What read and scored them then.
         dataset: The questions' identity.
         answers: The answers whose text is at hand; none an error.
-        lost: Answers whose text was not kept.
+        lost: Answers whose text was not kept, or not all of it: a secret was cut out.
     """
 
     name: str
@@ -125,6 +126,8 @@ class Moves:
 
 def record_of_run(run: StoredRun) -> Record:
     """The record that a stored run is."""
+    scored = [answer for answer in run.answers if answer.state.scored]
+    whole = tuple(answer for answer in scored if MARK not in answer.text)
     return Record(
         name=f"the run {run.id}",
         target=run.target,
@@ -132,7 +135,8 @@ def record_of_run(run: StoredRun) -> Record:
         prompt_hash=run.about["prompt_hash"],
         versions=run.about["facts"]["versions"],
         dataset=run.about["dataset"],
-        answers=tuple(answer for answer in run.answers if answer.state.scored),
+        answers=whole,
+        lost=len(scored) - len(whole),
     )
 
 
@@ -145,11 +149,11 @@ def record_of_baseline(baseline: Baseline, kept: Mapping[str, Answer]) -> Record
     """
     answers = []
     lost = 0
-    for answer in baseline.recorded_answers():
-        if baseline.texts.get(answer.question, "") is not None:
+    for recorded in baseline.recorded_answers():
+        has_text = baseline.texts.get(recorded.question, "") is not None
+        answer = recorded if has_text else kept.get(recorded.question)
+        if answer is not None and MARK not in answer.text:
             answers.append(answer)
-        elif answer.question in kept:
-            answers.append(kept[answer.question])
         else:
             lost += 1
     return Record(

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def answer_of(sample: EvalSample, question: Question, model: Model) -> Answer:
-    """What a finished sample amounts to.
+    """What a finished sample amounts to; its text is without the secrets that are known.
 
     Args:
         sample: The sample as Inspect hands it out.
         question: The question it asked.
         model: The model that was asked.
     """
-    from capgate.provider import facts_of, fault_of
+    from capgate.provider import facts_of, fault_of, redactor_of
 
     if sample.error is not None:
         fault = fault_of(model, sample)
@@ -38,7 +38,7 @@ def answer_of(sample: EvalSample, question: Question, model: Model) -> Answer:
         subject=question.subject,
         state=state,
         choice=letter,
-        text=output.completion,
+        text=redactor_of([model]).known(output.completion),
         prompt_tokens=output.usage.input_tokens if output.usage else 0,
         completion_tokens=output.usage.output_tokens if output.usage else 0,
         seconds=facts.seconds,

@@ -10,7 +10,13 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from typing import Any
+from typing import Any, Final
+
+HEAD: Final = 16_384
+"""Characters that are kept of the beginning of a long answer."""
+
+TAIL: Final = 16_384
+"""Characters that are kept of its end."""
 
 _WHITE = re.compile(r"\s+")
 
@@ -52,6 +58,19 @@ def one_line(text: str, *, limit: int) -> str:
     line = printable(_WHITE.sub(" ", begins).strip())
     whole = len(line) <= limit and begins == text
     return line if whole else line[: limit - 1] + "…"
+
+
+def shortened(text: str) -> str:
+    """Returns an answer's text as it is scored and kept: of a long one, its beginning and end.
+
+    The line between them says how long it was. It ends a line and begins one, so that nothing
+    can be read across it.
+    """
+    if len(text) <= HEAD + TAIL:
+        return text
+    left_out = len(text) - HEAD - TAIL
+    between = f"…\n[{left_out:,} of {len(text):,} characters left out]\n…"
+    return f"{text[:HEAD]}{between}{text[-TAIL:]}"
 
 
 def quoted(text: str, *, mark: str = "│ ") -> str:

@@ -149,7 +149,7 @@ def _lines(rescored: list[Rescored], model: Moves | None) -> Iterator[str]:
         )
         yield printable(f"  versions: {one.version_change or 'the same'}")
         if one.record.lost:
-            yield f"  {one.record.lost:,} answers are left out: their texts were too long to keep"
+            yield f"  {one.record.lost:,} answers are left out: their whole texts were not kept"
         if one.unknown:
             yield f"  {one.unknown:,} answers are left out: the data set has no such question"
         for reading in one.changed[:_SHOWN]:

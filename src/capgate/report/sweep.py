@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
+from pydantic_core import from_json
+
 from capgate.redact import Redactor
 
 LEFT_OUT: Final = "(left out: something secret stands in it, broken over lines)"
@@ -93,13 +95,17 @@ def _redacted(data: bytes, redactor: Redactor) -> bytes:
         return redactor.text(data.decode("latin-1")).encode("latin-1", "replace")
     if "\\u001b[" in text:
         text = _uncoloured(text, redactor)
+    if text[:1] in {"{", "["}:
+        # A key may be an ordinary word, and even a field's name; a log must stay readable.
+        text = redactor.json(text.encode()).decode()
+        return redactor.looks(text).encode("utf-8")
     return redactor.text(text).encode("utf-8")
 
 
 def _uncoloured(text: str, redactor: Redactor) -> str:
     """JSON whose coloured texts hide nothing: Inspect colours a traceback in parts of words."""
     try:
-        found = json.loads(text)
+        found = from_json(text)
     except ValueError:
         return text
     plain = _plain(found, redactor)

@@ -7,7 +7,9 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
 
 from capgate.baselines import Baseline, load_baseline
 from capgate.errors import CapgateError
@@ -108,7 +110,21 @@ def find_baseline(thresholds: Path, target: str) -> Baseline | None:
 
 def redacted(report: Report, redactor: Redactor) -> Report:
     """A report without anything secret in it."""
-    return Report.model_validate(redactor.data(report.model_dump(mode="json")))
+    plain = report.model_dump(mode="json")
+    data = redactor.data(plain)
+    try:
+        return Report.model_validate(data)
+    except ValidationError as error:
+        # Words of ours, such as a label, that are a key as well: nothing else has a fixed form.
+        for fault in error.errors(include_url=False):
+            _put_back(data, plain, fault["loc"])
+    return Report.model_validate(data)
+
+
+def _put_back(data: Any, plain: Any, place: tuple[int | str, ...]) -> None:  # noqa: ANN401
+    for step in place[:-1]:
+        data, plain = data[step], plain[step]
+    data[place[-1]] = plain[place[-1]]
 
 
 def write_data(report: Report, folder: Path) -> Path:

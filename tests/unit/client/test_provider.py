@@ -23,6 +23,7 @@ from tests.unit.client.conftest import KEY, QUICK
 from capgate.client import ClientLimits
 from capgate.errors import CapgateError
 from capgate.provider import facts_of, fault_of
+from capgate.text import HEAD, TAIL
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -248,3 +249,26 @@ def test_base_url_is_needed() -> None:
     make: Callable[[], Model] = lambda: get_model("capgate/m", memoize=False)  # noqa: E731
     with pytest.raises(CapgateError, match="base_url"):
         make()
+
+
+@pytest.mark.parametrize(
+    ("said", "score"),
+    [
+        ("x" * 200_000 + "\nANSWER: B", "C"),
+        ("ANSWER: B\n" + "x" * 200_000, "C"),
+        ("x" * 100_000 + "\nANSWER: B\n" + "x" * 100_000, "I"),
+        ("x" * (HEAD - 7) + "ANSWER:" + "x" * 200_000 + " B" + "\n" * (TAIL - 2), "I"),
+        ("x" * (HEAD + TAIL - 10) + "\nANSWER: B", "C"),
+    ],
+    ids=["end", "beginning", "middle", "across the cut", "just short enough"],
+)
+def test_of_a_huge_answer_beginning_and_end_are_scored_and_kept(
+    server: Server, tmp_path: Path, said: str, score: str
+) -> None:
+    """What is kept is what was scored; its length is told, and nothing is read across the cut."""
+    server.answer = lambda _: said
+    (sample,) = run(model_of(server), tmp_path, 1).samples or []
+    assert (sample.scores or {})["choice"].value == score
+    kept = sample.output.completion
+    assert len(kept) < HEAD + TAIL + 100
+    assert (f"of {len(said):,} characters left out" in kept) == (len(said) > HEAD + TAIL)

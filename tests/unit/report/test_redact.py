@@ -63,6 +63,12 @@ def test_an_environment_tells_its_secrets_by_name() -> None:
     assert redactor.text('{"x": "alpha-alpha"}') == f'{{"x": "{MARK}"}}'
 
 
+def test_a_secret_that_was_cut_leaves_neither_beginning_nor_end() -> None:
+    """Of a long answer the middle is left out, perhaps with the middle of a key."""
+    text = "it is s3cr3t-va…\n[9 of 99 characters left out]\n…r3t-value, so…"
+    assert REDACTOR.known(text) == f"it is {MARK}…\n[9 of 99 characters left out]\n…{MARK}, so…"
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -1,0 +1,81 @@
+"""An API key that is an ordinary word is cut out of what is kept, and of nothing that is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inspect_ai.dataset import Sample
+from inspect_ai.log import read_eval_log
+from tests.doubles.runs import answers, keep_run
+from tests.doubles.server import Server
+from tests.unit.client.test_provider import model_of, task
+from tests.unit.report.examples import red_report
+
+from capgate.datasets import Question
+from capgate.fasteval import run_eval
+from capgate.redact import MARK, Redactor
+from capgate.report.sweep import sweep
+from capgate.report.write import redacted
+from capgate.rescoring import record_of_run
+from capgate.runs import read_run
+from capgate.samples import answer_of
+from capgate.store import Store
+
+QUESTION = Question("0" * 32, "anatomy", Sample(input="?", target="B"))
+
+
+def words_of(value: Any, key: str = "") -> set[str]:  # noqa: ANN401
+    """Every field's name and every text of a plain value."""
+    if isinstance(value, dict):
+        return set(value) | {w for name, one in value.items() for w in words_of(one, name)}
+    if isinstance(value, list):
+        return {w for one in value for w in words_of(one, key)}
+    return {value} if isinstance(value, str) else set()
+
+
+def test_an_answer_is_scored_before_the_key_is_cut_out(tmp_path: Path) -> None:
+    """The letter is read from `ANSWER: B`; the log, which Inspect can read, shows no key."""
+    found = []
+    with Server(answer=lambda _: "so\nANSWER: B") as server:
+        model = model_of(server, key="ANSWER")
+        logs = run_eval(
+            task(3),
+            model,
+            tmp_path,
+            on_sample=lambda _, sample: found.append(answer_of(sample, QUESTION, model)),
+        )
+    assert [(one.state, one.choice, one.text) for one in found] == [
+        ("correct", "B", f"so\n{MARK}: B")
+    ] * 3
+    sweep(tmp_path, Redactor(["ANSWER"]))
+    kept = read_eval_log(logs[0].location)
+    for sample in kept.samples or []:
+        assert (sample.scores or {})["choice"].value == "C"
+        assert "ANSWER" not in sample.model_dump_json()
+
+
+def test_no_word_of_a_report_or_log_makes_it_unreadable_as_a_key(tmp_path: Path) -> None:
+    """Whichever field's name or value is the key: results are written and logs are read."""
+    report = red_report()
+    plain = report.model_dump(mode="json")
+    for word in sorted(words_of(plain)):
+        redacted(report, Redactor([word]))
+    with Server() as server:
+        (log,) = run_eval(task(1), model_of(server), tmp_path)
+    before = Path(log.location).read_bytes()
+    whole = read_eval_log(log.location).model_dump(mode="json", exclude_none=True)
+    # Each costs a log's reading and writing; these are of every kind.
+    for word in sorted(one for one in words_of(whole) if one.isalpha())[::5]:
+        Path(log.location).write_bytes(before)
+        sweep(tmp_path, Redactor([word]))
+        assert read_eval_log(log.location).samples, word
+
+
+def test_what_a_key_was_cut_out_of_is_not_scored_again(tmp_path: Path) -> None:
+    """`capgate rescore` leaves such answers out, since they would be read otherwise."""
+    texts = {0: f"{MARK}: A", 1: "no letter"}
+    keep_run(tmp_path, "20260101T000000Z-0001", answers(texts=texts))
+    with Store(tmp_path / "reports" / "answers.sqlite") as store:
+        record = record_of_run(read_run(store, "20260101T000000Z-0001", "mine"))
+    assert (len(record.answers), record.lost) == (227, 1)
