@@ -103,8 +103,8 @@ class Target(_Entry):
 
     Attributes:
         id: The entry's name.
-        model_name: Name under which the server serves it; a leading `openai/` (or
-            `openrouter/`) is the API's family and not part of the served name.
+        model_name: Name under which the server serves it; where the server lists no such name,
+            a leading `openai/` (or `openrouter/`) is the API's family and is left off.
         model_type: The API's family.
         provider: Who runs the server; `openrouter` switches OpenRouter's ways on.
         base_url: The server's OpenAI-compatible root, up to and with `/v1`.
@@ -200,9 +200,14 @@ class Target(_Entry):
 
     @property
     def served_name(self) -> str:
-        """The name that requests carry."""
+        """The model's name without its API's family."""
         family = "openrouter/" if self.provider == "openrouter" else "openai/"
         return self.model_name.removeprefix(family)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which a server may list the model; the first that it lists is meant."""
+        return tuple(dict.fromkeys((self.model_name or self.id, self.served_name or self.id)))
 
     def api_key(self, environment: Mapping[str, str]) -> str | None:
         """The key for this target's server, or None where none is named.

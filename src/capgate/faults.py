@@ -71,6 +71,8 @@ _NO_MODEL = re.compile(
     r"|no endpoints found|not a valid model|no such model|unknown model",
     re.IGNORECASE | re.DOTALL,
 )
+_ROUTES: Final = ("/chat/completions", "/models", "/load_lora_adapter", "/unload_lora_adapter")
+_VERSION: Final = re.compile(r"/v\d\w*$")
 _POLICY: Final = "content_policy_violation"
 _QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|per-day", re.IGNORECASE)
 
@@ -327,11 +329,7 @@ def fault_of_response(
             "Compare model_name (or the adapter's name) with what GET /v1/models lists",
         )
     if means in (404, 405):
-        return made(
-            "not_found",
-            f"the server has no such route{inside}",
-            "Check base_url: for OpenAI-compatible servers it ends in /v1",
-        )
+        return made("not_found", f"the server has no such route{inside}", _route_remedy(place.url))
     if means in (400, 413, 422) and (means == 413 or _CONTEXT.search(marks)):
         return made(
             "context_too_long",
@@ -342,6 +340,19 @@ def fault_of_response(
         "bad_request",
         f"the server does not accept the request{inside}",
         "Check the target's extra_body and generation settings against its words",
+    )
+
+
+def _route_remedy(url: str) -> str:
+    """What to do about a server that has no such route."""
+    base = next((url.removesuffix(route) for route in _ROUTES if url.endswith(route)), url)
+    if not _VERSION.search(base):
+        return "Check base_url: for OpenAI-compatible servers it ends in /v1"
+    if url.endswith("/models"):
+        return "The server has no list of models: name the model in model_name as it serves it"
+    return (
+        "Check base_url's port and path: a server of another API may answer there, or a model "
+        "without chat completions"
     )
 
 

@@ -243,7 +243,8 @@ def read_models(place: Place, status: int, raw: bytes) -> list[ServedModel]:
         RequestFault: It is not a list of models.
     """
     body = read_json(place, status, raw)
-    entries = body.get("data") if isinstance(body, dict) else None
+    # Together's list stands by itself, everybody else's under "data".
+    entries = body.get("data") if isinstance(body, dict) else body
     if not isinstance(entries, list):
         raise place.fault(
             "not_json",

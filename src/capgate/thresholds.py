@@ -202,7 +202,7 @@ def floor_of(policy: Policy, target: Target, folder: Path, published: Path | Non
         scores = load_published(published or folder / "published.yaml")
         # Without a name in the policy, the names that the target itself goes by.
         last = target.served_name.rsplit("/", 1)[-1]
-        names = [name for name in (target.id, target.served_name, last) if name in scores.scores]
+        names = [name for name in (target.id, *target.names, last) if name in scores.scores]
         return scores.floor(policy.published or (names[0] if names else last))
     if policy.floor is None:
         raise ReferenceMissingError(

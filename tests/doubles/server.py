@@ -64,6 +64,7 @@ class Server:
         key: The bearer token that `/v1` asks for; any is taken where empty.
         answer: What the model writes to a request.
         latency: Seconds before a chat's answer.
+        models_reply: What it answers to `GET /v1/models` instead of a list.
     """
 
     def __init__(
@@ -73,8 +74,10 @@ class Server:
         key: str = "",
         answer: Answerer = hashed_answer,
         latency: float = 0.0,
+        models_reply: Handler | None = None,
     ) -> None:
         self.models = models
+        self.models_reply = listing
         self.key = key
         self.answer = answer
         self.latency = latency
@@ -193,6 +196,8 @@ class Server:
         self._note(request)
         if self._refused(request):
             return await UNAUTHORIZED(request, {})
+        if self.models_reply is not None:
+            return await self.models_reply(request, {})
         data = [
             {
                 "id": name,

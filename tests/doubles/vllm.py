@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from tests.doubles.replies import UNAUTHORIZED, completion
+from tests.doubles.replies import UNAUTHORIZED, Reply, completion
 from tests.doubles.server import Answerer, Server, hashed_answer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -53,6 +53,8 @@ class Vllm(Server):
         seconds_per_token: Time of a token of an answer.
         healthy: Whether its engine lives.
         key: The key that it asks for.
+        parents: Whether its list names an adapter's base; older versions and gateways do not.
+        models_reply: What it answers to `GET /v1/models` instead of a list.
     """
 
     def __init__(
@@ -75,8 +77,11 @@ class Vllm(Server):
         seconds_per_token: float = 0.0,
         healthy: bool = True,
         key: str = "",
+        parents: bool = True,
+        models_reply: Reply | None = None,
     ) -> None:
-        super().__init__(models=tuple(names), key=key, answer=answer)
+        super().__init__(models=tuple(names), key=key, answer=answer, models_reply=models_reply)
+        self.parents = parents
         self.root = root
         self.adapters = dict(adapters or {})
         self.version = version
@@ -180,6 +185,8 @@ class Vllm(Server):
         self._note(request)
         if self._refused(request):
             return await UNAUTHORIZED(request, {})
+        if self.models_reply is not None:
+            return await self.models_reply(request, {})
         bases = [(name, self.root, None, 2048) for name in self.models]
         tuned = [(name, path, self.models[0], None) for name, path in self.adapters.items()]
         data = [
@@ -189,7 +196,7 @@ class Vllm(Server):
                 "created": 1795471600,
                 "owned_by": "vllm",
                 "root": root,
-                "parent": parent,
+                **({"parent": parent} if self.parents else {}),
                 "max_model_len": length,
             }
             for name, root, parent, length in (*bases, *tuned)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.doubles.openrouter import KEY, OpenRouter
+from tests.doubles.replies import NO_ROUTE
 from tests.doubles.server import Server, answer
 from tests.integration.checkout import VLLM_KEY, Checkout, like_a_model, vllm_double
 from tests.integration.conftest import hide, no_traceback
@@ -148,6 +149,16 @@ def test_a_wrong_key(examined: Checkout, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "HTTP 401" in found["key"].finding
     assert "export VLLM_API_KEY=…" in found["key"].remedy
     assert "not-the-right-one" not in str(found)
+    assert examined.root.is_dir()
+
+
+def test_a_server_without_a_list_of_models(examined: Checkout, vllm: Server) -> None:
+    """A server that has no such route is examined by its answers to the configured name."""
+    vllm.models_reply = NO_ROUTE
+    found = checks()
+    assert failed(found) == []
+    assert "no list of models (HTTP 404)" in found["key"].finding
+    assert "it answers to that name" in found["model served"].finding
     assert examined.root.is_dir()
 
 

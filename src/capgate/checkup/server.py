@@ -25,6 +25,7 @@ from capgate.preflight import PROBE, ask_probe
 from capgate.references import BaselineReference, BaseReference, FloorReference, NoReference
 from capgate.replies import ServedModel
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.listing import find_listed, has_no_list
 from capgate.serving.loops import in_own_loop
 from capgate.serving.openrouter import check_key
 from capgate.serving.servers import Servers
@@ -138,21 +139,28 @@ class ServerCheckup:
 
     def _accepted(self) -> str:
         async def ask(client: Client) -> str:
-            self._listed = await client.models()
+            try:
+                self._listed = await client.models()
+            except RequestFault as fault:
+                if not has_no_list(fault):
+                    raise
+                return f"not known yet: the server has no list of models (HTTP {fault.status})"
             # OpenRouter lists its models to anyone.
             return await check_key(client) if self.base.provider == "openrouter" else "accepted"
 
         said = self._with_client(ask)
         if self.base.serve is not None:
             return "a random one, accepted"
-        return said if self._key else "the server asks for none"
+        return said if self._key or not self._listed else "the server asks for none"
 
     def _served(self) -> str:
         if self._fits():
             self._endpoint = self.servers.endpoint(self.base.id)
         model = self._model()
-        root = model.root if model is not None else ""
-        return f"{self.base.served_name}{f' (from {root})' if root else ''}"
+        if model is None:
+            assert self._endpoint is not None
+            return f"{self._endpoint.model} (the server lists no models; it answers to that name)"
+        return f"{model.name}{f' (from {model.root})' if model.root else ''}"
 
     def _context(self) -> str:
         model, wanted = self._model(), self.base.context_window
@@ -177,7 +185,8 @@ class ServerCheckup:
             raise Skip("no adapter was named (--adapter-name)")
         self._need_endpoint()
         endpoint = self.servers.endpoint(self.target.id)
-        return f"{endpoint.model} is loaded, and its answers differ from its base's"
+        found = f"{endpoint.model} is loaded, and its answers differ from its base's"
+        return ". ".join([found, *endpoint.notes])
 
     def _reference(self) -> str:
         self._need_endpoint()
@@ -257,12 +266,7 @@ class ServerCheckup:
         return f"within {max(1.0, abs(skew)):.0f} s of this machine's"
 
     def _model(self) -> ServedModel | None:
-        wanted = self.base.served_name
-        for model in self._listed:
-            variant = self.base.provider == "openrouter" and wanted.startswith(f"{model.name}:")
-            if model.name == wanted or variant:
-                return model
-        return None
+        return find_listed(self.base, self._listed)
 
     def _fits(self) -> bool:
         model = self._model()

@@ -159,6 +159,7 @@ def list_targets(
 
 def _ask(target: Target, targets: Targets, known: Mapping[str, str]) -> tuple[bool | None, str]:
     from capgate.serving import running
+    from capgate.serving.adapters import names_on
     from capgate.serving.servers import Servers, left_running, list_models
     from capgate.serving.sources import find_folder
 
@@ -173,12 +174,12 @@ def _ask(target: Target, targets: Targets, known: Mapping[str, str]) -> tuple[bo
         )
         if target.adapter_of is None:
             return True, "reachable"
-        names = {model.name for model in list_models(endpoint)}
+        names = names_on(endpoint, target, lambda: list_models(endpoint))
     except CapgateError as error:
         return False, error.what
-    if target.served_name in names:
+    if names.intersection(target.names):
         return True, "reachable, loaded"
-    if target.path is not None or find_folder(target.served_name) is not None:
+    if target.path is not None or any(map(find_folder, target.names)):
         return True, "reachable, loaded by the run"
     return False, "not on the server, and no path"
 

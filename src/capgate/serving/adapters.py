@@ -8,25 +8,27 @@ content can't be known, a random number of the run stands for it: its answers ar
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
-from capgate.client import proxy_for
+from capgate.client import ClientLimits, proxy_for
 from capgate.config import Target
-from capgate.errors import AdapterError
+from capgate.errors import AdapterError, RequestFault
 from capgate.faults import Place, fault_of_response, words_of
 from capgate.replies import ServedModel
 from capgate.serving import shapes
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.leases import Lease
+from capgate.serving.listing import ask_by_name, has_no_list
 from capgate.serving.refusals import AlreadyLoadedError, NoSuchPathError, refusal
 from capgate.serving.sources import (
     AdapterFolder,
     Source,
+    find_folder,
     find_source,
     is_hub_id,
     new_nonce,
@@ -86,23 +88,29 @@ def attach(
             loading, the server may go on with it.
 
     Raises:
-        AdapterError: It is nowhere, can't be read, was made for another base, or the server
+        AdapterError: It is nowhere, can't be read, does not fit its base's shape, or the server
             refuses it.
         RequestFault: The server gave no usable answer.
     """
-    served = listing()
-    name = target.served_name or target.id
+    served = _listed(listing)
     on_server = _adapters_of(base, served)
-    if target.path is None and name in on_server:
-        return LoadedAdapter(_found(target, base, name, served), None)
-    parents = {model.name: model.parent for model in served}
-    if target.path is None and name in parents:
-        raise _elsewhere(target, name, parents[name])
+    if target.path is None:
+        name = next((one for one in target.names if one in on_server), None)
+        if name is None and not served:
+            name = _answers_to(target, base)
+        if name is not None:
+            return LoadedAdapter(_found(target, base, name, served), None)
+        parents = {model.name: model.parent for model in served}
+        name = next((one for one in target.names if one in parents), None)
+        if name is not None:
+            raise _elsewhere(target, name, parents[name])
+    name = next((one for one in target.names if find_folder(one)), target.served_name or target.id)
     source = find_source(name, target.path, target.revision, target=target.id, on_server=on_server)
+    notes: list[str] = []
     if source.folder is not None:
-        _check_base(target, source.folder, base, served)
+        notes += _other_base(source.folder, base, served)
         _check_shapes(target, source.folder, base, served)
-    return _load(target, base, source, listing, keep)
+    return _load(target, base, source, listing, keep, notes)
 
 
 def load(base: Endpoint, source: Source, *, target: str, name: str) -> str:
@@ -141,13 +149,20 @@ def unload(endpoint: Endpoint, name: str) -> None:
 
 def _found(target: Target, base: Endpoint, name: str, served: Sequence[ServedModel]) -> Endpoint:
     """An adapter that others loaded: known by name and root, under which anything may lie."""
-    root = next(model.root for model in served if model.name == name)
+    entry = next((model for model in served if model.name == name), ServedModel(name))
+    root = entry.root
     identity = {**base.identity, "adapter": name, "adapter_root": root}
-    folder = _readable(root, target.id)
+    folder = _readable(root, target.id) if root else None
     if folder is not None and folder.names_itself(name):
         return _endpoint(target, base, name, {**identity, "adapter_digest": folder.digest})
     nonce = new_nonce()
     endpoint = _endpoint(target, base, name, {**identity, "adapter_nonce": nonce})
+    if not entry.parent:
+        note = (
+            f"the server does not say which model {name} is an adapter of; only its answers show "
+            f"that it is not {base.model}"
+        )
+        endpoint = replace(endpoint, notes=(note,))
     # vLLM's prefix cache goes by name and path too.
     return replace(endpoint, salt=nonce) if base.engine == "vllm" else endpoint
 
@@ -165,12 +180,14 @@ def _load(
     source: Source,
     listing: Listing,
     keep: Callable[[LoadedAdapter], None],
+    notes: Sequence[str],
 ) -> LoadedAdapter:
     name = source.served_name(target.served_name or target.id)
     lease = Lease(base.base_url, name)
-    adapter = LoadedAdapter(_endpoint(target, base, name, {**base.identity, **source.facts}), lease)
+    endpoint = _endpoint(target, base, name, {**base.identity, **source.facts})
+    adapter = LoadedAdapter(replace(endpoint, notes=tuple(notes)), lease)
     keep(adapter)
-    if name not in _adapters_of(base, listing()):
+    if name not in _adapters_of(base, _listed(listing)):
         lease.claim()
         try:
             path = load(base, source, target=target.id, name=name)
@@ -188,10 +205,54 @@ def _load(
     return adapter
 
 
+def _listed(listing: Listing) -> Sequence[ServedModel]:
+    """What a server lists; nothing where it has no list of models.
+
+    Raises:
+        RequestFault: It gave no usable answer.
+    """
+    try:
+        return listing()
+    except RequestFault as fault:
+        if has_no_list(fault):
+            return []
+        raise
+
+
+def names_on(base: Endpoint, target: Target, listing: Listing) -> set[str]:
+    """The names under which a base's server lists or answers for models, an adapter's among them.
+
+    Raises:
+        RequestFault: It gave no usable answer.
+    """
+    served = _listed(listing)
+    if served:
+        return {model.name for model in served}
+    name = _answers_to(target, base)
+    return set() if name is None else {name}
+
+
+def _answers_to(target: Target, base: Endpoint) -> str | None:
+    """The name under which a server without a list answers for an adapter; None without one."""
+    limits = ClientLimits(connections=1, attempt_timeout=60.0, max_retries=1)
+    names = [name for name in target.names if name != base.model]
+    return ask_by_name(names, base.base_url, base.key, target=target.id, limits=limits)
+
+
 def _adapters_of(base: Endpoint, served: Sequence[ServedModel]) -> list[str]:
-    """What the server lists as adapters of a base, by whichever of the base's names."""
+    """What the server lists as adapters of a base, by whichever of the base's names.
+
+    Where a list gives no model a parent (older vLLM, gateways), any model but the base itself may
+    be one; the proof that it differs from its base decides.
+    """
     roots = {model.name: model.root for model in served if not model.parent}
     root = roots.get(base.model)
+    if len(roots) == len(served):
+        # Older vLLM gives an adapter its base's name as root, and so no root tells it apart.
+        alias = root if root not in roots else None
+        return sorted(
+            name for name, other in roots.items() if name != base.model and (other or "") != alias
+        )
     own = {name for name, other in roots.items() if root and other == root} | {base.model}
     return sorted(model.name for model in served if model.parent in own)
 
@@ -208,22 +269,19 @@ def _endpoint(target: Target, base: Endpoint, name: str, identity: dict[str, Any
     )
 
 
-def _check_base(
-    target: Target, adapter: AdapterFolder, base: Endpoint, served: Sequence[ServedModel]
-) -> None:
-    """Refuses an adapter whose own words name another base than the served one.
+def _other_base(
+    adapter: AdapterFolder, base: Endpoint, served: Sequence[ServedModel]
+) -> Iterator[str]:
+    """A note where an adapter's own words name another base than the served one.
 
-    Only two hub ids can contradict each other: a folder may hold any model.
+    One model has many names: quantized copies, other owners, folders of the training machine.
     """
     root = next((model.root for model in served if model.name == base.model), "")
     made_for = adapter.base
-    if not (is_hub_id(made_for) and is_hub_id(root)):
-        return
-    if made_for.lower() != root.lower():
-        raise AdapterError(
-            f"the adapter was made for {made_for}, but the server serves {root}",
-            target=target.id,
-            remedy="judge it with --model-id of a target that serves its own base",
+    if is_hub_id(made_for) and is_hub_id(root) and made_for.lower() != root.lower():
+        yield (
+            f"its adapter_config.json names the base {made_for}, and the server serves {root}; "
+            "these may be two names of one model, so its shapes and its answers decide"
         )
 
 

@@ -25,6 +25,7 @@ class Endpoint:
         offer: What OpenRouter offers for the model, where it answers.
         apart: Whether its server mixes up models that it answers at the same time.
         salt: Sent to vLLM, which keeps what has another salt apart in its prefix cache.
+        notes: What a person should know of it, one sentence each; reports repeat it.
     """
 
     target: str
@@ -36,3 +37,4 @@ class Endpoint:
     offer: Offer | None = None
     apart: bool = False
     salt: str = ""
+    notes: tuple[str, ...] = ()

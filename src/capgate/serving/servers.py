@@ -17,12 +17,13 @@ from typing import Any
 
 from capgate.client import Client, ClientLimits
 from capgate.config import Target
-from capgate.errors import CapgateError, ConfigError, RequestFault, ServerError
+from capgate.errors import AdapterError, CapgateError, ConfigError, RequestFault, ServerError
 from capgate.replies import ServedModel
 from capgate.routes import ROUTER
 from capgate.serving import running, vllm
 from capgate.serving.adapters import LoadedAdapter, attach
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.listing import ask_by_name, find_listed, has_no_list
 from capgate.serving.liveness import check_live
 from capgate.serving.loops import in_own_loop
 from capgate.serving.managed import ManagedServer, start
@@ -32,6 +33,7 @@ from capgate.serving.openrouter import Offer, ask_offer
 _CHECK_LIMITS = ClientLimits(
     connections=1, attempt_timeout=15.0, connect_timeout=5.0, max_retries=0
 )
+_NAME_LIMITS = replace(_CHECK_LIMITS, attempt_timeout=60.0, max_retries=1)
 
 
 class Servers:
@@ -150,6 +152,8 @@ class Servers:
 
     def _open_adapter(self, target: Target, base: Endpoint) -> Endpoint:
         adapter = attach(target, base, lambda: list_models(base), self._adapters.append)
+        for note in adapter.endpoint.notes:
+            self._say(f"{target.id}: {note}")
         if self._closed:
             self._release(adapter)
             # Where it was released before, the server may not have had it yet.
@@ -158,7 +162,12 @@ class Servers:
             raise _over(target)
         # What is known to mix needs no proof of it.
         together = base.engine == "vllm" and not base.apart
-        if not check_live(base, adapter.endpoint, together=together).mixes:
+        try:
+            mixes = check_live(base, adapter.endpoint, together=together).mixes
+        except AdapterError as error:
+            error.remedy = ". ".join([error.remedy, *adapter.endpoint.notes])
+            raise
+        if not mixes:
             return adapter.endpoint
         self._say(
             f"{base.target}: its server applies {target.id} to the base as well when it answers "
@@ -262,17 +271,24 @@ def _ask(target: Target, base_url: str, key: str | None) -> tuple[ServedModel, s
         RequestFault: It is out of reach, or refuses the key.
         ConfigError: It serves other models.
     """
-    models, version = _list(target.id, base_url, key, _limits_of(target))
-    for model in models:
-        if model.name == target.served_name:
-            return model, version
-        # A variant such as `:nitro` is a way to ask for a model and stands in no list.
-        if target.provider == "openrouter" and target.served_name.startswith(f"{model.name}:"):
-            return replace(model, name=target.served_name), version
+    try:
+        models, version = _list(target.id, base_url, key, _limits_of(target))
+    except RequestFault as fault:
+        if not has_no_list(fault):
+            raise
+        models, version = [], ""
+    found = find_listed(target, models)
+    if found is not None:
+        return found, version
+    if not models:
+        # No list, or nothing in it: whether the server knows the name, a question shows.
+        name = ask_by_name(target.names, base_url, key, target=target.id, limits=_NAME_LIMITS)
+        if name is not None:
+            return ServedModel(name), version
     names = sorted(model.name for model in models)
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     raise ConfigError(
-        f"the server does not serve {target.served_name!r}",
+        f"the server does not serve {' or '.join(map(repr, reversed(target.names)))}",
         target=target.id,
         said=f"models: {shown or 'none'}",
         remedy="set model_name to a served name, or serve the model under that name",
@@ -292,7 +308,7 @@ def list_models(endpoint: Endpoint) -> list[ServedModel]:
     """The models and adapters that an endpoint's server lists.
 
     Raises:
-        RequestFault: It is out of reach, or refuses the key.
+        RequestFault: It is out of reach, refuses the key, or has no list (`has_no_list`).
     """
     return _list(endpoint.target, endpoint.base_url, endpoint.key)[0]
 

@@ -161,10 +161,6 @@ def test_a_hub_adapter_is_known_by_its_commit(tmp_path: Path, home: Path) -> Non
         assert server.loads == [(name, str(snapshot))]
         hub_adapter(cache, 1, second)
         assert opened_from_hub(server)[0] == f"mine-{second[:10]}"
-    with Vllm(root="org/base") as server:
-        said, _ = opened_from_hub(server)
-        assert "the adapter was made for org/other, but the server serves org/base" in said
-        assert not server.loads
     # One on another machine can't read this one's cache, and takes whatever `main` is there.
     with Vllm(reads=["org/mine"], shares_disk=False) as server:
         name, identity = opened_from_hub(server)
@@ -172,13 +168,51 @@ def test_a_hub_adapter_is_known_by_its_commit(tmp_path: Path, home: Path) -> Non
         assert identity["adapter_nonce"]
 
 
-def test_an_adapter_of_another_base_is_refused(home: Path) -> None:
-    """What its own configuration says is believed before anything is loaded."""
+@pytest.mark.parametrize(
+    ("base", "told"),
+    [
+        ("unsloth/Meta-Llama-3.1-8B-Instruct-bnb-4bit", True),
+        ("hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4", True),
+        ("neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8", True),
+        ("models/llama-3.1", True),
+        ("../out/llama", False),
+        ("META-LLAMA/Llama-3.1-8B-Instruct", False),
+    ],
+)
+def test_the_name_of_another_base_is_a_hint(home: Path, base: str, told: bool) -> None:
+    """An adapter that names its base otherwise than the server does is loaded and proven live."""
+    make_adapter(home / "adapters" / "mine", base=base)
+    said: list[str] = []
+    with Vllm(root="meta-llama/Llama-3.1-8B-Instruct") as server:
+        servers = servers_of(base_target(server.url), adapter_target("mine"), said=said)
+        endpoint = servers.endpoint("mine")
+        assert server.adapters
+        servers.close()
+    hint = f"names the base {base}, and the server serves meta-llama/Llama-3.1-8B-Instruct"
+    assert [hint in note for note in endpoint.notes] == [True] * told
+    assert said == [f"mine: {note}" for note in endpoint.notes]
+
+
+def test_the_hint_stands_beside_a_failed_proof(home: Path) -> None:
+    """Where such an adapter changes nothing, the fault names both bases."""
     make_adapter(home / "adapters" / "mine", base="org/other")
-    with Vllm(root="org/base") as server:
+    with Vllm(root="org/base", pull=0.0) as server:
         error = refused(server, adapter_target("mine"))
-        assert "made for org/other, but the server serves org/base" in str(error)
-        assert not server.load_asked.is_set()
+    assert "does nothing" in str(error)
+    assert "names the base org/other, and the server serves org/base" in str(error)
+
+
+def test_a_list_without_parents(home: Path) -> None:
+    """An adapter that is listed without its base is judged where its answers differ from it."""
+    make_adapter(home / "adapters" / "loaded")
+    with Vllm(adapters={"mine": "/srv/mine"}, parents=False) as server:
+        endpoint = opened(server, adapter_target("mine"))
+        assert opened(server, adapter_target("loaded")).model.startswith("loaded-")
+        assert server.unloads == [name for name, _ in server.loads]
+    assert endpoint.model == "mine"
+    assert "does not say which model mine is an adapter of" in endpoint.notes[0]
+    with Vllm(adapters={"mine": "/srv/mine"}, parents=False, pull=0.0) as server:
+        assert "does nothing" in str(refused(server, adapter_target("mine")))
 
 
 def test_any_of_the_bases_names_will_do() -> None:
@@ -189,10 +223,12 @@ def test_any_of_the_bases_names_will_do() -> None:
 
 
 def test_an_adapter_of_another_served_base_is_told() -> None:
-    """The base itself is no adapter, and the message says so."""
-    with Vllm() as server:
+    """The base itself is no adapter, by none of its names, and the message says so."""
+    with Vllm(names=("smollm2", "alias")) as server:
         error = refused(server, adapter_target("smollm2"))
+        alias = refused(server, adapter_target("alias"))
     assert "as an adapter of nothing: a base model" in str(error)
+    assert "as an adapter of nothing: a base model" in str(alias)
 
 
 def test_run_time_loading_off(home: Path) -> None:
