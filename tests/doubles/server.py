@@ -77,7 +77,7 @@ class Server:
         models_reply: Handler | None = None,
     ) -> None:
         self.models = models
-        self.models_reply = listing
+        self.models_reply = models_reply
         self.key = key
         self.answer = answer
         self.latency = latency
