@@ -109,11 +109,22 @@ def pytest_runtest_makereport(
     """Takes secrets out of a test's report (`pytest_runtest_makereport`)."""
     report = yield
     if "capgate" in getattr(item, "fixturenames", ()):
+        from capgate.bench import JUDGEMENT
         from capgate.known_secrets import project_redactor
-        from capgate.testreports import clean
+        from capgate.testreports import clean, put_verdict_first
 
+        put_verdict_first(report, item.stash.get(JUDGEMENT, None))
         clean(report, project_redactor(item.config.stash[HOST].settings))
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, str] | None:
+    """Has a failed test's line begin with its verdict (`pytest_report_teststatus`)."""
+    verdict = dict(getattr(report, "user_properties", ())).get("capgate_verdict")
+    return ("failed", "F", f"FAILED {verdict}") if verdict and report.failed else None
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from capgate.redact import Redactor
-from capgate.text import inert
+from capgate.text import inert, one_line
+
+
+def put_verdict_first(report: pytest.TestReport, judgement: Mapping[str, Any] | None) -> None:
+    """Makes the verdict and its first reason what pytest's summary and JUnit say of a failed test.
+
+    Args:
+        report: The report; changed in place.
+        judgement: The test's judgement (`Judgement.facts`), where it has one.
+    """
+    verdict = (judgement or {}).get("verdict")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if verdict and crash is not None and report.failed:
+        said = "; ".join(verdict["reasons"][:1])
+        crash.message = f"{verdict['kind']}: {one_line(said, limit=300)}"
 
 
 def clean(report: pytest.TestReport, redactor: Redactor) -> None:
@@ -28,6 +45,9 @@ def clean(report: pytest.TestReport, redactor: Redactor) -> None:
         path, line, reason = report.longrepr
         report.longrepr = (path, line, fit(reason))
     elif report.longrepr is not None:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if crash is not None:
+            crash.message = fit(crash.message)
         # A traceback in pytest's colours is kept as it is, unless something secret stands in it.
         shown = str(report.longrepr)
         if fit(shown) != shown:

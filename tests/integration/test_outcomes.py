@@ -34,6 +34,15 @@ def paragraph(text: str, name: str) -> str:
     return " ".join(found.group(1).split())
 
 
+def summary_verdicts(text: str) -> set[str]:
+    """The verdicts that the first 80 columns of pytest's short summary name."""
+    (part,) = re.findall(r"\n=+ short test summary info =+\n(.*?)\n=", text, re.DOTALL)
+    lines = [line[:80] for line in part.splitlines() if line.startswith("FAILED")]
+    assert lines
+    found = [re.match(r"FAILED (\w+) benchmarks/test_mmlu.py::", line) for line in lines]
+    return {match[1] if match else "" for match in found}
+
+
 def test_all_right_passes(project: Project, server: Server) -> None:
     """A server that answers everything right passes, with exit code 0 and a table."""
     project.serve(server)
@@ -56,9 +65,10 @@ def test_under_its_floor_is_a_regression(project: Project) -> None:
     )
     with Server(answer=wrong) as server:
         project.serve(server)
-        outcome = project.full("-n", "2")
+        outcome = project.full("-n", "2", COLUMNS="80")
     assert outcome.code == 1
     assert outcome.verdict() == "REGRESSION"
+    assert summary_verdicts(outcome.text) == {"REGRESSION"}
     assert "50.0 points under the floor 50.0%" in outcome.text
     assert no_traceback(outcome.text)
     assert project.result()["verdict"]["kind"] == "REGRESSION"
@@ -72,7 +82,8 @@ def test_one_subject_s_verdict_is_the_run_s(project: Project) -> None:
         project.serve(server)
         floors = "double: {overall: 0.5, subjects: {virology: 0.9}}\n"
         project.write("thresholds/floors.yaml", floors)
-        outcome = project.pytest("benchmarks", "-k", "virology")
+        outcome = project.pytest("benchmarks", "-k", "virology", COLUMNS="80")
+    assert summary_verdicts(outcome.text) == {"REGRESSION"}
     (report,) = project.reports()
     assert outcome.code == report["verdict"]["exit_code"] == 1, outcome.text
     assert (report["verdict"]["scope"], report["verdict"]["subject"]) == ("subject", "virology")
@@ -98,10 +109,12 @@ def test_quick_decides(project: Project, server: Server) -> None:
         project.targets(good=target(server.url), bad=target(bad.url, max_connections=16))
         project.floors(good=0.9, bad=0.9)
         outcome = project.pytest(
-            "benchmarks", "-m", "quick", "--model-id", "good", "--model-id", "bad"
+            *("benchmarks", "-m", "quick", "--model-id", "good", "--model-id", "bad"),
+            COLUMNS="120",
         )
         assert len(questions(bad.chats)) < 57
     assert outcome.code == 1
+    assert re.search(r"^FAILED REGRESSION .*::test_quick\[bad\] - REGRESSION: ", outcome.text, re.M)
     assert (outcome.verdict("good"), outcome.verdict("bad")) == ("PASS", "REGRESSION")
     assert project.result("bad")["mode"] == "quick"
 
@@ -212,9 +225,10 @@ def test_no_answers_is_an_error_and_no_score(project: Project) -> None:
         project.targets(**entries)
         project.floors(**dict.fromkeys(entries, 0.5))
         named = [part for name in entries for part in ("--model-id", name)]
-        outcome = project.full(*named)
+        outcome = project.full(*named, COLUMNS="80")
         assert not other.chats
     assert outcome.code == 11, outcome.text
+    assert summary_verdicts(outcome.text) == {"ERROR"}
     each = len(entries)
     assert outcome.counts == {"failed": each, "skipped": 3 * each, "deselected": each}
     assert no_traceback(outcome.text)
