@@ -61,11 +61,10 @@ def confirm_suite(first: Verdict, seconds: Mapping[str, Verdict]) -> Verdict:
         subjects = tuple(
             replace(one, failed=False) if one.subject in cleared else one for one in first.subjects
         )
-        harm, harmless = first.evidence
         # What was said besides the gate's own reasons (such as of --max-cost) is said still.
-        own = conclude_suite(first, harm, harmless).reasons
+        own = conclude_suite(first).reasons
         besides = tuple(reason for reason in first.reasons if reason not in own)
-        first = conclude_suite(replace(first, subjects=subjects), harm, harmless)
+        first = conclude_suite(replace(first, subjects=subjects))
         first = replace(first, reasons=(*besides, *first.reasons))
     reasons = list(first.reasons)
     for kinds, what in (

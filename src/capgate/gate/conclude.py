@@ -111,6 +111,39 @@ def too_many_unread(
     )
 
 
+def hinges(counts: PairCounts | FloorCounts) -> str:
+    """Returns the reason where missing answers could decide the verdict."""
+    one = counts.errors == 1
+    return (
+        f"The {'answer' if one else 'answers'} missing to {counts.errors} "
+        f"{'question' if one else 'questions'} could decide: in the candidate's favour "
+        f"{'it gives' if one else 'they give'} another verdict than against it."
+    )
+
+
+def pooled_kind(harm: Evidence, harmless: Evidence, drop: float, policy: Policy) -> VerdictKind:
+    """Returns what the two pooled tests say on one reading of the answers."""
+    if harm.rejected and harmless.rejected:
+        return "REGRESSION" if drop > _middle(policy) else "PASS"
+    if harm.rejected:
+        return "REGRESSION"
+    return "PASS" if harmless.rejected else "INCONCLUSIVE"
+
+
+def agreed(kinds: Sequence[VerdictKind]) -> VerdictKind:
+    """Returns what all readings of the answers say; INCONCLUSIVE where they differ."""
+    return kinds[0] if len(set(kinds)) == 1 else "INCONCLUSIVE"
+
+
+def weakest(found: Sequence[Evidence]) -> Evidence:
+    """Returns the evidence of the reading that speaks least against the hypothesis."""
+    return max(found, key=lambda one: one.value)
+
+
+def _middle(policy: Policy) -> float:
+    return (policy.tolerate + policy.catch) / 2.0
+
+
 def unparsed_reason(finding: UnparsedFinding) -> str:
     """Returns why answers that became unreadable fail the gate."""
     before = f" (was {finding.reference_rate:.1%})" if finding.reference_rate is not None else ""
@@ -120,14 +153,14 @@ def unparsed_reason(finding: UnparsedFinding) -> str:
     )
 
 
-def conclude_suite(draft: Verdict, harm: Evidence, harmless: Evidence) -> Verdict:
+def conclude_suite(draft: Verdict) -> Verdict:
     """Returns the draft with its kind and reasons: pooled tests, unparsed, subjects, errors."""
     policy, counts, drop = draft.policy, draft.counts, draft.drop
     assert policy is not None
     assert counts is not None
     assert drop is not None
-    kind, reason = _pooled(draft, harm, harmless, policy, drop)
-    reasons = [reason]
+    kind = draft.pooled
+    reasons = [_pooled_reason(draft, policy, drop)]
     failures: list[str] = []
     if draft.unparsed is not None and draft.unparsed.failed:
         failures.append(unparsed_reason(draft.unparsed))
@@ -137,33 +170,28 @@ def conclude_suite(draft: Verdict, harm: Evidence, harmless: Evidence) -> Verdic
     if kind == "REGRESSION":
         reasons += failures
     elif failures:
-        kind, reasons = "REGRESSION", [*failures, reason]
+        kind, reasons = "REGRESSION", [*failures, *reasons]
+    elif draft.unsure:
+        kind, reasons = "INCONCLUSIVE", [hinges(counts), *reasons]
     for too_many in (too_many_unread(counts, policy), too_many_errors(counts, policy)):
         if too_many:
             kind, reasons = "INCONCLUSIVE", [too_many, *reasons]
     return replace(draft, kind=kind, reasons=tuple(reasons))
 
 
-def _pooled(
-    draft: Verdict, harm: Evidence, harmless: Evidence, policy: Policy, drop: float
-) -> tuple[VerdictKind, str]:
+def _pooled_reason(draft: Verdict, policy: Policy, drop: float) -> str:
     change = describe_drop(draft)
+    harm, harmless = draft.evidence
+    if draft.pooled == "INCONCLUSIVE":
+        return f"{change} That rules out neither; more questions are needed: {harm}; {harmless}."
     if harm.rejected and harmless.rejected:
-        middle = (policy.tolerate + policy.catch) / 2.0
+        middle = _middle(policy)
         side = "above" if drop > middle else "not above"
         return (
-            "REGRESSION" if drop > middle else "PASS",
             f"{change} It lies between what is tolerated and what must be caught, "
-            f"{side} their midpoint of {points(middle)}. {harm}; {harmless}.",
+            f"{side} their midpoint of {points(middle)}. {harm}; {harmless}."
         )
-    if harm.rejected:
-        return "REGRESSION", f"{change} {harm}."
-    if harmless.rejected:
-        return "PASS", f"{change} {harmless}."
-    return (
-        "INCONCLUSIVE",
-        f"{change} That rules out neither; more questions are needed: {harm}; {harmless}.",
-    )
+    return f"{change} {harm if draft.pooled == 'REGRESSION' else harmless}."
 
 
 def conclude_subject(draft: Verdict, harm: Evidence) -> Verdict:
@@ -173,6 +201,8 @@ def conclude_subject(draft: Verdict, harm: Evidence) -> Verdict:
     assert counts is not None
     kind: VerdictKind = "REGRESSION" if harm.rejected else "PASS"
     reasons = [f"{describe_drop(draft)} {harm}.", _visible(draft, policy.catch)]
+    if draft.unsure:
+        kind, reasons = "INCONCLUSIVE", [hinges(counts), *reasons]
     for too_many in (too_many_unread(counts, policy, few=True), too_many_errors(counts, policy)):
         if too_many:
             kind, reasons = "INCONCLUSIVE", [too_many, *reasons]
@@ -205,13 +235,27 @@ def _visible(verdict: Verdict, catch: float) -> str:
     )
 
 
-def holm_over(found: list[SubjectFinding], budget: Budget) -> tuple[SubjectFinding, ...]:
-    """Returns the findings with Holm's adjusted p-values, failed where they are significant."""
-    adjusted = stats.holm([one.p for one in found])
-    return tuple(
-        replace(one, p_holm=p, failed=p <= budget.subjects)
-        for one, p in zip(found, adjusted, strict=True)
+def holm_over(
+    found: Sequence[Sequence[SubjectFinding]], budget: Budget
+) -> tuple[tuple[SubjectFinding, ...], bool]:
+    """Applies Holm's procedure to the subjects of each reading of the answers.
+
+    Args:
+        found: Findings with their own p-values for each reading, the same subjects in each.
+        budget: Whose `subjects` share is spent.
+
+    Returns:
+        The findings of the reading that speaks least against each subject, failed where that is
+        significant; and whether a subject fails on some reading only.
+    """
+    adjusted = [stats.holm([one.p for one in reading]) for reading in found]
+    weak = [max(ps) for ps in zip(*([one.p for one in reading] for reading in found), strict=True)]
+    merged = tuple(
+        replace(one, p=p, p_holm=p_holm, failed=p_holm <= budget.subjects)
+        for one, p, p_holm in zip(found[0], weak, stats.holm(weak), strict=True)
     )
+    possible = any(p <= budget.subjects for reading in adjusted for p in reading)
+    return merged, possible and not any(one.failed for one in merged)
 
 
 def by_subject(rows: Sequence[_Row]) -> dict[str, list[_Row]]:

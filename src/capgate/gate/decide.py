@@ -14,6 +14,7 @@ from typing import Literal
 
 from capgate.gate import stats
 from capgate.gate.conclude import (
+    agreed,
     by_subject,
     check_policy,
     conclude_subject,
@@ -22,13 +23,16 @@ from capgate.gate.conclude import (
     judge_unparsed,
     nothing_scored,
     only_subject,
+    pooled_kind,
+    weakest,
 )
 from capgate.gate.policy import Budget, Policy
-from capgate.gate.rows import Pair, PairCounts, check_rows, count_pairs
+from capgate.gate.rows import Pair, PairCounts, check_rows, count_pairs, readings
 from capgate.gate.sight import visible_drop
 from capgate.gate.verdict import (
     Evidence,
     SubjectFinding,
+    UnparsedFinding,
     Verdict,
     harm_hypothesis,
     harmless_hypothesis,
@@ -75,33 +79,28 @@ def decide_fixed(
     )
     if not counts.n:
         return replace(draft, reasons=(nothing_scored(counts),))
-    harm = _drop_above(counts, policy.tolerate, budget.pooled)
-    harmless = Evidence.from_p(
-        harmless_hypothesis(policy.catch),
-        "Tango 1998 score test",
-        stats.tango_p_below(counts.losses, counts.gains, counts.n, policy.catch),
-        policy.miss,
+    ways = readings(pairs)
+    read = [count_pairs(way) for way in ways]
+    harm = [_drop_above(one, policy.tolerate, budget.pooled) for one in read]
+    harmless = [_drop_below(one, policy) for one in read]
+    kinds = [
+        pooled_kind(above, below, _drop(one), policy)
+        for one, above, below in zip(read, harm, harmless, strict=True)
+    ]
+    unparsed, unparsed_unsure = _unparsed(counts, read, policy, budget)
+    subjects, subjects_unsure = _paired_subjects(pairs, ways, policy, budget)
+    return conclude_suite(
+        replace(
+            draft,
+            interval=_interval(read),
+            evidence=(weakest(harm), weakest(harmless)),
+            smallest_visible_drop=_visible_drop(counts, budget.pooled, policy),
+            unparsed=unparsed,
+            subjects=subjects,
+            pooled=agreed(kinds),
+            unsure=len(set(kinds)) > 1 or unparsed_unsure or subjects_unsure,
+        )
     )
-    draft = replace(
-        draft,
-        interval=stats.tango_interval(counts.losses, counts.gains, counts.n),
-        evidence=(harm, harmless),
-        smallest_visible_drop=_visible_drop(counts, budget.pooled, policy),
-        unparsed=judge_unparsed(
-            counts,
-            policy,
-            Evidence.from_p(
-                "no more unreadable answers",
-                "exact McNemar on parsed",
-                stats.mcnemar_exact(counts.newly_unparsed, counts.newly_parsed),
-                budget.unparsed,
-            )
-            if budget.unparsed
-            else None,
-        ),
-        subjects=_paired_subjects(pairs, policy, budget),
-    )
-    return conclude_suite(draft, harm, harmless)
 
 
 def judge_subject(
@@ -146,15 +145,17 @@ def judge_subject(
     )
     if not counts.n:
         return replace(draft, reasons=(nothing_scored(counts),))
-    harm = _drop_above(counts, policy.tolerate, share)
+    read = [count_pairs(way) for way in readings(pairs)]
+    harm = [_drop_above(one, policy.tolerate, share) for one in read]
     draft = replace(
         draft,
-        interval=stats.tango_interval(counts.losses, counts.gains, counts.n),
-        evidence=(harm,),
+        interval=_interval(read),
+        evidence=(weakest(harm),),
         smallest_visible_drop=_visible_drop(counts, share, policy),
         unparsed=judge_unparsed(counts, policy, None),
+        unsure=len({one.rejected for one in harm}) > 1,
     )
-    return conclude_subject(draft, harm)
+    return conclude_subject(draft, weakest(harm))
 
 
 def _drop_above(counts: PairCounts, tolerate: float, share: float) -> Evidence:
@@ -171,6 +172,53 @@ def _drop_above(counts: PairCounts, tolerate: float, share: float) -> Evidence:
     return Evidence.from_p(harm_hypothesis(tolerate), method, p, share)
 
 
+def _drop_below(counts: PairCounts, policy: Policy) -> Evidence:
+    """Returns the test of "drop ≥ catch"."""
+    return Evidence.from_p(
+        harmless_hypothesis(policy.catch),
+        "Tango 1998 score test",
+        stats.tango_p_below(counts.losses, counts.gains, counts.n, policy.catch),
+        policy.miss,
+    )
+
+
+def _drop(counts: PairCounts) -> float:
+    return (counts.losses - counts.gains) / counts.n
+
+
+def _interval(read: Sequence[PairCounts]) -> stats.Interval:
+    """Returns the interval that holds the drop on every reading of the answers."""
+    return stats.hull([stats.tango_interval(one.losses, one.gains, one.n) for one in read])
+
+
+def _unparsed(
+    counts: PairCounts, read: Sequence[PairCounts], policy: Policy, budget: Budget
+) -> tuple[UnparsedFinding | None, bool]:
+    """Returns the finding on unreadable answers, and whether it hinges on missing ones.
+
+    Args:
+        counts: Counts of the answers as they are.
+        read: Counts on each reading of them.
+        policy: The policy.
+        budget: Error shares.
+    """
+    if not budget.unparsed:
+        return judge_unparsed(counts, policy, None), False
+    tests = [
+        Evidence.from_p(
+            "no more unreadable answers",
+            "exact McNemar on parsed",
+            stats.mcnemar_exact(one.newly_unparsed, one.newly_parsed),
+            budget.unparsed,
+        )
+        for one in read
+    ]
+    found = [judge_unparsed(one, policy, test) for one, test in zip(read, tests, strict=True)]
+    fails = [one is not None and one.failed for one in found]
+    finding = judge_unparsed(counts, policy, weakest(tests))
+    return finding and replace(finding, failed=all(fails)), any(fails) and not all(fails)
+
+
 def _visible_drop(counts: PairCounts, share: float, policy: Policy) -> float | None:
     return visible_drop(
         counts.n,
@@ -182,29 +230,35 @@ def _visible_drop(counts: PairCounts, share: float, policy: Policy) -> float | N
 
 
 def _paired_subjects(
-    pairs: Sequence[Pair], policy: Policy, budget: Budget
-) -> tuple[SubjectFinding, ...]:
+    pairs: Sequence[Pair], ways: Sequence[Sequence[Pair]], policy: Policy, budget: Budget
+) -> tuple[tuple[SubjectFinding, ...], bool]:
+    """Returns the subjects' findings, and whether one of them hinges on missing answers."""
     if not budget.subjects:
-        return ()
-    found: list[SubjectFinding] = []
+        return (), False
     groups = by_subject(pairs)
-    for subject, rows in sorted(groups.items()):
-        counts = count_pairs(rows)
-        if not counts.n:
-            continue
-        own = policy.for_subject(subject)
-        share = budget.per_subject(len(groups))
-        found.append(
-            SubjectFinding(
-                subject=subject,
-                n=counts.n,
-                losses=counts.losses,
-                gains=counts.gains,
-                drop=(counts.losses - counts.gains) / counts.n,
-                p=_drop_above(counts, own.tolerate, share).value,
-                p_holm=1.0,
-                failed=False,
-                smallest_visible_drop=_visible_drop(counts, share, own),
+    share = budget.per_subject(len(groups))
+    found: list[list[SubjectFinding]] = []
+    for way in ways:
+        mine: list[SubjectFinding] = []
+        for subject, rows in sorted(by_subject(way).items()):
+            own, counts, read = (
+                policy.for_subject(subject),
+                count_pairs(groups[subject]),
+                count_pairs(rows),
             )
-        )
-    return holm_over(found, budget)
+            mine.append(
+                SubjectFinding(
+                    subject=subject,
+                    n=counts.n,
+                    losses=counts.losses,
+                    gains=counts.gains,
+                    drop=counts.drop or 0.0,
+                    p=_drop_above(read, own.tolerate, share).value,
+                    p_holm=1.0,
+                    failed=False,
+                    smallest_visible_drop=_visible_drop(counts, share, own) if counts.n else None,
+                )
+            )
+        found.append(mine)
+    subjects, unsure = holm_over(found, budget)
+    return tuple(one for one in subjects if one.n), unsure

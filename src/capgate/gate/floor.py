@@ -15,6 +15,7 @@ from typing import Literal
 from capgate.errors import ConfigError
 from capgate.gate import stats
 from capgate.gate.conclude import (
+    agreed,
     by_subject,
     check_policy,
     conclude_subject,
@@ -22,9 +23,11 @@ from capgate.gate.conclude import (
     holm_over,
     nothing_scored,
     only_subject,
+    pooled_kind,
+    weakest,
 )
 from capgate.gate.policy import Budget, Policy
-from capgate.gate.rows import FloorCounts, Single, check_rows, count_singles
+from capgate.gate.rows import FloorCounts, Single, check_rows, count_singles, readings
 from capgate.gate.sight import visible_shortfall
 from capgate.gate.verdict import Evidence, SubjectFinding, UnparsedFinding, Verdict
 
@@ -80,19 +83,32 @@ def decide_floor(
     )
     if not counts.n:
         return replace(draft, reasons=(nothing_scored(counts),))
-    harm = shortfall_above(counts, floor, policy.tolerate, budget.pooled)
-    harmless = Evidence.from_p(
-        f"at most {_percent(floor.accuracy - policy.catch)} right",
-        "exact binomial",
-        stats.binomial_above(counts.correct, counts.n, floor.accuracy - policy.catch),
-        policy.miss,
+    ways = readings(singles)
+    read = [count_singles(way) for way in ways]
+    harm = [shortfall_above(one, floor, policy.tolerate, budget.pooled) for one in read]
+    harmless = [
+        Evidence.from_p(
+            f"at most {_percent(floor.accuracy - policy.catch)} right",
+            "exact binomial",
+            stats.binomial_above(one.correct, one.n, floor.accuracy - policy.catch),
+            policy.miss,
+        )
+        for one in read
+    ]
+    kinds = [
+        pooled_kind(above, below, floor.accuracy - one.correct / one.n, policy)
+        for one, above, below in zip(read, harm, harmless, strict=True)
+    ]
+    subjects, unsure = _floor_subjects(singles, ways, policy, budget)
+    return conclude_suite(
+        replace(
+            _with_numbers(draft, counts, read, floor, budget.pooled, policy),
+            evidence=(weakest(harm), weakest(harmless)),
+            subjects=subjects,
+            pooled=agreed(kinds),
+            unsure=unsure or len(set(kinds)) > 1,
+        )
     )
-    draft = replace(
-        _with_numbers(draft, counts, floor, budget.pooled, policy),
-        evidence=(harm, harmless),
-        subjects=_floor_subjects(singles, policy, budget),
-    )
-    return conclude_suite(draft, harm, harmless)
 
 
 def judge_subject_floor(
@@ -128,9 +144,14 @@ def judge_subject_floor(
     )
     if not counts.n:
         return replace(draft, reasons=(nothing_scored(counts),))
-    harm = shortfall_above(counts, floor, policy.tolerate, share)
-    draft = replace(_with_numbers(draft, counts, floor, share, policy), evidence=(harm,))
-    return conclude_subject(draft, harm)
+    read = [count_singles(way) for way in readings(singles)]
+    harm = [shortfall_above(one, floor, policy.tolerate, share) for one in read]
+    draft = replace(
+        _with_numbers(draft, counts, read, floor, share, policy),
+        evidence=(weakest(harm),),
+        unsure=len({one.rejected for one in harm}) > 1,
+    )
+    return conclude_subject(draft, weakest(harm))
 
 
 def check_floor(floor: Floor, policy: Policy) -> None:
@@ -157,9 +178,14 @@ def _percent(share: float) -> str:
 
 
 def _with_numbers(
-    draft: Verdict, counts: FloorCounts, floor: Floor, share: float, policy: Policy
+    draft: Verdict,
+    counts: FloorCounts,
+    read: Sequence[FloorCounts],
+    floor: Floor,
+    share: float,
+    policy: Policy,
 ) -> Verdict:
-    low, high, level = stats.clopper_pearson(counts.correct, counts.n)
+    low, high, level = stats.hull([stats.clopper_pearson(one.correct, one.n) for one in read])
     return replace(
         draft,
         drop=floor.accuracy - counts.correct / counts.n,
@@ -183,36 +209,50 @@ def _with_numbers(
 
 
 def _floor_subjects(
-    singles: Sequence[Single], policy: Policy, budget: Budget
-) -> tuple[SubjectFinding, ...]:
-    floors = {s: policy.for_subject(s).floor for s in by_subject(singles)}
-    judged = {s: floor for s, floor in floors.items() if floor is not None}
+    singles: Sequence[Single],
+    ways: Sequence[Sequence[Single]],
+    policy: Policy,
+    budget: Budget,
+) -> tuple[tuple[SubjectFinding, ...], bool]:
+    """Returns the subjects' findings, and whether one of them hinges on missing answers."""
+    groups = by_subject(singles)
+    floors = {subject: policy.for_subject(subject).floor for subject in groups}
+    judged = {subject: Floor(floor) for subject, floor in floors.items() if floor is not None}
     if not judged or not budget.subjects:
-        return ()
-    found: list[SubjectFinding] = []
-    for subject, rows in sorted(by_subject(singles).items()):
-        counts = count_singles(rows)
-        if subject not in judged or not counts.n:
-            continue
-        own, floor = policy.for_subject(subject), Floor(judged[subject])
-        share = budget.per_subject(len(judged))
-        found.append(
-            SubjectFinding(
-                subject=subject,
-                n=counts.n,
-                losses=None,
-                gains=None,
-                drop=floor.accuracy - counts.correct / counts.n,
-                p=shortfall_above(counts, floor, own.tolerate, share).value,
-                p_holm=1.0,
-                failed=False,
-                smallest_visible_drop=visible_shortfall(
-                    counts.n,
-                    floor=floor.accuracy,
-                    alpha=share,
-                    power=1.0 - own.miss,
-                    tolerate=own.tolerate,
-                ),
+        return (), False
+    share = budget.per_subject(len(judged))
+    found: list[list[SubjectFinding]] = []
+    for way in ways:
+        mine: list[SubjectFinding] = []
+        for subject, rows in sorted(by_subject(way).items()):
+            if subject not in judged:
+                continue
+            own, floor, counts = (
+                policy.for_subject(subject),
+                judged[subject],
+                count_singles(groups[subject]),
             )
-        )
-    return holm_over(found, budget)
+            mine.append(
+                SubjectFinding(
+                    subject=subject,
+                    n=counts.n,
+                    losses=None,
+                    gains=None,
+                    drop=floor.accuracy - (counts.accuracy or 0.0),
+                    p=shortfall_above(count_singles(rows), floor, own.tolerate, share).value,
+                    p_holm=1.0,
+                    failed=False,
+                    smallest_visible_drop=visible_shortfall(
+                        counts.n,
+                        floor=floor.accuracy,
+                        alpha=share,
+                        power=1.0 - own.miss,
+                        tolerate=own.tolerate,
+                    )
+                    if counts.n
+                    else None,
+                )
+            )
+        found.append(mine)
+    subjects, unsure = holm_over(found, budget)
+    return tuple(one for one in subjects if one.n), unsure

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import log10
+from math import log, log10
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,7 @@ import numpy as np
 from capgate.gate.conclude import (
     check_policy,
     describe_drop,
+    hinges,
     judge_unparsed,
     nothing_scored,
     too_many_errors,
@@ -36,7 +37,7 @@ from capgate.gate.conclude import (
 from capgate.gate.decide import PairedReference
 from capgate.gate.floor import Floor, check_floor
 from capgate.gate.policy import Budget, Policy
-from capgate.gate.race import Outcome, Race, Scale, confidence_sequence
+from capgate.gate.race import Outcome, Race, Scale, confidence_sequence, fill_in
 from capgate.gate.rows import (
     FloorCounts,
     Pair,
@@ -50,6 +51,7 @@ from capgate.gate.rows import (
 )
 from capgate.gate.sequential import Floats
 from capgate.gate.sight import visible_in_play
+from capgate.gate.stats import Interval, hull
 from capgate.gate.verdict import (
     Evidence,
     ReferenceKind,
@@ -158,7 +160,7 @@ class SequentialGate:
         self._scale = Scale.paired() if floor is None else Scale.floor(floor.accuracy)
         self._race = Race(self._scale, policy, self._budget, population=population)
         self._rows: list[Pair | Single] = []
-        self._values: list[float] = []
+        self._coded: list[Floats] = []
         self._asked: set[str] = set()
         self._last_key = b""
         self.verdict: Verdict | None = None
@@ -183,7 +185,7 @@ class SequentialGate:
         self._rows += rows
         self._asked.update(row.question for row in rows)
         coded = np.array([code_row(row) for row in rows], dtype=float).T
-        self._values += list(coded[0][coded[2] > 0])
+        self._coded.append(coded)
         self._race.update(coded[:1], coded[1:2], coded[2:] > 0)
         outcome = Outcome(int(self._race.outcome[0]))
         if outcome is not Outcome.UNDECIDED:
@@ -212,8 +214,9 @@ class SequentialGate:
     @property
     def progress(self) -> Progress:
         """Where the run stands after the last batch."""
-        harm, harmless = float(self._race.harm.log_now[0]), float(self._race.harmless.log_now[0])
-        values = np.array(self._values)
+        readings, values = self._race.readings, self._values()
+        harm = min(float(one.harm.log_now[0]) for one in readings)
+        harmless = min(float(one.harmless.log_now[0]) for one in readings)
         return Progress(
             questions=len(self._rows),
             population=self._population,
@@ -230,6 +233,19 @@ class SequentialGate:
             harmless=harmless_hypothesis(self._policy.catch),
             paired=self._floor is None,
         )
+
+    def _values(self, *, against: bool | None = None) -> Floats:
+        """Returns the values of the questions put, shape `(questions,)`.
+
+        Args:
+            against: Whether missing answers speak against the candidate; None leaves them out.
+        """
+        coded = np.concatenate([np.zeros((3, 0)), *self._coded], axis=1)
+        scored = coded[2] > 0
+        if against is None:
+            known: Floats = coded[0][scored]
+            return known
+        return fill_in(coded[0], scored, against=against)
 
     def _in_order(self, batch: Sequence[Pair | Single]) -> list[Pair | Single]:
         form = Pair if self._floor is None else Single
@@ -275,9 +291,9 @@ class SequentialGate:
         drop = float(values.mean()) - self._scale.offset
         spread = max(float((values * values).mean()) - self._scale.offset**2, 0.01)
         if drop > (policy.tolerate + policy.catch) / 2.0:
-            distance, had, needed = drop - policy.tolerate, harm, self._race.needed_harm
+            distance, had, needed = drop - policy.tolerate, harm, -log(self._budget.pooled)
         else:
-            distance, had, needed = policy.catch - drop, harmless, self._race.needed_harmless
+            distance, had, needed = policy.catch - drop, harmless, -log(policy.miss)
         missing = needed - had
         rate = max(distance, gap / 2.0) ** 2 / (2.0 * spread)
         if had > _SOME * needed:
@@ -303,28 +319,24 @@ class SequentialGate:
         if not counts.n:
             reason = nothing_scored(counts) if counts.errors else "No question was put."
             return replace(draft, reasons=(reason, *([_sentence(stopped)] if stopped else [])))
-        values = np.array(self._values)
-        gap = policy.catch - policy.tolerate
         evidence = (
             Evidence.from_log_e(
                 harm_hypothesis(policy.tolerate),
                 _METHOD,
-                float(race.harm.log_peak[0]),
+                min(float(one.harm.log_peak[0]) for one in race.readings),
                 budget.pooled,
             ),
             Evidence.from_log_e(
                 harmless_hypothesis(policy.catch),
                 _METHOD,
-                float(race.harmless.log_peak[0]),
+                min(float(one.harmless.log_peak[0]) for one in race.readings),
                 policy.miss,
             ),
         )
         draft = replace(
             draft,
-            drop=float(values.mean()) - self._scale.offset,
-            interval=confidence_sequence(
-                self._scale, values, gap=gap, below=budget.pooled, above=policy.miss
-            ),
+            drop=float(self._values().mean()) - self._scale.offset,
+            interval=self._interval(),
             evidence=evidence,
             smallest_visible_drop=self._visible(counts),
             unparsed=self._unparsed(
@@ -335,6 +347,22 @@ class SequentialGate:
         if unread := too_many_unread(counts, policy):
             kind, reasons = "INCONCLUSIVE", [unread, *reasons]
         return replace(draft, kind=kind, reasons=tuple(reasons))
+
+    def _interval(self) -> Interval:
+        """Returns the drops that are not refuted on every reading of the answers."""
+        policy, budget = self._policy, self._budget
+        sides = (None,) if len(self._race.readings) == 1 else (False, True)
+        found = [
+            confidence_sequence(
+                self._scale,
+                self._values(against=side),
+                gap=policy.catch - policy.tolerate,
+                below=budget.pooled,
+                above=policy.miss,
+            )
+            for side in sides
+        ]
+        return hull(found)
 
     def _visible(self, counts: PairCounts | FloorCounts) -> float | None:
         policy, gap = self._policy, self._policy.catch - self._policy.tolerate
@@ -357,11 +385,12 @@ class SequentialGate:
             rate = alone.unparsed / alone.n
             return UnparsedFinding(None, rate, None, policy.max_unparsed_increase, None, False)
         evidence = None
-        if race.unparsed is not None:
+        watches = [one.unparsed for one in race.readings if one.unparsed is not None]
+        if watches:
             evidence = Evidence.from_log_e(
                 "no more unreadable answers",
                 _METHOD,
-                float(race.unparsed.log_peak[0]),
+                min(float(one.log_peak[0]) for one in watches),
                 self._budget.unparsed,
             )
         finding = judge_unparsed(count_pairs(pairs), policy, evidence)
@@ -374,6 +403,8 @@ class SequentialGate:
         policy, counts, change = self._policy, draft.counts, describe_drop(draft)
         assert counts is not None
         harm, harmless = draft.evidence
+        if outcome is Outcome.DISAGREED:
+            return "INCONCLUSIVE", [hinges(counts), f"{change} {harm}; {harmless}."]
         if outcome in (Outcome.UNDECIDED, Outcome.TOO_MANY_ERRORS):
             too_many = too_many_errors(counts, policy)
             stop = [_sentence(stopped)] if stopped else []

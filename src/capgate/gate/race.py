@@ -9,6 +9,7 @@ case of one order, a simulation that of thousands, and so both are the same code
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import IntEnum
 from math import log
@@ -59,6 +60,8 @@ class Outcome(IntEnum):
     HARMLESS = 2
     UNPARSED = 3
     TOO_MANY_ERRORS = 4
+    DISAGREED = 5
+    """What was first hinges on missing answers: no verdict can come any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,26 +135,24 @@ class Scale:
         )
 
 
-class Race:
-    """The sequential rule over one or more random orders of a benchmark.
+class Reading:
+    """The three e-processes on one reading of the answers, and which of them was first.
 
     Args:
         scale: What a question's value means.
-        policy: `tolerate`, `catch`, `miss` and the limits on errors and unparsed answers.
+        policy: `tolerate`, `catch`, `miss` and the limit on unparsed answers.
         budget: Error shares; an `unparsed` share of 0 switches that watch off.
-        population: Questions of the benchmark, of which `max_error_rate` may lack an answer.
         orders: How many orders run side by side.
 
     Attributes:
-        outcome: Of each order, an `Outcome`, shape `(orders,)`.
-        asked: Questions put in each order until it was decided, same shape.
+        harm: The e-process against "the drop is at most `tolerate`".
+        harmless: The one against "the drop is at least `catch`".
+        unparsed: The one against "no more answers are unreadable"; None where it is off.
+        first: Of each order, the `Outcome` that was reached first, shape `(orders,)`.
     """
 
-    def __init__(
-        self, scale: Scale, policy: Policy, budget: Budget, *, population: int, orders: int = 1
-    ) -> None:
+    def __init__(self, scale: Scale, policy: Policy, budget: Budget, *, orders: int) -> None:
         gap = policy.catch - policy.tolerate
-        self._policy, self._population = policy, population
         self.harm = scale.against_at_most(
             policy.tolerate, gap=gap, share=budget.pooled, orders=orders
         )
@@ -164,14 +165,69 @@ class Race:
                 0.0, gap=policy.max_unparsed_increase, share=budget.unparsed, orders=orders
             )
             self._needed_unparsed = -log(budget.unparsed)
-        self.needed_harm = -log(budget.pooled)
-        self.needed_harmless = -log(policy.miss)
+        self._needed_harm, self._needed_harmless = -log(budget.pooled), -log(policy.miss)
+        self._limit = policy.max_unparsed_increase - 1e-12
+        self._asked = 0
+        self._rise = np.zeros(orders)
+        self.first: npt.NDArray[np.int8] = np.zeros(orders, dtype=np.int8)
+
+    def update(self, values: Floats, rises: Floats) -> None:
+        """Plays one batch; shapes `(orders, questions)`."""
+        n = values.shape[1]
+        firsts = [(Outcome.HARM, _first_true(self.harm.update(values) >= self._needed_harm))]
+        if self.unparsed is not None:
+            asked = self._asked + np.arange(1, n + 1)
+            rose = self._rise[:, None] + np.cumsum(rises, axis=1)
+            self._rise = rose[:, -1]
+            known = self.unparsed.log_peak >= self._needed_unparsed
+            sure = self.unparsed.update(rises) >= self._needed_unparsed
+            sure = known[:, None] | np.maximum.accumulate(sure, axis=1)
+            firsts.append((Outcome.UNPARSED, _first_true(sure & (rose / asked >= self._limit))))
+        harmless = self.harmless.update(-values) >= self._needed_harmless
+        firsts.append((Outcome.HARMLESS, _first_true(harmless)))
+        self._asked += n
+
+        # What crosses first stands, question by question. Harm wins a tie.
+        at = np.stack([first for _, first in firsts])
+        winner = np.array([kind for kind, _ in firsts], dtype=np.int8)[at.argmin(axis=0)]
+        self.first = np.where((self.first == 0) & (at.min(axis=0) < n), winner, self.first)
+
+    def keep(self, orders: Bools) -> None:
+        """Goes on with the orders where the mask is True."""
+        self.first, self._rise = self.first[orders], self._rise[orders]
+        for process in (self.harm, self.harmless, self.unparsed):
+            if process is not None:
+                process.keep(orders)
+
+
+class Race:
+    """The sequential rule over one or more random orders of a benchmark.
+
+    Where answers are missing the rule is followed on two readings of them, once with every missing
+    answer in the candidate's favour and once against it. An order is decided where all agree.
+
+    Args:
+        scale: What a question's value means.
+        policy: `tolerate`, `catch`, `miss` and the limits on errors and unparsed answers.
+        budget: Error shares; an `unparsed` share of 0 switches that watch off.
+        population: Questions of the benchmark, of which `max_error_rate` may lack an answer.
+        orders: How many orders run side by side.
+
+    Attributes:
+        outcome: Of each order, an `Outcome`, shape `(orders,)`.
+        asked: Questions put in each order until it was decided, same shape.
+        readings: The readings of the answers: one until an answer is missing, then two.
+    """
+
+    def __init__(
+        self, scale: Scale, policy: Policy, budget: Budget, *, population: int, orders: int = 1
+    ) -> None:
+        self._scale, self._policy, self._population = scale, policy, population
+        self.readings = [Reading(scale, policy, budget, orders=orders)]
         self.outcome: npt.NDArray[np.int8] = np.zeros(orders, dtype=np.int8)
         self.asked: npt.NDArray[np.int64] = np.zeros(orders, dtype=np.int64)
         self._running: npt.NDArray[np.intp] = np.arange(orders)
-        self._first = np.zeros(orders, dtype=np.int8)
-        self._n = np.zeros(orders)
-        self._rise = np.zeros(orders)
+        self._missing = np.zeros(orders)
 
     @property
     def running(self) -> npt.NDArray[np.intp]:
@@ -182,39 +238,29 @@ class Race:
         """Plays one batch in every running order, then looks.
 
         Args:
-            values: Of each question, shape `(running orders, questions)`, in the order drawn.
-            rises: +1 where the answer became unparsed, −1 where it became readable, else 0.
-            scored: False where there was no answer.
+            values: Of each question, shape `(running orders, questions)`, in the order drawn;
+                where an answer is missing, what it leaves possible (see `code_row`).
+            rises: +1 where the answer became unparsed, −1 where it became readable, else 0;
+                where an answer is missing, what it leaves possible.
+            scored: False where an answer is missing.
         """
-        running, n = self._running, values.shape[1]
-        self.asked[running] += n
-        answered = self._n[:, None] + np.cumsum(scored, axis=1)
-        harm = self.harm.update(values, scored) >= self.needed_harm
-        firsts = [(Outcome.HARM, _first_true(harm))]
-        if self.unparsed is not None:
-            rose = self._rise[:, None] + np.cumsum(np.where(scored, rises, 0.0), axis=1)
-            self._rise = rose[:, -1]
-            large = rose / np.maximum(answered, 1.0) >= self._policy.max_unparsed_increase - 1e-12
-            known = self.unparsed.log_peak >= self._needed_unparsed
-            sure = self.unparsed.update(rises, scored) >= self._needed_unparsed
-            sure = known[:, None] | np.maximum.accumulate(sure, axis=1)
-            firsts.append((Outcome.UNPARSED, _first_true(sure & large)))
-        harmless = self.harmless.update(-values, scored) >= self.needed_harmless
-        firsts.append((Outcome.HARMLESS, _first_true(harmless)))
-        self._n = answered[:, -1]
+        running = self._running
+        self.asked[running] += values.shape[1]
+        if not scored.all():
+            if len(self.readings) == 1:
+                self.readings.append(deepcopy(self.readings[0]))
+            self._missing += (~scored).sum(axis=1)
+        for reading, against in zip(self.readings, (False, True), strict=False):
+            reading.update(
+                fill_in(values, scored, against=against),
+                fill_in(rises, scored, against=against),
+            )
+        outcome = _agreed(np.stack([reading.first for reading in self.readings]))
 
-        # What crosses first stands, question by question: errors in between may put off its
-        # announcement or forbid it, but never let another overtake it. Harm wins a tie.
-        at = np.stack([first for _, first in firsts])
-        winner = np.array([kind for kind, _ in firsts], dtype=np.int8)[at.argmin(axis=0)]
-        self._first = np.where((self._first == 0) & (at.min(axis=0) < n), winner, self._first)
-        outcome = self._first.copy()
-
-        asked = self.asked[running]
-        errors = asked - self._n
-        outcome[errors > self._policy.max_error_rate * asked + 1e-9] = Outcome.UNDECIDED
-        hopeless = errors > self._policy.max_error_rate * self._population + 1e-9
-        outcome[hopeless] = Outcome.TOO_MANY_ERRORS
+        # Too many errors put off the announcement, or forbid it.
+        asked, most = self.asked[running], self._policy.max_error_rate
+        outcome[self._missing > most * asked + 1e-9] = Outcome.UNDECIDED
+        outcome[self._missing > most * self._population + 1e-9] = Outcome.TOO_MANY_ERRORS
 
         self.outcome[running] = outcome
         going_on = outcome == Outcome.UNDECIDED
@@ -226,11 +272,27 @@ class Race:
             # The evidence of the last order stays readable for its verdict.
             self._running = self._running[:0]
             return
-        self._running = self._running[orders]
-        self._first, self._n, self._rise = self._first[orders], self._n[orders], self._rise[orders]
-        for process in (self.harm, self.harmless, self.unparsed):
-            if process is not None:
-                process.keep(orders)
+        self._running, self._missing = self._running[orders], self._missing[orders]
+        for reading in self.readings:
+            reading.keep(orders)
+
+
+def fill_in(values: Floats, scored: Bools, *, against: bool) -> Floats:
+    """Returns coded values with the missing ones for or against the candidate."""
+    bound = np.maximum if against else np.minimum
+    possible = np.where(values == 0.0, 1.0 if against else -1.0, values)
+    filled: Floats = np.where(scored, values, bound(possible, 0.0))
+    return filled
+
+
+def _agreed(firsts: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Returns what all readings say, shape `(orders,)`, of shape `(readings, orders)`."""
+    passed = firsts == Outcome.HARMLESS
+    failed = (firsts == Outcome.HARM) | (firsts == Outcome.UNPARSED)
+    outcome: npt.NDArray[np.int8] = firsts[0].copy()
+    outcome[~(passed | failed).all(axis=0)] = Outcome.UNDECIDED
+    outcome[passed.any(axis=0) & failed.any(axis=0)] = Outcome.DISAGREED
+    return outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +318,9 @@ class Orders:
         return {
             "PASS": share[Outcome.HARMLESS],
             "REGRESSION": share[Outcome.HARM] + share[Outcome.UNPARSED],
-            "INCONCLUSIVE": share[Outcome.UNDECIDED] + share[Outcome.TOO_MANY_ERRORS],
+            "INCONCLUSIVE": share[Outcome.UNDECIDED]
+            + share[Outcome.TOO_MANY_ERRORS]
+            + share[Outcome.DISAGREED],
         }
 
 
@@ -322,7 +386,8 @@ def confidence_sequence(
 
     Args:
         scale: What a value means.
-        values: Of the scored questions in the order drawn, shape `(questions,)`, at least one.
+        values: Of the questions in the order drawn, none missing, shape `(questions,)`, at least
+            one.
         gap: `catch - tolerate`, the scale of the bets.
         below: Error share of the lower end.
         above: Error share of the upper end.
@@ -333,7 +398,7 @@ def confidence_sequence(
         process = start(drops, gap=gap, share=above if upper else below, orders=len(drops))
         for at in range(0, len(values), _INTERVAL_CHUNK):
             part = np.tile(values[at : at + _INTERVAL_CHUNK], (len(drops), 1))
-            process.update(-part if upper else part, np.ones(part.shape, dtype=bool))
+            process.update(-part if upper else part)
         return process.log_peak >= -log(above if upper else below)
 
     ends: list[float] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from capgate.answers import Answer, AnswerState
 from capgate.errors import ConfigError, FileFault
@@ -67,6 +67,9 @@ class Single(NamedTuple):
     def states(self) -> tuple[AnswerState, ...]:
         """How the answer ended."""
         return (self.candidate,)
+
+
+_Row = TypeVar("_Row", Pair, Single)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +288,36 @@ def pair_up(reference: Iterable[Single], candidate: Iterable[Single]) -> list[Pa
     ]
 
 
+def readings(rows: Sequence[_Row]) -> list[Sequence[_Row]]:
+    """Returns the ways of reading the answers between which the truth must lie.
+
+    Where answers are missing there are two: one with every missing answer in the candidate's
+    favour, one with every one against it. A verdict stands where all readings agree on it, so it
+    can't depend on which questions ended in an error.
+
+    Returns:
+        The rows themselves where nothing is missing, else one list for each reading.
+    """
+    if not any(AnswerState.ERROR in row[2:] for row in rows):
+        return [rows]
+    return [[settle(row, against=against) for row in rows] for against in (False, True)]
+
+
+def settle(row: _Row, *, against: bool) -> _Row:
+    """Returns a row with its missing answers filled in for or against the candidate.
+
+    An unreadable answer is the worst that a side can give: it is not correct, and it counts as
+    unparsed as well.
+    """
+    best, worst, missing = AnswerState.CORRECT, AnswerState.UNPARSED, AnswerState.ERROR
+    filled = row
+    if row.candidate is missing:
+        filled = filled._replace(candidate=worst if against else best)
+    if isinstance(filled, Pair) and filled.reference is missing:
+        filled = filled._replace(reference=best if against else worst)
+    return filled
+
+
 def seeded_order(questions: Iterable[str], *, seed: int) -> list[str]:
     """Returns question hashes in the random order of a seed.
 
@@ -300,13 +333,20 @@ def order_key(question: str, seed: int) -> bytes:
 
 
 def code_row(row: Pair | Single) -> tuple[int, int, int]:
-    """Returns a row as the race takes it: value, rise of unparsed answers, whether scored."""
-    candidate = row.candidate
-    correct, unparsed = AnswerState.CORRECT, AnswerState.UNPARSED
+    """Returns a row as the race takes it: value, rise of unparsed answers, whether scored.
+
+    Where an answer is missing, value and rise say what it leaves possible: 1 for "0 or 1",
+    −1 for "−1 or 0", 0 for all three.
+    """
     if isinstance(row, Single):
-        return int(candidate is not correct), 0, int(candidate.scored)
-    reference = row.reference
-    if not (reference.scored and candidate.scored):
-        return 0, 0, 0
-    value = (reference is correct) - (candidate is correct)
-    return value, (candidate is unparsed) - (reference is unparsed), 1
+        return int(row.candidate is not AnswerState.CORRECT), 0, int(row.candidate.scored)
+    if row.reference.scored and row.candidate.scored:
+        return *_value_and_rise(row), 1
+    least, most = (_value_and_rise(settle(row, against=side)) for side in (False, True))
+    return least[0] + most[0], least[1] + most[1], 0
+
+
+def _value_and_rise(row: Pair) -> tuple[int, int]:
+    correct, unparsed = AnswerState.CORRECT, AnswerState.UNPARSED
+    value = (row.reference is correct) - (row.candidate is correct)
+    return value, (row.candidate is unparsed) - (row.reference is unparsed)

@@ -122,7 +122,7 @@ class EProcess:
         self._log_enough, self._enough = log_enough, float(np.exp(log_enough))
         self._distances = np.array([bet.distance for bet in bets])[:, None, None]
         self._spread = spread
-        self._seen = np.zeros(orders)
+        self._seen = 0
         self._sum = np.zeros(orders)
         self._squares = np.zeros(orders)
         self._start = np.array([bet.weight for bet in bets])
@@ -130,20 +130,19 @@ class EProcess:
         self.log_now: Floats = np.zeros(orders)
         self.log_peak: Floats = np.zeros(orders)
 
-    def update(self, values: Floats, scored: Bools) -> Floats:
+    def update(self, values: Floats) -> Floats:
         """Plays the next questions.
 
         Args:
             values: Shape `(orders, questions)`, in the order drawn.
-            scored: Same shape; where False the question had no answer and moves nothing.
 
         Returns:
             Natural log of the wealth after each question, same shape.
         """
         if values.shape[1] == 0:
             return np.empty(values.shape)
-        stakes = self._stakes(np.where(scored, values, 0.0), scored)
-        moves = np.where(scored, values - self._m[:, None], 0.0)
+        stakes = self._stakes(values)
+        moves = values - self._m[:, None]
         # In order of play, and so that each question's figures lie side by side.
         in_turn = np.ascontiguousarray(stakes.transpose(2, 0, 1)), np.ascontiguousarray(moves.T)
         most = np.maximum(self._high - self._m, _LEAST)
@@ -164,19 +163,20 @@ class EProcess:
         self.log_peak = np.maximum(self.log_peak, log_wealth.max(axis=1))
         return log_wealth
 
-    def _stakes(self, values: Floats, scored: Bools) -> Floats:
+    def _stakes(self, values: Floats) -> Floats:
         """Returns what each bet stakes of its own wealth, shape `(bets, orders, questions)`.
 
         A question's stakes depend on those before it alone.
         """
-        seen = self._seen[:, None] + np.cumsum(scored, axis=1)
+        before = self._seen + np.arange(values.shape[1])
         sums = self._sum[:, None] + np.cumsum(values, axis=1)
         squares = self._squares[:, None] + np.cumsum(values * values, axis=1)
         m, prior = self._m[:, None], self._spread
-        weight = prior.questions + seen - scored
+        weight = prior.questions + before
         second = (prior.second_moment * prior.questions + squares - values * values) / weight
         mean = (m * prior.questions + sums - values) / weight
-        self._seen, self._sum, self._squares = seen[:, -1], sums[:, -1], squares[:, -1]
+        self._seen += values.shape[1]
+        self._sum, self._squares = sums[:, -1], squares[:, -1]
         return self._best_stakes(second, mean, m)
 
     def _best_stakes(self, second: Floats, mean: Floats, m: Floats) -> Floats:
@@ -220,6 +220,6 @@ class EProcess:
 
     def keep(self, orders: Bools) -> None:
         """Goes on with the orders where the mask, shape `(orders,)`, is True."""
-        self._m, self._seen, self._sum = self._m[orders], self._seen[orders], self._sum[orders]
+        self._m, self._sum = self._m[orders], self._sum[orders]
         self._squares, self._wealth = self._squares[orders], self._wealth[:, orders]
         self.log_now, self.log_peak = self.log_now[orders], self.log_peak[orders]

@@ -48,6 +48,12 @@ class Interval(NamedTuple):
     level: float
 
 
+def hull(intervals: Sequence[Interval]) -> Interval:
+    """Returns the smallest interval that holds all of `intervals`, of the first one's level."""
+    lows, highs = [one.low for one in intervals], [one.high for one in intervals]
+    return Interval(min(lows), max(highs), intervals[0].level)
+
+
 def mcnemar_exact(losses: int, gains: int) -> float:
     """Returns the exact one-sided p-value of "losses are no likelier than gains".
 

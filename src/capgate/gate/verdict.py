@@ -148,6 +148,8 @@ class Verdict:
         budget: How the chance of a false alarm was divided.
         policy: The policy's figures in force.
         population: Questions of the benchmark that a quick run draws from.
+        pooled: What the pooled test of a suite says by itself.
+        unsure: Whether missing answers could make another test of a suite or subject fail.
     """
 
     kind: VerdictKind
@@ -166,6 +168,8 @@ class Verdict:
     budget: Budget | None = None
     policy: Policy | None = None
     population: int | None = None
+    pooled: VerdictKind = "INCONCLUSIVE"
+    unsure: bool = False
 
     @classmethod
     def of_error(

@@ -188,7 +188,7 @@ def test_an_e_process_is_fair_at_its_boundary(null_mean: float, enough: float) -
         spread=Spread(0.3, 20),
         orders=orders,
     )
-    wealth = np.exp(process.update(values, rng.random(values.shape) < 0.9))
+    wealth = np.exp(process.update(values))
     for after in (0, 19, 79):
         error = wealth[:, after].std() / sqrt(orders)
         assert wealth[:, after].mean() == pytest.approx(1.0, abs=4 * error)
@@ -199,7 +199,7 @@ def test_no_more_is_staked_than_is_lacking() -> None:
     """Wealth reaches what suffices to the digit, and stays there whatever comes."""
     process = Scale.paired().against_at_most(0.0, gap=0.02, share=0.05)
     values = np.array([[1.0] * 40 + [-1.0] * 40])
-    path = process.update(values, np.ones(values.shape, dtype=bool))[0]
+    path = process.update(values)[0]
     reached = path == -np.log(0.05)
     assert path.max() == process.log_peak[0] == -np.log(0.05)
     assert not reached[0]
@@ -210,7 +210,7 @@ def test_a_lost_wealth_is_finite() -> None:
     """However much speaks against a gambler, the logarithm of what is left is a number."""
     process = Scale.paired().against_at_most(0.0, gap=0.02, share=0.05)
     values = np.full((1, 5000), -1.0)
-    assert np.isfinite(process.update(values, np.ones(values.shape, dtype=bool))).all()
+    assert np.isfinite(process.update(values)).all()
 
 
 @pytest.mark.parametrize(("orders", "share"), [(0, 0.05), (1, 1.0)])
@@ -238,7 +238,7 @@ def test_batches_are_only_looks() -> None:
         process = Scale.paired().against_at_most(0.0, gap=0.02, share=1e-9)
         for start in range(0, 1000, size):
             part = values[None, start : start + size]
-            process.update(part, np.ones(part.shape, dtype=bool))
+            process.update(part)
         ends.append(float(process.log_peak[0]))
     assert ends == pytest.approx([ends[0]] * 3, abs=1e-9)
 
