@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 the server or adapter is not as asked (not running, unheal
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -93,7 +94,7 @@ def _start(options: argparse.Namespace, targets: Targets) -> None:
             left_running(target)
             print(f"{target.id} is already running")
             return
-        server = start(target, running.logs())
+        server = start(target, running.logs(), functools.partial(print, file=sys.stderr))
         running.remember(
             running.Running(
                 project=running.project(),

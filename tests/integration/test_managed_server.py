@@ -68,6 +68,10 @@ def test_workers_share_one_server(project: Project) -> None:
     all_ended(project)
     assert outcome.code in (0, 10), outcome.text
     assert key not in outcome.text
+    begun = (
+        r"local-smollm2: starting llama\.cpp \(log: reports/\S+/server-\S+\.log\), up to \d+ s\n"
+    )
+    assert len(re.findall(begun, outcome.text)) == 1
     result = project.result(REAL)
     assert result["overall"]["questions"] == 6
     assert result["overall"]["unparsed"] == result["overall"]["errors"] == 0

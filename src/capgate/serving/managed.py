@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,10 @@ from capgate.text import printable
 _POLL_SECONDS: Final = 0.1
 _LOG_LINES: Final = 12
 _STOP_SECONDS: Final = 20.0
+_FIRST_NEWS: Final = 5.0
+"""Seconds after which a server that is still starting is told of; then after twice as many."""
+
+_ENGINES: Final = {"vllm": "vLLM", "llamacpp": "llama.cpp"}
 
 
 @dataclass
@@ -69,12 +73,17 @@ class ManagedServer:
         _stop(self._supervisor)
 
 
-def start(target: Target, logs: Path) -> ManagedServer:
+def start(
+    target: Target,
+    logs: Path,
+    say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+) -> ManagedServer:
     """Starts a target's server and waits until it is healthy; it ends with this process.
 
     Args:
         target: A target with a `serve` block.
         logs: Folder for its log.
+        say: Shows a line: that the server is started, and how long that takes.
 
     Raises:
         ServerError: It can't be started, died, or was not healthy in time; with the last
@@ -88,6 +97,10 @@ def start(target: Target, logs: Path) -> ManagedServer:
     key = secrets.token_urlsafe(24)
     address = logs / f"server-{target.id}.address"
     address.unlink(missing_ok=True)
+    engine = _ENGINES[spec.engine]
+    say(f"{target.id}: starting {engine} (log: {_from_here(log)}), up to {spec.start_timeout:g} s")
+    waiting = _Waiting(f"{target.id}: {engine}", say)
+    # It reads all weights, which takes a while by itself.
     facts = identity(target)
     if isinstance(spec, LlamaCppServe):
         command = llamacpp.command(target, spec, address)
@@ -113,7 +126,9 @@ def start(target: Target, logs: Path) -> ManagedServer:
         start_new_session=True,
     )
     try:
-        root = _await_health(supervisor, target, spec.start_timeout, log, address, url, key)
+        root = _await_health(
+            supervisor, target, spec.start_timeout, log, address, url, key, waiting
+        )
     except BaseException:
         _stop(supervisor)
         raise
@@ -139,6 +154,39 @@ def identity(target: Target) -> Mapping[str, Any]:
     return vllm.identity(target, spec)
 
 
+class _Waiting:
+    """Tells how long a server has been starting, ever more rarely: a log of CI is not flooded.
+
+    Args:
+        what: What starts.
+        say: Shows a line.
+    """
+
+    def __init__(self, what: str, say: Callable[[str], None]) -> None:
+        self._what = what
+        self._say = say
+        self._began = time.monotonic()
+        self._next = _FIRST_NEWS
+
+    def look(self) -> None:
+        """Shows a line if it is time."""
+        seconds = time.monotonic() - self._began
+        if seconds >= self._next:
+            self._say(f"{self._what} is still starting, {seconds:.0f} s")
+            while self._next <= seconds:
+                self._next *= 2
+
+    def over(self) -> None:
+        """Shows that it is ready, where it was waited for."""
+        if self._next > _FIRST_NEWS:
+            self._say(f"{self._what} is ready after {time.monotonic() - self._began:.0f} s")
+
+
+def _from_here(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def _await_health(
     supervisor: subprocess.Popen[bytes],
     target: Target,
@@ -147,6 +195,7 @@ def _await_health(
     address: Path,
     url: str | None,
     key: str,
+    waiting: _Waiting,
 ) -> str:
     deadline = time.monotonic() + limit
     with httpx.Client(timeout=5.0, trust_env=False) as client:
@@ -164,9 +213,11 @@ def _await_health(
             if url is not None:
                 try:
                     if client.get(f"{url}/health").status_code == 200:
+                        waiting.over()
                         return url
                 except httpx.HTTPError:
                     pass
+            waiting.look()
             time.sleep(_POLL_SECONDS)
     raise ServerError(
         f"its server was not healthy within {limit:g} s; the last lines of {log} are:\n"

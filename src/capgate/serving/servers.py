@@ -143,7 +143,7 @@ class Servers:
         left = _left_running(target)
         if left is not None and left.identity == managed_identity(target):
             return _connect(target, left)
-        server = start(target, self._logs)
+        server = start(target, self._logs, self._say)
         self._managed[target.id] = server
         if self._closed:
             server.stop()

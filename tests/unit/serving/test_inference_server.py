@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,7 +99,9 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 def test_a_life(folder: Folder) -> None:
     """Started, found, asked, given an adapter, and ended without waiting for a time-out."""
     make_adapter(folder.root / "adapters" / "mine")
-    assert "tiny is running at http://127.0.0.1:" in folder.done("start", "tiny")
+    said = folder.done("start", "tiny")
+    assert re.match(r"tiny: starting vLLM \(log: \S+server-tiny\.log\), up to 900 s\n", said)
+    assert "tiny is running at http://127.0.0.1:" in said
     assert "already running" in folder.done("start", "tiny")
     assert "serves tiny" in folder.done("health", "tiny")
     assert "mine is loaded onto tiny" in folder.done("load-adapter", "mine")
