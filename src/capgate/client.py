@@ -16,17 +16,18 @@ import asyncio
 import contextlib
 import random
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from yarl import URL
 
 from capgate import __version__
+from capgate.common.bodies import LIST_BYTES, answer_room, json_or_none, read_body
+from capgate.common.proxies import is_loopback, proxy_for
 from capgate.errors import RequestFault
 from capgate.faults import (
     CONNECTION_KINDS,
@@ -185,7 +186,7 @@ class Client:
             RequestFault: No answer was had.
             Exception: What `toll` raised for want of money.
         """
-        body = to_json(request)
+        body, room = to_json(request), answer_room(request)
         link = self._open()
         attempts = 0
         lost = 0.0
@@ -196,7 +197,7 @@ class Client:
             cost: float | None = None
             fault: RequestFault | None = None
             try:
-                answer = await self._post(link, body, attempts)
+                answer = await self._post(link, body, attempts, room)
                 cost = answer.cost
             except RequestFault as error:
                 cost = error.cost
@@ -281,7 +282,7 @@ class Client:
             timeout=aiohttp.ClientTimeout(
                 total=self.limits.attempt_timeout, sock_connect=self.limits.connect_timeout
             ),
-            skip_auto_headers=("Accept-Encoding",) if _is_loopback(self._base) else (),
+            skip_auto_headers=("Accept-Encoding",) if is_loopback(self._base) else (),
         )
         self._link = _Link(loop, session)
         return self._link
@@ -330,7 +331,7 @@ class Client:
             self.pace.release()
             raise fault.copy()
 
-    async def _post(self, link: _Link, body: bytes, attempts: int) -> Completion:
+    async def _post(self, link: _Link, body: bytes, attempts: int, room: int) -> Completion:
         started = time.perf_counter()
         try:
             if self._chat_url is None:
@@ -342,7 +343,7 @@ class Client:
                 allow_redirects=False,
                 proxy=self._proxy,
             ) as response:
-                raw = await response.read()
+                raw = await read_body(response, room)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             fault = fault_of_exception(self._chat, error, limit=self.limits.attempt_timeout)
             fault.cost = 0.0 if fault.kind in _UNSENT else None
@@ -358,7 +359,7 @@ class Client:
                     attempts=attempts,
                 )
             raise fault_of_response(
-                self._chat, response.status, _json_or_none(raw), raw, response.headers
+                self._chat, response.status, json_or_none(raw), raw, response.headers
             )
         except RequestFault as fault:
             fault.cost = read_cost(raw)
@@ -376,12 +377,12 @@ class Client:
                 proxy=self._proxy,
                 timeout=aiohttp.ClientTimeout(total=limit),
             ) as response:
-                raw = await response.read()
+                raw = await read_body(response, LIST_BYTES)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise fault_of_exception(place, error, limit=limit) from error
         if response.status != 200:
             raise fault_of_response(
-                place, response.status, _json_or_none(raw), raw, response.headers
+                place, response.status, json_or_none(raw), raw, response.headers
             )
         return raw
 
@@ -445,24 +446,3 @@ class Client:
         link.over.set()
         link.over = asyncio.Event()
         self.pace.resume()
-
-
-def _json_or_none(raw: bytes) -> object:
-    try:
-        body: object = from_json(raw)
-    except ValueError:
-        return None
-    return body
-
-
-def _is_loopback(url: str) -> bool:
-    return (urlsplit(url).hostname or "") in {"127.0.0.1", "localhost", "::1"}
-
-
-def proxy_for(url: str) -> str | None:
-    """Returns the environment's proxy for `url`; a server on this machine has none."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if not host or _is_loopback(url) or urllib.request.proxy_bypass(host):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)

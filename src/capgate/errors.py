@@ -140,6 +140,7 @@ FaultKind = Literal[
     "server_error",
     "bad_json",
     "not_json",
+    "too_large",
     "empty_choices",
     "error_body",
 ]

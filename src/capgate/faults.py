@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import aiohttp
 
+from capgate.common.bodies import BodyTooLargeError
 from capgate.errors import FaultKind, RequestFault
 from capgate.text import one_line
 
@@ -365,6 +366,15 @@ def fault_of_exception(place: Place, error: BaseException, *, limit: float) -> R
         limit: The time-out of one attempt, seconds.
     """
     match error:
+        case BodyTooLargeError():
+            return place.fault(
+                "too_large",
+                f"the response is larger than {error.limit / 2**20:.3g} MiB",
+                "No model's answer or list is: look at the server's log, and lower max_tokens"
+                " where the answer is meant to be so long",
+                said=words_of(None, error.begins),
+                status=200,
+            )
         case aiohttp.ClientConnectorDNSError() | socket.gaierror():
             return place.fault(
                 "dns",

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import aiohttp
+
 from capgate.checkup.check import Check, Skip, look, what_of
 from capgate.client import Client, ClientLimits
 from capgate.config import Target
@@ -25,6 +27,7 @@ from capgate.preflight import PROBE, ask_probe
 from capgate.references import BaselineReference, BaseReference, FloorReference, NoReference
 from capgate.replies import ServedModel
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.exchange import exchange
 from capgate.serving.listing import find_listed, has_no_list
 from capgate.serving.loops import in_own_loop
 from capgate.serving.openrouter import check_key
@@ -247,15 +250,12 @@ class ServerCheckup:
         raise Skip("the server gives none; they are not asked for")
 
     def _clock(self) -> str:
-        import httpx
-
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        local = urlsplit(self._url).hostname in {"127.0.0.1", "localhost", "::1"}
         try:
-            with httpx.Client(timeout=10.0, trust_env=not local) as client:
-                date = client.get(f"{self._url}/models", headers=headers).headers.get("Date", "")
-            theirs = parsedate_to_datetime(date).timestamp()
-        except (httpx.HTTPError, ValueError):
+            listed = exchange(
+                "GET", f"{self._url}/models", limit=10.0, key=self._key or "", body=False
+            )
+            theirs = parsedate_to_datetime(listed.headers.get("Date", "")).timestamp()
+        except (aiohttp.ClientError, OSError, ValueError):
             raise Skip("the server does not tell the time") from None
         skew = time.time() - theirs
         if abs(skew) > _SKEW_SECONDS:

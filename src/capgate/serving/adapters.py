@@ -7,21 +7,22 @@ content can't be known, a random number of the run stands for it: its answers ar
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
+import aiohttp
 
-from capgate.client import ClientLimits, proxy_for
+from capgate.client import ClientLimits
+from capgate.common.bodies import json_or_none
 from capgate.config import Target
 from capgate.errors import AdapterError, RequestFault
-from capgate.faults import Place, fault_of_response, words_of
+from capgate.faults import Place, fault_of_exception, fault_of_response, words_of
 from capgate.replies import ServedModel
 from capgate.serving import shapes
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.exchange import exchange
 from capgate.serving.leases import Lease
 from capgate.serving.listing import ask_by_name, has_no_list
 from capgate.serving.refusals import AlreadyLoadedError, NoSuchPathError, refusal
@@ -343,32 +344,11 @@ def _post(
     """
     url = f"{endpoint.base_url}/{route}"
     place = Place(target, url, endpoint.model, endpoint.key or "")
-    headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
     try:
-        with httpx.Client(
-            timeout=limit,
-            trust_env=False,
-            proxy=proxy_for(url),
-            verify=ssl.create_default_context(),
-        ) as client:
-            answer = client.post(url, json=body, headers=headers)
-    except httpx.ConnectError as error:
-        raise place.fault(
-            "refused", "nothing accepts connections there", "Start the server", said=str(error)
-        ) from None
-    except httpx.HTTPError as error:
-        raise place.fault(
-            "timeout" if isinstance(error, httpx.TimeoutException) else "disconnected",
-            f"the server did not answer within {limit:g} s"
-            if isinstance(error, httpx.TimeoutException)
-            else "the server did not answer",
-            "See the server's log",
-            said=str(error),
-        ) from None
-    try:
-        parsed = answer.json()
-    except ValueError:
-        parsed = None
-    if answer.status_code in {401, 403}:
-        raise fault_of_response(place, answer.status_code, parsed, answer.content, answer.headers)
-    return answer.status_code, words_of(parsed, answer.content)
+        answer = exchange("POST", url, limit=limit, key=endpoint.key or "", json=body)
+    except (aiohttp.ClientError, OSError) as error:
+        raise fault_of_exception(place, error, limit=limit) from None
+    parsed = json_or_none(answer.raw)
+    if answer.status in {401, 403}:
+        raise fault_of_response(place, answer.status, parsed, answer.raw, answer.headers)
+    return answer.status, words_of(parsed, answer.raw)

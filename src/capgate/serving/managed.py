@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import subprocess
@@ -12,17 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
+import aiohttp
 
 from capgate.config import LlamaCppServe, Target
 from capgate.errors import ServerError
 from capgate.serving import llamacpp, vllm
+from capgate.serving.exchange import exchange
 from capgate.serving.supervisor import DETACH
 from capgate.serving.weights import digest
 from capgate.text import printable
 
 _POLL_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 5.0
 _LOG_LINES: Final = 12
+_LOG_BYTES: Final = 64 << 10
 _STOP_SECONDS: Final = 20.0
 _FIRST_NEWS: Final = 5.0
 """Seconds after which a server that is still starting is told of; then after twice as many."""
@@ -198,27 +202,25 @@ def _await_health(
     waiting: _Waiting,
 ) -> str:
     deadline = time.monotonic() + limit
-    with httpx.Client(timeout=5.0, trust_env=False) as client:
-        while time.monotonic() < deadline:
-            code = supervisor.poll()
-            if code is not None:
-                raise ServerError(
-                    f"its server ended with exit code {code} before it was ready; the last "
-                    f"lines of {log} are:\n{_tail(log, key)}\n",
-                    target=target.id,
-                    remedy="mend what they name, or the serve block in the targets' file",
-                )
-            if url is None and address.exists():
-                url = address.read_text(encoding="utf-8")
-            if url is not None:
-                try:
-                    if client.get(f"{url}/health").status_code == 200:
-                        waiting.over()
-                        return url
-                except httpx.HTTPError:
-                    pass
-            waiting.look()
-            time.sleep(_POLL_SECONDS)
+    while time.monotonic() < deadline:
+        code = supervisor.poll()
+        if code is not None:
+            raise ServerError(
+                f"its server ended with exit code {code} before it was ready; the last "
+                f"lines of {log} are:\n{_tail(log, key)}\n",
+                target=target.id,
+                remedy="mend what they name, or the serve block in the targets' file",
+            )
+        if url is None and address.exists():
+            url = address.read_text(encoding="utf-8")
+        if url is not None:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                health = exchange("GET", f"{url}/health", limit=_LOOK_SECONDS, body=False)
+                if health.status == 200:
+                    waiting.over()
+                    return url
+        waiting.look()
+        time.sleep(_POLL_SECONDS)
     raise ServerError(
         f"its server was not healthy within {limit:g} s; the last lines of {log} are:\n"
         f"{_tail(log, key)}\n",
@@ -242,7 +244,9 @@ def _stop(supervisor: subprocess.Popen[bytes]) -> None:
 
 def _tail(log: Path, key: str) -> str:
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _LOG_BYTES))
+            lines = file.read(_LOG_BYTES).decode("utf-8", "replace").splitlines()[-_LOG_LINES:]
     except OSError:
         return "(no log)"
     return (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.doubles.flood import FAILED, GZIPPED, Flood, bomb
 from tests.doubles.hook import Hook
 from tests.unit.report.examples import red_report, report_of
 
@@ -23,6 +25,15 @@ def hook() -> Iterator[Hook]:
     """A webhook on this machine."""
     with Hook() as listening:
         yield listening
+
+
+@pytest.fixture
+def tracing() -> Iterator[Callable[[], int]]:
+    """Most bytes that Python has held since."""
+    bomb()
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
 
 
 def send(report: object, *urls: str) -> tuple[list[str], list[float]]:
@@ -69,6 +80,14 @@ def test_a_busy_webhook_is_tried_again(hook: Hook) -> None:
     (line,), waits = send(red_report(), hook.url(PATH))
     assert "NOT SENT, HTTP 404" in line
     assert not waits
+
+
+def test_a_compressed_refusal_is_not_unpacked(tracing: Callable[[], int]) -> None:
+    """What answers may be no webhook at all; its status is enough."""
+    with Flood(FAILED + GZIPPED + b"\r\n" + bomb()) as flood:
+        (line,), _ = send(red_report(), f"{flood.root}/{PATH}")
+    assert line.startswith("alert 1 of 1 (127.0.0.1): NOT SENT, HTTP 500 after")
+    assert tracing() < 1 << 24
 
 
 @pytest.mark.parametrize("way", ["silent", "drips"])

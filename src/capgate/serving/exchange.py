@@ -1,0 +1,71 @@
+"""One request and its response, for what is asked of a server beside its model.
+
+The time-out holds from the connection to the response's last byte, and the body is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from capgate.common.bodies import REFUSAL_BYTES, read_body
+from capgate.common.proxies import proxy_for
+from capgate.serving.loops import in_own_loop
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a server answered.
+
+    Attributes:
+        status: HTTP status.
+        headers: Its headers, looked up in any case.
+        raw: Its body; empty where it was not read.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+
+
+def exchange(
+    method: str,
+    url: str,
+    *,
+    limit: float,
+    key: str = "",
+    json: Mapping[str, Any] | None = None,
+    body: bool = True,
+) -> Response:
+    """Sends a request and reads its response.
+
+    Args:
+        method: HTTP method.
+        url: The URL.
+        limit: Seconds until the response must be complete.
+        key: The bearer token; none is sent where it is empty.
+        json: The request's JSON.
+        body: Whether the response's body is of use.
+
+    Raises:
+        aiohttp.ClientError: There was no response, or a larger one than can be of use.
+        OSError: The same, or it took too long (`TimeoutError`).
+    """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    async def ask() -> Response:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=limit)) as session,
+            session.request(
+                method, url, json=json, headers=headers, allow_redirects=False, proxy=proxy_for(url)
+            ) as response,
+        ):
+            raw = await read_body(response, REFUSAL_BYTES) if body else b""
+            if not body:
+                response.close()
+            return Response(response.status, response.headers, raw)
+
+    return in_own_loop(ask)
