@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from capgate.answers import Answer, AnswerState
+from capgate.common.thoughts import holds_thought
 from capgate.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.gate.rows import Single
 from capgate.routes import is_routed, routes_of
@@ -33,6 +35,11 @@ _CODES: dict[AnswerState, str] = {
 }
 _CUT_OFF: Final = "cut off"
 """Stands in the letter's place where an answer is unreadable and the token limit ended it."""
+
+READ_FROM_THOUGHTS: Final = (
+    "an earlier version recorded it and may have read the model's thoughts as its answers"
+)
+"""Why a baseline that `may_rest_on_thoughts` is refused, as a clause."""
 
 _STATES = {code: state for state, code in _CODES.items()}
 
@@ -80,7 +87,8 @@ class Baseline(_Frozen):
     """A recorded run.
 
     Attributes:
-        schema_version: Version of this form.
+        schema_version: Version of this form. Version 2 says which answers were cut off, and its
+            answers were read without their thoughts.
         target: The target's id.
         run: The run that was recorded.
         recorded: When, ISO 8601, UTC.
@@ -98,7 +106,7 @@ class Baseline(_Frozen):
             where it was too long to be kept.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     target: str
     run: str
     recorded: str
@@ -143,19 +151,33 @@ class Baseline(_Frozen):
             for question, code in recorded.items()
         ]
 
+    @cached_property
+    def by_question(self) -> dict[str, Single]:
+        """Question hash to its recorded answer, as the gate takes it."""
+        return {answer.question: Single.of(answer) for answer in self.recorded_answers()}
+
+    @property
+    def may_rest_on_thoughts(self) -> bool:
+        """Whether its states may have been read from thoughts.
+
+        Version 1 read a model's thought as if it were its answer. A kept text shows that; where
+        more than a tenth of the texts were too long to be kept, nothing shows that it was not so.
+        """
+        if self.schema_version > 1:
+            return False
+        lost = sum(text is None for text in self.texts.values())
+        return lost > 0.1 * self.n or any(
+            text and holds_thought(text) for text in self.texts.values()
+        )
+
     def singles(self, questions: Iterable[str]) -> list[Single]:
         """The recorded answers to `questions`, as the gate takes them.
 
         Raises:
             ReferenceMissingError: One of them was not recorded.
         """
-        known = {
-            question: Single(question, subject, _STATES[code[0]], _CUT_OFF in code)
-            for subject, recorded in self.answers.items()
-            for question, code in recorded.items()
-        }
         try:
-            return [known[question] for question in questions]
+            return [self.by_question[question] for question in questions]
         except KeyError as error:
             raise ReferenceMissingError(
                 f"its baseline has no answer to question {error.args[0]}",

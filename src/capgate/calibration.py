@@ -16,10 +16,11 @@ import numpy as np
 
 from capgate.answers import Answer, AnswerState
 from capgate.errors import ConfigError
+from capgate.gate.conclude import too_many_unread
 from capgate.gate.decide import decide_fixed
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.race import BATCH, Outcome, Race, Scale
-from capgate.gate.rows import Pair, code_row
+from capgate.gate.rows import Pair, code_row, count_pairs
 from capgate.gate.stats import Interval, clopper_pearson
 
 WHOLE_ROWS: Final = 4_000_000
@@ -108,17 +109,20 @@ def calibrate(
         seed: Of the signs and orders.
 
     Raises:
-        ConfigError: No question was answered both times.
+        ConfigError: No question was answered both times, or too many answers are unreadable.
     """
     both = [(a, b) for a, b in zip(first, second, strict=True) if a.state.scored and b.state.scored]
     if not both:
         raise ConfigError(
             "no question was answered both times", remedy="see the faults in the run's logs"
         )
-    pairs = [Pair(a.question, a.subject, a.state, b.state) for a, b in both]
+    pairs = [_pair(a, b) for a, b in both]
+    looks = ("the first look", "the second look")
+    if unread := too_many_unread(count_pairs(pairs), policy, names=looks):
+        raise ConfigError(unread, remedy="calibrate again when its answers can be read")
     flipped = [pair for pair in pairs if _right(pair.reference) != _right(pair.candidate)]
     failed, mean_questions, undecided = _race(pairs, policy, population, simulations, seed)
-    looks = min(simulations, max(100, WHOLE_ROWS // len(pairs)))
+    times = min(simulations, max(100, WHOLE_ROWS // len(pairs)))
     return Calibration(
         n=len(pairs),
         errors=len(first) - len(pairs),
@@ -129,11 +133,17 @@ def calibrate(
         losses=sum(_right(pair.reference) for pair in flipped),
         accuracy_first=sum(_right(pair.reference) for pair in pairs) / len(pairs),
         accuracy_second=sum(_right(pair.candidate) for pair in pairs) / len(pairs),
-        whole=Rate.of_count(_whole(pairs, policy, looks, seed), looks),
+        whole=Rate.of_count(_whole(pairs, policy, times, seed), times),
         quick=Rate.of_count(failed, simulations),
         quick_undecided=undecided,
         quick_questions=mean_questions,
         allowed=policy.false_alarm,
+    )
+
+
+def _pair(first: Answer, second: Answer) -> Pair:
+    return Pair(
+        first.question, first.subject, first.state, second.state, first.cut_off, second.cut_off
     )
 
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import Model
 
+    from capgate.provider import CapgateAPI
+
 _AHEAD: Final = 60.0
 """Seconds of a server's work that are asked for in one evaluation, where so much is wanted; of
 several processes each takes its share, so that none has long to wait for another in the end."""
@@ -70,6 +72,14 @@ class Contestant:
     context: Context
     model: Model = field(repr=False)
     meter: Meter | None = None
+
+    @property
+    def api(self) -> CapgateAPI:
+        """The way that its requests take."""
+        from capgate.provider import CapgateAPI
+
+        assert isinstance(self.model.api, CapgateAPI)
+        return self.model.api
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ class Judgement:
         verdict: The gate's verdict; None where it was measured and not judged.
         usage: What it took; None where nothing was asked or found.
         path: Where a quick run stood after each batch (`gate.live.Progress`, as plain values).
+        begin_in_thought: Of a preflight, the targets whose prompts begin a thought.
     """
 
     target: str
@@ -91,6 +92,7 @@ class Judgement:
     verdict: Verdict | None
     usage: Usage | None
     path: tuple[dict[str, Any], ...] = ()
+    begin_in_thought: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Plain values for the store and reports."""
@@ -99,4 +101,5 @@ class Judgement:
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
             "usage": None if usage is None else asdict(usage),
             **({"path": list(self.path)} if self.path else {}),
+            **({"begin_in_thought": list(named)} if (named := self.begin_in_thought) else {}),
         }

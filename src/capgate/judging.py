@@ -70,23 +70,32 @@ class Judge:
             with self.run.store.claim(f"{PREFLIGHT}-{self.run.id}-{target}", once=True):
                 known = self.run.store.shards(self.run.id).get((target, PREFLIGHT))
                 self._preflights[target] = known or self._ask_probes(target)
-        verdict = self._preflights[target]["verdict"]
-        if verdict is not None:
-            raise CapgateError(" ".join(verdict["reasons"]))
+        found = self._preflights[target]
+        if found["verdict"] is not None:
+            raise CapgateError(" ".join(found["verdict"]["reasons"]))
+        # Another process may have asked the probe that tells.
+        for name in found.get("begin_in_thought", ()):
+            self.run.contestant(name).api.begins_in_thought = True
 
     def _ask_probes(self, target: str) -> dict[str, Any]:
         verdict: Verdict | None = None
+        begin_in_thought: list[str] = []
         try:
             self.run.reference(target)
             for one in self.run.contestants_for(target):
                 answer = ask_probe(
                     one, self.run.harness, self.run.settings, self.run.folder / "logs"
                 )
+                if one.api.begins_in_thought:
+                    begin_in_thought.append(one.id)
                 if one.id == target:
                     self._check_routes(target, [answer], whole=False)
         except CapgateError as error:
             verdict = Verdict.of_error(error, scope="suite")
-        return self._ended(Judgement(target, PREFLIGHT, verdict, None)).facts()
+        ended = Judgement(
+            target, PREFLIGHT, verdict, None, begin_in_thought=tuple(begin_in_thought)
+        )
+        return self._ended(ended).facts()
 
     def subject(self, target: str, subject: str) -> Judgement | None:
         """Has one subject answered and judges it by itself; None where no question is chosen.
@@ -327,7 +336,12 @@ class Judge:
         if reference.kind != "base":
             return
         pairs = zip(answers[reference.target], answers[target], strict=True)
-        if any(ours.text != theirs.text for theirs, ours in pairs):
+        # An error's text and an empty one tell nothing of the model.
+        if any(
+            ours.text != theirs.text and (ours.text or theirs.text)
+            for theirs, ours in pairs
+            if theirs.state.scored and ours.state.scored
+        ):
             return
         check_live(
             self.run.contestant(reference.target).endpoint, self.run.contestant(target).endpoint

@@ -11,9 +11,18 @@ from itertools import combinations
 from typing import Final, Literal
 
 from capgate.answers import AnswerState
-from capgate.baselines import Baseline, comparable, count, describe_change, disagreement
+from capgate.baselines import (
+    READ_FROM_THOUGHTS,
+    Baseline,
+    comparable,
+    count,
+    describe_change,
+    disagreement,
+)
 from capgate.errors import FileFault
+from capgate.gate.conclude import too_many_unread
 from capgate.gate.policy import Policy
+from capgate.gate.rows import count_singles
 from capgate.gate.stats import clopper_pearson
 from capgate.published import CHANCE
 from capgate.runs import StoredRun
@@ -156,8 +165,16 @@ def of_unexplained_floors(target: str, floors: TargetFloors, suite: Policy) -> l
     ]
 
 
-def of_baseline(name: str, baseline: Baseline) -> list[Finding]:
-    """What a baseline's file shows by itself: edited by hand, at chance, lowered without a word."""
+def of_baseline(name: str, baseline: Baseline, policy: Policy) -> list[Finding]:
+    """What a baseline's file shows by itself.
+
+    It may be edited by hand, unreadable, at chance, or lowered without a reason.
+
+    Args:
+        name: The file's name without its ending.
+        baseline: What it holds.
+        policy: The target's policy.
+    """
     place = f"baselines/{name}.json"
     again = f"record it anew: capgate baseline update {baseline.target}"
     found: list[Finding] = []
@@ -181,6 +198,10 @@ def of_baseline(name: str, baseline: Baseline) -> list[Finding]:
     ):
         what = "its answers are not those that its history tells of"
         found.append(Finding("changed n", place, what, "it was edited by hand; " + again))
+    if unread := too_many_unread(count_singles(baseline.by_question.values()), policy):
+        found.append(Finding("dead alarm", place, unread.rstrip("."), again))
+    if baseline.may_rest_on_thoughts:
+        found.append(Finding("faulty", place, READ_FROM_THOUGHTS, again))
     accuracy, interval = (
         baseline.correct / baseline.n,
         clopper_pearson(baseline.correct, baseline.n),

@@ -43,7 +43,7 @@ def findings(settings: Settings, published: Path | None = None) -> list[Finding]
     floors = _floors(folder, found)
     newest = _newest(settings)
     for name, baseline in baselines.items():
-        found += of_baseline(name, baseline)
+        found += of_baseline(name, baseline, suite.for_target(baseline.target))
         if baseline.target in newest:
             found += of_newest(baseline, newest[baseline.target])
     found += of_twins(baselines)

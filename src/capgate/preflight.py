@@ -69,6 +69,15 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
         return answer
     if answer.state is AnswerState.ERROR:
         raise PreflightError(answer.text)
+    if answer.state is AnswerState.UNPARSED and answer.cut_off:
+        raise PreflightError(
+            f"its answer to an easy question was cut off at --max-tokens {settings.max_tokens}, "
+            "before a choice could be read",
+            target=contestant.id,
+            said=answer.text,
+            remedy="raise --max-tokens, or switch the model's thinking off (extra_body: "
+            "{chat_template_kwargs: {enable_thinking: false}})",
+        )
     if answer.state is AnswerState.UNPARSED:
         raise PreflightError(
             "it answered an easy question, but not in the form that the prompt demands "
@@ -76,7 +85,6 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
             target=contestant.id,
             said=answer.text,
             remedy="if the model can't follow the form, set answer_format: constrained for it, or "
-            "give it examples (--tasks inspect_evals/mmlu_5_shot); if the answer was cut off, "
-            "raise --max-tokens",
+            "give it examples (--tasks inspect_evals/mmlu_5_shot)",
         )
     return answer

@@ -132,6 +132,7 @@ class CapgateAPI(ModelAPI):
         self.meter: Meter | None = None
         self.offer: Offer | None = None
         self.redactor = Redactor.of_environment(further=[api_key or ""])
+        self.begins_in_thought = False
         self._extra_body = dict(extra_body or {})
         self._faults: dict[str, RequestFault] = {}
         self._refusals: set[str] = set()
@@ -157,7 +158,7 @@ class CapgateAPI(ModelAPI):
         request = self._request(input, config)
         toll = None if self.meter is None else self.meter.toll(request)
         try:
-            answer = await self._complete(request, toll)
+            answer = self._without_open_thought(await self._complete(request, toll))
         except NotAskedError as refusal:
             self._refusals.add(str(refusal))
             raise
@@ -181,6 +182,19 @@ class CapgateAPI(ModelAPI):
                 self.turns.leave()
         # Whoever waits for the place sends before this answer is dealt with.
         await _answered.enter()
+        return answer
+
+    def _without_open_thought(self, answer: Completion) -> Completion:
+        """Sets an answer aside that was cut off in a thought which its prompt had begun.
+
+        Such a text holds no mark of a thought. Others of the same model tell: theirs hold the end
+        of a thought that they do not begin.
+        """
+        if answer.unopened:
+            self.begins_in_thought = True
+        elif self.begins_in_thought and answer.cut_off:
+            thought = "\n".join(filter(None, (answer.thought, answer.text)))
+            return replace(answer, text="", thought=thought)
         return answer
 
     def refused(self, message: str) -> bool:

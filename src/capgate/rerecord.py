@@ -14,6 +14,9 @@ from typing import Any, Final
 
 from capgate.baselines import Baseline, Revision, describe_change, dump_baseline, make_baseline
 from capgate.errors import ConfigError
+from capgate.gate.conclude import too_many_unread
+from capgate.gate.policy import Policy
+from capgate.gate.rows import count_singles
 from capgate.gate.stats import mcnemar_exact
 from capgate.runs import StoredRun
 
@@ -77,15 +80,16 @@ class Review:
         return bool(self.facts) or any(one.changed for one in self.subjects)
 
 
-def recordable(run: StoredRun, *, red: bool = False) -> None:
+def recordable(run: StoredRun, policy: Policy, *, red: bool = False) -> None:
     """Makes sure that a run is fit to be a baseline.
 
     Args:
         run: The run.
-        red: Whether a failed verdict is borne.
+        policy: The target's; it says how many answers may be unreadable.
+        red: Whether a run whose verdict failed may be recorded.
 
     Raises:
-        ConfigError: It is partial, red, or has errors.
+        ConfigError: It is partial, red, has errors, or too many of its answers are unreadable.
     """
     whole = f"pytest benchmarks -m full --model-id {run.target}"
     if run.missing:
@@ -100,6 +104,12 @@ def recordable(run: StoredRun, *, red: bool = False) -> None:
             f"{run.errors:,} of {len(run.answers):,} questions of the run {run.id} have no answer",
             target=run.target,
             remedy=f"run it again: {whole}; only what has no answer is asked",
+        )
+    if unread := too_many_unread(count_singles(run.singles), policy):
+        raise ConfigError(
+            f"the run {run.id} is no baseline: {unread}",
+            target=run.target,
+            remedy="run it again so that its answers can be read",
         )
     failed = sorted(
         name for name, facts in run.shards.items() if (facts.get("verdict") or {}).get("fails")

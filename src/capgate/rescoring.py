@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from capgate.answers import Answer, AnswerState
 from capgate.baselines import Baseline, describe_change
+from capgate.common.thoughts import set_aside
 from capgate.errors import ConfigError
 from capgate.redact import MARK
 from capgate.runs import StoredRun
@@ -191,7 +192,9 @@ def rescore(record: Record, questions: Iterable[Question]) -> Rescored:
             target=record.target,
             remedy="name the data set that was asked with --dataset, and the store with --store",
         )
-    read = asyncio.run(_read([(q, a.text) for q, a in asked], record.harness.max_tokens))
+    # Runs of earlier versions kept a thought within its answer's text.
+    texts = [(question, set_aside(answer.text).text) for question, answer in asked]
+    read = asyncio.run(_read(texts, record.harness.max_tokens))
     readings = tuple(
         Reading(a.question, a.subject, a.state, a.choice, state, choice, a.text)
         for (_, a), (state, choice) in zip(asked, read, strict=True)

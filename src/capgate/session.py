@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from capgate.baselines import (
+    READ_FROM_THOUGHTS,
     comparable,
     describe_change,
     disagreement,
@@ -376,6 +377,13 @@ class Run:
                 target=target.id,
                 remedy=f"run as it was recorded, or record it anew: capgate baseline record "
                 f"{target.id}",
+            )
+        if baseline.may_rest_on_thoughts:
+            raise ReferenceMissingError(
+                f"its recorded baseline can't be used: {READ_FROM_THOUGHTS}",
+                target=target.id,
+                remedy="run the whole benchmark with --measure and record it anew: capgate "
+                f"baseline update {target.id}; answers without a thought are not asked again",
             )
         return BaselineReference(baseline)
 

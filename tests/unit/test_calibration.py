@@ -29,14 +29,22 @@ def look(states: list[AnswerState], choices: str = "") -> list[Answer]:
 
 
 def test_flips_are_counted_both_ways() -> None:
-    """Changes of letter, of correctness and errors are told apart."""
+    """Changes of letter, of correctness and errors are told apart; unread ones are no change."""
     first = look([C, C, W, W, E, U], "AAAAAA")
     second = look([C, W, C, W, C, U], "ABABAA")
-    found = calibrate(first, second, Policy(), population=6, simulations=10, seed=1)
+    found = calibrate(
+        first, second, Policy(max_unparsed=0.2, reason="few"), population=6, simulations=10, seed=1
+    )
     assert (found.n, found.errors) == (5, 1)
     assert (found.changed.count, found.flips.count, found.losses) == (3, 2, 1)
     assert found.flips.interval.low < 0.4 < found.flips.interval.high
     assert (found.accuracy_first, found.accuracy_second) == (0.4, 0.4)
+
+
+def test_unreadable_answers_are_no_steadiness() -> None:
+    """A target of which nothing can be read is not called steady."""
+    with pytest.raises(ConfigError, match=r"5 of 5 answers of the first look are unreadable"):
+        calibrate(look([U] * 5), look([U] * 5), Policy(), population=5, simulations=10, seed=1)
 
 
 def test_a_steady_target_never_fails() -> None:

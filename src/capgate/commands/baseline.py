@@ -22,6 +22,7 @@ from capgate.local import FILES, add_options, settings_of
 
 if TYPE_CHECKING:
     from capgate.baselines import Baseline
+    from capgate.gate.policy import Policy
     from capgate.rerecord import Review
     from capgate.runs import StoredRun
     from capgate.settings import Settings
@@ -111,6 +112,12 @@ def _run_of(options: argparse.Namespace, store: object) -> StoredRun:
     return newest
 
 
+def _policy(settings: Settings, run: StoredRun) -> Policy:
+    from capgate.thresholds import policy_for
+
+    return policy_for(settings.thresholds_dir, run.target, settings.policy)
+
+
 def _record(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
     from capgate.errors import ConfigError
     from capgate.rerecord import baseline_of, recordable
@@ -122,7 +129,7 @@ def _record(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
             target=run.target,
             remedy=f"look at what would change: capgate baseline diff {run.target}",
         )
-    recordable(run)
+    recordable(run, _policy(settings, run))
     baseline = baseline_of(run, _now(), reason=options.reason)
     _write(path, baseline)
     _tell(options, settings, path, baseline)
@@ -133,7 +140,7 @@ def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> in
     from capgate.rerecord import baseline_of, recordable, review
 
     before = _load(settings, run.target)
-    recordable(run, red=True)
+    recordable(run, _policy(settings, run), red=True)
     found = review(before, baseline_of(run, _now()))
     if options.json:
         changed = [asdict(one) for one in found.subjects if one.changed]
@@ -148,7 +155,7 @@ def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
     from capgate.rerecord import baseline_of, recordable, review
 
     path, before = _path(settings, run.target), _load(settings, run.target)
-    recordable(run, red=bool(options.reason.strip()))
+    recordable(run, _policy(settings, run), red=bool(options.reason.strip()))
     after = baseline_of(run, _now(), reason=options.reason.strip(), history=before.history)
     found = review(before, after)
     if options.reviewed != found.digest:

@@ -145,12 +145,13 @@ def compare(
         policy: Says how many questions may lack an answer.
     """
     from capgate.answers import AnswerState
-    from capgate.gate.conclude import nothing_scored, too_many_errors
-    from capgate.gate.rows import Single, count_singles
+    from capgate.gate.conclude import nothing_scored, too_many_errors, too_many_unread
+    from capgate.gate.rows import Pair, Single, count_pairs, count_singles
     from capgate.gate.stats import clopper_pearson, mcnemar_exact
 
     rows = list(zip(adapter, merged, again, strict=True))
-    scored = [row for row in rows if _scored(*row)]
+    # Texts in which nothing could be read are no agreement.
+    scored = [row for row in rows if _scored(*row) and any(answer.state.readable for answer in row)]
     missing = [a for row in rows for a in row if not a.state.scored]
     counts = count_singles(
         Single(
@@ -160,16 +161,21 @@ def compare(
         )
         for row in rows
     )
+    both = count_pairs(
+        Pair(a.question, a.subject, a.state, b.state, a.cut_off, b.cut_off) for a, b, _ in rows
+    )
     differ = [_said(a) != _said(b) for a, b, _ in scored]
     waver = [_said(a) != _said(c) for a, _, c in scored]
     only_flips = sum(d and not w for d, w in zip(differ, waver, strict=True))
     only_noise = sum(w and not d for d, w in zip(differ, waver, strict=True))
     p = mcnemar_exact(only_flips, only_noise)
     reason = ""
-    if not scored:
+    if not counts.n:
         reason = nothing_scored(counts)
     elif too_many := too_many_errors(counts, policy):
         reason = too_many
+    elif unread := too_many_unread(both, policy, names=("the adapter", "the merged weights")):
+        reason = unread
     elif mcnemar_exact(len(scored) - sum(waver), 0) > FALSE_ALARM:
         reason = (
             f"{len(scored)} questions are too few: had all been answered otherwise, that could "

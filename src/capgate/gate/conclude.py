@@ -76,7 +76,11 @@ def too_many_errors(counts: PairCounts | FloorCounts, policy: Policy) -> str | N
 
 
 def too_many_unread(
-    counts: PairCounts | FloorCounts, policy: Policy, *, few: bool = False
+    counts: PairCounts | FloorCounts,
+    policy: Policy,
+    *,
+    few: bool = False,
+    names: tuple[str, str] = ("the reference", "the candidate"),
 ) -> str | None:
     """Returns the reason where too many answers can't be read, on either side, else None.
 
@@ -86,18 +90,19 @@ def too_many_unread(
         few: The questions are a part of what was asked, such as a subject. An exact binomial test
             must then show, at `FEW_SHARE`, that the share is above the limit: one of a handful
             of answers says nothing of the others.
+        names: What the reason calls the two sides.
     """
-    sides = (
-        {"candidate": (counts.unparsed, counts.cut_off)}
-        if isinstance(counts, FloorCounts)
-        else {
-            "reference": (counts.reference_unparsed, counts.reference_cut_off),
-            "candidate": (counts.candidate_unparsed, counts.candidate_cut_off),
+    reference, candidate = names
+    if isinstance(counts, FloorCounts):
+        sides = {candidate: (counts.unparsed, counts.cut_off)}
+    else:
+        sides = {
+            reference: (counts.reference_unparsed, counts.reference_cut_off),
+            candidate: (counts.candidate_unparsed, counts.candidate_cut_off),
         }
-    )
     limit, n = policy.max_unparsed, counts.n
     over = [
-        f"{unread} of {n} answers of the {side} are unreadable ({unread / n:.1%})"
+        f"{unread} of {n} answers of {side} are unreadable ({unread / n:.1%})"
         + (f", {cut_off} of them cut off at --max-tokens" if cut_off else "")
         for side, (unread, cut_off) in sides.items()
         if unread > limit * n + 1e-9

@@ -91,17 +91,17 @@ def split_sentence(split: Split | None) -> str:
         assert split.format is not None
         assert split.knowledge is not None
         rest = split.questions - split.asked
-        left = f"; {rest} could not be" if rest else ""
+        left = f"; {rest:,} could not be told" if rest else ""
         were = "answer was" if split.asked == 1 else "answers were"
         return (
             f"Of the drop of {points(split.drop)}, {points(split.format)} are format and "
-            f"{points(split.knowledge)} knowledge: {split.asked:,} unparsed {were} asked "
-            f"for once more in a constrained form{left}."
+            f"{points(split.knowledge)} knowledge: {split.asked:,} {were} asked for once more in a "
+            f"constrained form{left}."
         )
     most = points(split.format_at_most or 0.0)
     return (
-        f"{split.questions:,} answers could not be read; at most {most} of the drop of "
-        f"{points(split.drop)} are format. They were not asked for again: {split.reason}."
+        f"How much of the drop of {points(split.drop)} is format could not be told, at most "
+        f"{most}: {split.questions:,} answers have no readable form, and {split.reason}."
     )
 
 
@@ -121,8 +121,38 @@ def next_steps(verdict: Mapping[str, Any] | None, comparison: Comparison | None)
             return [
                 "Look at the errors below, mend the server, and run again: only they are asked."
             ]
+        if unread := _unread_steps(verdict, comparison):
+            return unread
         return ["Ask more questions: raise --limit, or run the whole benchmark (-m full)."]
     return _after_regression(verdict, comparison)
+
+
+def _unread_steps(verdict: Mapping[str, Any], comparison: Comparison | None) -> list[str]:
+    """What to do where too many answers can't be read; empty where they can."""
+    counts, limit = verdict["counts"] or {}, (verdict["policy"] or {}).get("max_unparsed")
+    if limit is None or not counts.get("n"):
+        return []
+    sides = [
+        (counts.get(f"{side}unparsed", 0), counts.get(f"{side}cut_off", 0))
+        for side in ("", "reference_", "candidate_")
+    ]
+    over = [(unread, cut) for unread, cut in sides if unread > limit * counts["n"]]
+    if not over:
+        return []
+    steps = []
+    if any(2 * cut >= unread for unread, cut in over):
+        steps.append(
+            "Most unreadable answers were cut off: raise --max-tokens, or switch the model's "
+            "thinking off (extra_body: {chat_template_kwargs: {enable_thinking: false}})."
+        )
+    steps.append(
+        "Read a few of the unreadable answers. If they say the answer in another form, set "
+        "answer_format: constrained for the target; if not, check its chat template and its stop "
+        "tokens."
+    )
+    if comparison and (said := split_sentence(comparison.split)):
+        steps.append(said)
+    return steps
 
 
 def _after_regression(verdict: Mapping[str, Any], comparison: Comparison | None) -> list[str]:
@@ -135,6 +165,12 @@ def _after_regression(verdict: Mapping[str, Any], comparison: Comparison | None)
         steps.append(
             "Answers became unreadable: read a few of them, then check chat template, stop tokens "
             "and --max-tokens before the training data."
+        )
+    if _leads(labels, "does not stop", lost):
+        steps.append(
+            "The model does not stop: its answers go on until the token limit. Check that the "
+            "training data ends each answer with the end-of-text token, and that the chat template "
+            "and the server's stop tokens name the same one."
         )
     if comparison and comparison.shifts and labels.get("letter shift"):
         shift = max(comparison.shifts, key=lambda one: one.candidate_share - one.reference_share)

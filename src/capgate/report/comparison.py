@@ -10,11 +10,19 @@ from capgate.answers import Answer, AnswerState
 from capgate.report.forms import ReferenceDict
 
 Label = Literal[
-    "error", "unparsed", "letter shift", "near tie", "known bad label", "duplicate", "knowledge"
+    "error",
+    "unparsed",
+    "does not stop",
+    "letter shift",
+    "near tie",
+    "known bad label",
+    "duplicate",
+    "knowledge",
 ]
 LABELS: Final[tuple[Label, ...]] = (
     "error",
     "unparsed",
+    "does not stop",
     "letter shift",
     "near tie",
     "known bad label",
@@ -26,6 +34,7 @@ LABELS: Final[tuple[Label, ...]] = (
 MEANINGS: Final[dict[Label, str]] = {
     "error": "no answer was had; not scored",
     "unparsed": "answered, but no choice could be read (format)",
+    "does not stop": "the answer goes on until the token limit ends it (format)",
     "letter shift": "went to a letter that the candidate prefers far more than the reference",
     "near tie": "the two likeliest choices stood within 0.1 nat",
     "known bad label": "MMLU-Redux says that the question or its key is faulty",
@@ -50,17 +59,25 @@ class Side(_Model):
         text: The whole answer; null where it was not kept (a recorded baseline has none).
         margin: Natural-log odds of the answered choice over the next-best one; null where no
             log-probabilities are at hand.
+        cut_off: Whether the token limit ended it.
     """
 
     state: AnswerState
     choice: str = ""
     text: str | None = None
     margin: float | None = None
+    cut_off: bool = False
 
     @classmethod
     def of(cls, answer: Answer) -> Side:
         """The side that an answer is."""
-        return cls(state=answer.state, choice=answer.choice, text=answer.text, margin=answer.margin)
+        return cls(
+            state=answer.state,
+            choice=answer.choice,
+            text=answer.text,
+            margin=answer.margin,
+            cut_off=answer.cut_off,
+        )
 
 
 class Flip(_Model):

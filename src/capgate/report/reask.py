@@ -7,13 +7,14 @@ later by `capgate triage RUN --reask`. It never changes the verdict.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from capgate.answers import AnswerState
 from capgate.errors import CapgateError
 from capgate.report.build import REASK, WHOLE
 from capgate.report.compare import AGAIN
+from capgate.report.triage import is_formless
 from capgate.text import one_line
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def reask_red(run: Run) -> None:
     """
     for (target, shard), facts in run.store.shards(run.id).items():
         verdict = facts.get("verdict")
-        if shard in WHOLE and verdict and verdict["kind"] == "REGRESSION":
+        if shard in WHOLE and verdict and _lost_something(verdict):
             try:
                 reask(run, target)
             except Exception as error:
@@ -44,7 +45,7 @@ def reask(run: Run, target: str) -> str:
         target: A target that it judged.
 
     Returns:
-        Why it could not be done; `""` where it was, or nothing was unparsed.
+        Why it could not be done; `""` where it was, or there was nothing to ask again.
     """
     base = run.participants[target].adapter_of
     reasons: list[str] = []
@@ -52,15 +53,15 @@ def reask(run: Run, target: str) -> str:
     for name in (target, base):
         if name is None:
             continue
-        unparsed = {
+        formless = {
             stored.answer.question
             for stored in run.store.used(run.id, name)
-            if stored.answer.state is AnswerState.UNPARSED
+            if is_formless(stored.answer)
         }
-        if not unparsed:
+        if not formless:
             continue
         try:
-            done += _ask(run, name, unparsed)
+            done += _ask(run, name, formless)
         except CapgateError as error:
             reasons.append(str(error).split(". ")[0])
     if not reasons and not done:
@@ -70,8 +71,8 @@ def reask(run: Run, target: str) -> str:
     return reason
 
 
-def _ask(run: Run, name: str, unparsed: set[str]) -> int:
-    """Asks one target; returns how many answers it gave.
+def _ask(run: Run, name: str, formless: set[str]) -> int:
+    """Asks one target; returns how many of its answers could be read.
 
     Raises:
         CapgateError: It can't be asked, or its engine can't constrain an answer.
@@ -84,10 +85,15 @@ def _ask(run: Run, name: str, unparsed: set[str]) -> int:
         run.evaluator.contestant(constrained, free.endpoint),
         id=f"{name}{AGAIN}",
     )
-    questions = [q for q in run.questions(name).questions if q.hash in unparsed]
+    questions = [q for q in run.questions(name).questions if q.hash in formless]
     results = run.evaluator.answer(questions, [contestant], shard="reask")
     result = results[contestant.id]
-    answered = sum(answer.state.scored for answer in result.answers)
-    if not answered:
+    if not any(answer.state.scored for answer in result.answers):
         raise CapgateError(result.fault or "no question was answered", target=name)
-    return answered
+    return sum(answer.state.readable for answer in result.answers)
+
+
+def _lost_something(verdict: Mapping[str, Any]) -> bool:
+    """Whether a verdict found a loss, be it only that answers became unreadable."""
+    unparsed = verdict["unparsed"]
+    return verdict["kind"] == "REGRESSION" or bool(unparsed and unparsed["failed"])

@@ -7,6 +7,7 @@ tried, so that a question has exactly one:
 |---|---|
 | `error` | since no answer was had |
 | `unparsed` | since no choice could be read from the answer (format) |
+| `does not stop` | while only the failed side's answer went on to the token limit (format) |
 | `letter shift` | to a letter that the candidate prefers far more than the reference does |
 | `near tie` | while a side's two likeliest choices stood within 0.1 nat |
 | `known bad label` | and MMLU-Redux says that the question or its key is faulty |
@@ -24,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from capgate.answers import AnswerState
+from capgate.answers import Answer, AnswerState
 from capgate.gate.stats import mcnemar_exact
 from capgate.report.comparison import LABELS, Change, Flip, Label, Shift, Side, Split
 
@@ -75,11 +76,13 @@ def label_of(
         bad_label: Whether the question or its key is known to be faulty.
         duplicated: Whether another question of the run is the same.
     """
-    failed = candidate if change == "loss" else reference
+    failed, kept = (candidate, reference) if change == "loss" else (reference, candidate)
     if AnswerState.ERROR in (reference.state, candidate.state):
         return "error"
     if failed.state is AnswerState.UNPARSED:
         return "unparsed"
+    if failed.cut_off and not kept.cut_off:
+        return "does not stop"
     if candidate.choice in set(shifted):
         return "letter shift"
     margins = [m for m in (reference.margin, candidate.margin) if m is not None]
@@ -164,6 +167,10 @@ def split_drop(
 ) -> Split:
     """Splits the drop into format and knowledge.
 
+    Format is what a constrained answer makes good. It is asked for where no choice could be read,
+    and where a wrong answer went on until the token limit. A constrained answer that can't be
+    read either tells nothing.
+
     Args:
         pairs: All questions of both sides.
         again: `(side, question)` to the state of the constrained answer, the side being
@@ -171,28 +178,33 @@ def split_drop(
         reason: Why nothing was.
     """
     scored = [p for p in pairs if p.reference.state.scored and p.candidate.state.scored]
-    unparsed = [
+    formless = [
         (side, pair.question)
         for pair in scored
         for side, one in (("reference", pair.reference), ("candidate", pair.candidate))
-        if one.state is AnswerState.UNPARSED
+        if is_formless(one)
     ]
     if not scored:
         return Split(status="not needed")
     n = len(scored)
     drop = sum(_value(p.reference.state) - _value(p.candidate.state) for p in scored) / n
-    if not unparsed:
+    if not formless:
         return Split(status="not needed", drop=drop, format=0.0, knowledge=drop)
-    answered = [key for key in unparsed if key in again and again[key].scored]
+    answered = [key for key in formless if key in again and again[key].readable]
     if not answered:
         lost = sum(
-            p.candidate.state is AnswerState.UNPARSED and p.reference.state is AnswerState.CORRECT
-            for p in scored
+            is_formless(p.candidate) and p.reference.state is AnswerState.CORRECT for p in scored
         )
+        unread = sum(key in again and again[key] is AnswerState.UNPARSED for key in formless)
         return Split(
             status="not had",
-            reason=reason or "they were not asked again",
-            questions=len(unparsed),
+            reason=reason
+            or (
+                f"{unread:,} could not be read either when asked once more in a constrained form"
+                if unread
+                else "they were not asked again"
+            ),
+            questions=len(formless),
             drop=drop,
             format_at_most=lost / n,
         )
@@ -212,12 +224,17 @@ def split_drop(
     return Split(
         status="asked",
         reason=reason,
-        questions=len(unparsed),
+        questions=len(formless),
         asked=len(answered),
         drop=drop,
         format=drop - knowledge,
         knowledge=knowledge,
     )
+
+
+def is_formless(one: Side | Answer) -> bool:
+    """Whether an answer failed in its form: unreadable, or wrong and not come to its end."""
+    return one.state is AnswerState.UNPARSED or (one.state is AnswerState.WRONG and one.cut_off)
 
 
 def _value(state: AnswerState) -> int:

@@ -54,6 +54,8 @@ def test_the_labels_are_tried_in_the_order_of_the_design() -> None:
     right = side(C, "A")
     assert label_of("loss", right, side(E, ""), **everything) == "error"
     assert label_of("loss", right, side(U, ""), **everything) == "unparsed"
+    endless = side(W, "B").model_copy(update={"cut_off": True})
+    assert label_of("loss", right, endless, **everything) == "does not stop"
     assert label_of("loss", right, near, **everything) == "letter shift"
     assert label_of("loss", right, near, bad_label=True, duplicated=True) == "near tie"
     assert label_of("loss", right, side(), bad_label=True, duplicated=True) == "known bad label"
@@ -62,6 +64,7 @@ def test_the_labels_are_tried_in_the_order_of_the_design() -> None:
     assert LABELS == (
         "error",
         "unparsed",
+        "does not stop",
         "letter shift",
         "near tie",
         "known bad label",
