@@ -8,7 +8,7 @@ flips show how often an unchanged model would have failed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -95,6 +95,7 @@ def calibrate(
     population: int,
     simulations: int,
     seed: int,
+    step: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """Compares two looks at one target.
 
@@ -107,6 +108,7 @@ def calibrate(
         simulations: How often the flips are re-signed and judged; the whole-benchmark rule on
             many questions fewer times, see `WHOLE_ROWS`.
         seed: Of the signs and orders.
+        step: Called after each round of the whole-benchmark rule.
 
     Raises:
         ConfigError: No question was answered both times, or too many answers are unreadable.
@@ -122,7 +124,7 @@ def calibrate(
         raise ConfigError(unread, remedy="calibrate again when its answers can be read")
     flipped = [pair for pair in pairs if _right(pair.reference) != _right(pair.candidate)]
     failed, mean_questions, undecided = _race(pairs, policy, population, simulations, seed)
-    times = min(simulations, max(100, WHOLE_ROWS // len(pairs)))
+    times = whole_rounds(len(pairs), simulations)
     return Calibration(
         n=len(pairs),
         errors=len(first) - len(pairs),
@@ -133,7 +135,7 @@ def calibrate(
         losses=sum(_right(pair.reference) for pair in flipped),
         accuracy_first=sum(_right(pair.reference) for pair in pairs) / len(pairs),
         accuracy_second=sum(_right(pair.candidate) for pair in pairs) / len(pairs),
-        whole=Rate.of_count(_whole(pairs, policy, times, seed), times),
+        whole=Rate.of_count(_whole(pairs, policy, times, seed, step), times),
         quick=Rate.of_count(failed, simulations),
         quick_undecided=undecided,
         quick_questions=mean_questions,
@@ -147,7 +149,14 @@ def _pair(first: Answer, second: Answer) -> Pair:
     )
 
 
-def _whole(pairs: Sequence[Pair], policy: Policy, simulations: int, seed: int) -> int:
+def whole_rounds(questions: int, simulations: int) -> int:
+    """How often the whole-benchmark rule is tried on so many questions."""
+    return min(simulations, max(100, WHOLE_ROWS // max(questions, 1)))
+
+
+def _whole(
+    pairs: Sequence[Pair], policy: Policy, simulations: int, seed: int, step: Callable[[], None]
+) -> int:
     """How often the whole-benchmark rule fails when the two looks change places at random."""
     rng = np.random.default_rng(seed)
     rows = list(pairs)
@@ -160,6 +169,7 @@ def _whole(pairs: Sequence[Pair], policy: Policy, simulations: int, seed: int) -
                 pair._replace(reference=pair.candidate, candidate=pair.reference) if swap else pair
             )
         failed += decide_fixed(rows, policy, reference="baseline").kind == "REGRESSION"
+        step()
     return failed
 
 

@@ -326,7 +326,10 @@ class Evaluator:
         return self._early.pop(key)
 
     def answer_each(
-        self, shards: Sequence[Shard], contestants: Sequence[Contestant]
+        self,
+        shards: Sequence[Shard],
+        contestants: Sequence[Contestant],
+        progress: Progress | None = None,
     ) -> Iterator[tuple[Shard, dict[str, ShardResult]]]:
         """Has shards answered one after the other, those that follow being asked along.
 
@@ -334,7 +337,13 @@ class Evaluator:
             Each shard and its results, as `answer` gives them.
         """
         for at, shard in enumerate(shards, start=1):
-            results = self.answer(shard.questions, contestants, shard=shard.name, ahead=shards[at:])
+            results = self.answer(
+                shard.questions,
+                contestants,
+                shard=shard.name,
+                ahead=shards[at:],
+                progress=progress,
+            )
             yield shard, results
 
     def _answer(

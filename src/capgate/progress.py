@@ -109,6 +109,48 @@ class Feed:
         self._pending[target] = self._pending.get(target, Tally()) + tally
 
 
+class Count:
+    """How far a command has come: a line at its start, then one every few seconds.
+
+    Args:
+        what: What the command does, as `my-adapter and my-merged`.
+        total: How many units of work it has.
+        unit: What is counted.
+        say: Shows a line.
+        every: Seconds between two lines.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        unit: str,
+        say: Callable[[str], None],
+        *,
+        every: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._what = what
+        self._total = total
+        self._progress = Progress(say, every=every, clock=clock, unit=unit)
+        say(f"{what}: {total:,} {unit}")
+        self.step(0)
+
+    def step(self, n: int = 1, *, asked: bool = True) -> None:
+        """Counts units that are done.
+
+        Args:
+            n: How many.
+            asked: Whether they took time, and so say how long the others will take.
+        """
+        self._progress.add(self._what, 0, self._total, Tally(done=n, asked=n if asked else 0))
+
+    def answer(self, target: str, answer: Answer, asked: bool) -> None:  # noqa: ARG002
+        """Counts an answer, as the evaluator tells of it."""
+        self.step(asked=asked)
+
+
 @dataclass
 class _Target:
     subjects: int
@@ -124,6 +166,7 @@ class Progress:
         say: Shows a line.
         every: Seconds between two lines of one target.
         clock: Seconds, monotonic.
+        unit: What is counted beside subjects.
     """
 
     def __init__(
@@ -132,8 +175,10 @@ class Progress:
         *,
         every: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        unit: str = "questions",
     ) -> None:
         self._say = say
+        self._unit = unit
         self._every = every
         self._clock = clock
         self._targets: dict[str, _Target] = {}
@@ -152,17 +197,19 @@ class Progress:
             if now - self._shown.setdefault(target, now) < self._every:
                 return
             self._shown[target] = now
-            line = _line(target, state)
+            line = _line(target, state, self._unit)
         self._say(line)
 
 
-def _line(target: str, state: _Target) -> str:
+def _line(target: str, state: _Target, unit: str) -> str:
     tally = state.tally
     parts = [
         target,
         f"{tally.subjects}/{state.subjects} subjects",
-        f"{tally.done:,}/{state.questions:,} questions",
+        f"{tally.done:,}/{state.questions:,} {unit}",
     ]
+    if not state.subjects:
+        del parts[1]
     (first, before), (last, now) = state.marks[0], state.marks[-1]
     if now > before and last > first:
         rate = (now - before) / (last - first)
@@ -170,7 +217,7 @@ def _line(target: str, state: _Target) -> str:
         parts.append(f"{_duration((state.questions - tally.done) / rate)} left")
     if tally.scored:
         parts.append(f"accuracy {tally.correct / tally.scored:.1%}")
-    if errors := tally.done - tally.scored:
+    if state.subjects and (errors := tally.done - tally.scored):
         parts.append(f"{errors} errors")
     return "  ".join(parts)
 

@@ -8,7 +8,7 @@ what that changes is the harness's part, what is left is the model's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from capgate.answers import Answer, AnswerState
 from capgate.baselines import Baseline, describe_change
 from capgate.common.thoughts import set_aside
 from capgate.errors import ConfigError
+from capgate.progress import Count
 from capgate.redact import MARK
 from capgate.runs import StoredRun
 from capgate.tasks import Harness, harness, no_model
@@ -169,12 +170,17 @@ def record_of_baseline(baseline: Baseline, kept: Mapping[str, Answer]) -> Record
     )
 
 
-def rescore(record: Record, questions: Iterable[Question]) -> Rescored:
+def rescore(
+    record: Record,
+    questions: Iterable[Question],
+    say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+) -> Rescored:
     """Scores a record's answers with today's solver and scorer.
 
     Args:
         record: The record.
         questions: Today's data set, of the record's number of few-shot examples.
+        say: Shows a line of progress.
 
     Raises:
         ConfigError: None of its answers can be scored.
@@ -194,7 +200,8 @@ def rescore(record: Record, questions: Iterable[Question]) -> Rescored:
         )
     # Runs of earlier versions kept a thought within its answer's text.
     texts = [(question, set_aside(answer.text).text) for question, answer in asked]
-    read = asyncio.run(_read(texts, record.harness.max_tokens))
+    count = Count(record.name, len(asked), "answers", say)
+    read = asyncio.run(_read(texts, record.harness.max_tokens, count))
     readings = tuple(
         Reading(a.question, a.subject, a.state, a.choice, state, choice, a.text)
         for (_, a), (state, choice) in zip(asked, read, strict=True)
@@ -225,7 +232,7 @@ def moves(before: Rescored, after: Rescored) -> Moves | None:
 
 
 async def _read(
-    asked: Sequence[tuple[Question, str]], max_tokens: int
+    asked: Sequence[tuple[Question, str]], max_tokens: int, count: Count
 ) -> list[tuple[AnswerState, str]]:
     """What upstream's solver and scorer make of texts, as they do of a model's answers."""
     from inspect_ai.model import ChatMessageUser, ModelName, ModelOutput
@@ -264,6 +271,7 @@ async def _read(
             if scored is None:
                 raise ConfigError("today's scorer gives no score", remedy="see the task's changes")
             found.append(state_of(scored))
+            count.step()
     return found
 
 

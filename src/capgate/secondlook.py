@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from capgate.datasets import Question
-from capgate.evaluation import Contestant, Evaluator, ShardResult
+from capgate.evaluation import Contestant, Evaluator, Progress, ShardResult
 from capgate.gate.rows import seeded_order
 
 
@@ -18,6 +18,7 @@ def ask_again(
     *,
     name: str,
     shard: str,
+    progress: Progress | None = None,
 ) -> dict[str, ShardResult]:
     """Has questions answered a second time.
 
@@ -27,6 +28,7 @@ def ask_again(
         contestants: Whom.
         name: Of this second look; each run has one of that name, and asks it once.
         shard: Name of this part, for logs.
+        progress: Told of each answer as it comes.
 
     Returns:
         Contestant's id to its result, answers in the order of `questions`.
@@ -36,7 +38,9 @@ def ask_again(
     second.run = f"{evaluator.run}-{name}"
     known = {question.hash: question for question in questions}
     order = [known[one] for one in seeded_order(known, seed=evaluator.settings.seed + 1)]
-    results = second.answer(order, contestants, shard=f"{shard}_{name}", fresh=True)
+    results = second.answer(
+        order, contestants, shard=f"{shard}_{name}", progress=progress, fresh=True
+    )
     return {target: _in_order(result, questions) for target, result in results.items()}
 
 

@@ -274,5 +274,7 @@ def test_a_wavering_server_is_calibrated(recorded: Project, server: Server, tmp_
     done = command(recorded, "calibrate", *options, *store)
     found = json.loads(done.text[done.text.index("{") :])
     assert len(server.chats) - before == 360
+    assert "mine, asked twice: 360 answers\n" in done.text
+    assert "the gate on these flips: 50 rounds\n" in done.text
     assert (found["n"], found["flips"]["count"], found["losses"]) == (180, 18, 18)
     assert done.code == (0 if found["holds"] else 1)

@@ -16,6 +16,7 @@ from tests.integration.checkout import like_a_model
 from tests.integration.conftest import no_traceback, question_of, right, target, wrong
 
 from capgate.cli import main
+from capgate.progress import Count
 
 BASE, ADAPTER = "smollm2", "tuned"
 REFUSED = Reply(400, {"error": {"message": "made to fail", "code": 400}})
@@ -57,10 +58,14 @@ def after(good: int, then: Handler) -> Handler:
 
 
 @pytest.mark.usefixtures("servers")
-def test_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_same(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal answers are SAME, with how large a difference could have been missed."""
+    monkeypatch.setitem(Count.__init__.__kwdefaults__, "every", 0.0)
     assert parity(12) == 0
-    said = capsys.readouterr().out
+    said, progress = capsys.readouterr()
+    lines = [line for line in progress.splitlines() if line.startswith("base+tuned twice, and")]
+    assert lines[0] == "base+tuned twice, and merged: 36 answers"
+    assert lines[-1].startswith("base+tuned twice, and merged  36/36 answers")
     assert said.startswith("SAME: base+tuned and merged\n  0 of 12 questions")
     assert "interval 0.00% to " in said
 

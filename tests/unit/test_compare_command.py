@@ -10,6 +10,7 @@ from tests.doubles.runs import answers, keep_run, questions
 
 from capgate.answers import Answer, AnswerState
 from capgate.cli import main
+from capgate.progress import Count
 
 
 @pytest.fixture
@@ -154,6 +155,20 @@ def test_runs_are_found_by_id_beginning_report_and_target(
     ):
         assert main(["compare", *arguments]) == 11
         assert said in capsys.readouterr().err.lower()
+
+
+def test_scoring_again_tells_how_far_it_is(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line at its start and then every few seconds, beside and not within its output."""
+    monkeypatch.setitem(Count.__init__.__kwdefaults__, "every", 0.0)
+    keep_run(project, "r1", answers())
+    assert main(["rescore", "r1", "--json"]) == 0
+    out, progress = capsys.readouterr()
+    assert json.loads(out)["rescored"][0]["n"] == 228
+    lines = progress.splitlines()
+    assert lines[0].endswith(": 228 answers")
+    assert "  228/228 answers" in lines[-1]
 
 
 def test_today_s_scorer_reads_what_was_read(

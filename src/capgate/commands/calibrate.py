@@ -48,8 +48,9 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: The target can't be asked.
     """
-    from capgate.calibration import calibrate
+    from capgate.calibration import calibrate, whole_rounds
     from capgate.errors import ConfigError
+    from capgate.progress import Count
 
     settings = settings_of(options)
     with local_run(settings) as run:
@@ -61,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
         target = next(iter(run.targets))
         policy = run.policy(target)
         first, second = _ask(run, target)
+        rounds = whole_rounds(len(first), options.simulations)
+        count = Count("the gate on these flips", rounds, "rounds", run.say)
         found = calibrate(
             first,
             second,
@@ -68,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
             population=len(run.questions(target).select(settings.subjects)),
             simulations=options.simulations,
             seed=settings.seed,
+            step=count.step,
         )
     if options.json:
         print(json.dumps({"target": target, **_plain(found)}, indent=2))
@@ -77,15 +81,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
+    from capgate.progress import Count
     from capgate.secondlook import ask_again
 
     one = run.contestant(target)
+    count = Count(f"{target}, asked twice", 2 * len(run.selection(target)), "answers", run.say)
     first: list[Answer] = []
-    for _, results in run.evaluator.answer_each(run.shards(target), [one]):
+    for _, results in run.evaluator.answer_each(run.shards(target), [one], count.answer):
         first += results[target].answers
     # All subjects at once: other neighbours in the server's batches, as between two real runs.
     everything = list(run.selection(target))
-    again = ask_again(run.evaluator, everything, [one], name="again", shard="all")[target].answers
+    again = ask_again(
+        run.evaluator, everything, [one], name="again", shard="all", progress=count.answer
+    )[target].answers
     second = {answer.question: answer for answer in again}
     return first, [second[answer.question] for answer in first]
 

@@ -198,15 +198,31 @@ def compare(
 def _ask(
     run: Run, adapter: Contestant, merged: Contestant
 ) -> tuple[list[Answer], list[Answer], list[Answer]]:
+    from capgate.progress import Count
     from capgate.secondlook import ask_again
 
+    count = Count(
+        f"{adapter.id} twice, and {merged.id}",
+        3 * len(run.selection(adapter.id)),
+        "answers",
+        run.say,
+    )
     first: list[Answer] = []
     other: list[Answer] = []
     again: list[Answer] = []
-    for shard, results in run.evaluator.answer_each(run.shards(adapter.id), [adapter, merged]):
+    for shard, results in run.evaluator.answer_each(
+        run.shards(adapter.id), [adapter, merged], count.answer
+    ):
         first += results[adapter.id].answers
         other += results[merged.id].answers
-        looks = ask_again(run.evaluator, shard.questions, [adapter], name="again", shard=shard.name)
+        looks = ask_again(
+            run.evaluator,
+            shard.questions,
+            [adapter],
+            name="again",
+            shard=shard.name,
+            progress=count.answer,
+        )
         again += looks[adapter.id].answers
     return first, other, again
 

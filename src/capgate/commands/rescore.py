@@ -10,8 +10,10 @@ The exit code is 1 where today's scorer reads any stored answer otherwise, else 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.local import FILES, add_options, settings_of
@@ -106,7 +108,8 @@ def _rescored(record: Record, settings: Settings) -> Rescored:
     from capgate.rescoring import rescore
 
     source = settings.dataset or record.dataset["source"]
-    return rescore(record, load_questions(source, shots=record.harness.shots).questions)
+    questions = load_questions(source, shots=record.harness.shots).questions
+    return rescore(record, questions, partial(print, file=sys.stderr))
 
 
 def _plain(rescored: list[Rescored], model: Moves | None) -> dict[str, Any]:

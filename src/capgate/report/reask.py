@@ -86,6 +86,7 @@ def _ask(run: Run, name: str, formless: set[str]) -> int:
         id=f"{name}{AGAIN}",
     )
     questions = [q for q in run.questions(name).questions if q.hash in formless]
+    run.say(f"{name}: {len(questions):,} questions are asked again, in a constrained form")
     results = run.evaluator.answer(questions, [contestant], shard="reask")
     result = results[contestant.id]
     if not any(answer.state.scored for answer in result.answers):
