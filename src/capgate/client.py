@@ -22,18 +22,18 @@ from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic_core import to_json
 from yarl import URL
 
 from capgate import __version__
+from capgate.common.answer_limit import AnswerLimit, MaxTokensField, request_body
 from capgate.common.bodies import LIST_BYTES, answer_room, json_or_none, read_body
+from capgate.common.exchange import fault_of_exception
 from capgate.common.proxies import is_loopback, proxy_for
 from capgate.errors import RequestFault
 from capgate.faults import (
     CONNECTION_KINDS,
     TRANSIENT_KINDS,
     Place,
-    fault_of_exception,
     fault_of_response,
     safe_url,
 )
@@ -123,6 +123,8 @@ class Client:
         key: The API key; sent as a bearer token, shown nowhere.
         limits: Times and counts.
         headers: Further headers of every request.
+        max_tokens_field: What `max_tokens` of a request is sent as. Where the server asks for
+            the other field, that is sent from then on, by this process's other clients as well.
     """
 
     def __init__(
@@ -134,10 +136,12 @@ class Client:
         key: str = "",
         limits: ClientLimits | None = None,
         headers: Mapping[str, str] | None = None,
+        max_tokens_field: MaxTokensField = "max_tokens",
     ) -> None:
         self.limits = limits or ClientLimits()
         self.target = target
         self._base = safe_url(base_url).rstrip("/")
+        self.answer_limit = AnswerLimit(self._base, max_tokens_field)
         self._root = self._base.removesuffix("/v1").removesuffix("/api")
         self._chat = Place(target, f"{self._base}/chat/completions", model, key)
         self._chat_url = URL(self._chat.url) if urlsplit(self._base).hostname else None
@@ -186,7 +190,9 @@ class Client:
             RequestFault: No answer was had.
             Exception: What `toll` raised for want of money.
         """
-        body, room = to_json(request), answer_room(request)
+        model, room = str(request.get("model", "")), answer_room(request)
+        field = self.answer_limit.field(model)
+        body = request_body(request, field)
         link = self._open()
         attempts = 0
         lost = 0.0
@@ -214,6 +220,11 @@ class Client:
                     toll.settle(cost)
             if fault is None:
                 return replace(answer, cost=lost + (cost or 0.0)) if lost else answer
+            if fault.cause == "max_completion_tokens" and field == "max_tokens" in request:
+                # Requests that were sent at the same time are refused likewise, once each.
+                field = self.answer_limit.change(model)
+                body = request_body(request, field)
+                continue
             if self.breaker.failure(fault, started):
                 self._give_up(link)
                 raise fault

@@ -111,6 +111,8 @@ class Target(_Entry):
         api_key_env: Environment variable that holds the key.
         context_window: Tokens of prompt and answer together.
         max_output_tokens: The most tokens a run may ask for in an answer.
+        max_tokens_field: The request's field for the most tokens of an answer; where it is None,
+            `max_tokens` until the server asks for the other.
         description: For people.
         serve: How to start the server; in place of `base_url`.
         adapter_of: For a LoRA adapter, the id of its base target.
@@ -135,6 +137,7 @@ class Target(_Entry):
     api_key_env: str | None = None
     context_window: Annotated[int, Field(ge=64)] = 4096
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     description: str = ""
     serve: Serve | None = None
     adapter_of: str | None = None

@@ -147,6 +147,10 @@ FaultKind = Literal[
 """What went wrong between us and a server, as far as the remedy differs."""
 
 
+CauseName = Literal["", "max_completion_tokens", "temperature"]
+"""Causes that code acts on: a server wants another field, or another temperature."""
+
+
 class RequestFault(CapgateError):
     """A request to a model server that gave no answer.
 
@@ -160,6 +164,7 @@ class RequestFault(CapgateError):
         remedy: What to do about it.
         attempts: How often it was tried.
         retry_after: Seconds the server asked us to wait, where it did.
+        cause: What the server's words name, where code acts on it.
 
     Attributes:
         cost: US dollars that the attempt cost; None where nobody can tell.
@@ -179,8 +184,10 @@ class RequestFault(CapgateError):
         remedy: str = "",
         attempts: int = 1,
         retry_after: float | None = None,
+        cause: CauseName = "",
     ) -> None:
         super().__init__(what, remedy=remedy, target=target, said=said)
+        self.cause: CauseName = cause
         self.kind: FaultKind = kind
         self.url = url
         self.status = status
@@ -208,6 +215,7 @@ class RequestFault(CapgateError):
             remedy=self.remedy,
             attempts=self.attempts if attempts is None else attempts,
             retry_after=self.retry_after,
+            cause=self.cause,
         )
 
     def __str__(self) -> str:

@@ -248,6 +248,7 @@ class Evaluator:
                 max_retries=target.max_retries,
             ),
             extra_body=request_fields(target, endpoint),
+            max_tokens_field=endpoint.max_tokens_field,
             config=GenerateConfig(
                 logprobs=True if target.logprobs else None, top_logprobs=target.logprobs
             ),

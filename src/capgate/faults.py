@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,10 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import aiohttp
-
-from capgate.common.bodies import BodyTooLargeError
-from capgate.errors import FaultKind, RequestFault
+from capgate.common.causes import FIELDS, Cause, known_cause
+from capgate.errors import CauseName, FaultKind, RequestFault
 from capgate.text import one_line
 
 SAID_LIMIT: Final = 400
@@ -64,7 +60,10 @@ _SECRET = "[key]"
 _TAG = re.compile(r"<(script|style)\b[^<>]*>.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 _CONTEXT = re.compile(
     r"context (length|size|window)|context_length|max_model_len|exceed_context"
-    r"|prompt is too long|input is too long|too many (input )?tokens|input_tokens",
+    r"|prompt is too long|input is too long|too many (input )?tokens|input_tokens"
+    r"|`inputs`.{0,60}tokens|max_new_tokens|max_total_tokens|prompt contains \d+ tokens"
+    r"|tokens? count exceeds|max_tokens is too large|at most \d+ completion tokens"
+    r"|longer than .{0,40}context|maximum (model|sequence|input) length",
     re.IGNORECASE,
 )
 _NO_MODEL = re.compile(
@@ -128,6 +127,7 @@ class Place:
         said: str = "",
         status: int | None = None,
         retry_after: float | None = None,
+        cause: CauseName = "",
     ) -> RequestFault:
         """Returns a fault of this place; `said` is redacted, bounded and made printable."""
         # Redacted before it is cut: a cut through the key would leave a piece of it.
@@ -141,6 +141,7 @@ class Place:
             said=words,
             remedy=remedy,
             retry_after=retry_after,
+            cause=cause,
         )
 
 
@@ -248,13 +249,34 @@ def fault_of_response(
     def made(kind: FaultKind, what: str, remedy: str) -> RequestFault:
         return place.fault(kind, what, remedy, said=said, status=status, retry_after=wait)
 
+    def known(cause: Cause) -> RequestFault:
+        what, remedy = f"{cause.what}{inside}", place.redact(cause.remedy)
+        return place.fault(
+            cause.kind,
+            what,
+            remedy,
+            said=said,
+            status=status,
+            retry_after=wait,
+            cause=cause.name,
+        )
+
     inside = "" if code is None else f" (error {code} inside a response)"
+    # What a router says of its own accounts and providers is told by `metadata`.
+    if not metadata or means in (400, 404, 422):
+        named = known_cause(means, marks)
+        if named is not None:
+            return known(named)
     match means:
         case 401:
             return made(
                 "unauthorized",
-                f"the server does not accept the API key{inside}",
-                "Check the variable that api_key_env names for this target",
+                f"the server does not accept the API key{inside}"
+                if place.key
+                else f"the server asks for an API key{inside}",
+                "Check the variable that api_key_env names for this target"
+                if place.key
+                else "Name the variable that holds the key in api_key_env of this target",
             )
         case 402 if source == "openrouter_in_flight_budget":
             return made(
@@ -284,7 +306,7 @@ def fault_of_response(
             return made(
                 "forbidden",
                 f"the key may not use this model or route{inside}",
-                "Check the key's permissions with whoever runs the server",
+                "Check the key's permissions with the server's operator",
             )
         case 429 if _QUOTA.search(marks):
             return made(
@@ -327,7 +349,8 @@ def fault_of_response(
         return made(
             "model_not_found",
             f"the server does not serve the model {place.model!r}{inside}",
-            "Compare model_name (or the adapter's name) with what GET /v1/models lists",
+            "Compare model_name (or the adapter's name) with what GET /v1/models lists. Where it "
+            "answers other requests, several servers share this address: load the model on each",
         )
     if means in (404, 405):
         return made("not_found", f"the server has no such route{inside}", _route_remedy(place.url))
@@ -337,6 +360,9 @@ def fault_of_response(
             f"the request does not fit into the model's context{inside}",
             "Lower max_output_tokens, use the 0-shot task, or serve a longer context",
         )
+    field = known_cause(means, marks, FIELDS)
+    if field is not None:
+        return known(field)
     return made(
         "bad_request",
         f"the server does not accept the request{inside}",
@@ -355,88 +381,3 @@ def _route_remedy(url: str) -> str:
         "Check base_url's port and path: a server of another API may answer there, or a model "
         "without chat completions"
     )
-
-
-def fault_of_exception(place: Place, error: BaseException, *, limit: float) -> RequestFault:
-    """Returns the fault that a failed exchange means.
-
-    Args:
-        place: Who was asked.
-        error: What aiohttp or asyncio raised.
-        limit: The time-out of one attempt, seconds.
-    """
-    match error:
-        case BodyTooLargeError():
-            return place.fault(
-                "too_large",
-                f"the response is larger than {error.limit / 2**20:.3g} MiB",
-                "No model's answer or list is: look at the server's log, and lower max_tokens"
-                " where the answer is meant to be so long",
-                said=words_of(None, error.begins),
-                status=200,
-            )
-        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
-            return place.fault(
-                "dns",
-                "the server's host name can't be resolved",
-                "Check the host in base_url, and the network",
-            )
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            return place.fault(
-                "tls",
-                f"no secure connection was made: {_cause(place, error)}",
-                "Check http:// against https:// in base_url, and the server's certificate",
-            )
-        case aiohttp.ConnectionTimeoutError():
-            return place.fault(
-                "unreachable",
-                "no connection was made in time",
-                "Check base_url's host and port, and firewalls between",
-            )
-        case TimeoutError():  # aiohttp's own time-outs are TimeoutErrors too
-            return place.fault(
-                "timeout",
-                f"no answer came within {limit:g} s",
-                "The server hangs or is overloaded: lower max_connections, raise the"
-                " time-out, or look at its log",
-            )
-        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionRefusedError):
-            return place.fault(
-                "refused",
-                "nothing accepts connections there",
-                "Start the server, or correct base_url's host and port",
-            )
-        case aiohttp.ClientConnectorError():
-            return place.fault(
-                "unreachable",
-                f"the server can't be reached: {_cause(place, error)}",
-                "Check base_url's host and port, and the network",
-            )
-        case aiohttp.InvalidURL():
-            return place.fault(
-                "unreachable",
-                "base_url is not a URL that can be asked",
-                "Write it as http://host:port/v1",
-            )
-        case aiohttp.ClientResponseError():
-            return place.fault(
-                "not_json",
-                "what answered does not speak HTTP as a model server does",
-                "Check base_url's port and scheme",
-                said=error.message,
-            )
-        case _:
-            return place.fault(
-                "disconnected",
-                f"the connection broke before the answer was complete: {_cause(place, error)}",
-                "The server crashed or restarted, or something between closes connections:"
-                " look at its log",
-            )
-
-
-def _cause(place: Place, error: BaseException) -> str:
-    cause = error
-    if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error
-    text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    return one_line(place.redact(text), limit=160)

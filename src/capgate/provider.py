@@ -50,6 +50,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from capgate.client import Client, ClientLimits, Toll
+from capgate.common.answer_limit import MaxTokensField
 from capgate.errors import CapgateError, RequestFault
 from capgate.pacing import Lane, Turns
 from capgate.redact import Redactor
@@ -99,6 +100,7 @@ class CapgateAPI(ModelAPI):
         limits: Times and counts.
         extra_body: Further members of every request, such as a grammar.
         headers: Further headers of every request.
+        max_tokens_field: What `max_tokens` is sent as, see `Client`.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class CapgateAPI(ModelAPI):
         limits: ClientLimits | Mapping[str, Any] | None = None,
         extra_body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        max_tokens_field: MaxTokensField = "max_tokens",
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         if not base_url:
@@ -127,6 +130,7 @@ class CapgateAPI(ModelAPI):
             key=api_key or "",
             limits=limits,
             headers=headers,
+            max_tokens_field=max_tokens_field,
         )
         self.turns: Turns | None = None
         self.meter: Meter | None = None

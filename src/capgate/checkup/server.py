@@ -228,7 +228,7 @@ class ServerCheckup:
             "model": endpoint.model,
             "messages": [{"role": "user", "content": "Answer with one letter: A, B, C or D."}],
             "max_tokens": 16,
-            "temperature": 0.0,
+            "temperature": self.settings.temperature,
             "logprobs": True,
             "top_logprobs": 4,
         }
@@ -286,6 +286,7 @@ class ServerCheckup:
                 model=self.base.served_name,
                 key=self._key or "",
                 limits=_LIMITS,
+                max_tokens_field=self.base.max_tokens_field or "max_tokens",
             )
             async with client:
                 return await ask(client)

@@ -236,8 +236,7 @@ def names_on(base: Endpoint, target: Target, listing: Listing) -> set[str]:
 def _answers_to(target: Target, base: Endpoint) -> str | None:
     """The name under which a server without a list answers for an adapter; None without one."""
     limits = ClientLimits(connections=1, attempt_timeout=60.0, max_retries=1)
-    names = [name for name in target.names if name != base.model]
-    return ask_by_name(names, base.base_url, base.key, target=target.id, limits=limits)
+    return ask_by_name(target, base.base_url, base.key, limits=limits, besides=base.model)
 
 
 def _adapters_of(base: Endpoint, served: Sequence[ServedModel]) -> list[str]:
@@ -267,6 +266,7 @@ def _endpoint(target: Target, base: Endpoint, name: str, identity: dict[str, Any
         identity=identity,
         key=base.key,
         apart=base.apart,
+        max_tokens_field=target.max_tokens_field or base.max_tokens_field,
     )
 
 

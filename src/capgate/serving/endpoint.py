@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from capgate.common.answer_limit import MaxTokensField
+
 if TYPE_CHECKING:
     from capgate.serving.openrouter import Offer
 
@@ -25,6 +27,7 @@ class Endpoint:
         offer: What OpenRouter offers for the model, where it answers.
         apart: Whether its server mixes up models that it answers at the same time.
         salt: Sent to vLLM, which keeps what has another salt apart in its prefix cache.
+        max_tokens_field: What `max_tokens` of a request is sent as.
         notes: What a person should know of it, one sentence each; reports repeat it.
     """
 
@@ -37,4 +40,5 @@ class Endpoint:
     offer: Offer | None = None
     apart: bool = False
     salt: str = ""
+    max_tokens_field: MaxTokensField = "max_tokens"
     notes: tuple[str, ...] = ()

@@ -66,16 +66,21 @@ def has_no_list(fault: RequestFault) -> bool:
 
 
 def ask_by_name(
-    names: Sequence[str], base_url: str, key: str | None, *, target: str, limits: ClientLimits
+    target: Target,
+    base_url: str,
+    key: str | None,
+    *,
+    limits: ClientLimits,
+    besides: str = "",
 ) -> str | None:
-    """Asks a server without a list of models for one under a name.
+    """Asks a server without a list of models for a target's under its names.
 
     Args:
-        names: The names to try, likeliest first.
+        target: The target.
         base_url: The API's root.
         key: The API key, where there is one.
-        target: Id of the target, for faults.
         limits: Times and counts.
+        besides: A name that is another model's.
 
     Returns:
         The first name that the server answers to; None where it knows none of them.
@@ -85,7 +90,14 @@ def ask_by_name(
     """
 
     async def ask(name: str) -> bool:
-        client = Client(base_url, target=target, model=name, key=key or "", limits=limits)
+        client = Client(
+            base_url,
+            target=target.id,
+            model=name,
+            key=key or "",
+            limits=limits,
+            max_tokens_field=target.max_tokens_field or "max_tokens",
+        )
         async with client:
             try:
                 await client.complete({"model": name, **_REQUEST})
@@ -96,8 +108,8 @@ def ask_by_name(
         return True
 
     async def first() -> str | None:
-        for name in names:
-            if await ask(name):
+        for name in target.names:
+            if name != besides and await ask(name):
                 return name
         return None
 

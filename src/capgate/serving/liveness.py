@@ -86,15 +86,25 @@ async def measure(
     Raises:
         RequestFault: The server gave no answer.
     """
-    fields: dict[str, Any] = {"max_tokens": _TOKENS, "logprobs": True, "top_logprobs": _TOP}
-    try:
-        first = await _ask(base, prompts, fields)
-    except RequestFault as fault:
-        # vLLM under --max-logprobs 0 does not accept such a request.
-        if fault.kind != "bad_request":
-            raise
-        fields = {"max_tokens": _LONG}
-        first = await _ask(base, prompts, fields)
+    fields: dict[str, Any] = {
+        "max_tokens": _TOKENS,
+        "logprobs": True,
+        "top_logprobs": _TOP,
+        "temperature": 0.0,
+    }
+    while True:
+        try:
+            first = await _ask(base, prompts, fields)
+            break
+        except RequestFault as fault:
+            if fault.cause == "temperature" and not fields["temperature"]:
+                # Log-probabilities tell at any temperature.
+                fields |= {"temperature": 1.0}
+            elif fault.kind == "bad_request" and "logprobs" in fields:
+                # vLLM under --max-logprobs 0 does not accept such a request.
+                fields = {"max_tokens": _LONG, "temperature": fields["temperature"]}
+            else:
+                raise
     again, other = await _ask(base, prompts, fields), await _ask(adapter, prompts, fields)
     mixed: list[Completion] = []
     if together:
@@ -153,12 +163,12 @@ async def _ask(
         model=endpoint.model,
         key=endpoint.key or "",
         limits=ClientLimits(connections=at_once, attempt_timeout=60.0),
+        max_tokens_field=endpoint.max_tokens_field,
     )
 
     def one(prompt: str) -> Coroutine[Any, Any, Completion]:
         messages = [{"role": "user", "content": prompt}]
-        asked = {**salt, **fields, "model": endpoint.model, "messages": messages}
-        return client.complete({**asked, "temperature": 0.0})
+        return client.complete({**salt, **fields, "model": endpoint.model, "messages": messages})
 
     async with client:
         if at_once == 1:

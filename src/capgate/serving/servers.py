@@ -250,6 +250,7 @@ def _endpoint(
         identity=identity,
         key=key,
         apart=engine == "vllm" and vllm.is_cpu_build(version),
+        max_tokens_field=target.max_tokens_field or "max_tokens",
     )
 
 
@@ -282,7 +283,7 @@ def _ask(target: Target, base_url: str, key: str | None) -> tuple[ServedModel, s
         return found, version
     if not models:
         # No list, or nothing in it: whether the server knows the name, a question shows.
-        name = ask_by_name(target.names, base_url, key, target=target.id, limits=_NAME_LIMITS)
+        name = ask_by_name(target, base_url, key, limits=_NAME_LIMITS)
         if name is not None:
             return ServedModel(name), version
     names = sorted(model.name for model in models)

@@ -257,7 +257,7 @@ def test_redirect_names_where_to(server: Server, ask: Ask) -> None:
 
 def test_certificate_faults_are_tls() -> None:
     """A certificate that does not verify is a TLS fault with its reason."""
-    from capgate.faults import fault_of_exception
+    from capgate.common.exchange import fault_of_exception
 
     error = ssl.SSLCertVerificationError("certificate verify failed: self-signed certificate")
     fault = fault_of_exception(Place("t", "https://h/v1"), error, limit=1)
