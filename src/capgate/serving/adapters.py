@@ -16,9 +16,10 @@ import aiohttp
 
 from capgate.client import ClientLimits
 from capgate.common.bodies import json_or_none
+from capgate.common.exchange import fault_of_exception
 from capgate.config import Target
 from capgate.errors import AdapterError, RequestFault
-from capgate.faults import Place, fault_of_exception, fault_of_response, words_of
+from capgate.faults import Place, fault_of_response, words_of
 from capgate.replies import ServedModel
 from capgate.serving import shapes
 from capgate.serving.endpoint import Endpoint
