@@ -26,7 +26,12 @@ from capgate.serving.endpoint import Endpoint
 from capgate.serving.exchange import exchange
 from capgate.serving.leases import Lease
 from capgate.serving.listing import ask_by_name, has_no_list
-from capgate.serving.refusals import AlreadyLoadedError, NoSuchPathError, refusal
+from capgate.serving.refusals import (
+    AlreadyLoadedError,
+    NoSuchPathError,
+    cannot_serve,
+    refusal,
+)
 from capgate.serving.sources import (
     AdapterFolder,
     Source,
@@ -122,9 +127,11 @@ def load(base: Endpoint, source: Source, *, target: str, name: str) -> str:
         What it loaded: the source's path, or its hub id.
 
     Raises:
-        AdapterError: It refuses; with its words and the remedy.
+        AdapterError: It refuses, with its words and the remedy; or vLLM can't serve such a one.
         RequestFault: It gave no usable answer.
     """
+    if base.engine == "vllm" and source.folder is not None and source.folder.not_served:
+        raise cannot_serve(target, source.path, source.folder.not_served)
     try:
         _ask_load(base, source.path, target=target, name=name)
     except NoSuchPathError:

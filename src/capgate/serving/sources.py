@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from capgate.errors import AdapterError
+from capgate.serving.refusals import not_served
 from capgate.serving.weights import digest
 
 CONFIG: Final = "adapter_config.json"
@@ -29,11 +30,13 @@ class AdapterFolder:
         path: Its folder.
         base: The base model that it says it was made for.
         digest: Hash of its content.
+        not_served: What of it vLLM does not serve.
     """
 
     path: Path
     base: str
     digest: str
+    not_served: tuple[str, ...] = ()
 
     def names_itself(self, served_name: str) -> bool:
         """Whether a served name says that this very content was loaded under it."""
@@ -146,7 +149,7 @@ def read_folder(path: Path, target: str) -> AdapterFolder:
             target=target,
             remedy="save the adapter with peft's save_pretrained",
         )
-    return AdapterFolder(path=path, base=str(base or ""), digest=digest(path))
+    return AdapterFolder(path, str(base or ""), digest(path), not_served(facts))
 
 
 def adapters_on_disk() -> list[str]:
@@ -168,7 +171,7 @@ def _from_hub(name: str, revision: str | None, target: str) -> Source:
         path = Path(snapshot_download(name, revision=revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise AdapterError(
-            f"the adapter {name}@{revision or 'main'} can't be had from the hub",
+            f"the adapter {name}@{revision or 'main'} can't be fetched from the hub",
             target=target,
             said=str(error),
             remedy="check its name, or name its folder in path",

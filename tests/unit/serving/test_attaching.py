@@ -202,6 +202,46 @@ def test_the_hint_stands_beside_a_failed_proof(home: Path) -> None:
     assert "names the base org/other, and the server serves org/base" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("facts", "feature"),
+    [
+        ({"modules_to_save": ["embed_tokens", "lm_head"]}, "modules_to_save (embed_tokens, lm_h"),
+        ({"use_dora": True}, "DoRA"),
+        ({"peft_type": "IA3"}, "peft_type IA3"),
+        ({"modules_to_save": ["lm_head"], "use_dora": True}, "modules_to_save (lm_head) and DoRA"),
+    ],
+)
+def test_what_vllm_does_not_serve_is_not_loaded(
+    home: Path, facts: dict[str, object], feature: str
+) -> None:
+    """What adapter_config.json says is enough to send the user to merged weights."""
+    folder = make_adapter(home / "adapters" / "mine")
+    config = folder / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | facts))
+    with Vllm() as server:
+        error = refused(server, adapter_target("mine"))
+        assert not server.load_asked.is_set()
+    assert "vLLM can't serve this adapter" in error.what
+    assert feature in error.what
+    assert "judge the merged weights" in error.remedy
+    assert "capgate parity" in error.remedy
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"modules_to_save": None, "use_dora": False, "bias": "none", "use_rslora": True},
+        {"modules_to_save": ["score"], "layer_replication": None},
+    ],
+)
+def test_what_vllm_serves_is_loaded(home: Path, facts: dict[str, object]) -> None:
+    """Keys of adapter_config.json that name nothing special stop no adapter."""
+    config = make_adapter(home / "adapters" / "mine") / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | facts))
+    with Vllm() as server:
+        assert opened(server, adapter_target("mine")).model.startswith("mine-")
+
+
 def test_a_list_without_parents(home: Path) -> None:
     """An adapter that is listed without its base is judged where its answers differ from it."""
     make_adapter(home / "adapters" / "loaded")

@@ -48,6 +48,43 @@ ADD = "Call to add_lora method failed: Worker failed with error '{}', please che
             "save them again",
         ),
         (500, ADD.format("/x doesn't contain tensors"), "no weights", "save_pretrained"),
+        (
+            500,
+            ADD.format("vLLM only supports modules_to_save being None."),
+            "can't serve an adapter of this kind",
+            "capgate parity",
+        ),
+        (500, ADD.format("vLLM does not yet support DoRA."), "of this kind", "merge it"),
+        (500, ADD.format("Adapter bias is not supported."), "of this kind", "merge it"),
+        (
+            500,
+            ADD.format("base_model.model.lm_head.weight is unsupported LoRA weight"),
+            "of this kind",
+            "merge it",
+        ),
+        (
+            500,
+            ADD.format("Missing required configuration fields: {'r'}"),
+            "of this kind",
+            "merge it",
+        ),
+        (
+            500,
+            ADD.format("vLLM does not support init_lora_weights='pissa'."),
+            "changed base weights",
+            "path_initial_model_for_weight_conversion",
+        ),
+        (
+            400,
+            "LoRA adapter x with rank 64 is incompatible with the current LoRA memory pool "
+            "configuration.",
+            "",
+            "--max-lora-rank",
+        ),
+        (400, "exceeds --max-loaded-loras (2)", "as many adapters as it may", "unload-adapter"),
+        (500, ADD.format("size mismatch for q_proj"), "do not fit", "its own base"),
+        (500, ADD.format("Permission denied: '/x'"), "may not read /x", "user"),
+        (500, ADD.format("CUDA out of memory."), "no memory left", "--max-loras"),
         (500, ADD.format("something new in the header"), "could not load", "log"),
     ],
 )
