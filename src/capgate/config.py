@@ -40,6 +40,9 @@ __all__ = [
     "redact_url",
 ]
 
+_HINTS: Final = 20
+"""Faults of a file after which no nearest name is looked for."""
+
 _TARGET_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -201,7 +204,9 @@ def load_targets(path: Path) -> Targets:
         base = entries.get(target.adapter_of)
         place = f"{target.id}.adapter_of"
         if target.adapter_of not in raw:
-            near = difflib.get_close_matches(target.adapter_of, [str(k) for k in raw], n=1)
+            # To compare every name with every other takes minutes in a large file.
+            names = [str(key) for key in raw] if len(faults) < _HINTS else []
+            near = difflib.get_close_matches(target.adapter_of, names, n=1)
             hint = f"; nearest: {near[0]}" if near else ""
             faults.append(FileFault(place, f"no entry named {target.adapter_of!r}{hint}"))
         elif base is not None and base.adapter_of is not None:

@@ -6,11 +6,20 @@ words and the remedy. Code that catches one reads its fields and never its text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from capgate.text import one_line
+
+_FAULTS: Final = 100
+"""Faults of a file that its message shows."""
+
+_LONGEST: Final = 400
+"""Characters of a fault's place, and of its words, that a message shows."""
+
+_HEADER: Final = re.compile(r"(authorization|api-key)[\"']?$", re.IGNORECASE)
 
 
 class CapgateError(Exception):
@@ -72,6 +81,16 @@ class FileFault:
     place: str
     what: str
 
+    def __str__(self) -> str:
+        place = _short(self.place)
+        # "authorization: a literal secret …" would be taken for the header and its value.
+        name = " (the key)" if _HEADER.search(place) else ""
+        return f"{place}{name}: {_short(self.what)}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
 
 class ConfigError(CapgateError):
     """A file or option that a person wrote can't be used; lists all its faults at once."""
@@ -89,10 +108,10 @@ class ConfigError(CapgateError):
         self.faults = tuple(faults)
 
     def __str__(self) -> str:
-        head = super().__str__()
-        if not self.faults:
-            return head
-        return "\n".join([head, *(f"  {fault.place}: {fault.what}" for fault in self.faults)])
+        shown = [f"  {fault}" for fault in self.faults[:_FAULTS]]
+        if more := len(self.faults) - len(shown):
+            shown.append(f"  … and {more:,} more")
+        return "\n".join([super().__str__(), *shown])
 
 
 class DatasetError(CapgateError):

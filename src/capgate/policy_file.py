@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from capgate.common.boundedyaml import compose
 from capgate.errors import ConfigError, FileFault
 from capgate.gate.policy import Policy, SubjectOverride, TargetOverride, nearest
 from capgate.yamlfile import read_yaml_mapping
@@ -70,7 +71,7 @@ def _lines_of_keys(path: Path) -> dict[str, int]:
                 lines[inner] = key.start_mark.line + 1
                 walk(value, inner)
 
-    walk(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
+    walk(compose(path.read_text(encoding="utf-8")), "")
     return lines
 
 

@@ -6,12 +6,13 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from capgate.common import boundedyaml
 from capgate.errors import ConfigError, FileFault
 
 _SECRET_KEY = re.compile(
@@ -25,7 +26,6 @@ _SECRET_VALUE = re.compile(
     r"|(?i:bearer)\s+(?=\S*\d)[\w.~+/-]{8,})"
 )
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_DEEPEST: Final = 50
 
 
 def is_variable(name: object) -> bool:
@@ -39,54 +39,6 @@ def is_variable(name: object) -> bool:
     return words or (len(name) < 20 and not re.fullmatch(r"[0-9A-Fa-f]+", name))
 
 
-def _refused(what: str, mark: Any) -> yaml.MarkedYAMLError:  # noqa: ANN401
-    return yaml.MarkedYAMLError(problem=what, problem_mark=mark)
-
-
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that refuses what plain YAML overwrites silently or ends in a traceback."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._open: list[str | None] = []
-
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:  # noqa: ANN401
-        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) and event.anchor in self._open:
-            what = f"the anchor {event.anchor!r} stands within itself"
-            raise _refused(what, event.start_mark)
-        if len(self._open) > _DEEPEST:
-            what = f"nested more than {_DEEPEST} deep"
-            raise _refused(what, event.start_mark)
-        self._open.append(getattr(event, "anchor", None))
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self._open.pop()
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401
-        # Checked here, before merge keys (<<) bring in keys that may well be overridden.
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise _refused(f"the key {key.value!r} stands twice", key.start_mark)
-            seen.add(key.value)
-        return node
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401
-        try:
-            return super().construct_object(node, deep)
-        except yaml.YAMLError:
-            raise
-        except Exception:  # of whatever made a date or number of a text that is none
-            kind = node.tag.rsplit(":", 1)[-1]
-            what = f"this is no valid {kind}; a text goes in quotes"
-            raise _refused(what, node.start_mark) from None
-
-
 def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
     """Reads a YAML file whose top is a mapping.
 
@@ -95,10 +47,12 @@ def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
         what: What it should hold, for the message.
 
     Raises:
-        ConfigError: It is missing, unreadable, not YAML, or not a mapping.
+        ConfigError: It is missing, unreadable, not YAML, not a mapping, or too large.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(boundedyaml.FILE_BYTES + 1)
+        text = raw.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(
             f"{path} does not exist; it should hold {what}",
@@ -106,15 +60,20 @@ def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read", said=str(error)) from None
+    if len(raw) > boundedyaml.FILE_BYTES:
+        raise ConfigError(
+            f"{path} is larger than {boundedyaml.FILE_BYTES >> 20} MiB; it should hold {what}",
+            remedy="name the right file, or divide it",
+        )
     try:
-        loaded = yaml.load(text, Loader=_Loader)
+        loaded = boundedyaml.load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
         raise ConfigError(
             f"{path} is not valid YAML",
             faults=[FileFault(line, without_secrets(error.problem or str(error)))],
-            remedy="mend the indentation or quoting there",
+            remedy="correct the file there",
         ) from None
     except (yaml.YAMLError, TypeError) as error:
         raise ConfigError(f"{path} is not valid YAML", said=without_secrets(str(error))) from None

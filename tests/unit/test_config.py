@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capgate.common import boundedyaml
 from capgate.config import LlamaCppServe, Targets, VllmServe, environment, load_targets
 from capgate.errors import ConfigError
 from capgate.report.alert_file import alert_urls
@@ -298,11 +299,47 @@ third:
     assert (third.model_name, third.max_connections) == ("n", 5)
 
 
+def test_a_file_of_60_000_entries_is_read(tmp_path: Path) -> None:
+    """With anchors and merge keys, as any file; one that is no file of targets is not."""
+    head = "base: &base\n  base_url: http://127.0.0.1:8000/v1\n  model_name: m\n"
+    file = tmp_path / "models.yaml"
+    file.write_text(head + "".join(f"m{at}:\n  <<: *base\n" for at in range(60_000)))
+    assert len(load_targets(file).ids()) == 60_001
+    with file.open("ab") as stream:
+        stream.truncate(boundedyaml.FILE_BYTES + 1)
+    with pytest.raises(ConfigError, match=r"models\.yaml is larger than 16 MiB"):
+        load_targets(file)
+
+
+def test_of_thousands_of_faults_a_hundred_are_shown(tmp_path: Path) -> None:
+    """All are counted; no line is longer than a screen shows."""
+    file = tmp_path / "models.yaml"
+    file.write_text("".join(f"m{at}: x\n" for at in range(3_000)) + f"? {'k' * 9_000}\n: x\n")
+    with pytest.raises(ConfigError, match="has 3001 faults") as caught:
+        load_targets(file)
+    lines = str(caught.value).splitlines()
+    assert (len(lines), lines[-1]) == (102, "  … and 2,901 more")
+    assert len(caught.value.faults) == 3_001
+    assert len(str(caught.value.faults[-1])) < 1_000
+
+
 def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
     """What is no YAML is told with line and column."""
     error = fault_of(tmp_path, "mine:\n  model_name: m\n   base_url: x\n")
     assert "is not valid YAML" in str(error)
     assert error.faults[0].place == "line 3, column 12"
+
+
+def anchored(first: str, later: str, count: int) -> str:
+    """A mapping whose entries each stand for the one before, several times over."""
+    entries = [f"a0: &a0 {first}", *(f"a{n}: &a{n} {later}" for n in range(1, count))]
+    return "{" + ", ".join(e.replace("*", f"*a{n - 1}") for n, e in enumerate(entries)) + "}"
+
+
+ALIASES = anchored("[x]", "[" + ",".join(["*"] * 10) + "]", 12)
+MERGES = anchored("{b: 1}", "{<<: [" + ",".join(["*"] * 10) + "]}", 12)
+DEEP_ALIASES = anchored("[x]", "[" * 30 + "*" + "]" * 30, 3)
+"""A few hundred bytes each; the first two stand for 10¹¹ nodes."""
 
 
 @pytest.mark.parametrize(
@@ -319,6 +356,10 @@ def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
         ("&a {b: *a}", "stands within itself"),
         ("&a [*a]", "stands within itself"),
         ("[" * 2000 + "]" * 2000, "nested more than"),
+        ("1" + ":01" * 200_000, "no valid int"),
+        (ALIASES, "more than 2,000,000 nodes"),
+        (MERGES, "more than 2,000,000 nodes"),
+        (DEEP_ALIASES, "nested more than"),
     ],
 )
 @pytest.mark.parametrize("name", ["models", "floors", "policy", "alerts"])

@@ -75,5 +75,5 @@ def what_of(error: CapgateError) -> str:
     if error.said:
         what = f'{what}; it said: "{error.said}"'
     if isinstance(error, ConfigError):
-        what = "\n".join([what, *(f"{fault.place}: {fault.what}" for fault in error.faults)])
+        what = "\n".join([what, *(str(fault) for fault in error.faults[:20])])
     return what

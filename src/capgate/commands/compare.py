@@ -155,7 +155,7 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
     for one in found:
         print("\n".join(printable(line) for line in lines(one, published)))
     for fault in published.faults:
-        print(printable(f"not used: {published.path.name}, {fault.place}: {fault.what}"))
+        print(printable(f"not used: {published.path.name}, {fault}"))
     print(CAUTION)
     return 0
 
