@@ -36,7 +36,7 @@ def open_report(options: argparse.Namespace) -> tuple[Report, Path, Settings]:
         ConfigError: There is none, or it can't be read.
     """
     here = settings_of(options)
-    path = find_report(options.run_name, here.output_dir)
+    path = find_report(options.run_name, here.output_dir, here.store)
     report = read_report(path)
     return report, path.parent, _settings_of_run(report, here)
 

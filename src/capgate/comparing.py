@@ -113,13 +113,13 @@ def compare(reference: StoredRun, candidate: StoredRun, policy: Policy) -> Compa
 
 def _check(reference: StoredRun, candidate: StoredRun) -> None:
     for run in (reference, candidate):
-        if run.mode == "quick":
+        if run.mode == "quick" and not run.put_all:
             raise ReferenceMissingError(
-                f"{run.id} is a quick run: it stopped where its own answers sufficed, so that they "
+                f"{run.id} is a quick run: it stopped when its own answers were enough, so they "
                 "are no fair sample for another question",
                 target=run.target,
-                remedy="compare runs of the whole benchmark (-m full); with the store at hand they "
-                "ask only what is missing",
+                remedy="compare runs of the whole benchmark (-m full); what the store has is not "
+                "asked again",
             )
     theirs, ours = (
         comparable(run.about["facts"], run.about["prompt_hash"], run.about["dataset"])

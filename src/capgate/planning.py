@@ -26,6 +26,8 @@ _FRAME_TOKENS: Final = 70
 _CHARACTERS_PER_TOKEN: Final = 4.0
 _ANSWER_TOKENS: Final = 5.0
 _ORDERS: Final = 400
+_ENOUGH: Final = 100
+"""Questions from which time and tokens of one are known well enough."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def discordance_of(
     """
     if given is not None:
         return Known(given, "--discordance")
-    for run in (*runs, *siblings):
+    for run in by_weight([*runs, *siblings]):
         counts = (run.verdict or {}).get("counts") or {}
         found = counts.get("discordance")
         if found is not None:
@@ -201,8 +203,21 @@ def discordance_of(
     return Known(ASSUMED_DISCORDANCE, "no earlier run tells", assumed=True)
 
 
+def by_weight(runs: Iterable[StoredRun]) -> list[StoredRun]:
+    """Runs in the order in which their figures count: whole ones first, then the larger ones.
+
+    Of equals the one that stands first comes first.
+    """
+
+    def weight(run: StoredRun) -> tuple[bool, int]:
+        partial = run.mode != "full" or (bool(run.about) and bool(run.missing))
+        return partial, 0 if not partial else -len(run.answers)
+
+    return sorted(runs, key=weight)
+
+
 def rates_of(runs: Sequence[StoredRun], texts: Iterable[str], connections: int) -> Rates:
-    """What one question takes, by the newest run that asked any.
+    """What one question takes, by the newest run that asked enough, else by the largest.
 
     Args:
         runs: Earlier runs of the target, newest first.
@@ -210,7 +225,7 @@ def rates_of(runs: Sequence[StoredRun], texts: Iterable[str], connections: int) 
         connections: Requests in flight at a time.
     """
     found: dict[str, Known] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: -min(len(run.answers), _ENOUGH)):
         source = f"the run {run.id}"
         answers = [answer for answer in run.answers if answer.state.scored]
         costs = [answer.cost for answer in answers if answer.cost is not None]

@@ -72,13 +72,21 @@ class StoredRun:
     def missing(self) -> str:
         """What keeps it from being the whole benchmark, as a clause; `""` where nothing does."""
         chosen, whole = sum(self.about["selected"].values()), self.about["dataset"]["questions"]
-        if self.mode != "full":
+        if self.mode == "unfinished" or (self.mode == "quick" and not self.put_all):
             return f"it is {'a quick run' if self.mode == 'quick' else 'unfinished'}"
         if chosen < whole:
             return f"it asked {chosen:,} of the benchmark's {whole:,} questions"
         if len(self.answers) < chosen:
             return f"it asked {len(self.answers):,} of its {chosen:,} questions"
         return ""
+
+    @property
+    def put_all(self) -> bool:
+        """Whether it put every question that a quick run of it could draw."""
+        everything = self.about["dataset"]["questions"]
+        if self.settings.get("limit") is None:
+            everything = sum(self.about["selected"].values())
+        return len(self.answers) >= int(everything)
 
     @property
     def singles(self) -> list[Single]:
@@ -102,6 +110,11 @@ def stored(path: Path) -> Iterator[Store]:
         yield store
 
 
+def has_tests(store: Store, run: str) -> bool:
+    """Whether tests of the benchmark ran in a run; commands such as `parity` have runs as well."""
+    return any(shard or "mode" in facts for (_, shard), facts in store.shards(run).items())
+
+
 def find_run(store: Store, name: str) -> str:
     """The id of a run.
 
@@ -114,7 +127,8 @@ def find_run(store: Store, name: str) -> str:
     """
     known = [run for run, _, _ in store.runs()]
     if name == LATEST and known:
-        return known[0]
+        # Commands that ask questions have runs as well, in which nothing is judged.
+        return next((run for run in known if has_tests(store, run)), known[0])
     path = Path(name)
     if path.is_dir():
         path = path / "report.json"
@@ -174,10 +188,16 @@ def targets_of(store: Store, run: str) -> list[str]:
     return sorted(target for target, shard in store.shards(run) if not shard)
 
 
-def runs_of(store: Store, target: str) -> Iterator[StoredRun]:
-    """A target's part in each run that it had one in, newest first."""
+def runs_of(store: Store, target: str, *, shard: str = "") -> Iterator[StoredRun]:
+    """A target's part in each run that it had one in, newest first.
+
+    Args:
+        store: The store.
+        target: The target's id.
+        shard: Only runs in which this shard ended; `suite` for those of the whole benchmark.
+    """
     for run, _, _ in store.runs():
-        if (target, "") in store.shards(run):
+        if {(target, ""), (target, shard)} <= store.shards(run).keys():
             yield read_run(store, run, target)
 
 

@@ -260,12 +260,18 @@ class Run:
                     "facts": one.fingerprint.facts,
                     "dataset": questions.describe(),
                     "prompt_hash": self.harness.prompt_hash,
+                    **self._mode(target),
                     "selected": {s: len(q) for s, q in self.selection(target).by_subject.items()},
                 },
             )
             self._contestants[target] = one
             self._tell_cost(one)
         return self._contestants[target]
+
+    def _mode(self, target: str) -> dict[str, str]:
+        """What a session's tests are to do with a target; nothing where a command asks it."""
+        planned = self.planned(target)
+        return {} if planned is None else {"mode": "full" if planned else "quick"}
 
     def _tell_cost(self, contestant: Contestant) -> None:
         """Tells what a target's questions will cost, where they cost anything."""

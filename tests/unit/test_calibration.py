@@ -137,6 +137,16 @@ def test_a_plan_rests_on_earlier_runs(project: Path, capsys: pytest.CaptureFixtu
     assert plan["quick"][0]["mean"]["questions"] <= plan["quick"][0]["q90"]["questions"] <= 228
 
 
+def test_subjects_alike_have_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """57 subjects of four questions, of which none can show anything, are one line of a plan."""
+    keep_run(project, "r1", answers())
+    capsys.readouterr()
+    assert main(["plan", "--model-id", "mine", "--adapter-name", "theirs"]) == 0
+    shown = capsys.readouterr().out
+    assert "  by subject alone:\n    57 subjects of 4 questions each: none\n" in shown
+    assert "anatomy" not in shown
+
+
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize(
     ("arguments", "said"),

@@ -110,7 +110,6 @@ def test_rows_that_can_t_be_right_are_named(
         ({"prompt_hash": "p" * 16}, "another prompt"),
         ({"facts": {"versions": {"task": "mmlu@9"}}}, "another scorer or harness (inspect_ai"),
         ({"facts": {"generation": {"temperature": 1.0}}}, "max_tokens: 512 → None"),
-        ({"shard": "quick"}, "is a quick run"),
     ],
 )
 def test_runs_that_were_made_otherwise_are_no_comparison(
@@ -122,6 +121,66 @@ def test_runs_that_were_made_otherwise_are_no_comparison(
     assert printed(capsys, 11, "compare", "r1", "r2")["verdict"]["kind"] == "ERROR"
     assert main(["compare", "r1", "r2"]) == 11
     assert said in capsys.readouterr().err
+
+
+def test_a_quick_run_that_put_all_questions_is_a_fair_sample(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is compared with a whole one; one that stopped early or at its limit is refused."""
+    keep_run(project, "r1", answers())
+    keep_run(project, "r2", answers(lost=range(40)), shard="quick")
+    assert printed(capsys, 1, "compare", "r1", "r2")["verdict"]["kind"] == "REGRESSION"
+    keep_run(project, "r3", answers()[:227], shard="quick")
+    keep_run(project, "r4", answers()[:100], shard="quick", chosen=100)
+    for run in ("r3", "r4"):
+        assert main(["compare", run, run, "--target", "mine"]) == 11
+        capsys.readouterr()
+        assert main(["compare", run, "r1"]) == 11
+        assert f"{run} is a quick run: it stopped when its own answers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compare", "r1", "r2"),
+        ("compare", "r2", "r1"),
+        ("baseline", "record", "mine", "--run", "r2"),
+        ("baseline", "record", "mine", "--run", "latest"),
+        ("report", "r2"),
+        ("report", "latest"),
+        ("triage", "r2"),
+        ("show", "reports/r2", "abcd"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["full", "quick"])
+def test_a_run_that_was_killed_says_how_to_resume_it(
+    project: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], mode: str
+) -> None:
+    """Each command that needs its end names the run and the command that takes it up again."""
+    keep_run(project, "r1", answers())
+    (project / "reports" / "r1").mkdir()
+    (project / "reports" / "r1" / "report.json").write_text("{}")
+    settings = {"model_ids": ["mine"], "subjects": ["anatomy"]}
+    keep_run(project, "r2", answers()[:50], shard=None, mode=mode, settings=settings)
+    (project / "reports" / "r2" / "logs").mkdir(parents=True)
+    capsys.readouterr()
+    assert main([*command]) in (4, 11)
+    said = capsys.readouterr().err
+    assert "the run r2 was killed before its report" in said
+    assert f"esume with `pytest benchmarks -m {mode} --model-id mine --subjects anatomy`" in said
+
+
+def test_a_command_s_own_run_is_not_the_latest(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`capgate parity` asks questions in a run of its own; `latest` passes over it."""
+    keep_run(project, "r1", answers())
+    keep_run(project, "r2", answers(), shard=None)
+    (project / "reports" / "r2" / "logs").mkdir(parents=True)
+    assert main(["baseline", "record", "mine", "--run", "latest"]) == 0
+    assert "from the run r1" in capsys.readouterr().out
+    assert main(["report", "latest"]) == 4
+    assert "there is no report in reports/" in capsys.readouterr().err
 
 
 def test_other_questions_of_the_same_set_are_no_comparison(

@@ -42,6 +42,25 @@ def test_a_measured_discordance_of_nothing_is_measured() -> None:
     assert planned("baseline", rates_of([], ["a question"], 1)).visible is not None
 
 
+def quick_of(n: int, *, discordance: float) -> StoredRun:
+    """A quick run that stopped after some questions."""
+    whole = run_of(discordance=discordance, reference="base")
+    verdict = {"reference": "base", "counts": {"n": n, "discordance": discordance}}
+    shards = {"quick": {"verdict": verdict, "usage": {"asked": n, "seconds": float(n)}}}
+    return StoredRun(f"q{n}", "mine", 0.0, {}, {}, whole.answers[:n], shards)
+
+
+def test_figures_come_from_whole_runs_and_then_from_larger_ones() -> None:
+    """A quick run of a few questions, though newer, says nothing where a larger run does."""
+    tiny, larger = quick_of(16, discordance=0.5), quick_of(64, discordance=0.25)
+    whole = run_of(discordance=0.05, reference="base")
+    assert discordance_of([tiny, larger], [], None).value == 0.25
+    assert discordance_of([tiny, larger, whole], [], None).value == 0.05
+    assert discordance_of([tiny], [whole], None).value == 0.05
+    assert rates_of([tiny, larger, whole], [], 1).seconds.value == pytest.approx(0.05)
+    assert rates_of([tiny, larger], [], 1).seconds.value == pytest.approx(0.5)
+
+
 def test_a_base_is_asked_as_well_and_so_is_paid_and_waited_for() -> None:
     """Seconds, tokens and cost count both sides where the reference is a live base."""
     rates = rates_of([run_of(discordance=0.1, reference="baseline")], [], 1)

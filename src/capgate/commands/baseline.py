@@ -85,20 +85,28 @@ def run(options: argparse.Namespace) -> int:
 
     with stored(settings.store) as store:
         return {"record": _record, "diff": _diff, "update": _update}[options.action](
-            options, settings, _run_of(options, store)
+            options, settings, _run_of(options, settings, store)
         )
 
 
-def _run_of(options: argparse.Namespace, store: object) -> StoredRun:
+def _run_of(options: argparse.Namespace, settings: Settings, store: object) -> StoredRun:
     from capgate.errors import ConfigError
-    from capgate.runs import find_run, known_targets, newest_whole, read_run
+    from capgate.report.killed import is_killed, killed_fault
+    from capgate.runs import find_run, known_targets, newest_whole, read_run, runs_of
     from capgate.store import Store
 
     assert isinstance(store, Store)
+    output = settings.output_dir
     if options.of_run is not None:
-        return read_run(store, find_run(store, options.of_run), options.target)
+        run = read_run(store, find_run(store, options.of_run), options.target)
+        if run.mode == "unfinished" and is_killed(store, run.id, output):
+            raise killed_fault(store, run.id)
+        return run
     newest = newest_whole(store, options.target)
     if newest is None:
+        latest = next(runs_of(store, options.target), None)
+        if latest is not None and is_killed(store, latest.id, output):
+            raise killed_fault(store, latest.id)
         known = known_targets(store)
         there = options.target in known
         raise ConfigError(

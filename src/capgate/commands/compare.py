@@ -83,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from capgate.comparing import compare
     from capgate.errors import ConfigError
+    from capgate.report.killed import is_killed, killed_fault
     from capgate.routes import check_routes, is_routed, routes_of
     from capgate.runs import find_run, read_run, stored
     from capgate.thresholds import policy_for
@@ -104,6 +105,9 @@ def _run(options: argparse.Namespace) -> int:
     with stored(settings.store) as store:
         one, other = find_run(store, options.reference), find_run(store, options.candidate)
         reference, candidate = read_run(store, one, named[0]), read_run(store, other, named[-1])
+        for run in (reference, candidate):
+            if run.mode == "unfinished" and is_killed(store, run.id, settings.output_dir):
+                raise killed_fault(store, run.id)
         if (reference.id, reference.target) == (candidate.id, candidate.target):
             raise ConfigError(
                 "the two runs are one and the same",

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from capgate.planning import Effort, Known, Plan
     from capgate.runs import StoredRun
     from capgate.settings import Settings
+    from capgate.store import Store
 
 
 _LOOKED_AT: Final = 5
-"""Earlier runs of a target that are searched for figures."""
+"""Earlier runs of a target that are searched for figures, and as many whole ones."""
+
+_FOLDED_FROM: Final = 3
+"""Subjects alike of which more are told in one line."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -109,27 +113,37 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
 
 
 def _runs(settings: Settings, target: Target) -> tuple[list[StoredRun], list[StoredRun]]:
-    """The last runs of a target, and the last of each other adapter of its base, newest first."""
+    """The last runs of a target, and one of each other adapter of its base, newest first."""
     from capgate.runs import known_targets, runs_of, stored
 
     if not settings.store.is_file():
         return [], []
     with stored(settings.store) as store:
-        mine = list(islice(runs_of(store, target.id), _LOOKED_AT))
+        newest = list(islice(runs_of(store, target.id), _LOOKED_AT))
+        whole = islice(runs_of(store, target.id, shard="suite"), _LOOKED_AT)
+        mine = newest + [run for run in whole if run.id not in {one.id for one in newest}]
         siblings = [
             run
             for other in known_targets(store)
             if other != target.id and target.adapter_of is not None
-            for run in islice(runs_of(store, other), 1)
+            for run in _one_of(store, other)
             if run.about.get("model_id") == target.adapter_of and run.about.get("adapter_name")
         ]
     return mine, sorted(siblings, key=lambda run: -run.started)
 
 
-def _accuracy(runs: list[StoredRun], floor: float, policy: Policy) -> Known:
-    from capgate.planning import Known
+def _one_of(store: Store, target: str) -> list[StoredRun]:
+    """A target's newest whole run, or else its newest."""
+    from capgate.runs import runs_of
 
-    for run in runs:
+    whole = list(islice(runs_of(store, target, shard="suite"), 1))
+    return whole or list(islice(runs_of(store, target), 1))
+
+
+def _accuracy(runs: list[StoredRun], floor: float, policy: Policy) -> Known:
+    from capgate.planning import Known, by_weight
+
+    for run in by_weight(runs):
         if run.accuracy is not None and run.mode != "unfinished":
             return Known(run.accuracy, f"{len(run.answers):,} questions of the run {run.id}")
     what = f"{100 * policy.catch:g} points above the floor"
@@ -148,8 +162,6 @@ def _texts(questions: QuestionSet) -> Iterator[str]:
 
 
 def _lines(target: str, found: Plan) -> Iterator[str]:
-    from capgate.report.terminal import lines_of
-
     paired = found.reference in {"base", "baseline"}
     yield f"{target}, compared with its {found.reference}"
     yield f"  {'discordance' if paired else 'accuracy'} {_known(found.figure, '{:.1%}')}"
@@ -167,23 +179,39 @@ def _lines(target: str, found: Plan) -> Iterator[str]:
     yield f"whole (-m full):    {_effort(found.whole)}"
     yield "  what the store has an answer to costs nothing"
     yield f"  smallest drop usually visible: {_drop(found.visible)}"
-    if found.subjects:
-        yield "  by subject alone:"
-        from rich.table import Table
+    yield from _by_subject(found)
 
-        table = Table(box=None, show_header=False)
-        for _ in range(2):
-            table.add_column(no_wrap=True)
-            table.add_column(justify="right", no_wrap=True)
-            table.add_column(justify="right", no_wrap=True)
-        cells = [
-            (f"    {s}", f"{found.sizes[s]:,}", _drop(seen)) for s, seen in found.subjects.items()
-        ]
-        half = -(-len(cells) // 2)
-        for at in range(half):
-            right = cells[half + at] if half + at < len(cells) else ("", "", "")
-            table.add_row(*cells[at], *right)
-        yield from lines_of(table)
+
+def _by_subject(found: Plan) -> Iterator[str]:
+    """What each subject by itself can show; many that are alike have one line."""
+    from rich.table import Table
+
+    from capgate.report.terminal import lines_of
+
+    alike: dict[tuple[int, str], list[str]] = {}
+    for subject, drop in found.subjects.items():
+        alike.setdefault((found.sizes[subject], _drop(drop)), []).append(subject)
+    if alike:
+        yield "  by subject alone:"
+    for (size, seen), subjects in alike.items():
+        if len(subjects) > _FOLDED_FROM:
+            yield f"    {len(subjects)} subjects of {size:,} questions each: {seen}"
+    cells = [
+        (f"    {subject}", f"{size:,}", seen)
+        for (size, seen), subjects in alike.items()
+        if len(subjects) <= _FOLDED_FROM
+        for subject in subjects
+    ]
+    table = Table(box=None, show_header=False)
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+    half = -(-len(cells) // 2)
+    for at in range(half):
+        right = cells[half + at] if half + at < len(cells) else ("", "", "")
+        table.add_row(*cells[at], *right)
+    yield from lines_of(table) if cells else ()
 
 
 def _known(known: Known, form: str) -> str:

@@ -10,21 +10,23 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from capgate.errors import ConfigError, FileFault
+from capgate.report.killed import killed_fault_of, killed_runs
 from capgate.report.result import SCHEMA_VERSION, Report
 
 REPORT: Final = "report.json"
 _SHOWN: Final = 10
 
 
-def find_report(name: str, output: Path) -> Path:
+def find_report(name: str, output: Path, store: Path | None = None) -> Path:
     """The `report.json` that a person means.
 
     Args:
         name: A run's id or the beginning of it, `latest`, or a path of the file or its folder.
         output: The folder of results.
+        store: The store's file; it knows of runs that were killed before their report.
 
     Raises:
-        ConfigError: There is none, or several begin so.
+        ConfigError: There is none, several begin so, or the run was killed before its report.
     """
     path = Path(name)
     if path.is_file():
@@ -33,6 +35,14 @@ def find_report(name: str, output: Path) -> Path:
         return path / REPORT
     # Ids begin with the run's time, so their order is the runs'.
     runs = sorted(found.parent.name for found in output.glob(f"*/{REPORT}"))
+    killed = [] if store is None else killed_runs(store, output)
+    if path.is_dir() and path.name in killed:
+        name = path.name
+    meant = [run for run in (*runs, *killed) if run.startswith(name)]
+    if name == "latest":
+        meant = sorted([*runs, *killed])[-1:]
+    if len(meant) == 1 and meant[0] in killed and store is not None:
+        raise killed_fault_of(store, meant[0])
     if not runs:
         raise ConfigError(
             f"there is no report in {output.name}/",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from capgate.local import FILES
@@ -26,10 +27,25 @@ def repeat_command(report: Report) -> str:
     """`pytest benchmarks …`, with all options that are not their default."""
     # A run in which nobody could be asked did not record what it was to be.
     modes = {result.mode for result in report.targets.values()} or {"quick"}
+    return run_command(
+        report.settings, modes, {result.model_id for result in report.targets.values()}
+    )
+
+
+def run_command(
+    recorded: Mapping[str, Any], modes: AbstractSet[str], models: AbstractSet[str]
+) -> str:
+    """`pytest benchmarks …`, with all options that are not their default.
+
+    Args:
+        recorded: The settings of a run.
+        modes: `full`, `quick` or both.
+        models: Base models, for a run that named none and took the default.
+    """
     words = ["pytest", "benchmarks", "-m", " or ".join(sorted(modes))]
-    settings = {**report.settings, **files_of(report)}
+    settings = {**recorded, **_files(recorded)}
     if not settings.get("model_ids"):
-        settings["model_ids"] = sorted(result.model_id for result in report.targets.values())
+        settings["model_ids"] = sorted(models)
     for option in OPTIONS:
         if option.flag not in _LEFT_OUT:
             words += _words(option.flag, option.keywords, settings)
@@ -53,7 +69,11 @@ def logs_command(report: Report) -> str:
 
 def files_of(report: Report) -> dict[str, Any]:
     """A run's files and folders that are not the usual ones, by the name of their setting."""
-    found = report.settings.get("files")
+    return _files(report.settings)
+
+
+def _files(settings: Mapping[str, Any]) -> dict[str, Any]:
+    found = settings.get("files")
     return dict(found) if isinstance(found, dict) else {}
 
 

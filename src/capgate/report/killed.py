@@ -1,0 +1,83 @@
+"""Runs that were killed before they wrote their report, and the command that resumes one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from capgate.errors import CapgateError, ConfigError
+from capgate.report.repeat import run_command
+from capgate.runs import has_tests
+
+if TYPE_CHECKING:
+    from capgate.store import Store
+
+_REPORT: Final = "report.json"
+
+
+def killed_runs(store: Path, output: Path) -> list[str]:
+    """The runs of a store whose tests began and that left no report, oldest first.
+
+    Commands such as `capgate parity` ask questions too and write none; they are left out.
+
+    Args:
+        store: The store's file.
+        output: The folder of results.
+    """
+    from capgate.store import Store
+
+    if not store.is_file():
+        return []
+    # A store that can't be read is told of by the commands that need it.
+    with suppress(CapgateError), Store(store) as opened:
+        ids = [run for run, _, _ in opened.runs()]
+        return sorted(run for run in ids if is_killed(opened, run, output))
+    return []
+
+
+def is_killed(store: Store, run: str, output: Path) -> bool:
+    """Whether a run's tests began and it left no report."""
+    folder = output / run
+    # Where the folder is missing, the run wrote to another one.
+    if not folder.is_dir() or (folder / _REPORT).is_file():
+        return False
+    return has_tests(store, run)
+
+
+def killed_fault(store: Store, run: str) -> ConfigError:
+    """What to tell of a run that was killed: how to resume it."""
+    settings = next(settings for one, _, settings in store.runs() if one == run)
+    return ConfigError(
+        f"the run {run} was killed before its report, unless it still runs",
+        remedy=f"resume with `{resume_command(settings, store.shards(run))}`; what was answered "
+        "is not asked again",
+    )
+
+
+def killed_fault_of(store: Path, run: str) -> ConfigError:
+    """The same, of a run in the store at that path.
+
+    Raises:
+        StoreError: It can't be opened.
+    """
+    from capgate.store import Store
+
+    with Store(store) as opened:
+        return killed_fault(opened, run)
+
+
+def resume_command(
+    settings: Mapping[str, Any], shards: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> str:
+    """The command that takes a killed run up again.
+
+    Args:
+        settings: What the run was asked to do.
+        shards: Target and shard to what the run recorded of it.
+    """
+    entries = [facts for (_, shard), facts in shards.items() if not shard]
+    modes = {str(facts["mode"]) for facts in entries if facts.get("mode")}
+    models = {str(facts["model_id"]) for facts in entries if facts.get("model_id")}
+    return run_command(settings, modes or {"full"}, models)
