@@ -44,8 +44,27 @@ class Reply:
         )
 
 
+class Said(str):
+    """What a model wrote, with what a server tells beside the text.
+
+    Attributes:
+        cut_off: Whether the token limit ended it.
+        thought: Its thought, where the server sends that apart.
+    """
+
+    cut_off: bool
+    thought: str
+
+    def __new__(cls, text: str, *, cut_off: bool = False, thought: str = "") -> Said:
+        """Makes one."""
+        made = super().__new__(cls, text)
+        made.cut_off, made.thought = cut_off, thought
+        return made
+
+
 def completion(text: str | None, **changes: object) -> dict[str, Any]:
     """Returns vLLM's body of an answered chat request; `changes` go into its choice."""
+    said = text if isinstance(text, Said) else Said(text or "")
     choice = {
         "index": 0,
         "message": {
@@ -55,10 +74,10 @@ def completion(text: str | None, **changes: object) -> dict[str, Any]:
             "annotations": None,
             "audio": None,
             "function_call": None,
-            "reasoning": None,
+            "reasoning": said.thought or None,
         },
         "logprobs": None,
-        "finish_reason": "stop",
+        "finish_reason": "length" if said.cut_off else "stop",
         "stop_reason": None,
         "token_ids": None,
         "routed_experts": None,

@@ -14,6 +14,7 @@ from capgate.report.triage import (
     AskedPair,
     change_of,
     content_key,
+    is_formless,
     label_counts,
     label_of,
     letter_shifts,
@@ -67,7 +68,11 @@ def compare(
     texts = store.kept_questions([pair.question for pair in pairs])
     shifts = letter_shifts(pairs)
     flips = _flips(pairs, texts, again)
-    states = {key: side.state for key, side in again.items()}
+    # A constrained answer that has no form either tells nothing.
+    states = {
+        key: AnswerState.UNPARSED if is_formless(side) else side.state
+        for key, side in again.items()
+    }
     plain = Comparison(
         reference=dict(reference),
         note=note,
