@@ -80,6 +80,22 @@ def test_different(servers: tuple[Server, Server], capsys: pytest.CaptureFixture
     assert all(flip["adapter"].startswith("correct ") for flip in found["flipped"])
 
 
+def test_unreadable_answers_are_not_the_same(
+    servers: tuple[Server, Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two servers of which nothing can be read are INCONCLUSIVE, and not SAME."""
+
+    def in_bold(asked: dict[str, Any]) -> str:
+        benchmark = "ANSWER: $LETTER" in asked["messages"][-1]["content"]
+        return right(asked).replace("ANSWER: ", "**Answer:** ") if benchmark else like_a_model(asked)
+
+    servers[0].answer = servers[1].answer = in_bold
+    assert parity(12) == 10
+    said = capsys.readouterr().out
+    assert said.startswith("INCONCLUSIVE")
+    assert "12 of 12 answers of the adapter are unreadable (100.0%)" in said
+
+
 def test_too_few_questions(
     servers: tuple[Server, Server], capsys: pytest.CaptureFixture[str]
 ) -> None:

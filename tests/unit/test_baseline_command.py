@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,58 @@ def test_only_a_whole_green_run_is_recorded(
     assert main(["baseline", "record", "mine", "--run", "r1"]) == 4
     assert said in capsys.readouterr().err
     assert not baseline_of(project).exists()
+
+
+def test_a_run_that_can_not_be_read_is_no_baseline(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unreadable answers are counted, those cut off among them; none of it is recorded."""
+    given = answers(texts=dict.fromkeys(range(60), "The answer is"))
+    given[:50] = [replace(one, cut_off=True) for one in given[:50]]
+    keep_run(project, "r1", given)
+    assert main(["baseline", "record", "mine"]) == 4
+    said = capsys.readouterr().err
+    assert "60 of 228 answers of the candidate are unreadable (26.3%), 50 of them cut off" in said
+    assert "--max-tokens" in said
+    assert not baseline_of(project).exists()
+
+
+def test_few_answers_that_were_cut_off_are_recorded_as_such(project: Path) -> None:
+    """The file says of an unreadable answer whether the token limit ended it."""
+    given = answers(texts={3: "The answer is", 4: "?"})
+    given[3] = replace(given[3], cut_off=True)
+    keep_run(project, "r1", given)
+    assert main(["baseline", "record", "mine"]) == 0
+    recorded = load_baseline(baseline_of(project))
+    codes = {q: code for mine in recorded.answers.values() for q, code in mine.items()}
+    assert (codes[given[3].question], codes[given[4].question]) == ("U cut off", "U")
+    kept = {single.question: single for single in recorded.singles(codes)}
+    assert kept[given[3].question].cut_off
+    assert not kept[given[4].question].cut_off
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "found"),
+    [
+        (1, "<think>ANSWER: A</think>ANSWER: B", True),
+        (1, "ANSWER: B because", False),
+        (2, "ANSWER: B because", False),
+    ],
+)
+def test_a_baseline_that_was_read_from_thoughts_is_named(
+    project: Path, capsys: pytest.CaptureFixture[str], version: int, text: str, found: bool
+) -> None:
+    """A baseline of an earlier version whose texts hold thoughts is a finding of lint."""
+    keep_run(project, "r1", answers(texts={3: "hm"}))
+    assert main(["baseline", "record", "mine"]) == 0
+    file = baseline_of(project)
+    raw = json.loads(file.read_text())
+    raw["schema_version"] = version
+    raw["texts"] = dict.fromkeys(raw["texts"], text)
+    file.write_text(json.dumps(raw))
+    capsys.readouterr()
+    main(["baseline", "lint"])
+    assert ("read the model's thoughts as its answers" in capsys.readouterr().out) is found
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,17 @@ def test_the_gate_s_verdict_is_the_exit_code(
     assert sum(row["losses"] for row in found["subjects"]) == len(found["flips"])
 
 
+def test_runs_in_which_nothing_could_be_read_do_not_agree(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two runs whose answers are equally unreadable are no PASS."""
+    unread = answers(texts=dict.fromkeys(range(228), "**Answer:** A"))
+    keep_run(project, "r1", unread)
+    keep_run(project, "r2", unread)
+    found = printed(capsys, 10, "compare", "r1", "r2")
+    assert "228 of 228 answers of the reference are unreadable" in found["verdict"]["reasons"][0]
+
+
 def test_flips_are_listed_with_both_answers(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -65,6 +65,9 @@ def test_an_answer_comes_back_as_it_was(store: Store, context: Context) -> None:
         margin=-1.5,
         served_by="upstream",
         cost=0.0001,
+        finish_reason="length",
+        cut_off=True,
+        reasoning_tokens=3,
     )
     number = store.add(context, whole, run="r", target="mine")
     kept = store.find(context, ["q"], run="other")["q"]
@@ -220,6 +223,58 @@ def test_however_two_runs_take_turns_each_question_is_asked_once(
             last = store.find(context, [question], run=mine[-1][0])[question]
             assert last.answer.state is mine[-1][1]
     store.close()
+
+
+_VERSION_1 = """
+CREATE TABLE contexts (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, prompt TEXT NOT NULL,
+    facts TEXT NOT NULL, UNIQUE (fingerprint, prompt));
+CREATE TABLE runs (id TEXT PRIMARY KEY, started REAL NOT NULL, settings TEXT NOT NULL);
+CREATE TABLE questions (hash TEXT PRIMARY KEY, subject TEXT NOT NULL, sample_id TEXT NOT NULL,
+    text TEXT NOT NULL, choices TEXT NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE answers (id INTEGER PRIMARY KEY, context INTEGER NOT NULL REFERENCES contexts (id),
+    question TEXT NOT NULL, subject TEXT NOT NULL, state TEXT NOT NULL, choice TEXT NOT NULL,
+    text TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    seconds REAL NOT NULL, margin REAL, served_by TEXT NOT NULL, cost REAL, run TEXT NOT NULL,
+    created REAL NOT NULL);
+CREATE INDEX answers_by_question ON answers (context, question, id);
+CREATE TABLE uses (run TEXT NOT NULL, target TEXT NOT NULL,
+    answer INTEGER NOT NULL REFERENCES answers (id), PRIMARY KEY (run, target, answer))
+    WITHOUT ROWID;
+CREATE TABLE shards (run TEXT NOT NULL, target TEXT NOT NULL, shard TEXT NOT NULL,
+    facts TEXT NOT NULL, PRIMARY KEY (run, target, shard)) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_store_of_the_first_version_is_read(tmp_path: Path) -> None:
+    """Its answers are found, but for those that hold a thought or were cut off; all are kept."""
+    file = tmp_path / "answers.sqlite"
+    texts = {
+        "plain": ("ANSWER: A", 5),
+        "thought": ("<think>ANSWER: B</think>ANSWER: A", 9),
+        "open": ("<think>ANSWER: B", 9),
+        "cut": ("ANSWER: A and so", 16),
+    }
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(_VERSION_1)
+        facts = '{"generation": {"max_tokens": 16}}'
+        db.execute("INSERT INTO contexts VALUES (1, 'fingerprint', 'prompt', ?)", (facts,))
+        db.execute("INSERT INTO runs VALUES ('old', 1.0, '{}')")
+        for at, (question, (text, tokens)) in enumerate(texts.items()):
+            db.execute(
+                "INSERT INTO answers VALUES (?, 1, ?, 'anatomy', 'correct', 'A', ?, 9, ?, 0.1, "
+                "NULL, '', NULL, 'old', 1.0)",
+                (at, question, text, tokens),
+            )
+            db.execute("INSERT INTO uses VALUES ('old', 'mine', ?)", (at,))
+        db.commit()
+    for _ in range(2):
+        with Store(file) as store:
+            context = store.context("fingerprint", "prompt", {})
+            assert found(store, context, *texts, run="new") == {"plain"}
+            used = {one.answer.question: one.answer for one in store.used("old", "mine")}
+            assert used.keys() == texts.keys()
+            assert [name for name, one in used.items() if one.cut_off] == ["cut"]
 
 
 def test_a_newer_schema_is_refused_and_not_touched(tmp_path: Path) -> None:

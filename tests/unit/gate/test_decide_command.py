@@ -71,6 +71,23 @@ def test_exit_codes(
     assert capsys.readouterr().out.startswith(f"{kind}: Drop ")
 
 
+@pytest.mark.parametrize("rule", ["--fixed", "--sequential"])
+@pytest.mark.parametrize("both", [True, False])
+def test_unreadable_answers_conclude_nothing(
+    write: Write, capsys: pytest.CaptureFixture[str], rule: str, both: bool
+) -> None:
+    """More than a tenth unreadable, on both sides or on one, is INCONCLUSIVE and says why."""
+    reference = "unparsed" if both else "correct"
+    rows = [f"q{i},anatomy,{reference},unparsed" for i in range(1000)]
+    rows += [f"p{i},anatomy,correct,correct" for i in range(3000)]
+    text = "\n".join(["question,subject,reference,candidate", *rows])
+    assert main(["decide", write(text), rule]) == 10
+    said = capsys.readouterr().out
+    assert "answers of the candidate are unreadable" in said
+    assert ("answers of the reference are unreadable" in said) is both
+    assert "(max_unparsed) lets nothing be concluded" in said
+
+
 def test_too_few_rows_for_the_sequential_rule(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
