@@ -126,7 +126,10 @@ def of_floors(
             places.append((subject, floor, measured.subjects.get(subject) if measured else None))
     for name, floor, reached in places:
         place = f"floor of {target}, {name}"
-        if floor * 100 <= CHANCE and not reason:
+        if floor * 100 <= CHANCE and reason:
+            # It is there to notice a broken path, and says so; no loss is looked for by it.
+            continue
+        if floor * 100 <= CHANCE:
             found.append(
                 Finding(
                     "near chance",

@@ -12,12 +12,15 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 import zipfile_zstd  # noqa: F401 (teaches the standard library Inspect's compression)
+from aiohttp import web
 from tests.doubles.hook import Hook
-from tests.doubles.red import ADAPTER, BASE, BROKEN, Red, capgate, make_red_run
+from tests.doubles.red import ADAPTER, BASE, BROKEN, Answers, Red, capgate, make_red_run
+from tests.doubles.server import answer
 
 from capgate.report.advice import subject_words
 from capgate.report.read import read_report
@@ -234,7 +237,24 @@ def test_show_tells_everything_of_one_question(red: Red) -> None:
         red.root, "show", "latest", hostile.question, "--ask", environment={"RED_SERVER": KEY}
     )
     assert f"now, {ADAPTER}: wrong" in again
-    assert f"now, {BASE}: correct {hostile.key}" in again
+    assert f"now, {BASE}: correct {hostile.key}  (as stored)\n" in again
+    # Some secrets of that run's environment are no longer known, and so are not cut out.
+    assert re.search(rf"now, {ADAPTER}: wrong \w  \(as stored, in other words\)\n", again)
+    usual = Answers(red.root / "data", extra=SAID)
+
+    async def otherwise(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        there = hostile.text in asked["messages"][-1]["content"]
+        reply = answer(f"ANSWER: {hostile.key}") if there and asked["model"] == ADAPTER else usual
+        return await reply(request, asked)
+
+    red.server.script(forever=otherwise)
+    again = capgate(
+        red.root, "show", "latest", hostile.question, "--ask", environment={"RED_SERVER": KEY}
+    )
+    red.server.script(forever=usual)
+    now = f"now, {ADAPTER}: correct {hostile.key}  ANSWERS OTHERWISE THAN STORED (wrong "
+    assert now in again
+    assert f"now, {BASE}: correct {hostile.key}  (as stored)\n" in again
     assert len(red.server.chats) > asked
     before, after = report, read_report(red.folder / "report.json")
     assert before == after

@@ -20,6 +20,7 @@ from tests.integration.conftest import (
     until,
 )
 
+from capgate.cli import main
 from capgate.store import Store
 
 
@@ -30,7 +31,12 @@ def asked_since(server: Server) -> int:
     return sum(questions(chats).values())
 
 
-def test_killed_run_goes_on(project: Project, server: Server) -> None:
+def test_killed_run_goes_on(
+    project: Project,
+    server: Server,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """After SIGKILL in the middle the next run asks what was not answered, and nothing else."""
     project.serve(server, max_connections=1)
     hold = Hold(server, after=5)
@@ -43,6 +49,11 @@ def test_killed_run_goes_on(project: Project, server: Server) -> None:
     process.kill()
     assert process.finish().code == -signal.SIGKILL
     assert project.stored() == {"correct": 5}
+    monkeypatch.chdir(project.root)
+    assert main(["report", "latest"]) == 4
+    said = capsys.readouterr().err
+    assert "was killed before its report" in said
+    assert "esume with `pytest benchmarks -m full --model-id double --subjects " in said
     hold.release()
     outcome = project.full()
     assert outcome.code == 0, outcome.text

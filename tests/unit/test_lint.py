@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.doubles.runs import answers, keep_run
 
 from capgate.cli import main
 
+REPOSITORY = Path(__file__).parents[2]
 MODELS = """
 mine: {model_name: m, base_url: "http://127.0.0.1:1/v1"}
 yours: {model_name: y, base_url: "http://127.0.0.1:1/v1"}
@@ -58,6 +60,17 @@ def test_the_repository_s_own_bars_are_sound(
     """The thresholds that capgate ships have no finding."""
     monkeypatch.chdir(Path(__file__).parents[2])
     assert kinds(capsys, "--store", str(tmp_path / "none.sqlite")) == []
+
+
+def test_a_new_checkout_is_clean(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """So are the shipped thresholds with targets of one's own, and with a first real result."""
+    shutil.copytree(REPOSITORY / "thresholds", project / "thresholds", dirs_exist_ok=True)
+    assert kinds(capsys) == []
+    shutil.copy(REPOSITORY / "config" / "models.yaml", project / "config" / "models.yaml")
+    # More than guessing gives, and far above the shipped floor.
+    keep_run(project, "r1", answers(lost=range(140)), target="local-smollm2")
+    assert kinds(capsys) == []
+    assert main(["baseline", "lint"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from capgate.spending import dollars
 from capgate.text import one_line, printable, quoted
 
 if TYPE_CHECKING:
+    from capgate.answers import Answer
+    from capgate.redact import Redactor
     from capgate.report.comparison import Flip
     from capgate.report.result import Report
     from capgate.report.transcripts import Transcript
@@ -172,12 +174,30 @@ def _transcript(
         yield quoted(known.text, mark="  │ ")
 
 
+def _said(answer: Answer) -> str:
+    return f"{answer.state}{f' {answer.choice}' if answer.choice else ''}"
+
+
+def _changed(before: Answer | None, now: Answer, redactor: Redactor) -> str:
+    """How an answer differs from the stored one, as what follows it on its line."""
+    if before is None:
+        return "  (no answer is stored)"
+    if (before.state, before.choice) != (now.state, now.choice):
+        return f"  ANSWERS OTHERWISE THAN STORED ({_said(before)})"
+    same = redactor.text(before.text) == redactor.text(now.text)
+    return "  (as stored)" if same else "  (as stored, in other words)"
+
+
 def _ask(report: Report, settings: Settings, target: str, question: str) -> Iterator[str]:
     from capgate.again import resumed
+    from capgate.known_secrets import project_redactor
     from capgate.report.transcripts import ask_again
 
+    redactor = project_redactor(settings)
     with resumed(report, settings) as run:
         for who, answer in ask_again(run, target, question).items():
+            kept = (stored.answer for stored in run.store.used(report.run, who))
+            before = next((one for one in kept if one.question == question), None)
             yield ""
-            yield f"now, {who}: {answer.state}{f' {answer.choice}' if answer.choice else ''}"
+            yield f"now, {who}: {_said(answer)}{_changed(before, answer, redactor)}"
             yield quoted(answer.text, mark="  │ ")
