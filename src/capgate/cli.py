@@ -11,7 +11,7 @@ from typing import Final
 from capgate import __version__
 from capgate.errors import CapgateError
 from capgate.gate.verdict import EXIT_CODES
-from capgate.local import USAGE_ERROR, Parser, settings_of
+from capgate.local import USAGE_ERROR, Parser, output_of
 
 COMMANDS: Final = (
     "run",
@@ -56,10 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = modules[options.command].run(options)
     except CapgateError as error:
-        from capgate.known_secrets import redactor_for
-
-        redactor = redactor_for(lambda: settings_of(options))
-        print(f"capgate: {redactor.text(str(error))}", file=sys.stderr)
+        output_of(options).error(f"capgate: {error}")
         return USAGE_ERROR
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is left to say to it.
@@ -69,8 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception:
         # Python's own 1 would read as REGRESSION.
-        traceback.print_exc()
-        print("capgate: this is a fault of capgate itself; nothing was judged", file=sys.stderr)
+        out = output_of(options)
+        out.error(traceback.format_exc())
+        out.error("capgate: this is a fault of capgate itself; nothing was judged")
         return EXIT_CODES["ERROR"]
     return code
 

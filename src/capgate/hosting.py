@@ -19,6 +19,8 @@ from capgate.errors import CapgateError
 from capgate.settings import Settings
 from capgate.signals import interrupt_on_termination
 from capgate.subjects import DOMAIN_OF, DOMAINS
+from capgate.testreports import part_of
+from capgate.text import harmless
 
 if TYPE_CHECKING:
     from capgate.bench import Bench
@@ -145,7 +147,7 @@ class Host:
             _ = self.run.harness
             alert_urls(self.settings.root, self.settings.alerts)
         except CapgateError as error:
-            self._fault = str(error)
+            self._fault = self._fit(str(error))
             targets = ()
         if "subject" in metafunc.fixturenames:
             metafunc.parametrize(
@@ -176,7 +178,7 @@ class Host:
                 self._config.workeroutput[_FAULT] = self._fault  # type: ignore[attr-defined]
                 return
             raise pytest.UsageError(self._fault)
-        ours = [(item, *_part(item)) for item in items]
+        ours = [(item, *part_of(item)) for item in items]
         self._whole = frozenset(target for _, name, target in ours if name == "test_suite")
         # A whole run contains the quick one's questions; judging both would spend the false-alarm
         # budget twice.
@@ -354,7 +356,7 @@ class Host:
         return Progress(self._show)
 
     def _show(self, line: str, *, always: bool = False) -> None:
-        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        line, terminal = self._fit(line), self._config.pluginmanager.get_plugin("terminalreporter")
         if terminal is None or (self._config.get_verbosity() < 0 and not always):
             return
         capture = self._config.pluginmanager.get_plugin("capturemanager")
@@ -363,6 +365,12 @@ class Host:
                 _write(terminal, line)
         else:
             _write(terminal, line)
+
+    def _fit(self, text: str) -> str:
+        """A text as it may be shown: without secrets, and no command to a terminal or log."""
+        from capgate.known_secrets import redactor_for
+
+        return harmless(redactor_for(lambda: self.settings).text(text))
 
     def note(self, report: pytest.TestReport) -> None:
         """Notes how a test ended (controller only)."""
@@ -398,7 +406,7 @@ class Host:
             try:
                 self._summary = write_results(self.run, complete=complete)
             except CapgateError as error:
-                self._summary = [f"ERROR: {error}"]
+                self._summary = [self._fit(f"ERROR: {error}")]
                 if session.exitstatus == pytest.ExitCode.OK:
                     session.exitstatus = _EXIT_CODES["ERROR"]
         if session.exitstatus == pytest.ExitCode.TESTS_FAILED:
@@ -433,14 +441,6 @@ class _WorkerPurse:
     def settle(self, reserved: float, cost: float) -> None:
         """Gives back what was set aside, for what it did cost."""
         self._controller.call("settle", reserved, cost)
-
-
-def _part(item: pytest.Item) -> tuple[str, str]:
-    """Name and target of a test of the benchmark; empty for any other test."""
-    if not isinstance(item, pytest.Function) or "capgate" not in item.fixturenames:
-        return "", ""
-    callspec = getattr(item, "callspec", None)
-    return item.originalname, str(callspec.params.get("target", "")) if callspec else ""
 
 
 def _write(terminal: pytest.TerminalReporter, line: str) -> None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from capgate.client import Client, ClientLimits
+from capgate.common.output import Output
 from capgate.config import Target, Targets, environment, load_targets
 from capgate.errors import CapgateError, ConfigError, RequestFault, ServerError
+from capgate.known_secrets import redactor_of_files
 from capgate.local import USAGE_ERROR, Parser
 from capgate.serving import adapters, running
 from capgate.serving.endpoint import Endpoint
@@ -25,20 +26,25 @@ from capgate.serving.managed import start
 from capgate.serving.servers import Servers, left_running, list_models
 from capgate.serving.sources import find_source
 from capgate.signals import interrupt_on_termination
+from capgate.text import one_line
+
+_NAME: Final = 300
+"""Characters of a served name that are shown."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
     options = _parser().parse_args(arguments)
+    options.out = Output(lambda: redactor_of_files(options.models_file))
     restore = interrupt_on_termination()
     try:
         targets = load_targets(options.models_file)
         options.run(options, targets)
     except ConfigError as error:
-        print(f"inference-server: {error}", file=sys.stderr)
+        options.out.error(f"inference-server: {error}")
         return USAGE_ERROR
     except CapgateError as error:
-        print(f"inference-server: {error}", file=sys.stderr)
+        options.out.error(f"inference-server: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -92,7 +98,7 @@ def _start(options: argparse.Namespace, targets: Targets) -> None:
     with running.starting(target.id):
         if running.find(target.id) is not None:
             left_running(target)
-            print(f"{target.id} is already running")
+            options.out.line(f"{target.id} is already running")
             return
         server = start(target, running.logs(), functools.partial(print, file=sys.stderr))
         running.remember(
@@ -107,7 +113,7 @@ def _start(options: argparse.Namespace, targets: Targets) -> None:
             )
         )
         server.detach()
-    print(f"{target.id} is running at {server.base_url} (log: {server.log})")
+    options.out.line(f"{target.id} is running at {server.base_url} (log: {server.log})")
 
 
 def _stop(options: argparse.Namespace, targets: Targets) -> None:
@@ -120,17 +126,19 @@ def _stop(options: argparse.Namespace, targets: Targets) -> None:
         servers = [found]
     for server in servers:
         running.stop(server)
-        print(f"{server.target} is stopped")
+        options.out.line(f"{server.target} is stopped")
     if not servers:
-        print("no server is running")
+        options.out.line("no server is running")
         for other in running.all_running():
-            print(f"(in {other.project}: {other.target})")
+            options.out.line(f"(in {other.project}: {other.target})")
 
 
 def _health(options: argparse.Namespace, targets: Targets) -> None:
-    endpoint = _endpoint(options.model_id, targets)
+    endpoint = _endpoint(options.model_id, options, targets)
     in_own_loop(lambda: _ask_health(endpoint))
-    print(f"{endpoint.target} answers at {endpoint.base_url} and serves {endpoint.model}")
+    options.out.line(
+        f"{endpoint.target} answers at {endpoint.base_url} and serves {endpoint.model}"
+    )
 
 
 async def _ask_health(endpoint: Endpoint) -> None:
@@ -148,16 +156,18 @@ async def _ask_health(endpoint: Endpoint) -> None:
 
 
 def _list(options: argparse.Namespace, targets: Targets) -> None:
-    endpoint = _endpoint(options.model_id, targets)
+    endpoint = _endpoint(options.model_id, options, targets)
     models = list_models(endpoint)
     if options.json:
         rows: list[dict[str, Any]] = [
             {"name": m.name, "adapter_of": m.parent or None, "root": m.root or None} for m in models
         ]
-        print(json.dumps(rows, indent=2))
+        options.out.json(rows, indent=2)
         return
     for model in models:
-        print(f"{model.name}  (adapter of {model.parent})" if model.parent else model.name)
+        # A name can hold a line break; each has one line.
+        of = f"  (adapter of {one_line(model.parent, limit=_NAME)})" if model.parent else ""
+        options.out.line(f"{one_line(model.name, limit=_NAME)}{of}")
 
 
 def _load(options: argparse.Namespace, targets: Targets) -> None:
@@ -168,24 +178,24 @@ def _load(options: argparse.Namespace, targets: Targets) -> None:
         source = find_source(options.name, entry.path, entry.revision, target=options.name)
     endpoint = _base(options, targets)
     adapters.load(endpoint, source, target=options.name, name=options.name)
-    print(f"{options.name} is loaded onto {endpoint.target}")
+    options.out.line(f"{options.name} is loaded onto {endpoint.target}")
 
 
 def _unload(options: argparse.Namespace, targets: Targets) -> None:
     endpoint = _base(options, targets)
     adapters.unload(endpoint, options.name)
-    print(f"{options.name} is unloaded from {endpoint.target}")
+    options.out.line(f"{options.name} is unloaded from {endpoint.target}")
 
 
 def _base(options: argparse.Namespace, targets: Targets) -> Endpoint:
     """The adapter's server: named, its entry's, the one left running, or the default."""
     if options.model_id is not None:
-        return _endpoint(options.model_id, targets)
+        return _endpoint(options.model_id, options, targets)
     entry = _entry(options.name, targets)
     if entry is not None:
-        return _endpoint(entry.adapter_of, targets)
+        return _endpoint(entry.adapter_of, options, targets)
     left = _here()
-    return _endpoint(left[0].target if len(left) == 1 else None, targets)
+    return _endpoint(left[0].target if len(left) == 1 else None, options, targets)
 
 
 def _entry(name: str, targets: Targets) -> Target | None:
@@ -195,12 +205,16 @@ def _entry(name: str, targets: Targets) -> Target | None:
     return target if target.adapter_of is not None else None
 
 
-def _endpoint(model_id: str | None, targets: Targets) -> Endpoint:
+def _endpoint(model_id: str | None, options: argparse.Namespace, targets: Targets) -> Endpoint:
+    """The live endpoint of a target; its key is shown by nothing from now on."""
     target = targets.get(model_id) if model_id else targets.default()
     if target.serve is not None:
-        return left_running(target)
-    servers = Servers({target.id: target}, environment(Path.cwd()), running.logs())
-    return servers.endpoint(target.id)
+        endpoint = left_running(target)
+    else:
+        known, logs, say = environment(Path.cwd()), running.logs(), options.out.error
+        endpoint = Servers({target.id: target}, known, logs, say=say).endpoint(target.id)
+    options.out.hide(endpoint.key)
+    return endpoint
 
 
 def _here() -> list[running.Running]:

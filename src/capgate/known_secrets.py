@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from capgate.config import environment, load_targets
+from capgate.config import environment
 from capgate.errors import CapgateError
 from capgate.redact import Redactor
 from capgate.report.alert_file import secret_urls
 from capgate.settings import Settings
+from capgate.yamlfile import read_yaml_mapping
 
 
 def project_redactor(settings: Settings) -> Redactor:
@@ -31,10 +33,22 @@ def redactor_for(settings: Callable[[], Settings]) -> Redactor:
         return Redactor.of_environment()
 
 
+def redactor_of_files(models_file: Path) -> Redactor:
+    """The redactor of a command that has no run's options: of this folder and its targets."""
+    return _redactor(Path.cwd(), models_file, ())
+
+
 @cache
 def _redactor(root: Path, models_file: Path, alerts: tuple[str, ...]) -> Redactor:
-    found = environment(root)
+    found: Mapping[str, str] = os.environ
+    urls: list[str] = []
+    with suppress(CapgateError):
+        found = environment(root)
+        urls = secret_urls(root, alerts)
     keys: list[str] = []
     with suppress(CapgateError):
-        keys = [found.get(one.api_key_env or "", "") for one in load_targets(models_file)]
-    return Redactor.of_environment(found, [*keys, *secret_urls(root, alerts)])
+        # Not the targets themselves: a file with faults names its keys' variables all the same.
+        entries = read_yaml_mapping(models_file, what="the targets").values()
+        names = [one.get("api_key_env") for one in entries if isinstance(one, dict)]
+        keys = [found.get(name, "") for name in names if isinstance(name, str)]
+    return Redactor.of_environment(found, [*keys, *urls])

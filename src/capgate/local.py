@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from capgate.common.output import Output
+from capgate.redact import Redactor
 from capgate.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Tells of wrong usage and exits."""
         self.print_usage(sys.stderr)
-        self.exit(USAGE_ERROR, f"{self.prog}: {message}\n")
+        Output().error(f"{self.prog}: {message}")
+        self.exit(USAGE_ERROR)
 
 
 def add_options(
@@ -76,18 +79,29 @@ def local_run(
     def endpoint(target: str) -> Endpoint:
         return servers.endpoint(target)
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr)
-
+    redactor = project_redactor(settings)
+    say = Output(lambda: redactor).error
     run = Run(settings, run_id, endpoint=endpoint, say=say, further=further)
-    servers = Servers(run.participants, environment(settings.root), run.folder / "logs")
+    servers = Servers(run.participants, environment(settings.root), run.folder / "logs", say=say)
     try:
         yield run
     finally:
         run.close()
         servers.close()
-        for line in sweep_lines(run.folder / "logs", project_redactor(settings)):
+        for line in sweep_lines(run.folder / "logs", redactor):
             say(line)
+
+
+def output_of(options: argparse.Namespace) -> Output:
+    """How a command that has the options of a run writes: its project's secrets are known."""
+
+    def redactor() -> Redactor:
+        from capgate.known_secrets import redactor_for, redactor_of_files
+
+        file = getattr(options, "models_file", None)
+        return redactor_of_files(file) if file else redactor_for(lambda: settings_of(options))
+
+    return Output(redactor)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

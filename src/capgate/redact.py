@@ -39,7 +39,8 @@ _WORD: Final = re.compile(r"[A-Za-z_]{1,24}")
 _SAID: Final = frozenset(
     {
         *("text", "content", "completion", "reasoning", "input", "message", "explanation"),
-        *("reason", "said", "error"),
+        *("reason", "said", "error", "what", "finding", "remedy", "description"),
+        *("name", "root", "adapter_of", "model", "host"),
     }
 )
 """Fields that hold what a model or server wrote, and no word of ours."""
@@ -129,7 +130,9 @@ _FORMS: Final = (
         re.compile(
             r"\b(?:sk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}"
             r"|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abprs]-[A-Za-z0-9-]{10,}"
-            r"|AKIA[0-9A-Z]{16}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,})"
+            r"|AKIA[0-9A-Z]{16}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
+            # The beginning of one, where a text was shortened.
+            r"|(?:sk-|hf_|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|eyJ)[\w.-]{2,}(?=…))"
         ),
         MARK,
     ),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from capgate.redact import Redactor
-from capgate.text import inert, one_line
+from capgate.text import harmless, one_line
 
 
 def put_verdict_first(report: pytest.TestReport, judgement: Mapping[str, Any] | None) -> None:
@@ -34,7 +34,7 @@ def clean(report: pytest.TestReport, redactor: Redactor) -> None:
     """
 
     def fit(text: str) -> str:
-        return inert(redactor.text(text))
+        return harmless(redactor.text(text))
 
     # One log line for each question that failed; the verdict says it in one for all.
     report.sections = [
@@ -52,3 +52,11 @@ def clean(report: pytest.TestReport, redactor: Redactor) -> None:
         shown = str(report.longrepr)
         if fit(shown) != shown:
             report.longrepr = fit(shown)
+
+
+def part_of(item: pytest.Item) -> tuple[str, str]:
+    """Name and target of a test of the benchmark; empty for any other test."""
+    if not isinstance(item, pytest.Function) or "capgate" not in item.fixturenames:
+        return "", ""
+    callspec = getattr(item, "callspec", None)
+    return item.originalname, str(callspec.params.get("target", "")) if callspec else ""

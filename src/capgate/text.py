@@ -8,6 +8,7 @@ is a command, wherever in a line it stands.
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from typing import Any, Final
@@ -21,9 +22,22 @@ TAIL: Final = 16_384
 _WHITE = re.compile(r"\s+")
 
 
+_COMMAND = re.compile(r"##(?=(?:\[|vso\[|teamcity\[))", re.IGNORECASE)
+_AT_THE_START = re.compile(r"^([^\S\n]*):(?=:)", re.MULTILINE)
+
+
 def inert(text: str) -> str:
-    r"""Returns `text` with each `##[` as `\x23#[`, which is no command."""
-    return text.replace("##[", r"\x23#[")
+    r"""Returns `text` with each `##[`, `##vso[` and `##teamcity[` as `\x23#…`: no command."""
+    return _COMMAND.sub(r"\\x23#", text) if "##" in text else text
+
+
+def harmless(text: str) -> str:
+    r"""Returns `text` as a terminal or a job's log may show it: printable, and no command.
+
+    As `printable`; and where a line begins with `::`, the first colon is written as `\x3a`.
+    """
+    text = printable(text)
+    return _AT_THE_START.sub(r"\1\\x3a", text) if "::" in text else text
 
 
 def printable(text: str) -> str:
@@ -84,9 +98,19 @@ def quoted(text: str, *, mark: str = "│ ") -> str:
 def json_text(value: Any, *, indent: int | None = None) -> str:  # noqa: ANN401 (any plain value)
     r"""Returns a plain value as JSON for a program, which is harmless to a log that shows it.
 
-    Raises:
-        ValueError: It holds a number that JSON has no form of.
+    A number that JSON has no form of is null.
     """
-    # The mark can only stand inside a string.
-    text = json.dumps(value, indent=indent, allow_nan=False)
-    return text.replace("##[", r"\u0023#[").replace("\x7f", r"\u007f")
+    try:
+        text = json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=indent, allow_nan=False)
+    # The marks can only stand inside a string.
+    return _COMMAND.sub(r"\\u0023#", text).replace("\x7f", r"\u007f")
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value

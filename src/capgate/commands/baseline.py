@@ -12,16 +12,16 @@ bar gets lower the file keeps the reason.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capgate.local import FILES, add_options, settings_of
+from capgate.local import FILES, add_options, output_of, settings_of
 
 if TYPE_CHECKING:
     from capgate.baselines import Baseline
+    from capgate.common.output import Output
     from capgate.gate.policy import Policy
     from capgate.rerecord import Review
     from capgate.runs import StoredRun
@@ -150,11 +150,12 @@ def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> in
     before = _load(settings, run.target)
     recordable(run, _policy(settings, run), red=True)
     found = review(before, baseline_of(run, _now()))
+    out = output_of(options)
     if options.json:
         changed = [asdict(one) for one in found.subjects if one.changed]
-        print(json.dumps(asdict(found) | {"run": run.id, "subjects": changed}, indent=2))
+        out.json(asdict(found) | {"run": run.id, "subjects": changed}, indent=2)
         return 0
-    _show_review(found, before, run)
+    _show_review(out, found, before, run)
     return 0
 
 
@@ -189,28 +190,26 @@ def _lint(options: argparse.Namespace, settings: Settings) -> int:
     from capgate.linting import findings
 
     found = worst_first(findings(settings, options.published))
+    out = output_of(options)
     if options.json:
-        print(json.dumps([asdict(one) for one in found], indent=2))
+        out.json([asdict(one) for one in found], indent=2)
     else:
-        from capgate.text import printable
-
         for one in found:
-            print(printable(f"{one.kind}: {one.place}: {one.what}. {one.remedy}."))
-        print(f"{len(found)} finding{'' if len(found) == 1 else 's'}")
+            out.line(f"{one.kind}: {one.place}: {one.what}. {one.remedy}.")
+        out.line(f"{len(found)} finding{'' if len(found) == 1 else 's'}")
     return 1 if found else 0
 
 
-def _show_review(found: Review, before: Baseline, run: StoredRun) -> None:
+def _show_review(out: Output, found: Review, before: Baseline, run: StoredRun) -> None:
     from rich.table import Table
 
     from capgate.report.terminal import lines_of
-    from capgate.text import printable
 
-    print(f"{found.target}: recorded {before.recorded} from {before.run}  →  run {run.id}")
+    out.line(f"{found.target}: recorded {before.recorded} from {before.run}  →  run {run.id}")
     for fact in found.facts:
-        print(printable(f"  {fact}"))
+        out.line(f"  {fact}")
     if not found.changed:
-        print("nothing changes")
+        out.line("nothing changes")
         return
     table = Table(box=None)
     table.add_column("subject", no_wrap=True)
@@ -227,11 +226,11 @@ def _show_review(found: Review, before: Baseline, run: StoredRun) -> None:
                 _rate(one.correct_before, one.n_before), _rate(one.correct_after, one.n_after)
             )
             table.add_row(one.subject, n, rates, *map(str, (one.lost, one.gained, one.other)))
-    print("\n".join(lines_of(table)))
+    out.lines(lines_of(table))
     for why in found.lowers:
-        print(f"LOWER: {why}")
+        out.line(f"LOWER: {why}")
     reason = ' --reason "…"' if found.lowers else ""
-    print(
+    out.line(
         f"to accept: capgate baseline update {found.target} --run {run.id} "
         f"--reviewed {found.digest}{reason}"
     )
@@ -239,13 +238,14 @@ def _show_review(found: Review, before: Baseline, run: StoredRun) -> None:
 
 def _tell(options: argparse.Namespace, settings: Settings, path: Path, baseline: Baseline) -> None:
     where = _shown(path, settings)
+    out = output_of(options)
     if options.json:
         facts = {"file": where, "run": baseline.run, "n": baseline.n, "correct": baseline.correct}
-        print(json.dumps(facts))
+        out.json(facts)
         return
     rate = _rate(baseline.correct, baseline.n)
-    print(f"{where}: {baseline.n:,} questions, {rate} correct, from the run {baseline.run}")
-    print(
+    out.line(f"{where}: {baseline.n:,} questions, {rate} correct, from the run {baseline.run}")
+    out.line(
         "commit it; runs of this target are compared with it from now on, unless policy.yaml names "
         "another `reference`"
     )

@@ -9,12 +9,11 @@ than the policy allows.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from capgate.local import add_options, local_run, settings_of
+from capgate.local import add_options, local_run, output_of, settings_of
 from capgate.settings import positive
 
 if TYPE_CHECKING:
@@ -73,10 +72,11 @@ def run(options: argparse.Namespace) -> int:
             seed=settings.seed,
             step=count.step,
         )
+    out = output_of(options)
     if options.json:
-        print(json.dumps({"target": target, **_plain(found)}, indent=2))
+        out.json({"target": target, **_plain(found)}, indent=2)
     else:
-        print("\n".join(_lines(target, found)))
+        out.lines(_lines(target, found))
     return 0 if found.holds else 1
 
 

@@ -9,14 +9,13 @@ INCONCLUSIVE 10, ERROR 11.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.local import FILES, add_options, settings_of
-from capgate.text import json_text, one_line, printable
+from capgate.local import FILES, add_options, output_of, settings_of
+from capgate.text import one_line, printable
 
 if TYPE_CHECKING:
     from capgate.answers import Answer
@@ -73,10 +72,11 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _run(options)
     except CapgateError as error:
+        out = output_of(options)
         verdict = Verdict.of_error(error, scope="suite")
         if options.json:
-            print(json_text({"verdict": verdict.to_dict()}))
-        print(f"ERROR: {printable(str(error))}", file=sys.stderr)
+            out.json({"verdict": verdict.to_dict()})
+        out.error(f"ERROR: {error}")
         return verdict.exit_code
 
 
@@ -120,10 +120,11 @@ def _run(options: argparse.Namespace) -> int:
         policy = policy_for(settings.thresholds_dir, candidate.target, options.policy)
         compared = compare(reference, candidate, policy)
         texts = store.kept_questions([flip.question for flip in compared.flips])
+    out = output_of(options)
     if options.json:
-        print(json_text(_plain(compared, texts), indent=2))
+        out.json(_plain(compared, texts), indent=2)
     else:
-        print("\n".join(_lines(compared, texts)))
+        out.lines(_lines(compared, texts))
     return compared.verdict.exit_code
 
 
@@ -151,16 +152,17 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
         )
         for one in runs
     ]
+    out = output_of(options)
     if options.json:
         rows = [one.to_dict() for one in found]
         unused = [asdict(fault) for fault in published.faults]
-        print(json_text({"run": run, "published": rows, "unused": unused}, indent=2))
+        out.json({"run": run, "published": rows, "unused": unused}, indent=2)
         return 0
     for one in found:
-        print("\n".join(printable(line) for line in lines(one, published)))
+        out.lines(lines(one, published))
     for fault in published.faults:
-        print(printable(f"not used: {published.path.name}, {fault}"))
-    print(CAUTION)
+        out.line(f"not used: {published.path.name}, {fault}")
+    out.line(CAUTION)
     return 0
 
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from capgate.answers import AnswerState
 from capgate.errors import CapgateError, ConfigError, FileFault
-from capgate.text import one_line, printable
+from capgate.local import output_of
+from capgate.text import one_line
 
 if TYPE_CHECKING:
     from capgate.gate import Pair, Policy, Verdict
@@ -82,10 +83,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except CapgateError as error:
+        out = output_of(args)
         verdict = Verdict.of_error(error, scope="quick" if _sequential(args) else "suite")
         if args.json:
-            print(json.dumps(verdict.to_dict(), allow_nan=False))
-        print(f"ERROR: {printable(str(error))}", file=sys.stderr)
+            out.json(verdict.to_dict())
+        out.error(f"ERROR: {error}")
         return verdict.exit_code
 
 
@@ -108,17 +110,18 @@ def _run(args: argparse.Namespace) -> int:
             )
         policy = policy.for_target(args.target)
     pairs, repeated = read_pairs(args.rows)
+    out = output_of(args)
     if repeated:
-        print(f"{repeated} rows repeat a question and its answers; counted once", file=sys.stderr)
+        out.error(f"{repeated} rows repeat a question and its answers; counted once")
     orders: Orders | None = None
     if _sequential(args):
         verdict, orders = _sequential_verdict(pairs, policy, seed=args.seed, orders=args.orders)
     else:
         verdict = decide_fixed(pairs, policy, reference="baseline")
     if args.json:
-        print(json.dumps(_as_json(verdict, orders, args), allow_nan=False))
+        out.json(_as_json(verdict, orders, args))
     else:
-        print("\n".join(printable(line) for line in _lines(verdict, orders)))
+        out.lines(_lines(verdict, orders))
     return verdict.exit_code
 
 

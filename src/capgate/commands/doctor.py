@@ -7,9 +7,7 @@ nothing failed, else 1.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -18,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.checkup import here
 from capgate.checkup.check import Check
+from capgate.common.output import Output
 from capgate.errors import CapgateError
-from capgate.local import USAGE_ERROR, Parser, add_options, settings_of
+from capgate.local import USAGE_ERROR, Parser, add_options, output_of, settings_of
 from capgate.settings import Settings
 from capgate.text import printable
 
@@ -72,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except CapgateError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        output_of(options).error(f"{parser.prog}: {error}")
         return USAGE_ERROR
     except KeyboardInterrupt:
         return 130
@@ -85,26 +84,22 @@ def run(options: argparse.Namespace) -> int:
         ConfigError: An option is wrong.
     """
     settings = settings_of(options)
+    out = output_of(options)
     checks: list[Check] = []
     for check in examine(settings):
         checks.append(check)
         if not options.json:
-            print(_lines(check), flush=True)
+            out.line(_lines(check))
     failed = [check.name for check in checks if check.state == "failed"]
     skipped = sum(check.state == "skipped" for check in checks)
     if options.json:
-        print(
-            json.dumps(
-                {"ok": not failed, "failed": failed, "checks": [asdict(one) for one in checks]},
-                indent=2,
-                ensure_ascii=False,
-            )
-        )
+        rows = [asdict(one) for one in checks]
+        out.json({"ok": not failed, "failed": failed, "checks": rows}, indent=2)
     elif failed:
-        print(f"\n{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}")
+        out.line(f"\n{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}")
     else:
         aside = f" ({skipped} do not apply)" if skipped else ""
-        print(f"\nall {len(checks) - skipped} checks passed{aside}")
+        out.line(f"\nall {len(checks) - skipped} checks passed{aside}")
     return int(bool(failed))
 
 
@@ -141,10 +136,12 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
     from capgate.checkup import server
     from capgate.choice import run_targets
     from capgate.config import environment
+    from capgate.known_secrets import project_redactor
     from capgate.serving.servers import Servers
     from capgate.session import Run
 
     known = environment(settings.root)
+    say = Output(lambda: project_redactor(settings)).error
     try:
         chosen, others = run_targets(settings)
     except CapgateError as error:
@@ -168,7 +165,7 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
             continue
         with tempfile.TemporaryDirectory(prefix="capgate-doctor-") as scratch:
             own = server.temporary(settings, Path(scratch))
-            servers = Servers({**others, **chosen}, known, Path(scratch) / "logs")
+            servers = Servers({**others, **chosen}, known, Path(scratch) / "logs", say=say)
             run = Run(own, "doctor", endpoint=servers.endpoint)
             try:
                 yield from server.ServerCheckup(own, target, base, run, servers, known).checks()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from capgate.local import add_options, settings_of
+from capgate.local import add_options, output_of, settings_of
 from capgate.text import one_line
 
 if TYPE_CHECKING:
@@ -37,17 +36,18 @@ def run(options: argparse.Namespace) -> int:
     """
     from capgate.report.history import FILE, read_history
 
+    out = output_of(options)
     rows = read_history(settings_of(options).output_dir / FILE, options.target)
     if options.json:
         for row in rows:
-            print(json.dumps(asdict(row)))
+            out.json(asdict(row))
         return 0
     if not rows:
-        print(f"no run of {options.target} yet" if options.target else "no run yet")
+        out.line(f"no run of {options.target} yet" if options.target else "no run yet")
         return 0
     targets = dict.fromkeys(row.target for row in rows)
     for target in sorted(targets):
-        print("\n".join(_lines(target, [row for row in rows if row.target == target])))
+        out.lines(_lines(target, [row for row in rows if row.target == target]))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,11 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
+from capgate.common.output import Output
 from capgate.config import Target, Targets, environment, load_targets
 from capgate.errors import CapgateError, ConfigError
+from capgate.known_secrets import redactor_of_files
+from capgate.report.terminal import lines_of
 from capgate.text import one_line
 
 MODELS_FILE: Final = "config/models.yaml"
@@ -97,11 +99,12 @@ def show(file: Path, *, provider: str | None, check: bool, as_json: bool) -> int
     Raises:
         ConfigError: The file has faults, or no target of that provider.
     """
+    out = Output(lambda: redactor_of_files(file))
     listed = list_targets(load_targets(file), environment(Path.cwd()), provider, check=check)
     if as_json:
-        print(json.dumps([asdict(one) for one in listed], indent=2))
+        out.json([asdict(one) for one in listed], indent=2)
     else:
-        _print(listed, check=check)
+        _print(out, listed, check=check)
     return int(any(one.reachable is False for one in listed))
 
 
@@ -184,7 +187,7 @@ def _ask(target: Target, targets: Targets, known: Mapping[str, str]) -> tuple[bo
     return False, "not on the server, and no path"
 
 
-def _print(listed: list[Listed], *, check: bool) -> None:
+def _print(out: Output, listed: list[Listed], *, check: bool) -> None:
     table = Table(box=None)
     names = ["id", "provider", "model", "URL host", "adapter", "key variable"]
     for name in [*names, *(["reachable"] if check else []), "description"]:
@@ -192,7 +195,7 @@ def _print(listed: list[Listed], *, check: bool) -> None:
     for one in listed:
         state = {True: "set", False: "not set", None: ""}[one.key_set]
         mark = {True: "✓ ", False: "✗ ", None: ""}[one.reachable]
-        table.add_row(
+        cells = (
             f"{one.id}{' (default)' if one.default else ''}",
             one.provider,
             one.model,
@@ -202,8 +205,11 @@ def _print(listed: list[Listed], *, check: bool) -> None:
             *([f"{mark}{one_line(one.finding, limit=120)}"] if check else []),
             one_line(one.description, limit=120),
         )
+        # Before the layout, which may fold a cell within a key.
+        table.add_row(*map(out.fit, cells))
     # A pipe has no width of its own; wide lines are easier to search than folded ones.
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, markup=False).print(table)
+    width = Console().width if sys.stdout.isatty() else _PIPE_WIDTH
+    out.lines(lines_of(table, width=width))
 
 
 def _host(target: Target) -> str:

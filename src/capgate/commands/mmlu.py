@@ -7,7 +7,6 @@ code. They measure a target that has nothing to be compared with (`--measure-mis
 from __future__ import annotations
 
 import argparse
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from capgate.commands.run import run_pytest
 from capgate.config import load_targets
 from capgate.errors import CapgateError, ConfigError
 from capgate.gate.verdict import EXIT_CODES
-from capgate.local import USAGE_ERROR, Parser, add_options
+from capgate.local import USAGE_ERROR, Parser, add_options, output_of
 from capgate.packages import is_missing, package_error
 
 MEANINGS: Final = {
@@ -69,6 +68,7 @@ def _main(
     add_options(parser)
     list_models.add_options(parser, listing=True)
     options, rest = parser.parse_known_args(arguments)
+    out = output_of(options)
     try:
         if options.list_models:
             return list_models.show(
@@ -82,16 +82,16 @@ def _main(
         options.capgate_measure_missing = True
         code = run_pytest(options, prepare(options, rest))
     except CapgateError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        out.error(f"{prog}: {error}")
         code = USAGE_ERROR
     except Exception as error:
         # Python's own 1 would read as REGRESSION.
         if is_missing(error):
-            print(f"{prog}: {package_error(error)}", file=sys.stderr)
+            out.error(f"{prog}: {package_error(error)}")
         else:
-            traceback.print_exc()
+            out.error(traceback.format_exc())
         code = EXIT_CODES["ERROR"]
-    print(f"{prog}: exit code {code} ({MEANINGS.get(code, 'unknown')})", file=sys.stderr)
+    out.error(f"{prog}: exit code {code} ({MEANINGS.get(code, 'unknown')})")
     return code
 
 

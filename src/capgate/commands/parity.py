@@ -11,14 +11,14 @@ without an answer), 11 where a server can't be asked, wrong usage 4.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from capgate.common.output import Output
 from capgate.errors import CapgateError, ConfigError
-from capgate.local import add_options, local_run, settings_of
-from capgate.text import json_text, one_line, printable
+from capgate.local import add_options, local_run, output_of, settings_of
+from capgate.text import one_line
 
 if TYPE_CHECKING:
     from capgate.answers import Answer
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     except ConfigError:
         raise
     except CapgateError as error:
-        print(f"ERROR: {printable(str(error))}", file=sys.stderr)
+        output_of(options).error(f"ERROR: {error}")
         return EXIT_CODES["ERROR"]
     return {"SAME": 0, "DIFFERENT": 1, "INCONCLUSIVE": EXIT_CODES["INCONCLUSIVE"]}[kind]
 
@@ -126,10 +126,11 @@ def _run(options: argparse.Namespace) -> Kind:
         answers = _ask(run, adapter, merged)
         parity = compare(*answers, run.policy(target))
         flips = _flips(*answers)
+    out = output_of(options)
     if options.json:
-        print(json_text(_plain(parity, flips), indent=2))
+        out.json(_plain(parity, flips), indent=2)
     else:
-        _show(adapter.id, options.merged, parity, flips)
+        _show(out, adapter.id, options.merged, parity, flips)
     return parity.kind
 
 
@@ -257,24 +258,24 @@ def _plain(parity: Parity, flips: Sequence[Flip]) -> dict[str, Any]:
     }
 
 
-def _show(adapter: str, merged: str, parity: Parity, flips: Sequence[Flip]) -> None:
-    print(f"{parity.kind}: {adapter} and {merged}")
+def _show(out: Output, adapter: str, merged: str, parity: Parity, flips: Sequence[Flip]) -> None:
+    out.line(f"{parity.kind}: {adapter} and {merged}")
     if parity.reason:
-        print(f"  {parity.reason}")
+        out.line(f"  {parity.reason}")
     if parity.interval:
         low, high, level = parity.interval
-        print(
+        out.line(
             f"  {parity.flips} of {parity.n:,} questions are answered otherwise "
             f"({parity.flips / parity.n:.2%}, {100 * level:.3g} % interval {low:.2%} to {high:.2%})"
         )
-        print(
+        out.line(
             f"  {adapter} differs from itself on {parity.noise} ({parity.noise / parity.n:.2%}); "
             f"no more flips than that: p = {parity.p:.2g}"
         )
     if parity.errors:
-        print(f"  {parity.errors} questions have no answer of all three and are left out; one:")
-        print(f"  {one_line(parity.fault, limit=400)}")
+        out.line(f"  {parity.errors} questions have no answer of all three and are left out; one:")
+        out.line(f"  {one_line(parity.fault, limit=400)}")
     for flip in flips[:_SHOWN]:
-        print(f"  {flip.subject}  {flip.question[:12]}  {flip.adapter}  →  {flip.merged}")
+        out.line(f"  {flip.subject}  {flip.question[:12]}  {flip.adapter}  →  {flip.merged}")
     if len(flips) > _SHOWN:
-        print(f"  … and {len(flips) - _SHOWN} more (--json lists all)")
+        out.line(f"  … and {len(flips) - _SHOWN} more (--json lists all)")

@@ -7,13 +7,12 @@ assumptions that are named as such.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from capgate.local import add_options, settings_of
+from capgate.local import add_options, output_of, settings_of
 
 if TYPE_CHECKING:
     from capgate.config import Target
@@ -61,11 +60,12 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     targets, _ = run_targets(settings)
     plans = {target.id: _plan(target, settings, options.discordance) for target in targets.values()}
+    out = output_of(options)
     if options.json:
-        print(json.dumps({target: asdict(one) for target, one in plans.items()}, indent=2))
+        out.json({target: asdict(one) for target, one in plans.items()}, indent=2)
     else:
         for target, one in plans.items():
-            print("\n".join(_lines(target, one)))
+            out.lines(_lines(target, one))
     return 0
 
 

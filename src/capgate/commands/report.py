@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from capgate.common.output import Output
 from capgate.errors import CapgateError
 
 
@@ -46,22 +47,23 @@ def run(options: argparse.Namespace) -> int:
 
     report, folder, settings = open_report(options)
     redactor = project_redactor(settings)
+    out = Output(lambda: redactor)
     if options.redux is not None:
         report = with_redux(report, options.redux, options.dataset_dir)
     report = redacted(report, redactor)
     try:
         if options.redux is not None:
-            print(f"written: {write_data(report, folder)}")
-        print(f"written: {write_page(report, folder, settings.output_dir / FILE)}")
+            out.line(f"written: {write_data(report, folder)}")
+        out.line(f"written: {write_page(report, folder, settings.output_dir / FILE)}")
         if options.github or options.comment:
             comment = folder / "comment.md"
             write_atomically(comment, redactor.text(github.comment(report)))
-            print(f"written: {comment}")
+            out.line(f"written: {comment}")
         if options.github:
             if summary := github.write_summary(report):
-                print(f"added to: {summary.name}")
+                out.line(f"added to: {summary.name}")
             for command in github.workflow_commands(report):
-                print(redactor.text(command))
+                out.workflow_command(command)
     except OSError as error:
         raise CapgateError(
             f"the report can't be written to {folder}", said=str(error), remedy="make it writable"

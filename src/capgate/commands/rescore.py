@@ -16,8 +16,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.local import FILES, add_options, settings_of
-from capgate.text import json_text
+from capgate.local import FILES, add_options, output_of, settings_of
 
 if TYPE_CHECKING:
     from capgate.rescoring import Moves, Record, Rescored
@@ -61,10 +60,11 @@ def run(options: argparse.Namespace) -> int:
     records = _records(options, settings)
     rescored = [_rescored(record, settings) for record in records]
     model = moves(rescored[0], rescored[1]) if len(rescored) == 2 else None
+    out = output_of(options)
     if options.json:
-        print(json_text(_plain(rescored, model), indent=2))
+        out.json(_plain(rescored, model), indent=2)
     else:
-        print("\n".join(_lines(rescored, model)))
+        out.lines(_lines(rescored, model))
     return 1 if any(one.changed for one in rescored) else 0
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from capgate.common.output import Output
 from capgate.errors import ConfigError
 from capgate.spending import dollars
 from capgate.text import one_line, printable, quoted
@@ -69,8 +70,9 @@ def run(options: argparse.Namespace) -> int:
     report, folder, settings = open_report(options)
     target = one_target(report, options.target)
     redactor = project_redactor(settings)
+    out = Output(lambda: redactor)
     for line in _lines(report, folder, settings, target, options.question, ask=options.ask):
-        print(redactor.text(line))
+        out.line(line)
     return 0
 
 

@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from capgate.common.output import Output
 from capgate.errors import CapgateError, ConfigError
+from capgate.local import output_of
 from capgate.report.comparison import LABELS, MEANINGS, Comparison, Flip, Side
-from capgate.text import json_text, one_line, printable
+from capgate.text import one_line, printable
 
 if TYPE_CHECKING:
     from capgate.report.result import Report
@@ -73,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
             f"the run {report.run} compared nothing question by question",
             remedy="compare with a base or a recorded baseline; capgate report shows the rest",
         )
+    out = output_of(options)
     for target in targets:
         comparison = report.comparisons.get(target)
         if comparison is None:
@@ -86,9 +89,9 @@ def run(options: argparse.Namespace) -> int:
         ]
         if options.json:
             for flip in flips:
-                print(json_text(flip.model_dump(mode="json")))
+                out.json(flip.model_dump(mode="json"))
         else:
-            print("\n".join(_lines(report, target, comparison, flips, options.limit)))
+            out.lines(_lines(report, target, comparison, flips, options.limit))
     return 0
 
 
@@ -118,10 +121,11 @@ def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
     from capgate.report.write import redacted, report_of, write_data, write_page
 
     redactor = project_redactor(settings)
+    out = Output(lambda: redactor)
     with resumed(report, settings) as run:
         for target in report.comparisons:
             if reason := redactor.text(reask(run, target)):
-                print(f"{target}: not asked again: {one_line(reason, limit=300)}")
+                out.line(f"{target}: not asked again: {one_line(reason, limit=300)}")
         comparisons = report_of(run, complete=report.complete).comparisons
     # Only the comparison is new; when the run ended and what it was judged stay as they were.
     report = report.model_copy(update={"comparisons": comparisons})

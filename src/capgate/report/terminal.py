@@ -148,10 +148,12 @@ def _table(target: str, result: Result) -> list[str]:
     return lines_of(table)
 
 
-def lines_of(table: Table) -> list[str]:
-    """A table as plain lines."""
+def lines_of(table: Table, *, width: int = _WIDTH) -> list[str]:
+    """A table as plain lines; its cells' text is shown as it is."""
     out = io.StringIO()
-    Console(file=out, width=_WIDTH, no_color=True, force_terminal=False).print(table)
+    Console(
+        file=out, width=width, no_color=True, force_terminal=False, markup=False, emoji=False
+    ).print(table)
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 

@@ -24,6 +24,7 @@ from capgate.report.html import render_html
 from capgate.report.result import Report, Result
 from capgate.report.sweep import sweep_lines
 from capgate.report.terminal import logs_line, render_report
+from capgate.text import harmless
 
 if TYPE_CHECKING:
     from capgate.report.redux import Redux
@@ -76,8 +77,11 @@ def write_results(run: Run, *, complete: bool) -> list[str]:
             run.say(redactor.text(line))
         raise fault
     lines += logs_line(run.folder / "logs", settings.root)
-    lines += _told("the step summary", lambda: _on_github(report))
-    return [redactor.text(line) for line in lines]
+    commands: list[str] = []
+    lines += _told("the step summary", lambda: commands.extend(_on_github(report)))
+    # The commands are our own, and what stands in them is escaped.
+    shown = [harmless(redactor.text(line)) for line in lines]
+    return shown + [redactor.text(command) for command in commands]
 
 
 def report_of(run: Run, *, complete: bool, redux: Redux | None = None) -> Report:

@@ -6,16 +6,15 @@ Lives in the run's controller. Workers reach it through `capgate.serving.broker`
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from capgate.client import Client, ClientLimits
+from capgate.common.output import Output
 from capgate.config import Target
 from capgate.errors import AdapterError, CapgateError, ConfigError, RequestFault, ServerError
 from capgate.replies import ServedModel
@@ -57,7 +56,7 @@ class Servers:
         self._targets = dict(targets)
         self._environment = environment
         self._logs = logs
-        self._say = say or partial(print, file=sys.stderr)
+        self._say = say or Output().error
         self._managed: dict[str, ManagedServer] = {}
         self._adapters: list[LoadedAdapter] = []
         self._results: dict[str, Endpoint | CapgateError] = {}

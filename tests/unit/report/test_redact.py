@@ -29,6 +29,7 @@ REDACTOR = Redactor(["s3cr3t-value"], home=Path("/srv/people/ann"))
         ("https://hooks.slack.com/services/T0/B0/abc", f"https://hooks.slack.com/{MARK}"),
         ("sk-proj-0123456789abcdef", MARK),
         ("hf_0123456789abcdefgh", MARK),
+        ("hf_01234567…", f"{MARK}…"),
         ("/srv/people/ann/models/x", "~/models/x"),
         ("/home/bob/x, /Users/eve/y and /root/z", "~/x, ~/y and ~/z"),
         (r"C:\Users\bob\x", r"~\x"),
