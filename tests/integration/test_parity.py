@@ -87,7 +87,9 @@ def test_unreadable_answers_are_not_the_same(
 
     def in_bold(asked: dict[str, Any]) -> str:
         benchmark = "ANSWER: $LETTER" in asked["messages"][-1]["content"]
-        return right(asked).replace("ANSWER: ", "**Answer:** ") if benchmark else like_a_model(asked)
+        return (
+            right(asked).replace("ANSWER: ", "**Answer:** ") if benchmark else like_a_model(asked)
+        )
 
     servers[0].answer = servers[1].answer = in_bold
     assert parity(12) == 10

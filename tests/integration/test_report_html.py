@@ -301,6 +301,11 @@ def test_it_is_readable_in_dark_and_light_and_on_a_phone(
     page.wait_for_selector(".flip")
     page.click(".flip summary")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cut_off = (
+        "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.outerHTML)"
+    )
+    assert page.eval_on_selector_all(".table", cut_off) == []
+    assert page.locator("table.scores td:nth-child(3)").first.is_visible()
     assert page.evaluate(CONTRAST) == []
     bright = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (bright == "rgb(251, 251, 250)") == (scheme == "light")
@@ -336,6 +341,10 @@ def test_a_quick_run_shows_how_its_evidence_grew(browser: Browser, red: Red) -> 
     assert "How the evidence grew" in seen.page.inner_text("main")
     result = read_report(quick.folder / "report.json").targets[ADAPTER]
     assert len(result.path) >= 1
+    assert result.verdict is not None
+    caption = seen.page.inner_text("figure:has(polyline.harm) figcaption")
+    for one in result.verdict["evidence"]:
+        assert re.search(rf"“{one['hypothesis']}” {one['value']:.2f} of", caption), caption
     steps = seen.page.get_attribute("polyline.harm", "points")
     assert steps is not None
     assert len(steps.split()) == len(result.path) + 1

@@ -52,14 +52,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(target: str, rows: list[Entry]) -> Iterator[str]:
-    from capgate.report.history import by_series
+    from capgate.report.history import by_series, folded
 
     yield one_line(target, limit=100)
     for group in by_series(rows).values():
         yield f"  {one_line(group[-1].asked, limit=160)}"
         before: float | None = None
-        for row in group:
-            yield f"    {_line(row, before)}"
+        for alike in folded(group):
+            row = alike[-1]
+            yield f"    {_line(row, before)}{_more(alike)}"
             before = row.accuracy if row.accuracy is not None else before
 
 
@@ -76,7 +77,20 @@ def _line(row: Entry, before: float | None) -> str:
         else "     "
     )
     partial = "" if row.complete else "  partial"
+    if row.asked_now == 0 and row.questions:
+        partial += "  0 asked"
     return (
         f"{row.finished}  {accuracy} %  {interval}  {change}  {row.questions:>6,} questions  "
         f"{row.verdict or 'measured':<12}  {row.run}{partial}"
     )
+
+
+def _more(alike: list[Entry]) -> str:
+    """What one line says of several runs that it stands for."""
+    if len(alike) == 1:
+        return ""
+    rates = [row.accuracy for row in alike if row.accuracy is not None]
+    spread = ""
+    if rates and min(rates) < max(rates):
+        spread = f", {100 * min(rates):.1f} – {100 * max(rates):.1f} %"
+    return f"  ({len(alike)} runs since {alike[0].finished[:10]}{spread})"

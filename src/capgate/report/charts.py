@@ -175,8 +175,15 @@ def drop_chart(verdict: Mapping[str, Any]) -> DropChart | None:
     )
 
 
-def evidence_chart(path: Sequence[Mapping[str, Any]]) -> EvidenceChart | None:
-    """The chart of a quick run's evidence; None where none was recorded."""
+def evidence_chart(
+    path: Sequence[Mapping[str, Any]], evidence: Sequence[Mapping[str, Any]] = ()
+) -> EvidenceChart | None:
+    """The chart of a quick run's evidence; None where none was recorded.
+
+    Args:
+        path: Where the run stood after each batch.
+        evidence: The tests that its verdict rests on, whose figures the text repeats.
+    """
     if not path:
         return None
     height, top, bottom = 300.0, 16.0, 262.0
@@ -202,6 +209,12 @@ def evidence_chart(path: Sequence[Mapping[str, Any]]) -> EvidenceChart | None:
             " ".join(f"{a:g},{b:g}" for a, b in steps), steps[-1], y(last[threshold]), against
         )
 
+    known = {one["hypothesis"]: one["value"] for one in evidence if one["measure"] == "log10_e"}
+
+    def peak(name: str, against: str) -> float:
+        # The highest decides, and may lie within a batch: the verdict states it.
+        return float(known.get(against, max(0.0, *(step[name] for step in path))))
+
     # Runs of before did not say what the evidence is against.
     harm, harmless = last.get("harm", "no loss"), last.get("harmless", "a loss")
     return EvidenceChart(
@@ -212,10 +225,10 @@ def evidence_chart(path: Sequence[Mapping[str, Any]]) -> EvidenceChart | None:
         harm=line("log10_harm", "needed_harm", harm),
         harmless=line("log10_harmless", "needed_harmless", harmless),
         text=f"After {last['questions']:,} questions in {len(path)} "
-        f"{'batches' if len(path) > 1 else 'batch'}: evidence against "
-        f"“{harm}” {last['log10_harm']:.2f} of the "
+        f"{'batches' if len(path) > 1 else 'batch'}, at its highest: evidence against "
+        f"“{harm}” {peak('log10_harm', harm):.2f} of the "
         f"{last['needed_harm']:.2f} needed, against “{harmless}” "
-        f"{last['log10_harmless']:.2f} of {last['needed_harmless']:.2f}",
+        f"{peak('log10_harmless', harmless):.2f} of {last['needed_harmless']:.2f}",
     )
 
 
@@ -290,7 +303,8 @@ def trend_chart(rows: Sequence[Entry], run: str) -> TrendChart | None:
             high=None if row.high is None else y(row.high),
             kind=row.verdict or "measured",
             title=f"{row.finished}: {100 * row.accuracy:.1f} %, {row.verdict or 'measured'}"
-            f"{partial}, {row.questions:,} questions, run {row.run}",
+            f"{partial}, {row.questions:,} questions"
+            f"{', 0 asked' if row.asked_now == 0 else ''}, run {row.run}",
             here=row.run == run,
         )
 
@@ -299,11 +313,20 @@ def trend_chart(rows: Sequence[Entry], run: str) -> TrendChart | None:
         points = tuple(point(row) for row in group)
         joined = " ".join(f"{p.x:g},{p.y:g}" for p in points)
         lines.append(TrendLine("ABCDEFGH"[number], group[-1].asked, joined, points))
-    every = max(1, math.ceil(len(inside) / 3))
+    ticks = inside[:: max(1, math.ceil(len(inside) / 3))]
     return TrendChart(
         height=270.0,
-        x_ticks=tuple(Tick(x(row), row.finished[:10]) for row in inside[::every]),
+        x_ticks=tuple(map(Tick, map(x, ticks), _times([row.finished for row in ticks]))),
         y_ticks=tuple(Tick(y(mark / 100), f"{mark:g} %") for mark in marks),
         lines=tuple(lines),
         hidden=len(scored) - len(inside),
     )
+
+
+def _times(finished: Sequence[str]) -> list[str]:
+    """Times (ISO 8601, UTC) as labels of an axis: dates, or finer where two would be equal."""
+    for first, last in ((0, 10), (5, 16), (5, 19)):
+        labels = [one[first:last].replace("T", " ") for one in finished]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [one[5:19].replace("T", " ") for one in finished]

@@ -20,7 +20,7 @@ from capgate.errors import StoreError
 from capgate.report.result import Report, Result
 
 FILE: Final = "history.sqlite"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _BUSY_SECONDS: Final = 30.0
 
 
@@ -44,6 +44,8 @@ class Entry:
         series: What it can be put on one line with, as a hash; `""` as for the mode.
         asked: That in words.
         fingerprint: What answered.
+        asked_now: Answers that the run asked for; None where an older capgate wrote the row.
+        role: `reference` where the target was only compared with; else `""`.
     """
 
     run: str
@@ -61,6 +63,8 @@ class Entry:
     series: str
     asked: str
     fingerprint: str
+    asked_now: int | None = None
+    role: str = ""
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Entry))
@@ -81,9 +85,18 @@ CREATE TABLE runs (
     series TEXT NOT NULL,
     asked TEXT NOT NULL,
     fingerprint TEXT NOT NULL,
+    asked_now INTEGER,
+    role TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (run, target)
 ) WITHOUT ROWID
 """
+_UPGRADES: Final = {
+    1: (
+        "ALTER TABLE runs ADD COLUMN asked_now INTEGER",
+        "ALTER TABLE runs ADD COLUMN role TEXT NOT NULL DEFAULT ''",
+    ),
+}
+"""Version to the statements that bring a file of it to the next one."""
 
 
 def entries(report: Report) -> list[Entry]:
@@ -155,6 +168,10 @@ def _entry(report: Report, target: str, result: Result) -> Entry:
         "subjects": sorted(subjects),
         "limit": result.limit if result.mode == "full" else None,
     }
+    # Adapters of one name whose weights are not the same are two models.
+    digest = str((result.identity.get("identity") or {}).get("adapter_digest") or "")
+    if digest:
+        asked["adapter"] = digest
     words = [
         f"data set {result.dataset.get('source')} {result.dataset.get('digest')}",
         result.task.split("/")[-1],
@@ -166,6 +183,9 @@ def _entry(report: Report, target: str, result: Result) -> Entry:
     chosen = result.dataset.get("subjects")
     if isinstance(chosen, int) and 0 < len(subjects) < chosen:
         words.append(f"{len(subjects)} subjects")
+    if digest:
+        words.append(f"adapter {digest[:12]}")
+    bases = {str(one.reference.get("target")) for one in report.comparisons.values()}
     return Entry(
         run=report.run,
         target=target,
@@ -182,7 +202,34 @@ def _entry(report: Report, target: str, result: Result) -> Entry:
         series=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
         asked=", ".join(words),
         fingerprint=result.fingerprint,
+        asked_now=result.overall.asked,
+        role="reference" if not verdict and target in bases else "",
     )
+
+
+def folded(rows: Sequence[Entry]) -> list[list[Entry]]:
+    """Rows that may be told in one line, in their order.
+
+    A run on an adapter has a row for its base too, which says the same each time: such rows in
+    a row are told together, and so are older ones that were measured alike.
+    """
+    found: list[list[Entry]] = []
+    for row in rows:
+        if found and _alike(found[-1][-1], row):
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
+def _alike(one: Entry, other: Entry) -> bool:
+    if one.verdict or other.verdict or one.series != other.series:
+        return False
+    if one.role == other.role == "reference":
+        return True
+    same = (one.accuracy, one.questions) == (other.accuracy, other.questions)
+    # A run that asked something measured anew, and has a line of its own.
+    return same and not other.asked_now
 
 
 def _not_judged(report: Report, target: str, verdict: dict[str, Any]) -> Entry:
@@ -227,6 +274,11 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
                 )
             if version == 0:
                 db.execute(_CREATE)
+            else:
+                for before in range(version, SCHEMA_VERSION):
+                    for statement in _UPGRADES[before]:
+                        db.execute(statement)
+            if version < SCHEMA_VERSION:
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             db.execute("COMMIT")
             yield db

@@ -191,7 +191,7 @@ def _view(
         bars=subject_bars(comparison, failed_subjects(verdict) if verdict else ())
         if comparison
         else (),
-        evidence=evidence_chart(result.path),
+        evidence=evidence_chart(result.path, verdict["evidence"] if verdict else ()),
         labels=comparison.labels if comparison else {},
         split=split_sentence(comparison.split) if comparison else "",
         parts=_parts(comparison),

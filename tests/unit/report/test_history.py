@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from tests.unit.report.examples import red_report
 
+from capgate.cli import main
 from capgate.errors import StoreError
 from capgate.report.charts import trend_chart
 from capgate.report.history import FILE, add_run, by_series, entries, read_history
+from capgate.report.html import render_html
 from capgate.report.result import Report
 
 
@@ -86,3 +88,89 @@ def test_what_could_not_be_asked_has_its_row(tmp_path: Path) -> None:
     (row,) = read_history(tmp_path / FILE, "mine+gone")
     assert (row.verdict, row.questions, row.accuracy) == ("ERROR", 0, None)
     assert trend_chart([row], report.run) is None
+
+
+def base_run(run: str, finished: str, **changes: object) -> Report:
+    """A run in which `base` is only what an adapter is compared with."""
+    report = red_report()
+    (comparison,) = report.comparisons.values()
+    comparison = comparison.model_copy(update={"reference": {"kind": "base", "target": "base"}})
+    result = report.targets["mine"].model_copy(
+        update={"timestamp": finished, "verdict": None, **changes}
+    )
+    return report.model_copy(
+        update={"run": run, "targets": {"base": result}, "comparisons": {"mine": comparison}}
+    )
+
+
+def shown(folder: Path, capsys: pytest.CaptureFixture[str], target: str) -> list[str]:
+    """What `capgate history` shows of a target."""
+    capsys.readouterr()
+    assert main(["history", target, "--output-dir", str(folder)]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_rows_of_a_base_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each run on an adapter has a row of its base; `history` tells them together."""
+    for day in range(1, 15):
+        run = base_run(f"r{day:02d}", f"2026-01-{day:02d}T00:00:00Z")
+        add_run(tmp_path / FILE, run)
+    lines = shown(tmp_path, capsys, "base")
+    assert len(lines) == 3
+    assert "measured" in lines[2]
+    assert lines[2].endswith("(14 runs since 2026-01-01)")
+
+
+def test_a_measurement_of_its_own_keeps_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--measure` runs that asked something are a trend, and stay apart."""
+    for day in (1, 2, 3):
+        run = changed(red_report(), f"r{day}", f"2026-01-0{day}T00:00:00Z", verdict=None)
+        add_run(tmp_path / FILE, run)
+    assert len(shown(tmp_path, capsys, "mine")) == 5
+
+
+def test_adapters_of_one_name_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folders of one name are two models, each with a heading that names its content."""
+    known = red_report().targets["mine"].identity
+    for run, digest in (("r1", "a" * 64), ("r2", "b" * 64), ("r3", "a" * 64)):
+        identity = {**known, "identity": {"adapter_digest": digest}}
+        report = changed(red_report(), run, f"2026-01-0{run[1]}T00:00:00Z", identity=identity)
+        add_run(tmp_path / FILE, report)
+    lines = shown(tmp_path, capsys, "mine")
+    assert [line.split("adapter ")[1] for line in lines if "adapter " in line] == [
+        "a" * 12,
+        "b" * 12,
+    ]
+    assert [line.split()[-1] for line in lines if "REGRESSION" in line] == ["r1", "r3", "r2"]
+
+
+def test_a_run_that_asked_nothing_is_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In `history`, and in the table and the chart of the page."""
+    whole = red_report().targets["mine"].overall
+    found = whole.model_copy(update={"asked": 0})
+    report = changed(red_report(), "r1", "2026-01-01T00:00:00Z", overall=found)
+    add_run(tmp_path / FILE, report)
+    (line,) = (one for one in shown(tmp_path, capsys, "mine") if "REGRESSION" in one)
+    assert line.endswith("r1  0 asked")
+    page = render_html(report, read_history(tmp_path / FILE))
+    assert "<small>0 asked</small>" in page
+
+
+def test_a_trend_of_an_older_capgate_is_carried_on(tmp_path: Path) -> None:
+    """Its rows are read, and new ones stand beside them."""
+    file = tmp_path / FILE
+    add_run(file, changed(red_report(), "r1", "2026-01-01T00:00:00Z"))
+    with sqlite3.connect(file) as db:
+        db.execute("ALTER TABLE runs DROP COLUMN asked_now")
+        db.execute("ALTER TABLE runs DROP COLUMN role")
+        db.execute("PRAGMA user_version = 1")
+    add_run(file, changed(red_report(), "r2", "2026-01-02T00:00:00Z"))
+    old, new = read_history(file)
+    assert (old.run, old.asked_now, old.role) == ("r1", None, "")
+    assert (new.run, new.asked_now) == ("r2", red_report().targets["mine"].overall.asked)

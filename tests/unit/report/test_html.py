@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from tests.unit.report.examples import C, W, flip, red_report, report_of
@@ -14,8 +15,9 @@ from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, Single
 from capgate.gate.verdict import Verdict
 from capgate.report.advice import headline, next_steps
-from capgate.report.charts import drop_chart, evidence_chart, nice_ticks
+from capgate.report.charts import drop_chart, evidence_chart, nice_ticks, trend_chart
 from capgate.report.comparison import Side, Split
+from capgate.report.history import entries
 from capgate.report.html import render_html
 from capgate.report.payload import pack, unpack
 from capgate.report.published import CAUTION
@@ -95,6 +97,31 @@ def test_the_evidence_chart_ends_where_the_run_did() -> None:
     assert len(chart.harm.points.split()) == 3
     assert chart.harm.last[1] < chart.harm.threshold < chart.zero < chart.harmless.last[1]
     assert evidence_chart([]) is None
+    # The highest value decides, and not the last one.
+    assert "against “a loss” 0.00 of 1.30" in chart.text
+    verdict = {"hypothesis": "no loss", "measure": "log10_e", "value": 1.62}
+    again = evidence_chart(path, [verdict])
+    assert again is not None
+    assert "against “no loss” 1.62 of the 1.40 needed" in again.text
+
+
+@pytest.mark.parametrize(
+    ("finished", "labels"),
+    [
+        (["2026-01-02T10:00:00Z", "2026-01-03T10:00:00Z"], ["2026-01-02", "2026-01-03"]),
+        (["2026-01-02T10:00:00Z", "2026-01-02T11:30:00Z"], ["01-02 10:00", "01-02 11:30"]),
+        (["2026-01-02T10:00:07Z", "2026-01-02T10:00:31Z"], ["01-02 10:00:07", "01-02 10:00:31"]),
+    ],
+)
+def test_an_axis_of_time_has_no_label_twice(finished: list[str], labels: list[str]) -> None:
+    """Runs of one day are told apart by the time of day."""
+    rows = [
+        replace(entries(red_report())[0], run=f"r{at}", finished=one)
+        for at, one in enumerate(finished)
+    ]
+    chart = trend_chart(rows, "r1")
+    assert chart is not None
+    assert [tick.label for tick in chart.x_ticks] == labels
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 40), (57.8, 57.9), (0, 14042), (2, 2)])
