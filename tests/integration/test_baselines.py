@@ -91,7 +91,7 @@ def command(project: Project, *arguments: str) -> Outcome:
 
 def failed(outcome: Outcome) -> set[str]:
     """The tests that failed, by name and parameters."""
-    return set(re.findall(r"^FAILED \S+::(\S+)", outcome.text, re.MULTILINE))
+    return set(re.findall(r"^FAILED (?:\w+ )?\S+::(\S+)", outcome.text, re.MULTILINE))
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ def test_a_python_without_packages_is_told(checkout: Checkout) -> None:
         ({"logprobs": 5}, "log-probabilities", "gives none", "take logprobs out"),
         ({"dataset": "/no/such/folder"}, "data set", "/no/such/folder", "--dataset"),
         ({"api_key_env": "NO_SUCH_KEY"}, "key variable", "NO_SUCH_KEY", "export NO_SUCH_KEY="),
-        ({"api_key_env": None}, "key", "does not accept", "api_key_env: VLLM_API_KEY"),
+        ({"api_key_env": None}, "key", "asks for an API key", "api_key_env: VLLM_API_KEY"),
         ({"base_url": "nonsense"}, "models.yaml", "expected http://HOST", "configuration.md"),
         ({"max_output_tokens": 100}, "target", "--max-tokens 512", "at most 100"),
     ],

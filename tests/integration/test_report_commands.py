@@ -267,7 +267,7 @@ def test_unparsed_questions_can_be_asked_again_later(red: Red) -> None:
     report = read_report(data)
     comparison = report.comparisons[ADAPTER]
     out = capgate(red.root, "triage", "latest", "--reask", environment={"RED_SERVER": KEY})
-    assert "unparsed answers were asked for once more" in out
+    assert "answers were asked for once more in a constrained form" in out
     assert read_report(data).comparisons[ADAPTER].split == comparison.split
     for canary in CANARIES:
         assert canary not in data.read_text()
