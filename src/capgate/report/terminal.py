@@ -132,7 +132,9 @@ def _table(target: str, result: Result) -> list[str]:
     table = Table(title=f"{target}  {result.task}  {result.mode}", title_justify="left", box=None)
     table.add_column("subject", no_wrap=True)
     costs = result.overall.cost is not None
-    columns = ("n", "accuracy", "95 % interval", "unparsed", "errors", "seconds", "tokens")
+    cut = result.overall.cut_off > 0
+    counts = ("unparsed", *(["cut off"] if cut else []), "errors")
+    columns = ("n", "accuracy", "95 % interval", *counts, "seconds", "tokens")
     for name in (*columns, *(["cost"] if costs else [])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -142,9 +144,10 @@ def _table(target: str, result: Result) -> list[str]:
         if result.mode == "full":
             for subject, one in result.subject_details.items():
                 if DOMAIN_OF[subject] == domain:
-                    table.add_row(*_row(f"  {subject}", one, costs))
-        table.add_row(*_row(domain, result.domains[domain], costs), style="bold")
-    table.add_row(*_row("all", result.overall, costs), style="bold")
+                    table.add_row(*_row(f"  {subject}", one, costs=costs, cut=cut))
+        mine = result.domains[domain]
+        table.add_row(*_row(domain, mine, costs=costs, cut=cut), style="bold")
+    table.add_row(*_row("all", result.overall, costs=costs, cut=cut), style="bold")
     return lines_of(table)
 
 
@@ -157,7 +160,7 @@ def lines_of(table: Table, *, width: int = _WIDTH) -> list[str]:
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def _row(name: str, one: Group, costs: bool) -> list[str]:
+def _row(name: str, one: Group, *, costs: bool, cut: bool) -> list[str]:
     accuracy = "–" if one.accuracy is None else f"{one.accuracy:.1%}"
     interval = f"{one.interval.low:.1%} – {one.interval.high:.1%}" if one.interval else "–"
     return [
@@ -166,6 +169,7 @@ def _row(name: str, one: Group, costs: bool) -> list[str]:
         accuracy,
         interval,
         str(one.unparsed or "·"),
+        *([str(one.cut_off or "·")] if cut else []),
         str(one.errors or "·"),
         f"{one.seconds:.1f}",
         f"{one.prompt_tokens + one.completion_tokens:,}",
