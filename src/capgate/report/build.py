@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from capgate.answers import Answer, AnswerState
 from capgate.gate.verdict import EXIT_CODES
+from capgate.judgement import Mode
 from capgate.published import Published
 from capgate.report.compare import FindBaseline, compare
 from capgate.report.published import beside
@@ -76,9 +77,19 @@ def build_report(
         for name in (target, (mine["quick"].get("reference") or {}).get("target"))
         if name and "suite" not in shards.get(name, {})
     }
+    modes = {target: _mode(mine, target in quick) for target, mine in shards.items()}
     results = {
         target: _result(
-            store, run, target, mine, settings, complete, finished, published, target in quick
+            store,
+            run,
+            target,
+            mine,
+            settings,
+            # A sample is complete where it was judged: it may end at any question.
+            complete and (modes[target] == "full" or target in quick),
+            finished,
+            published,
+            modes[target],
         )
         for target, mine in sorted(shards.items())
         if "" in mine
@@ -96,6 +107,7 @@ def build_report(
         started=iso(started),
         finished=iso(finished),
         complete=complete,
+        mode="quick" if set(modes.values()) == {"quick"} else "full" if modes else None,
         settings=settings,
         verdict=worst,
         verdict_of=worst_of,
@@ -143,7 +155,7 @@ def _result(
     complete: bool,
     finished: float,
     published: Published | None,
-    quick: bool,
+    mode: Mode,
 ) -> Result:
     about = shards[""]
     used = store.used(run, target)
@@ -173,9 +185,9 @@ def _result(
         adapter_name=about.get("adapter_name"),
         timestamp=iso(finished),
         limit=settings["limit"],
-        chosen=chosen if not quick and ("suite" in shards or not complete) else None,
-        mode="quick" if quick else "full",
-        complete=complete and (quick or len(answers) - errors >= chosen),
+        chosen=chosen if mode == "full" and ("suite" in shards or not complete) else None,
+        mode=mode,
+        complete=complete and (mode == "quick" or len(answers) - errors >= chosen),
         overall_score=overall.accuracy,
         metrics=Metrics(accuracy=Accuracy(value=overall.accuracy)),
         subjects={subject: one.accuracy for subject, one in subjects.items()},
@@ -193,8 +205,15 @@ def _result(
         path=tuple(shards.get("quick", {}).get("path", ())),
         faults=_faults(answers),
         unread=_unread(answers),
+        notes=tuple(about.get("notes", ())),
         published=_beside(target, about, settings["task"], answers, published),
     )
+
+
+def _mode(shards: Mapping[str, Mapping[str, Any]], judged_quick: bool) -> Mode:
+    """What was asked of a target; by what was judged where an older run did not record it."""
+    asked = (facts["mode"] for facts in shards.values() if facts.get("mode"))
+    return "quick" if next(asked, "quick" if judged_quick else "full") == "quick" else "full"
 
 
 def _beside(
