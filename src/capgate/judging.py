@@ -88,10 +88,7 @@ class Judge:
                 )
                 if one.api.begins_in_thought:
                     begin_in_thought.append(one.id)
-                if field_changed(one):
-                    note = (
-                        "max_completion_tokens is sent in place of max_tokens, as its server asks"
-                    )
+                if note := field_note(one):
                     self.run.note(one.id, note)
                 if one.id == target:
                     self._check_routes(target, [answer], whole=False)

@@ -92,9 +92,5 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
 
 def field_note(contestant: Contestant) -> str:
     """What to note where a target's server takes another field than `max_tokens`; `""` else."""
-    from capgate.provider import CapgateAPI
-
-    api = contestant.model.api
-    assert isinstance(api, CapgateAPI)
-    field = api.client.answer_limit.field(contestant.endpoint.model)
+    field = contestant.api.client.answer_limit.field(contestant.endpoint.model)
     return "" if field == "max_tokens" else f"{field} is sent in place of max_tokens"

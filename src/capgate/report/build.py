@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,11 +11,11 @@ from capgate.gate.verdict import EXIT_CODES
 from capgate.judgement import Mode
 from capgate.published import Published
 from capgate.report.compare import FindBaseline, compare
+from capgate.report.missing import faults_of
 from capgate.report.published import beside
 from capgate.report.redux import Redux
 from capgate.report.result import (
     Accuracy,
-    Fault,
     Metrics,
     Report,
     Result,
@@ -38,7 +37,6 @@ PREFLIGHT: Final = "preflight"
 REASK: Final = "#reask"
 """The shard that says how asking unparsed questions again went."""
 
-_FAULTS_SHOWN: Final = 20
 _UNREAD_SHOWN: Final = 20
 _UNREAD_CHARACTERS: Final = 2_000
 
@@ -203,7 +201,7 @@ def _result(
         versions=package_versions(),
         reference=_reference(shards, whole),
         path=tuple(shards.get("quick", {}).get("path", ())),
-        faults=_faults(answers),
+        faults=faults_of(answers),
         unread=_unread(answers),
         notes=tuple(about.get("notes", ())),
         published=_beside(target, about, settings["task"], answers, published),
@@ -240,11 +238,6 @@ def _reference(
         found = {"kind": whole["verdict"]["reference"]}
     # A base is known only by its name, which older runs did not record.
     return found if found is None or found["kind"] != "base" or "target" in found else None
-
-
-def _faults(answers: Sequence[Answer]) -> tuple[Fault, ...]:
-    causes = Counter(answer.text for answer in answers if answer.state is AnswerState.ERROR)
-    return tuple(Fault(text=text, times=n) for text, n in causes.most_common(_FAULTS_SHOWN))
 
 
 def _unread(answers: Sequence[Answer]) -> tuple[Unread, ...]:
