@@ -10,10 +10,12 @@ from capgate.answers import Answer, AnswerState
 from capgate.baselines import comparable, describe_change, disagreement
 from capgate.errors import ReferenceMissingError
 from capgate.gate.decide import decide_fixed
+from capgate.gate.groups import judged_domains, rows_of
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, count_pairs, pair_up
 from capgate.gate.verdict import Verdict
 from capgate.runs import StoredRun
+from capgate.subjects import DOMAIN_OF
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,10 @@ class Flip:
 
 
 @dataclass(frozen=True)
-class SubjectRow:
-    """One subject of two runs."""
+class GroupRow:
+    """One subject or domain of two runs."""
 
-    subject: str
+    name: str
     n: int
     reference_accuracy: float | None
     candidate_accuracy: float | None
@@ -57,6 +59,7 @@ class Compared:
         candidate: The run in the candidate's place.
         verdict: The gate's.
         subjects: Each subject's counts.
+        domains: The counts of each domain that was judged.
         flips: Losses and gains, by subject.
         differ: What answered, where that is not the same, as a clause.
     """
@@ -64,7 +67,8 @@ class Compared:
     reference: StoredRun
     candidate: StoredRun
     verdict: Verdict
-    subjects: tuple[SubjectRow, ...]
+    subjects: tuple[GroupRow, ...]
+    domains: tuple[GroupRow, ...]
     flips: tuple[Flip, ...]
     differ: str
 
@@ -104,8 +108,12 @@ def compare(reference: StoredRun, candidate: StoredRun, policy: Policy) -> Compa
     return Compared(
         reference,
         candidate,
-        decide_fixed(pairs, policy, reference="baseline"),
+        decide_fixed(pairs, policy, reference="baseline", domains=DOMAIN_OF),
         tuple(_row(subject, mine) for subject, mine in sorted(by_subject.items())),
+        tuple(
+            _row(domain, rows_of(by_subject, mine))
+            for domain, mine in judged_domains(by_subject, DOMAIN_OF).items()
+        ),
         tuple(flips),
         _change(reference.about["facts"], candidate.about["facts"]),
     )
@@ -134,10 +142,10 @@ def _check(reference: StoredRun, candidate: StoredRun) -> None:
         )
 
 
-def _row(subject: str, pairs: list[Pair]) -> SubjectRow:
+def _row(name: str, pairs: list[Pair]) -> GroupRow:
     counts = count_pairs(pairs)
-    return SubjectRow(
-        subject=subject,
+    return GroupRow(
+        name=name,
         n=counts.n,
         reference_accuracy=counts.reference_accuracy,
         candidate_accuracy=counts.candidate_accuracy,

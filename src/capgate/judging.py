@@ -19,21 +19,23 @@ from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement, Usage
-from capgate.preflight import ask_probe, field_note
+from capgate.preflight import ask_probe
 from capgate.references import (
     BaselineReference,
     FloorReference,
     Reference,
+    judge_again,
     judge_one,
     judge_whole,
     rows,
     sequential_gate,
+    whole_budget,
 )
 from capgate.routes import check_routes, is_routed, routes_of
 from capgate.secondlook import ask_again
 from capgate.serving.liveness import check_live
 from capgate.session import Run
-from capgate.subjects import SUBJECTS
+from capgate.subjects import DOMAIN_OF, SUBJECTS
 
 QUICK_LOOK: Final = 10
 """Questions of a quick run without a limit that only measures."""
@@ -88,8 +90,6 @@ class Judge:
                 )
                 if one.api.begins_in_thought:
                     begin_in_thought.append(one.id)
-                if note := field_note(one):
-                    self.run.note(one.id, note)
                 if one.id == target:
                     self._check_routes(target, [answer], whole=False)
         except CapgateError as error:
@@ -134,9 +134,10 @@ class Judge:
             ) or _not_measured(results[target].answers, policy, "subject", subject)
         verdict = _bounded(verdict, [results])
         usage = [results[target]]
-        if self.run.settings.confirm and verdict is not None and verdict.kind == "REGRESSION":
-            second, again = self._look_again(target, subject, verdict)
-            verdict, usage = confirm_subject(verdict, second), [*usage, again]
+        if self.run.settings.confirm and verdict is not None and verdict.kind == "lost":
+            again = self._ask_again(target, subject)
+            second = self._second(target, subject, again, verdict)
+            verdict, usage = confirm_subject(verdict, second), [*usage, again[target]]
         return self._ended(Judgement(target, subject, verdict, Usage.of(usage)))
 
     def suite(self, target: str) -> Judgement:
@@ -164,14 +165,10 @@ class Judge:
         usage = [results[target] for results in shards]
         # The answers were asked for by the subjects' own tests, perhaps in other processes.
         asked = self._used(target).asked
-        if self.run.settings.confirm and verdict is not None and verdict.failed_subjects:
-            looks = {
-                one.subject: self._look_again(target, one.subject, verdict)
-                for one in verdict.failed_subjects
-            }
-            verdict = confirm_suite(verdict, {s: second for s, (second, _) in looks.items()})
-            usage += [again for _, again in looks.values()]
-            asked += sum(again.asked for _, again in looks.values())
+        if self.run.settings.confirm and verdict is not None:
+            verdict, again = self._second_looks(target, verdict)
+            usage += [results[target] for results in again]
+            asked += sum(results[target].asked for results in again)
         took = replace(Usage.of(usage), asked=asked)
         return self._ended(Judgement(target, SUITE, verdict, took))
 
@@ -255,39 +252,77 @@ class Judge:
         usage = Usage.of([results[target] for results in shards])
         return self._ended(Judgement(target, QUICK, verdict, usage, tuple(path)))
 
-    def _budget(self, target: str) -> Budget | None:
-        """How a whole-benchmark run's false alarms are divided, where not in the usual way."""
-        if not self.run.settings.confirm:
-            return None
+    def _budget(self, target: str) -> Budget:
+        """How a whole-benchmark run's false alarms are divided."""
+        settings = self.run.settings
         paired = not isinstance(self.run.reference(target), FloorReference)
-        return first_look(self.run.policy(target), paired=paired)
+        budget = whole_budget(self.run.policy(target), settings.subjects, paired=paired)
+        return first_look(budget) if settings.confirm else budget
 
-    def _look_again(self, target: str, subject: str, first: Verdict) -> tuple[Verdict, ShardResult]:
-        """Asks a failed subject once more; returns what that alone says, and what it took."""
+    def _ask_again(self, target: str, subject: str) -> Results:
+        """Asks a subject that lost, or whose domain did, once more."""
         self.run.say(f"{target}  {subject}  failed at first and is asked again")
-        questions = self.run.selection(target).by_subject[subject]
-        results = ask_again(
+        return ask_again(
             self.run.evaluator,
-            questions,
+            self.run.selection(target).by_subject[subject],
             self.run.contestants_for(target),
             name="confirm",
             shard=subject,
         )
-        dead = _no_answer([results])
+
+    def _second(self, target: str, subject: str, again: Results, first: Verdict) -> Verdict:
+        """What a second look alone says of a subject."""
+        dead = _no_answer([again])
         if dead is not None:
-            return Verdict.of_error(dead, scope="subject", subject=subject), results[target]
+            return Verdict.of_error(dead, scope="subject", subject=subject)
         assert first.budget is not None
         reference = self.run.reference(target)
         second = judge_one(
             reference,
-            rows(reference, _answers([results]), target),
+            rows(reference, _answers([again]), target),
             self.run.policy(target),
             subject=subject,
             n_subjects=1,
             budget=second_look(first.budget),
         )
         assert second is not None
-        return second, results[target]
+        return second
+
+    def _second_looks(self, target: str, first: Verdict) -> tuple[Verdict, list[Results]]:
+        """Asks once more what the suite's test named; returns the verdict then, and the results."""
+        chosen = self.run.selection(target).by_subject
+        named = [one.name for one in first.failed_subjects]
+        members = {
+            one.name: [s for s in chosen if DOMAIN_OF.get(s) == one.name and chosen[s]]
+            for one in first.failed_domains
+        }
+        wanted = dict.fromkeys([*named, *(s for mine in members.values() for s in mine)])
+        if not wanted:
+            return first, []
+        asked = {subject: self._ask_again(target, subject) for subject in wanted}
+        seconds = {s: self._second(target, s, asked[s], first) for s in named}
+        domains = {
+            name: self._second_of_domain(target, name, [asked[s] for s in mine], first)
+            for name, mine in members.items()
+        }
+        return confirm_suite(first, seconds, domains), list(asked.values())
+
+    def _second_of_domain(
+        self, target: str, domain: str, again: Sequence[Results], first: Verdict
+    ) -> Verdict:
+        """What a second look alone says of a domain."""
+        dead = _no_answer(again)
+        if dead is not None:
+            return Verdict.of_error(dead, scope="domain", subject=domain)
+        assert first.budget is not None
+        reference = self.run.reference(target)
+        return judge_again(
+            reference,
+            rows(reference, _answers(again), target),
+            self.run.policy(target),
+            domain=domain,
+            budget=second_look(first.budget),
+        )
 
     def _answer(
         self,

@@ -108,7 +108,8 @@ class Plan:
         whole: The whole benchmark.
         visible: Smallest drop that the whole benchmark would usually show; None if none.
         subjects: The same for each subject that is judged, by its own test.
-        sizes: Questions of each subject.
+        domains: The same for each domain that is judged.
+        sizes: Questions of each subject, and of each domain that is judged.
     """
 
     reference: ReferenceChoice
@@ -118,6 +119,7 @@ class Plan:
     whole: Effort
     visible: float | None
     subjects: Mapping[str, float | None]
+    domains: Mapping[str, float | None]
     sizes: Mapping[str, int]
 
 
@@ -131,6 +133,7 @@ def plan(
     rates: Rates,
     population: int,
     sizes: Mapping[str, int],
+    domains: Mapping[str, Sequence[str]],
     seed: int = 0,
 ) -> Plan:
     """Reckons what verdicts will take.
@@ -144,6 +147,7 @@ def plan(
         rates: What one question takes.
         population: Questions that a quick run draws from.
         sizes: Subject to its questions in a whole run.
+        domains: Domain that is judged to its subjects.
         seed: Of the simulated orders.
     """
     sides = 2 if reference == "base" else 1
@@ -179,7 +183,17 @@ def plan(
         whole=effort(sum(sizes.values())),
         visible=_visible(sum(sizes.values()), budget.pooled, policy, figure.value, floor),
         subjects=_by_subject(policy, budget, sizes, figure.value, floor=floor),
-        sizes=dict(sizes),
+        domains={
+            name: _visible(
+                sum(sizes[subject] for subject in mine),
+                budget.per_domain(len(domains)),
+                policy.for_domain(name),
+                figure.value,
+                None if floor is None else policy.for_domain(name).floor,
+            )
+            for name, mine in domains.items()
+        },
+        sizes={**sizes, **{d: sum(sizes[s] for s in mine) for d, mine in domains.items()}},
     )
 
 

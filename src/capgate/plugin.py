@@ -122,9 +122,17 @@ def pytest_runtest_makereport(
 def pytest_report_teststatus(
     report: pytest.CollectReport | pytest.TestReport,
 ) -> tuple[str, str, str] | None:
-    """Has a failed test's line begin with its verdict (`pytest_report_teststatus`)."""
+    """Has a test's line say its verdict (`pytest_report_teststatus`): a word where it passed."""
     verdict = dict(getattr(report, "user_properties", ())).get("capgate_verdict")
-    return ("failed", "F", f"FAILED {verdict}") if verdict and report.failed else None
+    if not verdict:
+        return None
+    if report.failed:
+        return "failed", "F", f"FAILED {verdict}"
+    if report.when != "call" or not report.passed:
+        return None
+    from capgate.gate.verdict import GROUP_KINDS
+
+    return ("passed", ".", f"PASSED {verdict}") if verdict in GROUP_KINDS else None
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeGuard
 
 from capgate.answers import Answer
 from capgate.baselines import Baseline
-from capgate.gate.decide import decide_fixed, judge_subject
-from capgate.gate.floor import Floor, decide_floor, judge_subject_floor
+from capgate.gate.decide import decide_fixed, judge_domain, judge_subject
+from capgate.gate.floor import Floor, decide_floor, judge_domain_floor, judge_subject_floor
+from capgate.gate.groups import floor_domains, judged_domains
 from capgate.gate.live import SequentialGate
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Pair, Single, pair_up
 from capgate.gate.verdict import Verdict
+from capgate.subjects import DOMAIN_OF
 
 Rows = list[Pair] | list[Single]
 
@@ -110,6 +112,27 @@ def rows(reference: Reference, answers: Mapping[str, Sequence[Answer]], target: 
             return candidate
 
 
+def whole_budget(policy: Policy, subjects: Iterable[str], *, paired: bool) -> Budget:
+    """The budget of a whole-benchmark run of MMLU.
+
+    Args:
+        policy: The target's.
+        subjects: All subjects of the run; whether any domain is judged follows from them.
+        paired: Whether the target is compared question by question, and not with a floor.
+    """
+    judged = domains_judged(policy, subjects, paired=paired)
+    return Budget.whole(policy, paired=paired, domains=bool(judged))
+
+
+def domains_judged(
+    policy: Policy, subjects: Iterable[str], *, paired: bool
+) -> dict[str, list[str]]:
+    """The domains of MMLU that a run judges, each with its subjects in the run."""
+    if paired:
+        return judged_domains(subjects, DOMAIN_OF)
+    return floor_domains(subjects, DOMAIN_OF, policy)
+
+
 def judge_whole(
     reference: Reference, rows: Rows, policy: Policy, *, budget: Budget | None = None
 ) -> Verdict | None:
@@ -118,9 +141,9 @@ def judge_whole(
         return None
     if isinstance(reference, FloorReference):
         assert _are_singles(rows)
-        return decide_floor(rows, reference.floor, policy, budget=budget)
+        return decide_floor(rows, reference.floor, policy, domains=DOMAIN_OF, budget=budget)
     assert _are_pairs(rows)
-    return decide_fixed(rows, policy, reference=reference.kind, budget=budget)
+    return decide_fixed(rows, policy, reference=reference.kind, domains=DOMAIN_OF, budget=budget)
 
 
 def judge_one(
@@ -148,6 +171,28 @@ def judge_one(
     if floor is None:
         return None
     return judge_subject_floor(rows, Floor(floor), policy, n_subjects=n_subjects, budget=budget)
+
+
+def judge_again(
+    reference: Reference, rows: Rows, policy: Policy, *, domain: str, budget: Budget
+) -> Verdict:
+    """What a second look alone says of a domain that the suite's test named.
+
+    Args:
+        reference: What the domain was compared with.
+        rows: The second look's.
+        policy: The target's.
+        domain: Its name.
+        budget: `confirm.second_look`.
+    """
+    if not isinstance(reference, FloorReference):
+        assert not isinstance(reference, NoReference)
+        assert _are_pairs(rows)
+        return judge_domain(rows, policy, domain=domain, budget=budget, reference=reference.kind)
+    assert _are_singles(rows)
+    floor = policy.for_domain(domain).floor
+    assert floor is not None
+    return judge_domain_floor(rows, Floor(floor), policy, domain=domain, budget=budget)
 
 
 def sequential_gate(

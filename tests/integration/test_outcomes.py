@@ -83,13 +83,14 @@ def test_one_subject_s_verdict_is_the_run_s(project: Project) -> None:
         floors = "double: {overall: 0.5, subjects: {virology: 0.9}}\n"
         project.write("thresholds/floors.yaml", floors)
         outcome = project.pytest("benchmarks", "-k", "virology", COLUMNS="80")
-    assert summary_verdicts(outcome.text) == {"REGRESSION"}
+    assert summary_verdicts(outcome.text) == {"lost"}
     (report,) = project.reports()
     assert outcome.code == report["verdict"]["exit_code"] == 1, outcome.text
     assert (report["verdict"]["scope"], report["verdict"]["subject"]) == ("subject", "virology")
+    assert report["verdict"]["kind"] == "lost"
     assert report["verdict_of"] == "double"
     assert report["targets"]["double"]["verdict"] is None
-    assert "judged by subject alone (1 REGRESSION): double" in outcome.text
+    assert "judged by subject alone (1 lost): double" in outcome.text
 
 
 def test_a_published_score_is_shown_as_what_it_is(project: Project, server: Server) -> None:

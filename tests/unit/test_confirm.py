@@ -9,8 +9,8 @@ import pytest
 
 from capgate.answers import AnswerState
 from capgate.confirm import SHARE, confirm_subject, confirm_suite, first_look, second_look
-from capgate.gate.decide import decide_fixed, judge_subject
-from capgate.gate.policy import Policy
+from capgate.gate.decide import decide_fixed, judge_domain, judge_subject
+from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Pair
 from capgate.gate.verdict import Verdict
 
@@ -69,12 +69,12 @@ def looks(
 
 def judge(given: Looks) -> tuple[Verdict, Verdict]:
     """The suite's verdict by the rule of two looks, and by the first look alone."""
-    budget = first_look(POLICY, paired=True)
+    budget = first_look(Budget.whole(POLICY))
     everything = [pair for pairs in given.first.values() for pair in pairs]
     first = decide_fixed(everything, POLICY, budget=budget)
     seconds = {
-        one.subject: judge_subject(
-            given.second[one.subject], POLICY, n_subjects=1, budget=second_look(budget)
+        one.name: judge_subject(
+            given.second[one.name], POLICY, n_subjects=1, budget=second_look(budget)
         )
         for one in first.failed_subjects
     }
@@ -83,7 +83,7 @@ def judge(given: Looks) -> tuple[Verdict, Verdict]:
 
 def test_the_second_look_is_paid_for_beforehand() -> None:
     """Both looks' shares add up to what the policy allows, and not to more."""
-    budget = first_look(POLICY, paired=True)
+    budget = first_look(Budget.whole(POLICY))
     second = second_look(budget)
     spent = budget.pooled + budget.subjects + budget.unparsed + second.subjects
     assert spent == pytest.approx(POLICY.false_alarm)
@@ -110,14 +110,14 @@ def test_a_collapsed_subject_fails_for_good() -> None:
     caught = [
         judge(looks(rng, subjects=4, noise=0.05, lost=0.4))[0].failed_subjects for _ in range(40)
     ]
-    assert sum([one.subject for one in named] == ["s00"] for named in caught) >= 38
+    assert sum([one.name for one in named] == ["s00"] for named in caught) >= 38
 
 
 def test_a_loss_that_is_gone_at_the_second_look_does_not_fail_its_subject() -> None:
     """What a hiccup of the server lost is cleared, and the message says so."""
     rng = np.random.default_rng(7)
     verdict, first = judge(looks(rng, subjects=4, noise=0.0, lost=0.4, kept=0.0))
-    assert [one.subject for one in first.failed_subjects] == ["s00"]
+    assert [one.name for one in first.failed_subjects] == ["s00"]
     assert not verdict.failed_subjects
     assert any("Not confirmed when asked again" in reason for reason in verdict.reasons)
 
@@ -126,7 +126,7 @@ def test_what_was_said_besides_the_gate_is_said_still() -> None:
     """A sentence set before the gate's reasons stands when a second look changes the verdict."""
     pairs = [Pair(f"v{i}", "virology", C, C) for i in range(6000)]
     pairs += [Pair(f"a{i}", "anatomy", C, W if i < 30 else C) for i in range(100)]
-    first = decide_fixed(pairs, POLICY, budget=first_look(POLICY, paired=True))
+    first = decide_fixed(pairs, POLICY, budget=first_look(Budget.whole(POLICY)))
     told = "7 questions were not put, since they could have passed --max-cost."
     bounded = replace(first, reasons=(told, *first.reasons))
     verdict = confirm_suite(bounded, {"anatomy": one_subject(0)})
@@ -139,18 +139,63 @@ def test_what_was_said_besides_the_gate_is_said_still() -> None:
 def one_subject(lost: int) -> Verdict:
     """The verdict on one subject of 100 questions."""
     pairs = [Pair(f"q{i}", "anatomy", C, W if i < lost else C) for i in range(100)]
-    return judge_subject(pairs, POLICY, n_subjects=57, budget=first_look(POLICY, paired=True))
+    return judge_subject(pairs, POLICY, n_subjects=57, budget=first_look(Budget.whole(POLICY)))
 
 
 def test_a_subject_by_itself_follows_the_same_rule() -> None:
     """Both looks must reject; a second look that could not be had leaves the first in force."""
     first = one_subject(30)
-    assert first.kind == "REGRESSION"
-    assert confirm_subject(first, one_subject(30)).kind == "REGRESSION"
+    assert first.kind == "lost"
+    assert confirm_subject(first, one_subject(30)).kind == "lost"
     cleared = confirm_subject(first, one_subject(0))
-    assert cleared.kind == "PASS"
+    assert (cleared.kind, cleared.fails) == ("too few to tell", False)
     assert cleared.reasons[0].startswith("Not confirmed when asked again")
     dead = Verdict.of_error("the server is gone", scope="subject", subject="anatomy")
     stands = confirm_subject(first, dead)
-    assert stands.kind == "REGRESSION"
+    assert stands.kind == "lost"
     assert "Could not be confirmed" in stands.reasons[-1]
+
+
+DOMAINS = {f"s{number:02d}": "arts" if number < 4 else "law" for number in range(8)}
+
+
+def of_domains(lost: int, *, again: int) -> tuple[Verdict, Verdict]:
+    """First and final verdict where each subject of a domain loses some at the first look.
+
+    Args:
+        lost: Questions that each subject of the domain loses of its 100.
+        again: Of them, those that it loses at the second look as well.
+    """
+
+    def answers(gone: int) -> list[Pair]:
+        return [
+            Pair(f"{name}-{i}", name, C, W if domain == "arts" and i < gone else C)
+            for name, domain in DOMAINS.items()
+            for i in range(100)
+        ]
+
+    budget = first_look(Budget.whole(POLICY, domains=True))
+    first = decide_fixed(answers(lost), POLICY, domains=DOMAINS, budget=budget)
+    second = [pair for pair in answers(again) if DOMAINS[pair.subject] == "arts"]
+    looked = judge_domain(second, POLICY, domain="arts", budget=second_look(budget))
+    return first, confirm_suite(first, {}, {"arts": looked})
+
+
+def test_a_domain_that_is_lost_at_both_looks_stays_lost() -> None:
+    """The verdict names it, and says that it was confirmed."""
+    first, verdict = of_domains(4, again=4)
+    assert [one.name for one in first.failed_domains] == ["arts"]
+    assert (first.failed_subjects, verdict.kind) == ((), "REGRESSION")
+    assert verdict.failed_domains == first.failed_domains
+    assert verdict.reasons[-1] == "Confirmed when asked again: arts."
+
+
+def test_a_domain_whose_loss_is_gone_at_the_second_look_is_cleared() -> None:
+    """It is no longer named, and has the word that the first look's answers leave it."""
+    first, verdict = of_domains(4, again=0)
+    assert [one.name for one in first.failed_domains] == ["arts"]
+    assert [one.word for one in verdict.domains] == ["too few to tell", "kept"]
+    assert not any("Domains that lost" in reason for reason in verdict.reasons)
+    assert (
+        verdict.reasons[-1] == "Not confirmed when asked again, and so not counted as lost: arts."
+    )

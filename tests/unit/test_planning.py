@@ -32,6 +32,7 @@ def planned(reference: ReferenceChoice, rates: Rates) -> Plan:
         rates=rates,
         population=1000,
         sizes={"anatomy": 1000},
+        domains={},
     )
 
 

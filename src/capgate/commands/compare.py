@@ -19,7 +19,7 @@ from capgate.text import one_line, printable
 
 if TYPE_CHECKING:
     from capgate.answers import Answer
-    from capgate.comparing import Compared, Flip
+    from capgate.comparing import Compared, Flip, GroupRow
     from capgate.settings import Settings
     from capgate.store import KeptQuestion
 
@@ -175,9 +175,15 @@ def _plain(compared: Compared, texts: Mapping[str, KeptQuestion]) -> dict[str, A
         "verdict": compared.verdict.to_dict(),
         **sides,
         "differ": compared.differ,
-        "subjects": [asdict(row) for row in compared.subjects],
+        "subjects": [_plain_row("subject", row) for row in compared.subjects],
+        "domains": [_plain_row("domain", row) for row in compared.domains],
         "flips": [_plain_flip(flip, texts) for flip in compared.flips],
     }
+
+
+def _plain_row(what: str, row: GroupRow) -> dict[str, Any]:
+    fields = asdict(row)
+    return {what: fields.pop("name"), **fields}
 
 
 def _plain_flip(flip: Flip, texts: Mapping[str, KeptQuestion]) -> dict[str, Any]:
@@ -225,22 +231,28 @@ def _table(compared: Compared) -> list[str]:
     table.add_column("subject", no_wrap=True)
     for name in ("n", "A", "B", "lost", "gained", "errors", "drop seen from"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    found = {one.subject: one for one in compared.verdict.subjects}
-    for row in compared.subjects:
-        mine = found.get(row.subject)
-        visible = mine.smallest_visible_drop if mine else None
-        table.add_row(
-            row.subject,
-            str(row.n),
-            _rate(row.reference_accuracy),
-            _rate(row.candidate_accuracy),
-            str(row.losses or "·"),
-            str(row.gains or "·"),
-            str(row.errors or "·"),
-            "–" if visible is None else f"{100 * visible:.1f}",
-            "LOST" if mine and mine.failed else "",
-        )
+    table.add_column("verdict", no_wrap=True)
+    verdict = compared.verdict
+    for rows, findings, style in (
+        (compared.subjects, verdict.subjects, ""),
+        (compared.domains, verdict.domains, "bold"),
+    ):
+        found = {one.name: one for one in findings}
+        for row in rows:
+            mine = found.get(row.name)
+            visible = mine.smallest_visible_drop if mine else None
+            table.add_row(
+                row.name,
+                str(row.n),
+                _rate(row.reference_accuracy),
+                _rate(row.candidate_accuracy),
+                str(row.losses or "·"),
+                str(row.gains or "·"),
+                str(row.errors or "·"),
+                "–" if visible is None else f"{100 * visible:.1f}",
+                mine.word if mine else "",
+                style=style,
+            )
     return lines_of(table)
 
 

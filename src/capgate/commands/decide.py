@@ -94,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from capgate.gate import Policy, decide_fixed
     from capgate.policy_file import load_policy
+    from capgate.subjects import DOMAIN_OF
 
     if args.fixed and args.orders:
         raise ConfigError(
@@ -117,7 +118,7 @@ def _run(args: argparse.Namespace) -> int:
     if _sequential(args):
         verdict, orders = _sequential_verdict(pairs, policy, seed=args.seed, orders=args.orders)
     else:
-        verdict = decide_fixed(pairs, policy, reference="baseline")
+        verdict = decide_fixed(pairs, policy, reference="baseline", domains=DOMAIN_OF)
     if args.json:
         out.json(_as_json(verdict, orders, args))
     else:

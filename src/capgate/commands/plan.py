@@ -73,8 +73,8 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
     from capgate.confirm import first_look
     from capgate.datasets import load_questions
     from capgate.errors import ReferenceMissingError
-    from capgate.gate.policy import Budget
     from capgate.planning import discordance_of, plan, rates_of
+    from capgate.references import domains_judged, whole_budget
     from capgate.tasks import harness
     from capgate.thresholds import floor_of, policy_for, reference_choice
 
@@ -92,13 +92,11 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
     figure = (
         discordance_of(mine, siblings, given) if floor is None else _accuracy(mine, floor, policy)
     )
-    paired = floor is None
-    budget = (
-        first_look(policy, paired=paired)
-        if settings.confirm
-        else Budget.whole(policy, paired=paired)
-    )
+    budget = whole_budget(policy, settings.subjects, paired=floor is None)
+    if settings.confirm:
+        budget = first_look(budget)
     chosen = questions.select(settings.subjects, settings.limit).by_subject
+    sizes = {subject: len(asked) for subject, asked in chosen.items() if asked}
     return plan(
         policy,
         budget,
@@ -107,7 +105,8 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
         figure=figure,
         rates=rates_of([*mine, *siblings], _texts(questions), target.max_connections),
         population=len(questions.select(settings.subjects)),
-        sizes={subject: len(asked) for subject, asked in chosen.items() if asked},
+        sizes=sizes,
+        domains=domains_judged(policy, sizes, paired=floor is None) if budget.domains else {},
         seed=settings.seed,
     )
 
@@ -179,6 +178,8 @@ def _lines(target: str, found: Plan) -> Iterator[str]:
     yield f"whole (-m full):    {_effort(found.whole)}"
     yield "  what the store has an answer to costs nothing"
     yield f"  smallest drop usually visible: {_drop(found.visible)}"
+    for domain, seen in found.domains.items():
+        yield f"    of {domain} alone: {_drop(seen)} ({found.sizes[domain]:,} questions)"
     yield from _by_subject(found)
 
 

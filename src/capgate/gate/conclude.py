@@ -9,11 +9,10 @@ from typing import Final, TypeVar
 
 from capgate.errors import ConfigError
 from capgate.gate import stats
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.policy import Policy
 from capgate.gate.rows import FloorCounts, Pair, PairCounts, RowsError, Single, check_rows
 from capgate.gate.verdict import (
     Evidence,
-    SubjectFinding,
     UnparsedFinding,
     Verdict,
     VerdictKind,
@@ -169,9 +168,12 @@ def conclude_suite(draft: Verdict) -> Verdict:
     failures: list[str] = []
     if draft.unparsed is not None and draft.unparsed.failed:
         failures.append(unparsed_reason(draft.unparsed))
-    if named := draft.failed_subjects:
-        listed = ", ".join(f"{one.subject.replace('_', ' ')} ({points(one.drop)})" for one in named)
-        failures.append(f"Subjects that lost (Holm over {len(draft.subjects)}): {listed}.")
+    for what, named in (("Domains", draft.failed_domains), ("Subjects", draft.failed_subjects)):
+        if named:
+            listed = ", ".join(
+                f"{one.name.replace('_', ' ')} ({points(one.drop)})" for one in named
+            )
+            failures.append(f"{what} that lost (Holm over {_tested(draft)}): {listed}.")
     if kind == "REGRESSION":
         reasons += failures
     elif failures:
@@ -199,13 +201,30 @@ def _pooled_reason(draft: Verdict, policy: Policy, drop: float) -> str:
     return f"{change} {harm if draft.pooled == 'REGRESSION' else harmless}."
 
 
-def conclude_subject(draft: Verdict, harm: Evidence) -> Verdict:
-    """Returns one subject's draft with its kind and reasons; it fails on evidence only."""
+def _tested(draft: Verdict) -> str:
+    subjects, domains = len(draft.subjects), len(draft.domains)
+    if not domains:
+        return f"{subjects}"
+    return f"{subjects} subjects and {domains} domain{'' if domains == 1 else 's'}"
+
+
+def conclude_group(draft: Verdict, harm: Evidence, harmless: Evidence) -> Verdict:
+    """Returns one subject's or domain's draft with its word and reasons.
+
+    It is `lost` on evidence only, and `kept` only where a loss of its `catch` is ruled out.
+    """
     policy, counts = draft.policy, draft.counts
     assert policy is not None
     assert counts is not None
-    kind: VerdictKind = "REGRESSION" if harm.rejected else "PASS"
-    reasons = [f"{describe_drop(draft)} {harm}.", _visible(draft, policy.catch)]
+    kind: VerdictKind
+    if harm.rejected:
+        kind = "lost"
+        reasons = [f"{describe_drop(draft)} {harm}.", _visible(draft, policy.catch)]
+    elif harmless.rejected:
+        kind, reasons = "kept", [f"{describe_drop(draft)} {harmless}."]
+    else:
+        kind = "too few to tell"
+        reasons = [f"{describe_drop(draft)} {harm}; {harmless}.", _visible(draft, policy.catch)]
     if draft.unsure:
         kind, reasons = "INCONCLUSIVE", [hinges(counts), *reasons]
     for too_many in (too_many_unread(counts, policy, few=True), too_many_errors(counts, policy)):
@@ -238,29 +257,6 @@ def _visible(verdict: Verdict, catch: float) -> str:
         f"With {n} questions a drop under {points(seen)} would usually not show: "
         f"one of {points(catch)} (catch) {could} be seen."
     )
-
-
-def holm_over(
-    found: Sequence[Sequence[SubjectFinding]], budget: Budget
-) -> tuple[tuple[SubjectFinding, ...], bool]:
-    """Applies Holm's procedure to the subjects of each reading of the answers.
-
-    Args:
-        found: Findings with their own p-values for each reading, the same subjects in each.
-        budget: Whose `subjects` share is spent.
-
-    Returns:
-        The findings of the reading that speaks least against each subject, failed where that is
-        significant; and whether a subject fails on some reading only.
-    """
-    adjusted = [stats.holm([one.p for one in reading]) for reading in found]
-    weak = [max(ps) for ps in zip(*([one.p for one in reading] for reading in found), strict=True)]
-    merged = tuple(
-        replace(one, p=p, p_holm=p_holm, failed=p_holm <= budget.subjects)
-        for one, p, p_holm in zip(found[0], weak, stats.holm(weak), strict=True)
-    )
-    possible = any(p <= budget.subjects for reading in adjusted for p in reading)
-    return merged, possible and not any(one.failed for one in merged)
 
 
 def by_subject(rows: Sequence[_Row]) -> dict[str, list[_Row]]:

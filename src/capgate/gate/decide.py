@@ -2,13 +2,14 @@
 
     decide_fixed(pairs, policy, reference="baseline")            # the suite
     judge_subject(pairs_of_anatomy, policy, n_subjects=57)       # one pytest test by itself
+    judge_domain(pairs_of_stem, policy, domain="stem", budget=budget)
 
 Each raises `RowsError` for answers that can't be judged; none touches files, clocks or pytest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -17,21 +18,21 @@ from capgate.gate.conclude import (
     agreed,
     by_subject,
     check_policy,
-    conclude_subject,
+    conclude_group,
     conclude_suite,
-    holm_over,
     judge_unparsed,
     nothing_scored,
     only_subject,
     pooled_kind,
     weakest,
 )
+from capgate.gate.groups import JudgedGroups, holm_over, judged_domains, rows_of, word_for
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Pair, PairCounts, check_rows, count_pairs, readings
 from capgate.gate.sight import visible_drop
 from capgate.gate.verdict import (
     Evidence,
-    SubjectFinding,
+    GroupFinding,
     UnparsedFinding,
     Verdict,
     harm_hypothesis,
@@ -46,6 +47,7 @@ def decide_fixed(
     policy: Policy,
     *,
     reference: PairedReference = "base",
+    domains: Mapping[str, str] | None = None,
     budget: Budget | None = None,
 ) -> Verdict:
     """Decides on all answers of a benchmark, question by question against a reference.
@@ -54,10 +56,12 @@ def decide_fixed(
         pairs: Both sides' answers; their order does not matter.
         policy: With the target's overrides already in force (`policy.for_target`).
         reference: What the reference is.
-        budget: How the false-alarm share is divided; by default `Budget.whole`.
+        domains: Subject to its domain; without it no domain is judged.
+        budget: How the false-alarm share is divided; by default `Budget.whole`. One without a
+            domains' share judges no domain.
 
     Returns:
-        PASS, REGRESSION or INCONCLUSIVE, with a finding for each subject.
+        PASS, REGRESSION or INCONCLUSIVE, with a finding for each subject and domain.
 
     Raises:
         RowsError: If the rows can't be judged.
@@ -65,7 +69,8 @@ def decide_fixed(
     """
     check_policy(policy)
     check_rows(pairs)
-    budget = budget or Budget.whole(policy)
+    members = judged_domains({row.subject for row in pairs}, domains or {})
+    budget = budget or Budget.whole(policy, domains=bool(members))
     counts = count_pairs(pairs)
     draft = Verdict(
         kind="INCONCLUSIVE",
@@ -88,7 +93,7 @@ def decide_fixed(
         for one, above, below in zip(read, harm, harmless, strict=True)
     ]
     unparsed, unparsed_unsure = _unparsed(counts, read, policy, budget)
-    subjects, subjects_unsure = _paired_subjects(pairs, ways, policy, budget)
+    judged = _paired_groups(pairs, ways, members, policy, budget)
     return conclude_suite(
         replace(
             draft,
@@ -96,9 +101,10 @@ def decide_fixed(
             evidence=(weakest(harm), weakest(harmless)),
             smallest_visible_drop=_visible_drop(counts, budget.pooled, policy),
             unparsed=unparsed,
-            subjects=subjects,
+            subjects=judged.subjects,
+            domains=judged.domains,
             pooled=agreed(kinds),
-            unsure=len(set(kinds)) > 1 or unparsed_unsure or subjects_unsure,
+            unsure=len(set(kinds)) > 1 or unparsed_unsure or judged.unsure,
         )
     )
 
@@ -113,49 +119,91 @@ def judge_subject(
 ) -> Verdict:
     """Judges one subject by itself, at its Bonferroni share of the suite's budget.
 
-    A subject fails on evidence only: few questions make it pass, and the verdict says how
-    large a drop they could have shown.
+    It is `lost` on evidence only, and `kept` only where a loss of its own `catch` is ruled out;
+    else its questions are `too few to tell`, and the verdict says how large a drop they could
+    have shown.
 
     Args:
         pairs: Both sides' answers to the subject's questions.
         policy: The target's policy; the subject's overrides are applied here.
         n_subjects: Subjects of the whole run, among which the share is divided.
         reference: What the reference is.
-        budget: By default `Budget.whole`.
+        budget: By default `Budget.whole`. Where the suite's test judges domains it must hold
+            their share, so that both together keep to the groups' share.
 
     Raises:
         RowsError: If the rows can't be judged or are of several subjects.
         ConfigError: If the policy contradicts itself.
     """
     subject = only_subject(pairs)
-    share = (budget or Budget.whole(policy)).per_subject(n_subjects)
-    policy = policy.for_subject(subject)
-    check_policy(policy)
-    counts = count_pairs(pairs)
+    budget = budget or Budget.whole(policy)
     draft = Verdict(
         kind="INCONCLUSIVE",
         scope="subject",
         subject=subject,
         reasons=(),
         reference=reference,
-        counts=counts,
-        drop=counts.drop,
-        budget=budget or Budget.whole(policy),
-        policy=policy,
+        budget=budget,
+        policy=policy.for_subject(subject),
     )
+    return _judge_group(pairs, draft, budget.per_subject(n_subjects))
+
+
+def judge_domain(
+    pairs: Sequence[Pair],
+    policy: Policy,
+    *,
+    domain: str,
+    budget: Budget,
+    reference: PairedReference = "base",
+) -> Verdict:
+    """Judges one domain by itself, at the whole domains' share of a budget.
+
+    Args:
+        pairs: Both sides' answers to the domain's questions.
+        policy: The target's policy; the domain's overrides are applied here.
+        domain: Its name.
+        budget: The one of a second look (`confirm.second_look`).
+        reference: What the reference is.
+
+    Raises:
+        RowsError: If the rows can't be judged.
+        ConfigError: If the policy contradicts itself.
+    """
+    check_rows(pairs)
+    draft = Verdict(
+        kind="INCONCLUSIVE",
+        scope="domain",
+        subject=domain,
+        reasons=(),
+        reference=reference,
+        budget=budget,
+        policy=policy.for_domain(domain),
+    )
+    return _judge_group(pairs, draft, budget.per_domain(1))
+
+
+def _judge_group(pairs: Sequence[Pair], draft: Verdict, share: float) -> Verdict:
+    """Returns the verdict on one group at a share; the draft holds the group's own policy."""
+    policy = draft.policy
+    assert policy is not None
+    check_policy(policy)
+    counts = count_pairs(pairs)
+    draft = replace(draft, counts=counts, drop=counts.drop)
     if not counts.n:
         return replace(draft, reasons=(nothing_scored(counts),))
     read = [count_pairs(way) for way in readings(pairs)]
     harm = [_drop_above(one, policy.tolerate, share) for one in read]
+    harmless = [_drop_below(one, policy) for one in read]
     draft = replace(
         draft,
         interval=_interval(read),
-        evidence=(weakest(harm),),
+        evidence=(weakest(harm), weakest(harmless)),
         smallest_visible_drop=_visible_drop(counts, share, policy),
         unparsed=judge_unparsed(counts, policy, None),
         unsure=len({one.rejected for one in harm}) > 1,
     )
-    return conclude_subject(draft, weakest(harm))
+    return conclude_group(draft, weakest(harm), weakest(harmless))
 
 
 def _drop_above(counts: PairCounts, tolerate: float, share: float) -> Evidence:
@@ -229,36 +277,64 @@ def _visible_drop(counts: PairCounts, share: float, policy: Policy) -> float | N
     )
 
 
-def _paired_subjects(
-    pairs: Sequence[Pair], ways: Sequence[Sequence[Pair]], policy: Policy, budget: Budget
-) -> tuple[tuple[SubjectFinding, ...], bool]:
-    """Returns the subjects' findings, and whether one of them hinges on missing answers."""
+def _paired_groups(
+    pairs: Sequence[Pair],
+    ways: Sequence[Sequence[Pair]],
+    members: Mapping[str, Sequence[str]],
+    policy: Policy,
+    budget: Budget,
+) -> JudgedGroups:
+    """Returns the findings on subjects and domains.
+
+    Args:
+        pairs: The answers as they are.
+        ways: The readings of them.
+        members: Domain that is judged to its subjects.
+        policy: The target's.
+        budget: Error shares.
+    """
     if not budget.subjects:
-        return (), False
+        return JudgedGroups((), (), False)
     groups = by_subject(pairs)
     share = budget.per_subject(len(groups))
-    found: list[list[SubjectFinding]] = []
+    domain_share = budget.per_domain(len(members)) if budget.domains and members else None
+    found: list[tuple[list[GroupFinding], list[GroupFinding]]] = []
     for way in ways:
-        mine: list[SubjectFinding] = []
-        for subject, rows in sorted(by_subject(way).items()):
-            own, counts, read = (
-                policy.for_subject(subject),
-                count_pairs(groups[subject]),
-                count_pairs(rows),
+        read = by_subject(way)
+        subjects = [
+            _finding(name, rows, read[name], policy.for_subject(name), share)
+            for name, rows in sorted(groups.items())
+        ]
+        domains = [
+            _finding(
+                name,
+                rows_of(groups, mine),
+                rows_of(read, mine),
+                policy.for_domain(name),
+                domain_share,
             )
-            mine.append(
-                SubjectFinding(
-                    subject=subject,
-                    n=counts.n,
-                    losses=counts.losses,
-                    gains=counts.gains,
-                    drop=counts.drop or 0.0,
-                    p=_drop_above(read, own.tolerate, share).value,
-                    p_holm=1.0,
-                    failed=False,
-                    smallest_visible_drop=_visible_drop(counts, share, own) if counts.n else None,
-                )
-            )
-        found.append(mine)
-    subjects, unsure = holm_over(found, budget)
-    return tuple(one for one in subjects if one.n), unsure
+            for name, mine in members.items()
+            if domain_share
+        ]
+        found.append((subjects, domains))
+    return holm_over(found, budget)
+
+
+def _finding(
+    name: str, pairs: Sequence[Pair], way: Sequence[Pair], policy: Policy, share: float
+) -> GroupFinding:
+    """Returns what one group's answers say on one reading of them, before Holm."""
+    counts, read = count_pairs(pairs), count_pairs(way)
+    p_catch = _drop_below(read, policy).value
+    return GroupFinding(
+        name=name,
+        n=counts.n,
+        losses=counts.losses,
+        gains=counts.gains,
+        drop=counts.drop or 0.0,
+        p=_drop_above(read, policy.tolerate, share).value,
+        p_holm=1.0,
+        p_catch=p_catch,
+        word=word_for(counts, policy, p_catch),
+        smallest_visible_drop=_visible_drop(counts, share, policy) if counts.n else None,
+    )

@@ -8,7 +8,7 @@ The drop is `floor − accuracy`; every test is the exact binomial one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,18 +18,18 @@ from capgate.gate.conclude import (
     agreed,
     by_subject,
     check_policy,
-    conclude_subject,
+    conclude_group,
     conclude_suite,
-    holm_over,
     nothing_scored,
     only_subject,
     pooled_kind,
     weakest,
 )
+from capgate.gate.groups import JudgedGroups, floor_domains, holm_over, rows_of, word_for
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import FloorCounts, Single, check_rows, count_singles, readings
 from capgate.gate.sight import visible_shortfall
-from capgate.gate.verdict import Evidence, SubjectFinding, UnparsedFinding, Verdict
+from capgate.gate.verdict import Evidence, GroupFinding, UnparsedFinding, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,24 @@ class Floor:
 
 
 def decide_floor(
-    singles: Sequence[Single], floor: Floor, policy: Policy, *, budget: Budget | None = None
+    singles: Sequence[Single],
+    floor: Floor,
+    policy: Policy,
+    *,
+    domains: Mapping[str, str] | None = None,
+    budget: Budget | None = None,
 ) -> Verdict:
     """Decides on all answers of a benchmark against a demanded accuracy.
 
     The drop is `floor − accuracy`; both hypotheses are tested exactly. Subjects are tested where
-    the policy names a floor for them or their domain.
+    the policy names a floor for them or their domain, domains where it names one for them.
+
+    Args:
+        singles: The candidate's answers; their order does not matter.
+        floor: The accuracy demanded.
+        policy: With the target's overrides already in force (`policy.for_target`).
+        domains: Subject to its domain; without it no domain is judged.
+        budget: How the false-alarm share is divided; by default `Budget.whole`.
 
     Raises:
         RowsError: If the rows can't be judged.
@@ -69,7 +81,8 @@ def decide_floor(
     check_policy(policy)
     check_floor(floor, policy)
     check_rows(singles)
-    budget = budget or Budget.whole(policy, paired=False)
+    members = floor_domains({row.subject for row in singles}, domains or {}, policy)
+    budget = budget or Budget.whole(policy, paired=False, domains=bool(members))
     counts = count_singles(singles)
     draft = Verdict(
         kind="INCONCLUSIVE",
@@ -86,27 +99,20 @@ def decide_floor(
     ways = readings(singles)
     read = [count_singles(way) for way in ways]
     harm = [shortfall_above(one, floor, policy.tolerate, budget.pooled) for one in read]
-    harmless = [
-        Evidence.from_p(
-            f"at most {_percent(floor.accuracy - policy.catch)} right",
-            "exact binomial",
-            stats.binomial_above(one.correct, one.n, floor.accuracy - policy.catch),
-            policy.miss,
-        )
-        for one in read
-    ]
+    harmless = [_shortfall_below(one, floor, policy) for one in read]
     kinds = [
         pooled_kind(above, below, floor.accuracy - one.correct / one.n, policy)
         for one, above, below in zip(read, harm, harmless, strict=True)
     ]
-    subjects, unsure = _floor_subjects(singles, ways, policy, budget)
+    judged = _floor_groups(singles, ways, members, policy, budget)
     return conclude_suite(
         replace(
             _with_numbers(draft, counts, read, floor, budget.pooled, policy),
             evidence=(weakest(harm), weakest(harmless)),
-            subjects=subjects,
+            subjects=judged.subjects,
+            domains=judged.domains,
             pooled=agreed(kinds),
-            unsure=unsure or len(set(kinds)) > 1,
+            unsure=judged.unsure or len(set(kinds)) > 1,
         )
     )
 
@@ -127,31 +133,59 @@ def judge_subject_floor(
     """
     subject = only_subject(singles)
     budget = budget or Budget.whole(policy, paired=False)
-    share = budget.per_subject(n_subjects)
-    policy = policy.for_subject(subject)
-    check_policy(policy)
-    counts = count_singles(singles)
     draft = Verdict(
         kind="INCONCLUSIVE",
         scope="subject",
         subject=subject,
         reasons=(),
         reference=floor.kind,
-        counts=counts,
-        floor=floor.accuracy,
         budget=budget,
-        policy=policy,
+        policy=policy.for_subject(subject),
     )
+    return _judge_group(singles, floor, draft, budget.per_subject(n_subjects))
+
+
+def judge_domain_floor(
+    singles: Sequence[Single], floor: Floor, policy: Policy, *, domain: str, budget: Budget
+) -> Verdict:
+    """Judges one domain against its floor (see `decide.judge_domain`).
+
+    Raises:
+        RowsError: If the rows can't be judged.
+        ConfigError: If the policy contradicts itself.
+    """
+    check_rows(singles)
+    draft = Verdict(
+        kind="INCONCLUSIVE",
+        scope="domain",
+        subject=domain,
+        reasons=(),
+        reference=floor.kind,
+        budget=budget,
+        policy=policy.for_domain(domain),
+    )
+    return _judge_group(singles, floor, draft, budget.per_domain(1))
+
+
+def _judge_group(singles: Sequence[Single], floor: Floor, draft: Verdict, share: float) -> Verdict:
+    """Returns the verdict on one group at a share; the draft holds the group's own policy."""
+    policy = draft.policy
+    assert policy is not None
+    check_policy(policy)
+    check_floor(floor, policy)
+    counts = count_singles(singles)
+    draft = replace(draft, counts=counts, floor=floor.accuracy)
     if not counts.n:
         return replace(draft, reasons=(nothing_scored(counts),))
     read = [count_singles(way) for way in readings(singles)]
     harm = [shortfall_above(one, floor, policy.tolerate, share) for one in read]
+    harmless = [_shortfall_below(one, floor, policy) for one in read]
     draft = replace(
         _with_numbers(draft, counts, read, floor, share, policy),
-        evidence=(weakest(harm),),
+        evidence=(weakest(harm), weakest(harmless)),
         unsure=len({one.rejected for one in harm}) > 1,
     )
-    return conclude_subject(draft, weakest(harm))
+    return conclude_group(draft, weakest(harm), weakest(harmless))
 
 
 def check_floor(floor: Floor, policy: Policy) -> None:
@@ -171,6 +205,13 @@ def shortfall_above(counts: FloorCounts, floor: Floor, tolerate: float, share: f
     at_least = max(floor.accuracy - tolerate, 0.0)
     p = stats.binomial_below(counts.correct, counts.n, at_least)
     return Evidence.from_p(f"at least {_percent(at_least)} right", "exact binomial", p, share)
+
+
+def _shortfall_below(counts: FloorCounts, floor: Floor, policy: Policy) -> Evidence:
+    """Returns the test of "the accuracy is `catch` or more under the floor"."""
+    at_most = max(floor.accuracy - policy.catch, 0.0)
+    p = stats.binomial_above(counts.correct, counts.n, at_most)
+    return Evidence.from_p(f"at most {_percent(at_most)} right", "exact binomial", p, policy.miss)
 
 
 def _percent(share: float) -> str:
@@ -208,51 +249,73 @@ def _with_numbers(
     )
 
 
-def _floor_subjects(
+def _floor_groups(
     singles: Sequence[Single],
     ways: Sequence[Sequence[Single]],
+    members: Mapping[str, Sequence[str]],
     policy: Policy,
     budget: Budget,
-) -> tuple[tuple[SubjectFinding, ...], bool]:
-    """Returns the subjects' findings, and whether one of them hinges on missing answers."""
+) -> JudgedGroups:
+    """Returns the findings on the subjects and the domains that have a floor.
+
+    Args:
+        singles: The answers as they are.
+        ways: The readings of them.
+        members: Domain that is judged to its subjects.
+        policy: The target's.
+        budget: Error shares.
+    """
     groups = by_subject(singles)
-    floors = {subject: policy.for_subject(subject).floor for subject in groups}
-    judged = {subject: Floor(floor) for subject, floor in floors.items() if floor is not None}
+    judged = {name: own for name in sorted(groups) if (own := policy.for_subject(name)).floor}
     if not judged or not budget.subjects:
-        return (), False
+        return JudgedGroups((), (), False)
     share = budget.per_subject(len(judged))
-    found: list[list[SubjectFinding]] = []
+    domain_share = budget.per_domain(len(members)) if budget.domains and members else None
+    found: list[tuple[list[GroupFinding], list[GroupFinding]]] = []
     for way in ways:
-        mine: list[SubjectFinding] = []
-        for subject, rows in sorted(by_subject(way).items()):
-            if subject not in judged:
-                continue
-            own, floor, counts = (
-                policy.for_subject(subject),
-                judged[subject],
-                count_singles(groups[subject]),
+        read = by_subject(way)
+        subjects = [
+            _finding(name, groups[name], read[name], own, share) for name, own in judged.items()
+        ]
+        domains = [
+            _finding(
+                name,
+                rows_of(groups, mine),
+                rows_of(read, mine),
+                policy.for_domain(name),
+                domain_share,
             )
-            mine.append(
-                SubjectFinding(
-                    subject=subject,
-                    n=counts.n,
-                    losses=None,
-                    gains=None,
-                    drop=floor.accuracy - (counts.accuracy or 0.0),
-                    p=shortfall_above(count_singles(rows), floor, own.tolerate, share).value,
-                    p_holm=1.0,
-                    failed=False,
-                    smallest_visible_drop=visible_shortfall(
-                        counts.n,
-                        floor=floor.accuracy,
-                        alpha=share,
-                        power=1.0 - own.miss,
-                        tolerate=own.tolerate,
-                    )
-                    if counts.n
-                    else None,
-                )
-            )
-        found.append(mine)
-    subjects, unsure = holm_over(found, budget)
-    return tuple(one for one in subjects if one.n), unsure
+            for name, mine in members.items()
+            if domain_share
+        ]
+        found.append((subjects, domains))
+    return holm_over(found, budget)
+
+
+def _finding(
+    name: str, singles: Sequence[Single], way: Sequence[Single], policy: Policy, share: float
+) -> GroupFinding:
+    """Returns what one group's answers say on one reading of them, before Holm."""
+    assert policy.floor is not None
+    floor, counts, read = Floor(policy.floor), count_singles(singles), count_singles(way)
+    p_catch = _shortfall_below(read, floor, policy).value
+    return GroupFinding(
+        name=name,
+        n=counts.n,
+        losses=None,
+        gains=None,
+        drop=floor.accuracy - (counts.accuracy or 0.0),
+        p=shortfall_above(read, floor, policy.tolerate, share).value,
+        p_holm=1.0,
+        p_catch=p_catch,
+        word=word_for(counts, policy, p_catch),
+        smallest_visible_drop=visible_shortfall(
+            counts.n,
+            floor=floor.accuracy,
+            alpha=share,
+            power=1.0 - policy.miss,
+            tolerate=policy.tolerate,
+        )
+        if counts.n
+        else None,
+    )

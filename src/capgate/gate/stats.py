@@ -228,22 +228,32 @@ def wilson(correct: int, n: int, *, level: float = 0.95) -> Interval:
     return Interval(max(0.0, centre - half), min(1.0, centre + half), level)
 
 
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Returns Holm's adjusted p-values in the order given.
+def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> tuple[float, ...]:
+    """Returns Holm's adjusted p-values in the order given, weighted where weights are given.
 
     A hypothesis is rejected at `alpha` exactly where its adjusted value is at most `alpha`; the
-    chance of any false rejection is then at most `alpha`, whatever the dependence. Source:
-    Holm, Scandinavian Journal of Statistics 6 (1979) 65–70.
+    chance of any false rejection is then at most `alpha`, whatever the dependence. Any
+    hypothesis whose own p-value is at most its weight's part of `alpha` is rejected. Source:
+    Holm, Scandinavian Journal of Statistics 6 (1979) 65–70, section 4 for the weights.
+
+    Args:
+        p_values: One of each hypothesis.
+        weights: Positive; only their proportions count. Equal ones by default.
 
     Raises:
-        ValueError: If a value is not in [0, 1].
+        ValueError: If a value is not in [0, 1], or the weights are not positive or not as many.
     """
     if not all(0.0 <= p <= 1.0 for p in p_values):
         raise ValueError("a p-value lies between 0 and 1")
+    sizes = [1.0] * len(p_values) if weights is None else list(weights)
+    if len(sizes) != len(p_values) or not all(weight > 0.0 for weight in sizes):
+        raise ValueError("each p-value needs a positive weight")
     adjusted = [1.0] * len(p_values)
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index] / sizes[index])
     highest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+    for rank, index in enumerate(order):
+        left = sum(sizes[other] for other in order[rank:]) / sizes[index]
+        highest = max(highest, min(1.0, left * p_values[index]))
         adjusted[index] = highest
     return tuple(adjusted)
 

@@ -1,13 +1,14 @@
 """The verdict: a value that says what was concluded, from which numbers, and why.
 
 Exit codes: PASS 0 · REGRESSION 1 · INCONCLUSIVE 10 · ERROR 11 (pytest's own 2–5 stay free).
+Of a group (a subject or a domain): kept 0 · too few to tell 0 · lost 1.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from capgate.errors import CapgateError
 from capgate.gate.policy import Budget, Policy
@@ -15,12 +16,24 @@ from capgate.gate.rows import FloorCounts, PairCounts
 from capgate.gate.stats import Interval
 
 VerdictKind = Literal[
-    "PASS",  # a drop of `catch` is ruled out (a subject: nothing speaks for a drop)
+    "PASS",  # a drop of `catch` is ruled out
     "REGRESSION",  # capability was lost, or answers became unreadable
-    "INCONCLUSIVE",  # too few questions or too many errors to say
+    "INCONCLUSIVE",  # too few questions or too many errors to say; of a group: too many errors
     "ERROR",  # nothing could be compared at all
+    "lost",  # of a group: it lost capability
+    "kept",  # of a group: a drop of its `catch` is ruled out
+    "too few to tell",  # of a group: its questions rule out neither
 ]
-Scope = Literal["suite", "subject", "quick"]
+GroupWord = Literal["lost", "kept", "too few to tell", "INCONCLUSIVE"]
+"""What the suite's test says of a subject or a domain."""
+
+GroupKind = Literal["lost", "kept", "too few to tell", "INCONCLUSIVE", "ERROR"]
+"""What a report says of a subject or a domain."""
+
+GROUP_KINDS: Final[tuple[GroupKind, ...]] = get_args(GroupKind)
+"""All of them, the weightiest of what was found first."""
+
+Scope = Literal["suite", "subject", "domain", "quick"]
 ReferenceKind = Literal["base", "baseline", "floor", "published"]
 
 EXIT_CODES: Final[dict[VerdictKind, int]] = {
@@ -28,9 +41,12 @@ EXIT_CODES: Final[dict[VerdictKind, int]] = {
     "REGRESSION": 1,
     "INCONCLUSIVE": 10,
     "ERROR": 11,
+    "lost": 1,
+    "kept": 0,
+    "too few to tell": 0,
 }
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Of `Verdict.to_dict`; raised when a key changes its meaning or goes."""
 
 
@@ -101,30 +117,42 @@ class UnparsedFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class SubjectFinding:
-    """One subject within the suite's test.
+class GroupFinding:
+    """One group, a subject or a domain, within the suite's test.
 
     Attributes:
-        subject: Its name.
+        name: The subject's or domain's.
         n: Questions scored.
         losses: Questions lost; None against a floor.
         gains: Questions gained; None against a floor.
         drop: Accuracy lost, or how far under its floor, as a fraction.
-        p: Its own exact p-value.
-        p_holm: Adjusted for all subjects tested.
-        failed: Whether Holm's procedure rejects it.
+        p: Its own exact p-value of "nothing was lost".
+        p_holm: Adjusted for all groups tested.
+        p_catch: Its own p-value of "its `catch` was lost".
+        word: What is said of it; `lost` where Holm's procedure rejects.
         smallest_visible_drop: What its own test would usually have found; None if nothing.
     """
 
-    subject: str
+    name: str
     n: int
     losses: int | None
     gains: int | None
     drop: float
     p: float
     p_holm: float
-    failed: bool
+    p_catch: float
+    word: GroupWord
     smallest_visible_drop: float | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it lost capability."""
+        return self.word == "lost"
+
+    def to_dict(self, what: Literal["subject", "domain"]) -> dict[str, Any]:
+        """Returns plain values for JSON, the name under the key `what`."""
+        fields = _fields(self)
+        return {what: fields.pop("name"), **fields, "failed": self.failed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +161,10 @@ class Verdict:
 
     Attributes:
         kind: The conclusion.
-        scope: Whole suite, one subject, or a quick (sequential) run.
+        scope: Whole suite, one subject, one domain, or a quick (sequential) run.
         reference: What the candidate was compared with; None where there was nothing.
         reasons: Sentences for people, the decisive one first.
-        subject: Name, where `scope` is `subject`.
+        subject: Name of the subject or the domain, where `scope` is one.
         counts: Counts of the comparison; None where nothing was compared.
         floor: The accuracy demanded, where the reference is one.
         drop: Accuracy lost (negative for a gain); None where nothing was scored.
@@ -145,6 +173,7 @@ class Verdict:
         smallest_visible_drop: Smallest true drop that this many questions would usually show.
         unparsed: The finding on unreadable answers.
         subjects: Findings by subject, of a suite's verdict.
+        domains: Findings by domain, of a suite's verdict.
         budget: How the chance of a false alarm was divided.
         policy: The policy's figures in force.
         population: Questions of the benchmark that a quick run draws from.
@@ -164,7 +193,8 @@ class Verdict:
     evidence: tuple[Evidence, ...] = ()
     smallest_visible_drop: float | None = None
     unparsed: UnparsedFinding | None = None
-    subjects: tuple[SubjectFinding, ...] = ()
+    subjects: tuple[GroupFinding, ...] = ()
+    domains: tuple[GroupFinding, ...] = ()
     budget: Budget | None = None
     policy: Policy | None = None
     population: int | None = None
@@ -194,12 +224,17 @@ class Verdict:
             if self.unparsed is not None and self.unparsed.failed:
                 return True
             return self.policy is None or self.policy.on_inconclusive == "fail"
-        return self.kind != "PASS"
+        return self.exit_code != 0
 
     @property
-    def failed_subjects(self) -> tuple[SubjectFinding, ...]:
+    def failed_subjects(self) -> tuple[GroupFinding, ...]:
         """Subjects that the suite's test names."""
         return tuple(one for one in self.subjects if one.failed)
+
+    @property
+    def failed_domains(self) -> tuple[GroupFinding, ...]:
+        """Domains that the suite's test names."""
+        return tuple(one for one in self.domains if one.failed)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON: every key always present, every float finite."""
@@ -232,7 +267,8 @@ class Verdict:
             "evidence": [_fields(one) for one in self.evidence],
             "smallest_visible_drop": self.smallest_visible_drop,
             "unparsed": unparsed or None,
-            "subjects": [_fields(one) for one in self.subjects],
+            "subjects": [one.to_dict("subject") for one in self.subjects],
+            "domains": [one.to_dict("domain") for one in self.domains],
             "budget": self.budget._asdict() if self.budget else None,
             "policy": self.policy.figures() if self.policy else None,
             "population": self.population,

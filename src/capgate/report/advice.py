@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
 from capgate.report.comparison import Comparison, Split
+from capgate.subjects import DOMAIN_OF
 
 _MANY: Final = 0.5
 """Share of the losses at which a label is what to look at first."""
@@ -66,17 +67,44 @@ def headline(target: str, verdict: Mapping[str, Any] | None) -> str:
         moved = f"lost {points(drop)}"
     else:
         moved = f"gained {points(-drop)}" if drop < 0 else "lost nothing"
-    failed = failed_subjects(verdict)
-    named = f"; {'subject' if len(failed) == 1 else 'subjects'} that failed: {_subjects(failed)}"
-    broken = named if kind == "REGRESSION" and failed else ""
-    return f"{target} {moved}{sure}{broken}"
+    if kind == "too few to tell":
+        return f"{target} {moved}{sure}; too few questions to tell"
+    lost = failed_groups(verdict) if kind == "REGRESSION" else ""
+    return f"{target} {moved}{sure}" + (f"; lost: {lost}" if lost else "")
 
 
 def failed_subjects(verdict: Mapping[str, Any]) -> list[str]:
     """The subjects that a verdict names, the largest drop first."""
-    failed = [one for one in verdict["subjects"] if one["failed"]]
-    failed.sort(key=lambda one: (-one["drop"], one["subject"]))
-    return [one["subject"] for one in failed]
+    return _failed(verdict["subjects"], "subject")
+
+
+def failed_domains(verdict: Mapping[str, Any]) -> list[str]:
+    """The domains that a verdict names, the largest drop first."""
+    return _failed(verdict["domains"], "domain")
+
+
+def subjects_to_read(verdict: Mapping[str, Any]) -> frozenset[str]:
+    """The subjects that a verdict names, and all those of the domains that it names."""
+    domains = failed_domains(verdict)
+    within = (subject for subject, domain in DOMAIN_OF.items() if domain in domains)
+    return frozenset((*failed_subjects(verdict), *within))
+
+
+def failed_groups(verdict: Mapping[str, Any]) -> str:
+    """The domains and subjects that a verdict names, as a phrase; `""` where it names none."""
+    domains, subjects = failed_domains(verdict), failed_subjects(verdict)
+    parts = []
+    if domains:
+        parts.append(f"the domain{'' if len(domains) == 1 else 's'} {_subjects(domains)}")
+    if subjects:
+        parts.append(f"the subject{'' if len(subjects) == 1 else 's'} {_subjects(subjects)}")
+    return " and ".join(parts)
+
+
+def _failed(found: Iterable[Mapping[str, Any]], what: str) -> list[str]:
+    failed = [one for one in found if one["failed"]]
+    failed.sort(key=lambda one: (-one["drop"], one[what]))
+    return [one[what] for one in failed]
 
 
 def split_sentence(split: Split | None) -> str:
@@ -180,10 +208,10 @@ def _after_regression(verdict: Mapping[str, Any], comparison: Comparison | None)
             f"the reference does on {shift.reference_share:.0%}: look for examples with one "
             "answer letter, or a broken prompt form, in the training data."
         )
-    failed = failed_subjects(verdict)
+    failed = failed_groups(verdict)
     if failed:
         steps.append(
-            f"The loss is concentrated in {_subjects(failed)}: read those flips first, and see "
+            f"The loss is concentrated in {failed}: read those flips first, and see "
             "what of the training data touches them."
         )
     domain = None if failed or comparison is None else _domain(comparison)
@@ -223,8 +251,8 @@ def _domain(comparison: Comparison) -> str | None:
         if share >= _NEARLY_ALL and one.n / n <= share / 2:
             return (
                 f"{one.losses} of {losses} lost questions are of one domain, "
-                f"{subject_words(name)}, though no "
-                "subject by itself failed: read those flips first, and see what of the training "
+                f"{subject_words(name)}, though neither it nor a "
+                "subject failed by itself: read those flips first, and see what of the training "
                 "data touches them."
             )
     return None

@@ -24,7 +24,9 @@ from capgate.report.repeat import look_command
 from capgate.report.result import Report
 from capgate.text import one_line
 
-KINDS: Final = frozenset({"REGRESSION", "ERROR"})
+KINDS: Final = frozenset({"REGRESSION", "ERROR", "lost"})
+"""Kinds of a run's verdict that alerts are sent for; `lost` where only subjects were judged."""
+
 TIMEOUT: Final = 10.0
 """Seconds for one attempt, from the look-up of the host's name to the answer's end."""
 
@@ -65,6 +67,7 @@ def body(report: Report, redactor: Redactor) -> dict[str, Any]:
                 "interval": verdict["interval"],
                 "questions": (verdict["counts"] or {}).get("n"),
                 "subjects": [s["subject"] for s in verdict["subjects"] if s["failed"]],
+                "domains": [d["domain"] for d in verdict["domains"] if d["failed"]],
             }
         )
     lines.append(f"run `{report.run}`: {look_command(report, 'report', report.run)}")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from capgate.answers import Answer, AnswerState
 from capgate.gate.verdict import EXIT_CODES
-from capgate.judgement import Mode
 from capgate.published import Published
 from capgate.report.compare import FindBaseline, compare
-from capgate.report.missing import faults_of
+from capgate.report.groups import upgraded, with_words, words_of
 from capgate.report.published import beside
 from capgate.report.redux import Redux
 from capgate.report.result import (
     Accuracy,
+    Fault,
     Metrics,
     Report,
     Result,
@@ -37,10 +38,19 @@ PREFLIGHT: Final = "preflight"
 REASK: Final = "#reask"
 """The shard that says how asking unparsed questions again went."""
 
+_FAULTS_SHOWN: Final = 20
 _UNREAD_SHOWN: Final = 20
 _UNREAD_CHARACTERS: Final = 2_000
 
-_WEIGHT = {"PASS": 0, "INCONCLUSIVE": 1, "ERROR": 2, "REGRESSION": 3}
+_WEIGHT: Final[dict[str, int]] = {
+    "kept": 0,
+    "too few to tell": 1,
+    "PASS": 1,
+    "INCONCLUSIVE": 2,
+    "ERROR": 3,
+    "lost": 4,
+    "REGRESSION": 4,
+}
 
 
 def build_report(
@@ -66,6 +76,8 @@ def build_report(
     finished = time.time()
     shards: dict[str, dict[str, dict[str, Any]]] = {}
     for (target, shard), facts in store.shards(run).items():
+        if "verdict" in facts:
+            facts = {**facts, "verdict": upgraded(facts["verdict"])}
         shards.setdefault(target, {})[shard] = facts
     # A base is asked in its adapter's batches, which are no shards of its own.
     quick = {
@@ -75,19 +87,9 @@ def build_report(
         for name in (target, (mine["quick"].get("reference") or {}).get("target"))
         if name and "suite" not in shards.get(name, {})
     }
-    modes = {target: _mode(mine, target in quick) for target, mine in shards.items()}
     results = {
         target: _result(
-            store,
-            run,
-            target,
-            mine,
-            settings,
-            # A sample is complete where it was judged: it may end at any question.
-            complete and (modes[target] == "full" or target in quick),
-            finished,
-            published,
-            modes[target],
+            store, run, target, mine, settings, complete, finished, published, target in quick
         )
         for target, mine in sorted(shards.items())
         if "" in mine
@@ -105,7 +107,6 @@ def build_report(
         started=iso(started),
         finished=iso(finished),
         complete=complete,
-        mode="quick" if set(modes.values()) == {"quick"} else "full" if modes else None,
         settings=settings,
         verdict=worst,
         verdict_of=worst_of,
@@ -153,7 +154,7 @@ def _result(
     complete: bool,
     finished: float,
     published: Published | None,
-    mode: Mode,
+    quick: bool,
 ) -> Result:
     about = shards[""]
     used = store.used(run, target)
@@ -171,6 +172,9 @@ def _result(
         verdict=whole["verdict"] if whole else None,
     )
     domains = domain_groups(answers, now, subjects)
+    own = {name: one.verdict for name, one in subjects.items()}
+    words = words_of(own, domains, whole["verdict"] if whole else None)
+    subjects, domains = with_words(subjects, words), with_words(domains, words)
     if whole and whole["verdict"] and whole["verdict"]["kind"] == "ERROR":
         # What was answered until the fault is no sample of the benchmark.
         overall = without_score(overall)
@@ -183,9 +187,9 @@ def _result(
         adapter_name=about.get("adapter_name"),
         timestamp=iso(finished),
         limit=settings["limit"],
-        chosen=chosen if mode == "full" and ("suite" in shards or not complete) else None,
-        mode=mode,
-        complete=complete and (mode == "quick" or len(answers) - errors >= chosen),
+        chosen=chosen if not quick and ("suite" in shards or not complete) else None,
+        mode="quick" if quick else "full",
+        complete=complete and (quick or len(answers) - errors >= chosen),
         overall_score=overall.accuracy,
         metrics=Metrics(accuracy=Accuracy(value=overall.accuracy)),
         subjects={subject: one.accuracy for subject, one in subjects.items()},
@@ -201,17 +205,10 @@ def _result(
         versions=package_versions(),
         reference=_reference(shards, whole),
         path=tuple(shards.get("quick", {}).get("path", ())),
-        faults=faults_of(answers),
+        faults=_faults(answers),
         unread=_unread(answers),
-        notes=tuple(about.get("notes", ())),
         published=_beside(target, about, settings["task"], answers, published),
     )
-
-
-def _mode(shards: Mapping[str, Mapping[str, Any]], judged_quick: bool) -> Mode:
-    """What was asked of a target; by what was judged where an older run did not record it."""
-    asked = (facts["mode"] for facts in shards.values() if facts.get("mode"))
-    return "quick" if next(asked, "quick" if judged_quick else "full") == "quick" else "full"
 
 
 def _beside(
@@ -238,6 +235,11 @@ def _reference(
         found = {"kind": whole["verdict"]["reference"]}
     # A base is known only by its name, which older runs did not record.
     return found if found is None or found["kind"] != "base" or "target" in found else None
+
+
+def _faults(answers: Sequence[Answer]) -> tuple[Fault, ...]:
+    causes = Counter(answer.text for answer in answers if answer.state is AnswerState.ERROR)
+    return tuple(Fault(text=text, times=n) for text, n in causes.most_common(_FAULTS_SHOWN))
 
 
 def _unread(answers: Sequence[Answer]) -> tuple[Unread, ...]:

@@ -95,6 +95,7 @@ class DomainBars:
     gains: int
     n: int
     drop: float
+    failed: bool
     bars: tuple[SubjectBar, ...]
     unchanged: tuple[str, ...]
 
@@ -232,8 +233,16 @@ def evidence_chart(
     )
 
 
-def subject_bars(comparison: Comparison, failed: Sequence[str]) -> tuple[DomainBars, ...]:
-    """Losses and gains by subject, grouped by domain."""
+def subject_bars(
+    comparison: Comparison, failed: Sequence[str], domains: Sequence[str]
+) -> tuple[DomainBars, ...]:
+    """Losses and gains by subject, grouped by domain.
+
+    Args:
+        comparison: With the counts of both.
+        failed: The subjects that the verdict names.
+        domains: The domains that it names.
+    """
     scored = {s: one for s, one in comparison.subjects.items() if one.n}
     most = max([max(one.losses, one.gains) / one.n for one in scored.values()] or [0.0]) or 1.0
     found: list[DomainBars] = []
@@ -262,6 +271,7 @@ def subject_bars(comparison: Comparison, failed: Sequence[str]) -> tuple[DomainB
                     gains=whole.gains,
                     n=whole.n,
                     drop=whole.drop or 0.0,
+                    failed=domain in domains,
                     bars=tuple(bar for bar in bars if bar.losses or bar.gains),
                     unchanged=tuple(b.subject for b in bars if not b.losses and not b.gains),
                 )

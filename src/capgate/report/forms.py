@@ -12,7 +12,7 @@ from pydantic import ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 from typing_extensions import TypedDict
 
-from capgate.gate.verdict import ReferenceKind, Scope, VerdictKind
+from capgate.gate.verdict import GroupWord, ReferenceKind, Scope, VerdictKind
 
 _CLOSED = ConfigDict(extra="forbid")
 
@@ -51,19 +51,35 @@ class UnparsedForm(TypedDict):
     failed: bool
 
 
-class SubjectForm(TypedDict):
-    """One subject within the suite's test (`gate.verdict.SubjectFinding`)."""
+class GroupForm(TypedDict):
+    """One group within the suite's test (`gate.verdict.GroupFinding`).
+
+    `p_catch` is null where an older report did not have what it takes.
+    """
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    subject: str
     n: int
     losses: int | None
     gains: int | None
     drop: float
     p: float
     p_holm: float
+    p_catch: float | None
+    word: GroupWord
     failed: bool
     smallest_visible_drop: float | None
+
+
+class SubjectForm(GroupForm):
+    """One subject within the suite's test."""
+
+    subject: str
+
+
+class DomainForm(GroupForm):
+    """One domain within the suite's test."""
+
+    domain: str
 
 
 class PairCountsForm(TypedDict):
@@ -109,13 +125,14 @@ class BudgetForm(TypedDict):
     subjects: float
     unparsed: float
     reserved: float
+    domains: float
 
 
 class VerdictForm(TypedDict):
     """What the gate concluded (`gate.verdict.Verdict`); drops and rates are fractions of 1."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    schema: Literal[1]
+    schema: Literal[2]
     kind: VerdictKind
     exit_code: int
     fails: bool
@@ -132,6 +149,7 @@ class VerdictForm(TypedDict):
     smallest_visible_drop: float | None
     unparsed: UnparsedForm | None
     subjects: list[SubjectForm]
+    domains: list[DomainForm]
     budget: BudgetForm | None
     policy: dict[str, float | str | None] | None
     population: int | None

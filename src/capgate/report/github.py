@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from capgate.report.advice import (
+    failed_domains,
     failed_subjects,
     headline,
     next_steps,
@@ -22,9 +23,10 @@ from capgate.report.advice import (
     reference_name,
     split_sentence,
     subject_words,
+    subjects_to_read,
 )
 from capgate.report.comparison import MEANINGS, Comparison, Flip, Label, Side
-from capgate.report.missing import Missing, missing_of, notes_of, shown
+from capgate.report.groups import counted
 from capgate.report.repeat import look_command, repeat_command
 from capgate.report.result import Report, Result, answered_of
 from capgate.subjects import DOMAINS
@@ -53,7 +55,6 @@ as code without need loses nothing."""
 
 _FLIPS: Final = 10
 _CLIPPED: Final = 120
-_FAULT: Final = 1_000
 _COMMAND: Final = 1_000
 
 
@@ -88,7 +89,7 @@ def property_value(text: str, *, limit: int = 200) -> str:
 
 
 def workflow_commands(report: Report) -> list[str]:
-    """A workflow command for each failed subject and each verdict that is not PASS."""
+    """A workflow command for each lost subject and domain and each verdict that is not PASS."""
     errors: list[str] = []
     warnings: list[str] = []
     for target, verdict in _verdicts(report).items():
@@ -103,17 +104,23 @@ def workflow_commands(report: Report) -> list[str]:
                 text,
             )
         )
-        by_subject = {one["subject"]: one for one in verdict["subjects"]}
-        for subject in failed_subjects(verdict):
-            one = by_subject[subject]
+        for _, name, one in _lost(verdict):
             counts = (
                 f"{one['losses']} lost, {one['gains']} gained of {one['n']}"
                 if one["losses"] is not None
                 else f"{one['n']} questions"
             )
-            name, drop = subject_words(subject), points(one["drop"])
+            drop = points(one["drop"])
             text = f"{target} lost {drop} in {name}: {counts}, p = {one['p']:.2g}"
             errors.append(_command("error", f"capgate: {name}", text))
+    for target, result in report.targets.items():
+        if result.verdict is None:
+            errors += [
+                _command("error", f"capgate: {subject_words(subject)} lost", f"{target}: {text}")
+                for subject, one in result.subject_details.items()
+                if one.word == "lost" and one.verdict
+                for text in one.verdict["reasons"][:1]
+            ]
     return errors[:_ANNOTATIONS] + warnings[:_ANNOTATIONS]
 
 
@@ -196,9 +203,6 @@ def _target(report: Report, target: str, triage: str) -> str:
             f"{prose(headline(target, verdict))}. Compared with "
             f"{prose(reference_name(result.reference))}.",
         )
-    blocks += map(_missing, missing_of(report, target))
-    if notes := [f"- {span(name)}: {prose(note)}" for name, note in notes_of(report, target)]:
-        blocks.append("\n".join(notes))
     if verdict and verdict["kind"] == "ERROR":
         to_put, answered, _ = answered_of(result)
         told = [f"- {prose(step)}" for step in next_steps(verdict, comparison)]
@@ -209,7 +213,9 @@ def _target(report: Report, target: str, triage: str) -> str:
         steps = next_steps(verdict, comparison)
         blocks.append("**What to do next**\n\n" + "\n".join(f"- {prose(s)}" for s in steps))
     blocks.append("\n".join(_domains(result, comparison)))
-    failed = set(failed_subjects(verdict)) if verdict else set()
+    if groups := counted(result):
+        blocks.append(prose(groups))
+    failed = subjects_to_read(verdict) if verdict else frozenset()
     if failed and verdict:
         blocks.append("\n".join(_failed(verdict)))
     if comparison is not None and comparison.labels:
@@ -222,18 +228,11 @@ def _target(report: Report, target: str, triage: str) -> str:
     return "\n\n".join(blocks)
 
 
-def _missing(one: Missing) -> str:
-    """Why a target's questions have no answer, in Markdown."""
-    head = f"**No answer** to {one.errors:,} of {one.questions:,} questions by {span(one.target)}:"
-    lines = [f"- {fault.times:,} × {span(shown(fault), limit=_FAULT)}" for fault in one.faults]
-    more = [f"- and {one.more} further faults (report.json lists them)"] if one.more else []
-    return "\n".join([head, "", *lines, *more])
-
-
 def _domains(result: Result, comparison: Comparison | None) -> Iterator[str]:
     paired = comparison.domains if comparison else {}
-    yield "| | questions | accuracy | reference | lost | gained | unparsed | errors |"
-    yield "|---|--:|--:|--:|--:|--:|--:|--:|"
+    yield "| | questions | accuracy | reference | lost | gained | unparsed | errors | verdict |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|---|"
+    kind = result.verdict["kind"] if result.verdict else ""
     groups = {name: result.domains[name] for name in DOMAINS if name in result.domains}
     for name, one in [*groups.items(), ("**all**", result.overall)]:
         pair = comparison.overall if comparison and name == "**all**" else paired.get(name)
@@ -241,20 +240,30 @@ def _domains(result: Result, comparison: Comparison | None) -> Iterator[str]:
         lost, gained = (str(pair.losses), str(pair.gains)) if pair else ("–", "–")
         yield (
             f"| {subject_words(name)} | {one.questions:,} | {_percent(one.accuracy)} | {theirs} | "
-            f"{lost} | {gained} | {one.unparsed} | {one.errors} |"
+            f"{lost} | {gained} | {one.unparsed} | {one.errors} | "
+            f"{kind if name == '**all**' else one.word or ''} |"
         )
 
 
+def _lost(verdict: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yields kind, name in words and finding of each domain and subject that a verdict names."""
+    for what, names, key in (
+        ("domain", failed_domains(verdict), "domains"),
+        ("subject", failed_subjects(verdict), "subjects"),
+    ):
+        found = {one[what]: one for one in verdict[key]}
+        for name in names:
+            yield what, subject_words(name), found[name]
+
+
 def _failed(verdict: Mapping[str, Any]) -> Iterator[str]:
-    yield "| failed subject | questions | lost | gained | drop | p |"
-    yield "|---|--:|--:|--:|--:|--:|"
-    by_subject = {one["subject"]: one for one in verdict["subjects"]}
-    for subject in failed_subjects(verdict):
-        one = by_subject[subject]
+    yield "| lost | | questions | lost | gained | drop | p |"
+    yield "|---|---|--:|--:|--:|--:|--:|"
+    for what, name, one in _lost(verdict):
         lost = "–" if one["losses"] is None else one["losses"]
         gained = "–" if one["gains"] is None else one["gains"]
         yield (
-            f"| {span(subject_words(subject))} | {one['n']} | {lost} | {gained} | "
+            f"| {span(name)} | {what} | {one['n']} | {lost} | {gained} | "
             f"{points(one['drop'])} | {one['p']:.2g} |"
         )
 

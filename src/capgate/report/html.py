@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from capgate.report.advice import (
+    failed_domains,
     failed_subjects,
     headline,
     next_steps,
@@ -40,7 +41,6 @@ from capgate.report.charts import (
 )
 from capgate.report.comparison import LABELS, MEANINGS, Comparison, Shift
 from capgate.report.history import Entry, by_series
-from capgate.report.missing import Missing, missing_of, notes_of
 from capgate.report.payload import pack
 from capgate.report.published import published_lines
 from capgate.report.repeat import logs_command, look_command, repeat_command
@@ -57,7 +57,13 @@ _SIGNS: Final = {
     "INCONCLUSIVE": "?",
     "ERROR": "!",
     "MEASURED": "·",
+    "lost": "✕",
+    "kept": "✓",
+    "too few to tell": "?",
 }
+_TONES: Final = {"lost": "regression", "kept": "pass", "too few to tell": "inconclusive"}
+"""Class in the style sheet of a run in which only subjects were judged."""
+
 _WEIGHT: Final = ("REGRESSION", "ERROR", "INCONCLUSIVE", "PASS", "MEASURED")
 
 
@@ -100,8 +106,6 @@ class View:
     trend: TrendChart | None
     entries: dict[str, list[Entry]]
     runs: int
-    notes: list[str]
-    missing: list[Missing]
     facts: list[tuple[str, str]]
 
 
@@ -133,6 +137,7 @@ def render_html(report: Report, history: Sequence[Entry] = (), *, limit: int = L
             everyone=views,
             not_judged=report.not_judged,
             kind=kind,
+            tone=_TONES.get(kind, kind.lower()),
             sign=_SIGNS[kind],
             title=_title(report, shown),
             flips=has_flips,
@@ -191,9 +196,7 @@ def _view(
         steps=next_steps(verdict, comparison),
         numbers=_numbers(result, comparison),
         drop=drop_chart(verdict) if verdict else None,
-        bars=subject_bars(comparison, failed_subjects(verdict) if verdict else ())
-        if comparison
-        else (),
+        bars=_bars(comparison, verdict),
         evidence=evidence_chart(result.path, verdict["evidence"] if verdict else ()),
         labels=comparison.labels if comparison else {},
         split=split_sentence(comparison.split) if comparison else "",
@@ -210,10 +213,18 @@ def _view(
             for line, entries in zip(trend.lines if trend else (), groups.values(), strict=False)
         },
         runs=sum(len(line.marks) for line in trend.lines) if trend else 0,
-        notes=[f"{name}: {note}" for name, note in notes_of(report, target)],
-        missing=[one for one in missing_of(report, target) if one.target != target],
         facts=_facts(result),
     )
+
+
+def _bars(
+    comparison: Comparison | None, verdict: Mapping[str, Any] | None
+) -> tuple[DomainBars, ...]:
+    if comparison is None:
+        return ()
+    if verdict is None:
+        return subject_bars(comparison, (), ())
+    return subject_bars(comparison, failed_subjects(verdict), failed_domains(verdict))
 
 
 def _kind_alone(verdict: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -266,14 +277,13 @@ def _scores(result: Result, comparison: Comparison | None) -> list[list[Row]]:
             continue
         pair = domains.get(domain)
         head = pair.reference_accuracy if pair else None
-        rows = [Row(domain, result.domains[domain], head, "", True)]
+        whole = result.domains[domain]
+        rows = [Row(domain, whole, head, whole.word or "", True)]
         for subject, one in result.subject_details.items():
             if DOMAIN_OF.get(subject) == domain:
                 pair = subjects.get(subject)
                 theirs = pair.reference_accuracy if pair else None
-                rows.append(
-                    Row(subject, one, theirs, one.verdict["kind"] if one.verdict else "", False)
-                )
+                rows.append(Row(subject, one, theirs, one.word or "", False))
         groups.append(rows)
     return groups
 

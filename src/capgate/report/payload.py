@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from capgate.report.advice import failed_subjects, reference_name
+from capgate.report.advice import reference_name, subjects_to_read
 from capgate.report.comparison import LABELS, Flip, Side
 from capgate.report.repeat import look_command
 from capgate.report.result import Report
@@ -76,7 +76,7 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
     shortened: set[str] = set()
     for target, comparison in report.comparisons.items():
         verdict = report.targets[target].verdict
-        failed = set(failed_subjects(verdict)) if verdict else set()
+        failed = subjects_to_read(verdict) if verdict else frozenset()
         flips = sorted(
             comparison.flips,
             key=lambda f: (f.change != "loss", f.subject not in failed, f.subject, f.question),

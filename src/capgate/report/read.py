@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from capgate.errors import ConfigError, FileFault
+from capgate.report.groups import upgraded, words_of
 from capgate.report.killed import killed_fault_of, killed_runs
 from capgate.report.result import SCHEMA_VERSION, Report
 
@@ -89,7 +90,13 @@ def read_report(path: Path) -> Report:
             remedy="it was changed by hand; run again",
         )
     for before in range(version, SCHEMA_VERSION):
-        raw = _UPGRADES[before](raw)
+        try:
+            raw = _UPGRADES[before](raw)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ConfigError(
+                f"{path} has not the form of schema version {version}, which it names",
+                remedy="it was changed by hand, or is damaged; run again",
+            ) from None
     try:
         return Report.model_validate(raw)
     except ValidationError as error:
@@ -101,6 +108,24 @@ def read_report(path: Path) -> Report:
             ],
             remedy="it was changed by hand, or is damaged; run again",
         ) from None
+
+
+def _worded(raw: dict[str, Any]) -> dict[str, Any]:
+    """Version 6 has words for subjects and domains in place of PASS and REGRESSION."""
+    raw = _next(raw)
+    raw["verdict"] = upgraded(raw.get("verdict"))
+    for name, verdict in (raw.get("not_judged") or {}).items():
+        raw["not_judged"][name] = upgraded(verdict)
+    for one in raw["targets"].values():
+        one["verdict"] = upgraded(one["verdict"])
+        for group in (one["overall"], *one["domains"].values(), *one["subject_details"].values()):
+            group["verdict"] = upgraded(group.get("verdict"))
+        own = {name: group["verdict"] for name, group in one["subject_details"].items()}
+        words = words_of(own, one["domains"], one["verdict"])
+        for groups in (one["subject_details"], one["domains"]):
+            for name, group in groups.items():
+                group["word"] = words.get(name)
+    return raw
 
 
 def _next(raw: dict[str, Any]) -> dict[str, Any]:
@@ -120,5 +145,6 @@ _UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     2: _next,
     3: _next,
     4: _next,
+    5: _worded,
 }
 """Version to what brings a report of it to the next one."""

@@ -15,19 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from capgate.answers import Answer, AnswerState
 from capgate.gate.stats import clopper_pearson
+from capgate.gate.verdict import GroupKind
 from capgate.report.comparison import Comparison
 from capgate.report.forms import BesideDict, ReferenceDict, StepDict, VerdictDict
 from capgate.subjects import DOMAIN_OF, DOMAINS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """Raised with every change of the form; `report.read` brings older reports up to it.
 
 | version | what is new |
 |---|---|
+| 6 | `Group`: `word`; verdicts: `lost`, `kept` or `too few to tell` of subjects, and `domains` |
 | 5 | `Group`: `cut_off`; `VerdictDict.counts`: unparsed answers that the token limit cut off |
 |   | `Result`: `chosen`; no accuracy where the verdict is ERROR |
-|   | `Result`: `notes`; `Report`: `mode` |
 | 4 | `Group`: `cost_now`; `Report`: `cost` |
 | 3 | `Result`: `published` |
 | 2 | `Result`: `reference`, `path`, `faults`, `unread`; `Report`: `comparisons`, `not_judged` |
@@ -68,6 +69,7 @@ class Group(_Model):
         cost: US dollars, where the server says; of stored answers, when they were asked for.
         cost_now: Of that, what this run spent; null where the server says of none.
         verdict: The gate's verdict on it, where it was judged by itself.
+        word: What is said of a subject or a domain; null where it was not judged.
     """
 
     questions: int
@@ -85,6 +87,7 @@ class Group(_Model):
     cost_now: float | None = None
     cut_off: int = 0
     verdict: VerdictDict | None = None
+    word: GroupKind | None = None
 
 
 class Accuracy(_Model):
@@ -138,7 +141,7 @@ class Result(_Model):
         limit: The `--limit` of the run.
         chosen: Questions that the run was to put; null where it ends by itself (a quick run), or
             where only some subjects' tests were chosen.
-        mode: What was asked for: `full` (subject by subject) or `quick` (a random sample).
+        mode: `full` (subject by subject) or `quick` (a random sample).
         complete: Whether every question that the run had chosen was put.
         overall_score: Accuracy over all questions put; null where nothing was scored, and where
             the verdict is ERROR.
@@ -158,12 +161,11 @@ class Result(_Model):
         path: Where a quick run stood after each batch.
         faults: Why questions have no answer, the commonest first.
         unread: Some of the answers from which no choice could be read.
-        notes: What a person should know of how it was found and asked, one sentence each.
         published: The accuracy beside the published one of the model that it is served as
             (`published.Beside.to_dict`); null where none of that name is known.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     run: str
     model_id: str
     adapter_name: str | None
@@ -189,7 +191,6 @@ class Result(_Model):
     path: tuple[StepDict, ...] = ()
     faults: tuple[Fault, ...] = ()
     unread: tuple[Unread, ...] = ()
-    notes: tuple[str, ...] = ()
     published: BesideDict | None = None
 
 
@@ -202,11 +203,9 @@ class Report(_Model):
         started: ISO 8601, UTC.
         finished: ISO 8601, UTC.
         complete: Whether the run came to its end.
-        mode: What was asked for, as of a `Result`; null where no target was reached or an older
-            capgate wrote it.
         settings: What it was asked to do, option by option; which there are differs by version.
         verdict: The weightiest verdict of its targets and their subjects, which is what the run's
-            exit code says; null where none was judged.
+            exit code says; null where none was judged. A subject's has a group's word as its kind.
         verdict_of: The target that it is on.
         cost: US dollars that its answers cost this run; null where no server says.
         targets: Target's id to its result.
@@ -214,12 +213,11 @@ class Report(_Model):
         not_judged: Target's id to the ERROR verdict of one that could not be asked at all.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     run: str
     started: str
     finished: str
     complete: bool
-    mode: Literal["full", "quick"] | None = None
     settings: dict[str, Any]
     verdict: VerdictDict | None
     verdict_of: str | None = None

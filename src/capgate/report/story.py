@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from capgate.report.advice import (
+    failed_domains,
     failed_subjects,
     next_steps,
     points,
@@ -34,7 +35,7 @@ def story_lines(result: Result, comparison: Comparison | None, report: Report) -
     if verdict["kind"] != "REGRESSION":
         return [printable(line) for line in lines] if published else []
     if comparison is not None and comparison.overall is not None:
-        lines += _where(comparison, failed_subjects(verdict))
+        lines += _where(comparison, failed_domains(verdict), failed_subjects(verdict))
         if comparison.labels:
             counts = ", ".join(f"{label} {n}" for label, n in comparison.labels.items())
             lines.append(f"why:   {counts}")
@@ -48,7 +49,14 @@ def story_lines(result: Result, comparison: Comparison | None, report: Report) -
     return [printable(line) for line in lines]
 
 
-def _where(comparison: Comparison, failed: list[str]) -> list[str]:
+def _where(comparison: Comparison, domains: list[str], failed: list[str]) -> list[str]:
+    """Where it was lost: the domains and subjects that the verdict names, else the largest drops.
+
+    Args:
+        comparison: With the counts of both.
+        domains: The domains that the verdict names.
+        failed: The subjects that it names.
+    """
     subjects = comparison.subjects
     named = failed or [
         subject
@@ -57,14 +65,14 @@ def _where(comparison: Comparison, failed: list[str]) -> list[str]:
         )
         if one.losses > one.gains
     ]
-    lines: list[str] = []
-    for at, subject in enumerate(named[:_SUBJECTS]):
-        one = subjects.get(subject)
-        if one is None or one.drop is None:
-            continue
-        fell = f"{points(one.drop)} ({one.losses} lost, {one.gains} gained of {one.n})"
-        mark = " FAILED" if subject in failed else ""
-        lines.append(f"{'where: ' if at == 0 else '       '}{subject_words(subject)} {fell}{mark}")
+    found = [(f"the domain {subject_words(d)}", comparison.domains.get(d), True) for d in domains]
+    found += [(subject_words(s), subjects.get(s), s in failed) for s in named[:_SUBJECTS]]
+    lines = [
+        f"{what} {points(one.drop)} ({one.losses} lost, {one.gains} gained of {one.n})"
+        f"{': lost' if lost else ''}"
+        for what, one, lost in found
+        if one is not None and one.drop is not None
+    ]
     if len(named) > _SUBJECTS:
-        lines.append(f"       and {len(named) - _SUBJECTS} more subjects")
-    return lines
+        lines.append(f"and {len(named) - _SUBJECTS} more subjects")
+    return [f"{'where: ' if at == 0 else '       '}{line}" for at, line in enumerate(lines)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capgate.report.advice import next_steps
-from capgate.report.missing import missing_lines
+from capgate.report.groups import counted, word_counts
 from capgate.report.result import Group, Report, Result, answered_of
 from capgate.report.story import story_lines
 from capgate.spending import dollars
@@ -71,8 +70,8 @@ def render_report(report: Report, written: Sequence[Path], *, root: Path) -> lis
         if result.verdict is None and target in bases:
             continue  # a base that is only compared with
         lines += _table(target, result)
+        lines += [f" {groups}"] if (groups := counted(result)) else []
         lines += ["", *_verdict_lines(target, result)]
-        lines += [f"  {line}" for line in missing_lines(report, target)]
         story = story_lines(result, report.comparisons.get(target), report)
         lines += [*(f"  {line}" for line in story), ""]
     for target, verdict in report.not_judged.items():
@@ -95,11 +94,8 @@ def logs_line(logs: Path, root: Path) -> list[str]:
 def _verdict_lines(target: str, result: Result) -> list[str]:
     verdict = result.verdict
     if verdict is None:
-        kinds = Counter(
-            one.verdict["kind"] for one in result.subject_details.values() if one.verdict
-        )
-        said = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-        what = f"judged by subject alone ({said})" if kinds else "measured, not judged"
+        said = word_counts(one.word for one in result.subject_details.values())
+        what = f"judged by subject alone ({said})" if said else "measured, not judged"
         return [f"{what}: {target}", f"  {_usage(result)}"]
     lines = [f"{verdict['kind']}: {target}"]
     lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
@@ -149,7 +145,8 @@ def _table(target: str, result: Result) -> list[str]:
                     table.add_row(*_row(f"  {subject}", one, costs=costs, cut=cut))
         mine = result.domains[domain]
         table.add_row(*_row(domain, mine, costs=costs, cut=cut), style="bold")
-    table.add_row(*_row("all", result.overall, costs=costs, cut=cut), style="bold")
+    kind = result.verdict["kind"] if result.verdict else ""
+    table.add_row(*_row("all", result.overall, costs=costs, cut=cut, kind=kind), style="bold")
     return lines_of(table)
 
 
@@ -162,7 +159,7 @@ def lines_of(table: Table, *, width: int = _WIDTH) -> list[str]:
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def _row(name: str, one: Group, *, costs: bool, cut: bool) -> list[str]:
+def _row(name: str, one: Group, *, costs: bool, cut: bool, kind: str = "") -> list[str]:
     accuracy = "–" if one.accuracy is None else f"{one.accuracy:.1%}"
     interval = f"{one.interval.low:.1%} – {one.interval.high:.1%}" if one.interval else "–"
     return [
@@ -176,7 +173,7 @@ def _row(name: str, one: Group, *, costs: bool, cut: bool) -> list[str]:
         f"{one.seconds:.1f}",
         f"{one.prompt_tokens + one.completion_tokens:,}",
         *([] if not costs else ["–" if one.cost is None else dollars(one.cost)]),
-        one.verdict["kind"] if one.verdict else "",
+        kind or one.word or "",
     ]
 
 

@@ -97,7 +97,7 @@ many = st.lists(st.sampled_from([0, 1, 5, 20]), min_size=len(KINDS) - 1, max_siz
 
 @pytest.mark.parametrize("judge", [whole, quick, alone, against_floor, subject_against_floor])
 def test_no_verdict_hinges_on_missing_answers(judge: Callable[[list[Pair]], Verdict]) -> None:
-    """PASS and REGRESSION with answers missing are so however those could have been answered."""
+    """A conclusion with answers missing is the same however those could have been answered."""
     seen: set[str] = set()
 
     @settings(max_examples=150, deadline=None, database=None, derandomize=True)
@@ -117,12 +117,14 @@ def test_no_verdict_hinges_on_missing_answers(judge: Callable[[list[Pair]], Verd
         seen.add(kind)
         if kind == "INCONCLUSIVE":
             return
+        # A group whose answers, missing ones filled in, prove nothing makes no claim to break.
+        may = {kind, "kept"} if kind == "too few to tell" else {kind}
         ends = [[settle(row, against=side) for row in rows] for side in (False, True)]
         for full in (*ends, filled(rows, luck), filled(rows, luck)):
-            assert judge(full).kind == kind
+            assert judge(full).kind in may
 
     check()
-    assert {"PASS", "REGRESSION"} <= seen
+    assert {"PASS", "REGRESSION"} <= seen or {"kept", "too few to tell", "lost"} <= seen
 
 
 @settings(max_examples=60, deadline=None, database=None)
@@ -197,7 +199,7 @@ def test_a_subject_that_has_no_answer_leaves_the_others_shares_alone() -> None:
     policy = Policy(false_alarm=0.004, max_error_rate=0.5, reason="at the edge")
     assert [one.p_holm for one in decide_fixed(lost, policy).subjects] == [0.5**11]
     found = decide_fixed([*lost, *gone], policy).subjects
-    assert [(one.subject, one.p_holm) for one in found] == [("anatomy", 0.5**10)]
+    assert [(one.name, one.p_holm) for one in found] == [("anatomy", 0.5**10)]
 
 
 def test_the_interval_covers_what_missing_answers_leave_possible() -> None:

@@ -12,6 +12,7 @@ from capgate.gate.rows import Pair
 from capgate.gate.verdict import Verdict
 from capgate.report.compare import paired
 from capgate.report.comparison import Comparison, Flip, Side
+from capgate.report.groups import with_words, words_of
 from capgate.report.result import (
     Accuracy,
     Metrics,
@@ -75,6 +76,8 @@ def report_of(
 ) -> Report:
     """A report of one target."""
     subjects = subject_groups(answers, answers, {}, wall=1.0)
+    domains = domain_groups(answers, answers, subjects)
+    words = words_of(dict.fromkeys(subjects), domains, verdict.to_dict())
     overall = group(answers, answers, seconds=1.0, verdict=verdict.to_dict())
     reference = {"kind": "base", "target": "base"}
     result = Result(
@@ -89,8 +92,8 @@ def report_of(
         metrics=Metrics(accuracy=Accuracy(value=overall.accuracy)),
         subjects={name: one.accuracy for name, one in subjects.items()},
         overall=overall,
-        domains=domain_groups(answers, answers, subjects),
-        subject_details=subjects,
+        domains=with_words(domains, words),
+        subject_details=with_words(subjects, words),
         verdict=verdict.to_dict(),
         task="inspect_evals/mmlu_0_shot",
         prompt_hash="p" * 16,

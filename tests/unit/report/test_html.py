@@ -145,7 +145,7 @@ def test_the_headline_says_what_happened() -> None:
     assert headline("mine", verdict(10, 100)).startswith("mine gained 9.0 points")
     assert headline("mine", verdict(0, 0)).startswith("mine lost nothing")
     assert headline("mine", None) == "mine was measured and not judged"
-    assert "concentrated in anatomy" in next_steps(verdict(100, 10), None)[0]
+    assert "concentrated in the subject anatomy" in next_steps(verdict(100, 10), None)[0]
 
 
 def test_a_run_that_lost_nothing_gives_no_reason_for_losses() -> None:
@@ -263,6 +263,6 @@ def test_subjects_are_named_in_words() -> None:
     """In sentences and tables alike, and what evidence means is said without formulas."""
     lost = [flip(at, subject="formal_logic") for at in range(40)]
     page = render_html(red_report(lost))
-    assert "subject that failed: formal logic" in page
+    assert "; lost: the subject formal logic" in page
     assert "“no loss” is ruled out (p = " in page
     assert "formal_logic" not in page

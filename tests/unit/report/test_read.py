@@ -72,6 +72,47 @@ def test_version_2_is_read(tmp_path: Path) -> None:
     assert read_report(path) == red_report()
 
 
+def test_a_report_that_version_4_wrote_is_read_with_the_words_of_today() -> None:
+    """PASS for want of evidence becomes `too few to tell`, or `kept` where the counts rule it out.
+
+    The file is a real run's, its long texts cut.
+    """
+    report = read_report(Path(__file__).with_name("report-version-4.json"))
+    result = report.targets["tiny-adapter"]
+    assert {name: one.word for name, one in result.subject_details.items()} == {
+        "anatomy": "too few to tell",
+        "elementary_mathematics": "lost",
+        "philosophy": "kept",  # of four unchanged answers, with a `catch` of 60 points
+        "virology": "too few to tell",
+    }
+    kinds = {s: (one.verdict or {})["kind"] for s, one in result.subject_details.items()}
+    assert kinds == {name: one.word for name, one in result.subject_details.items()}
+    # The domains were not tested then; that of one subject has its word.
+    assert {name: one.word for name, one in result.domains.items()} == {
+        "stem": "lost",
+        "humanities": "kept",
+        "other": None,
+    }
+    assert result.verdict is not None
+    assert (result.verdict["kind"], result.verdict["domains"]) == ("REGRESSION", [])
+    again = json.loads(report.model_dump_json())
+    jsonschema.validate(again, json_schema())
+    assert "PASS" not in json.dumps(again["targets"]["tiny-adapter"]["subject_details"])
+
+
+@pytest.mark.parametrize("damage", [{"overall": None}, {"subject_details": [1]}, {"verdict": {}}])
+def test_a_damaged_report_of_an_older_version_is_refused(
+    tmp_path: Path, damage: dict[str, object]
+) -> None:
+    """With a message, whatever is missing from it."""
+    raw = json.loads(Path(__file__).with_name("report-version-4.json").read_text())
+    raw["targets"]["tiny-adapter"] |= damage
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(raw))
+    with pytest.raises(ConfigError, match="changed by hand"):
+        read_report(file)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
