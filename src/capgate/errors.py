@@ -134,6 +134,10 @@ class AdapterError(CapgateError):
     """An adapter can't be found, loaded, or shown to be live."""
 
 
+class ContradictionError(CapgateError):
+    """A server does not answer as it did when the run began, so that no answer counts."""
+
+
 class ReferenceMissingError(CapgateError):
     """There is nothing valid to compare a candidate with."""
 

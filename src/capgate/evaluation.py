@@ -13,22 +13,33 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.answers import Answer, AnswerState
+from capgate.asking.adoption import ADOPTED_BY, answers_alike
+from capgate.asking.ages import Age
+from capgate.asking.recheck import Recheck, found_to_mix, held
+from capgate.asking.weights import with_weights
 from capgate.client import ClientLimits
 from capgate.config import Target
 from capgate.datasets import Question
-from capgate.errors import CapgateError, ConfigError, ServerEndedError, StoreError
+from capgate.errors import (
+    CapgateError,
+    ConfigError,
+    ContradictionError,
+    ServerEndedError,
+    StoreError,
+)
 from capgate.faults import CONNECTION_KINDS
 from capgate.fingerprint import Fingerprint, fingerprint, request_fields
 from capgate.known_secrets import project_redactor
 from capgate.pacing import Turns
 from capgate.samples import answer_of, error_answer
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.liveness import contradiction
 from capgate.serving.lost import Silence
 from capgate.settings import Settings
 from capgate.spending import Meter, Spending
@@ -94,6 +105,7 @@ class ShardResult:
         fault: The first fault among the errors, as the person should read it.
         not_put: Questions that were not put, since they could have passed `--max-cost`;
             they count as errors here and are not stored.
+        age: Of which time the answers are.
     """
 
     answers: tuple[Answer, ...]
@@ -102,6 +114,7 @@ class ShardResult:
     log: Path | None
     fault: str = ""
     not_put: int = 0
+    age: Age = field(default_factory=Age)
 
 
 @dataclass(frozen=True)
@@ -223,6 +236,7 @@ class Evaluator:
         self._early: dict[tuple[str, str], dict[str, ShardResult]] = {}
         self._pace: dict[str, float] = {}
         self._turns: defaultdict[str, Turns] = defaultdict(Turns)
+        self._recheck = Recheck(store)
 
     def contestant(self, target: Target, endpoint: Endpoint) -> Contestant:
         """Makes a target ready to be asked.
@@ -235,7 +249,6 @@ class Evaluator:
 
         from capgate.provider import CapgateAPI
 
-        known = fingerprint(target, endpoint, self.settings, self.harness)
         model = get_model(
             f"capgate/{endpoint.model}",
             base_url=endpoint.base_url,
@@ -260,8 +273,27 @@ class Evaluator:
             model.api.turns = self._turns[endpoint.base_url]
         model.api.client.notify = functools.partial(self._notify, endpoint.base_url)
         model.api.redactor = project_redactor(self.settings).and_also([endpoint.key or ""])
+        plain = fingerprint(target, endpoint, self.settings, self.harness)
+        known = with_weights(
+            plain,
+            endpoint,
+            self.store,
+            run=self.run,
+            adopt=lambda: self._answers_alike(model, plain),
+            say=self._say,
+        )
         context = self.store.context(known.hash, self.harness.prompt_hash, known.facts)
         return Contestant(target.id, target, endpoint, known, context, model, meter)
+
+    def _answers_alike(self, model: Model, plain: Fingerprint) -> bool:
+        return answers_alike(
+            model,
+            self.store.some_answers_under(plain.hash, ADOPTED_BY),
+            self.store,
+            self.harness,
+            self._logs,
+            temperature=self.settings.temperature,
+        )
 
     def _notify(self, url: str, topic: str, line: str) -> None:
         # Base and adapter have one server, and each process has its own clients of it.
@@ -323,6 +355,10 @@ class Evaluator:
         except StoreError as fault:
             self._store_fault = fault
             raise
+        except ContradictionError:
+            # What was asked along may be left out as well.
+            self._early.clear()
+            raise
         self._early |= {(self.run, claim): results for claim, results in early.items()}
         return self._early.pop(key)
 
@@ -365,9 +401,10 @@ class Evaluator:
                 return self._part(shard, claim, contestants, progress, fresh=fresh)
 
             claim = _claim(wanted, contestants)
-            claims.enter_context(
-                self.store.claim(claim, waiting=lambda: self._tell_waiting(wanted.name))
-            )
+            for name in _claims(wanted, contestants):
+                claims.enter_context(
+                    self.store.claim(name, waiting=lambda: self._tell_waiting(wanted.name))
+                )
             parts = [take(wanted, claim)]
             room = self._room(contestants) if parts[0].lacking else 0
             for shard in ahead:
@@ -376,15 +413,19 @@ class Evaluator:
                 claim = _claim(shard, contestants)
                 # What another process has taken is left to it: to wait for a second claim while
                 # holding one could go round in a circle.
-                if (self.run, claim) not in self._early and self.store.claim_free(claims, claim):
+                if (self.run, claim) not in self._early and self._claim_all(
+                    claims, _claims(shard, contestants)
+                ):
                     parts.append(take(shard, claim))
             started = time.monotonic()
             asked = [one for one in contestants if any(part.missing[one.id] for part in parts)]
             if asked:
                 for one in asked:
                     self._check_server(one)
-                with self._alone(asked):
-                    self._ask(parts, asked, progress)
+                with self._holding(asked) as ready:
+                    self._recheck.begin(ready)
+                    self._ask(parts, ready, progress)
+                    self._recheck.look(ready, self.run)
             each = (time.monotonic() - started) / max(sum(part.lacking for part in parts), 1)
         return {part.claim: self._results(part, contestants, each, fresh=fresh) for part in parts}
 
@@ -423,6 +464,8 @@ class Evaluator:
         for contestant in contestants:
             found = self._find(contestant, part.shard, fresh=fresh)
             mine = part.not_put[contestant.id]
+            if not {q.hash for q in part.shard.questions} <= found.keys() | mine.keys():
+                raise contradiction(contestant.endpoint, "another process of this run found that")
             answers = tuple(
                 mine[q.hash] if q.hash in mine else found[q.hash].answer
                 for q in part.shard.questions
@@ -434,8 +477,13 @@ class Evaluator:
                 part.logs.get(contestant.id),
                 next((a.text for a in answers if a.state is AnswerState.ERROR), ""),
                 len(mine),
+                self._age(found.values(), len(answers)),
             )
         return results
+
+    def _age(self, found: Collection[Stored], answers: int) -> Age:
+        earlier = [one.created for one in found if one.run != self.run]
+        return Age(answers, len(earlier), max(earlier, default=0.0))
 
     def _check_server(self, contestant: Contestant) -> None:
         """Spares each shard the wait for a server that can't come back."""
@@ -447,18 +495,45 @@ class Evaluator:
                 remedy="start the run again; only what has no answer is asked",
             )
 
+    def finish(self, contestants: Sequence[Contestant]) -> None:
+        """Makes sure that contestants still answer as they did, before they are judged.
+
+        Raises:
+            ContradictionError: One does not; what it answered since the last look is left out.
+        """
+        try:
+            self._recheck.finish(contestants, self.run)
+        except ContradictionError:
+            self._early.clear()
+            raise
+
     @contextmanager
-    def _alone(self, contestants: Sequence[Contestant]) -> Iterator[None]:
-        """Keeps other processes from asking a server that mixes up what it is asked at once."""
-        urls = {one.endpoint.base_url for one in contestants if one.endpoint.apart}
-        with ExitStack() as claims:
-            # In one order for all, so that no two processes wait for each other.
-            for url in sorted(urls):
-                name = hashlib.sha256(f"apart {url}".encode()).hexdigest()[:24]
-                claims.enter_context(
-                    self.store.claim(name, waiting=functools.partial(self._tell_waiting, url))
-                )
-            yield
+    def _holding(self, contestants: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]:
+        """Holds the right to ask contestants' servers; alone where they mix models up."""
+        ready = contestants
+        while True:
+            if found_to_mix(ready):
+                ready = [self._put_apart(one) for one in ready]
+            with held(ready, self._tell_waiting):
+                # Another run may have found it while this one waited.
+                if not found_to_mix(ready):
+                    yield ready
+                    return
+
+    def _put_apart(self, one: Contestant) -> Contestant:
+        from capgate.provider import CapgateAPI
+
+        assert isinstance(one.model.api, CapgateAPI)
+        one.model.api.turns = self._turns[one.endpoint.base_url]
+        return replace(one, endpoint=replace(one.endpoint, apart=True))
+
+    def _claim_all(self, claims: ExitStack, names: Sequence[str]) -> bool:
+        """Adds claims to others that are held, unless another process holds one of them now."""
+        with ExitStack() as mine:
+            if all(self.store.claim_free(mine, name) for name in names):
+                claims.push(mine.pop_all())
+                return True
+        return False
 
     def _tell_waiting(self, what: str) -> None:
         self._say(f"{what}: waiting for another process that asks at this moment")
@@ -567,6 +642,14 @@ def _claim(shard: Shard, contestants: Sequence[Contestant]) -> str:
         [*(c.context.fingerprint for c in contestants), *(q.hash for q in shard.questions)]
     )
     return hashlib.sha256(asked.encode()).hexdigest()[:24]
+
+
+def _claims(shard: Shard, contestants: Sequence[Contestant]) -> list[str]:
+    """What stands for the right to ask a shard of each contestant, in one order for all.
+
+    Runs that judge other adapters of one base then do not ask that twice.
+    """
+    return sorted({_claim(shard, [one]) for one in contestants})
 
 
 def _apart(contestants: Sequence[Contestant]) -> bool:

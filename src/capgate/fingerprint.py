@@ -26,6 +26,12 @@ class Fingerprint:
     hash: str
     facts: dict[str, Any]
 
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Fingerprint:
+        """Makes a fingerprint from its facts."""
+        text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
+        return cls(hashlib.sha256(text.encode()).hexdigest()[:16], facts)
+
 
 def fingerprint(
     target: Target, endpoint: Endpoint, settings: Settings, harness: Harness
@@ -35,16 +41,16 @@ def fingerprint(
     The address and key of a managed server are random and thus left out; what it serves
     (weights, engine, flags) stands for it instead.
     """
-    facts = {
-        "model": endpoint.model,
-        "identity": dict(endpoint.identity),
-        "generation": generation(target, settings),
-        "extra_body": target.extra_body,
-        "route": target.route,
-        "versions": harness.versions,
-    }
-    text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
-    return Fingerprint(hashlib.sha256(text.encode()).hexdigest()[:16], facts)
+    return Fingerprint.of(
+        {
+            "model": endpoint.model,
+            "identity": dict(endpoint.identity),
+            "generation": generation(target, settings),
+            "extra_body": target.extra_body,
+            "route": target.route,
+            "versions": harness.versions,
+        }
+    )
 
 
 def generation(target: Target, settings: Settings) -> dict[str, Any]:

@@ -347,6 +347,7 @@ class Host:
             environment(self.settings.root),
             self.run.folder / "logs",
             say=self._show,
+            look=True,
         )
 
     @cached_property

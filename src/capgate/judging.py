@@ -10,9 +10,10 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from capgate.answers import Answer
+from capgate.asking.ages import dated
 from capgate.confirm import confirm_subject, confirm_suite, first_look, second_look
 from capgate.datasets import Question
-from capgate.errors import CapgateError, ServerEndedError
+from capgate.errors import CapgateError, ContradictionError, ServerEndedError
 from capgate.evaluation import Shard, ShardResult
 from capgate.gate.conclude import too_many_errors, too_many_unread
 from capgate.gate.policy import Budget, Policy
@@ -34,6 +35,7 @@ from capgate.references import (
 from capgate.routes import check_routes, is_routed, routes_of
 from capgate.secondlook import ask_again
 from capgate.serving.liveness import check_live
+from capgate.serving.sharing import asking
 from capgate.session import Run
 from capgate.subjects import DOMAIN_OF, SUBJECTS
 
@@ -132,12 +134,16 @@ class Judge:
                 n_subjects=len(self.run.settings.subjects),
                 budget=self._budget(target),
             ) or _not_measured(results[target].answers, policy, "subject", subject)
+        if not self.run.following(target, subject):
+            # No test of this target may come after this one to look at its server.
+            self.run.evaluator.finish(self.run.contestants_for(target))
         verdict = _bounded(verdict, [results])
         usage = [results[target]]
         if self.run.settings.confirm and verdict is not None and verdict.kind == "lost":
             again = self._ask_again(target, subject)
             second = self._second(target, subject, again, verdict)
             verdict, usage = confirm_subject(verdict, second), [*usage, again[target]]
+        verdict = dated(verdict, [results])
         return self._ended(Judgement(target, subject, verdict, Usage.of(usage)))
 
     def suite(self, target: str) -> Judgement:
@@ -145,7 +151,7 @@ class Judge:
         reference = self.run.reference(target)
         verdict: Verdict | None
         try:
-            shards = self._answer_all(target)
+            shards = self._answer_all_alike(target)
         except ServerEndedError as error:
             self.run.losses.note(target, str(error))
             verdict = Verdict.of_error(error, scope="suite")
@@ -169,8 +175,26 @@ class Judge:
             verdict, again = self._second_looks(target, verdict)
             usage += [results[target] for results in again]
             asked += sum(results[target].asked for results in again)
+        verdict = dated(verdict, shards)
         took = replace(Usage.of(usage), asked=asked)
         return self._ended(Judgement(target, SUITE, verdict, took))
+
+    def _answer_all_alike(self, target: str) -> list[Results]:
+        """The same, of a server that answers at the end as it did when the run began.
+
+        Raises:
+            ContradictionError: It does not, though what it answered otherwise was asked again.
+            ServerEndedError: A server stopped answering, now or in a subject's own test.
+        """
+        contestants = self.run.contestants_for(target)
+        try:
+            shards = self._answer_all(target)
+            self.run.evaluator.finish(contestants)
+        except ContradictionError as error:
+            self.run.say(f"{error.what}; what it answered since the last look is asked again")
+            shards = self._answer_all(target)
+            self.run.evaluator.finish(contestants)
+        return shards
 
     def _answer_all(self, target: str) -> list[Results]:
         """Has each subject answered that is not yet.
@@ -247,8 +271,11 @@ class Judge:
                 else _not_measured(_answers(shards)[target], self.run.policy(target), "quick")
             )
         verdict = _bounded(verdict, shards)
+        if verdict is None or verdict.kind != "ERROR":
+            self.run.evaluator.finish(self.run.contestants_for(target))
         if verdict is not None and verdict.kind != "ERROR":
             self._check_still_live(target, reference, _answers(shards))
+        verdict = dated(verdict, shards)
         usage = Usage.of([results[target] for results in shards])
         return self._ended(Judgement(target, QUICK, verdict, usage, tuple(path)))
 
@@ -380,9 +407,14 @@ class Judge:
             if theirs.state.scored and ours.state.scored
         ):
             return
-        check_live(
-            self.run.contestant(reference.target).endpoint, self.run.contestant(target).endpoint
-        )
+        base, adapter = self.run.contestants_for(target)
+        sighting = base.endpoint.sighting
+        with asking(base.endpoint.base_url, alone=base.endpoint.engine == "vllm"):
+            check_live(
+                base.endpoint,
+                adapter.endpoint,
+                seen=None if sighting is None else sighting.signature,
+            )
 
     def _check_routes(self, target: str, answers: Sequence[Answer], *, whole: bool) -> None:
         """Makes sure that the same routes answered a target and its recorded baseline.

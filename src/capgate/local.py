@@ -82,7 +82,9 @@ def local_run(
     redactor = project_redactor(settings)
     say = Output(lambda: redactor).error
     run = Run(settings, run_id, endpoint=endpoint, say=say, further=further)
-    servers = Servers(run.participants, environment(settings.root), run.folder / "logs", say=say)
+    servers = Servers(
+        run.participants, environment(settings.root), run.folder / "logs", say=say, look=True
+    )
     try:
         yield run
     finally:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from capgate.asking.weights import other_weights
 from capgate.baselines import (
     READ_FROM_THOUGHTS,
     comparable,
@@ -25,7 +26,7 @@ from capgate.collector import collected_rarely
 from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
 from capgate.datasets.questions import Selection
-from capgate.errors import CapgateError, ReferenceMissingError
+from capgate.errors import CapgateError, ConfigError, ReferenceMissingError
 from capgate.evaluation import Contestant, Evaluator, Shard
 from capgate.fingerprint import generation
 from capgate.gate.policy import Policy
@@ -247,6 +248,7 @@ class Run:
             check_imports()
             one = self.evaluator.contestant(self.participants[target], endpoint)
             questions = self.questions(target)
+            self._check_same_weights(one)
             self.store.end_shard(
                 self.id,
                 target,
@@ -272,6 +274,23 @@ class Run:
         """What a session's tests are to do with a target; nothing where a command asks it."""
         planned = self.planned(target)
         return {} if planned is None else {"mode": "full" if planned else "quick"}
+
+    def _check_same_weights(self, one: Contestant) -> None:
+        """Makes sure that a run that is taken up again asks the weights that it asked before.
+
+        Raises:
+            ConfigError: Others answer now.
+        """
+        before = self.store.shards(self.id).get((one.id, ""))
+        if before is None:
+            return
+        then, now = before["facts"]["identity"], one.fingerprint.facts["identity"]
+        if other_weights(then, now):
+            raise ConfigError(
+                "other weights answer there now than in this run",
+                target=one.id,
+                remedy="start a new run",
+            )
 
     def _tell_cost(self, contestant: Contestant) -> None:
         """Tells what a target's questions will cost, where they cost anything."""

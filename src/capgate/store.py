@@ -3,11 +3,12 @@
 | table | one row for |
 |---|---|
 | `contexts` | whom was asked how: target fingerprint, prompt hash, and what they stand for |
-| `answers` | an answer that was had, or a fault; never changed, never deleted |
+| `answers` | an answer that was had, or a fault; never deleted, and at most set aside (`usable`) |
 | `questions` | a question's text, choices and key |
 | `runs` | a run and its settings |
 | `uses` | that a run's target was judged on an answer, made by it or found here |
 | `shards` | how a run's shard ended |
+| `sightings` | the weights that a server was first seen with, and how these are known again |
 
 An answer is reused where target fingerprint, prompt hash and question hash agree. Each is
 committed as it arrives, so a run that is killed loses none and asks none again.
@@ -16,28 +17,17 @@ committed as it arrives, so a run that is killed loses none and asks none again.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-from filelock import FileLock, Timeout
-
 from capgate.answers import Answer, AnswerState
-from capgate.errors import StoreError
-from capgate.redact import Redactor
-from capgate.storefile import bring_up, fault_of_store, schema_of
+from capgate.storefile import StoreFile
 
 if TYPE_CHECKING:
     from capgate.datasets import Question
 
-_BUSY_SECONDS: Final = 60.0
-_PATIENCE: Final = 5.0
-"""Seconds of waiting for a claim after which whoever waits is told."""
 _CHUNK: Final = 500
 
 _ANSWER_COLUMNS: Final = (
@@ -69,11 +59,30 @@ class Stored:
         id: Its number.
         answer: The answer.
         run: The run that asked for it.
+        created: When it came, Unix seconds.
     """
 
     id: int
     answer: Answer
     run: str
+    created: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Weights that a server was seen with.
+
+    Attributes:
+        weights: What stands for them, in fingerprints.
+        run: The run that saw them first.
+        at: When, Unix seconds.
+        facts: How they are known again (`serving.sighting`).
+    """
+
+    weights: str
+    run: str
+    at: float
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,7 @@ class KeptQuestion:
     key: str
 
 
-class Store:
+class Store(StoreFile):
     """A connection to a store; one for each process, closed by leaving its context.
 
     Args:
@@ -107,140 +116,6 @@ class Store:
     Raises:
         StoreError: It can't be opened, is not a store, or has a newer schema.
     """
-
-    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
-        self.path = path
-        # Reports, baselines and logs take from here: nothing secret gets in.
-        self._redactor = redactor or Redactor.of_environment()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-        except (sqlite3.Error, OSError) as error:
-            raise fault_of_store(self.path, "opened", error) from None
-        try:
-            self._db.execute("BEGIN")
-            schema_of(self._db, self.path)
-            self._db.execute("COMMIT")
-            if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                # Two processes that switch at once would find it locked, whatever the time-out.
-                with self.claim("opening"):
-                    self._db.execute("PRAGMA journal_mode = WAL")
-            # WAL with NORMAL survives the death of the process at any moment; only a crash
-            # of the machine itself could lose the last answers.
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            # What is taken out is overwritten as well.
-            self._db.execute("PRAGMA secure_delete = ON")
-            self._migrate()
-        except (sqlite3.Error, OSError) as error:
-            self._db.close()
-            raise fault_of_store(self.path, "opened", error) from None
-        except StoreError:
-            self._db.close()
-            raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, ValueError) as error:
-            raise fault_of_store(self.path, "read", error) from None
-
-    def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
-        with self._reading():
-            return self._db.execute(query, values).fetchall()
-
-    def _migrate(self) -> None:
-        with self._transaction():
-            bring_up(self._db, self.path)
-            # Earlier versions kept the URLs of alerts, which are secrets.
-            self._db.execute(
-                "UPDATE runs SET settings = json_remove(settings, '$.alerts') "
-                "WHERE json_valid(settings) AND json_extract(settings, '$.alerts') IS NOT NULL"
-            )
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self._db.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            # Some faults, such as a full disk, have already rolled back by themselves.
-            if self._db.in_transaction:
-                with suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise fault_of_store(self.path, "written", error) from None
-            raise
-
-    def _json(self, facts: Mapping[str, Any]) -> str:
-        return json.dumps(self._redactor.data(facts), sort_keys=True)
-
-    @contextmanager
-    def claim(
-        self, name: str, *, once: bool = False, waiting: Callable[[], None] = lambda: None
-    ) -> Iterator[None]:
-        """Holds the right to compute `name`, waiting for whoever holds it now.
-
-        The operating system frees a claim when its holder dies, however it dies.
-
-        Args:
-            name: What is claimed.
-            once: It is not computed again after this, so that nothing of the claim is kept.
-            waiting: Called where the wait takes more than a few seconds.
-        """
-        file = self._claim_file(name)
-        lock = FileLock(file)
-        try:
-            file.parent.mkdir(exist_ok=True)
-            try:
-                lock.acquire(timeout=_PATIENCE)
-            except Timeout:
-                waiting()
-                lock.acquire()
-        except OSError as error:
-            raise fault_of_store(self.path, "claimed", error) from None
-        try:
-            yield
-            if once:
-                # Whoever waits for it finds what was computed, whichever file it has locked.
-                with suppress(OSError):
-                    file.unlink()
-        finally:
-            lock.release()
-
-    def claim_free(self, claims: ExitStack, name: str) -> bool:
-        """Adds a claim to others that are held, unless another holds it now.
-
-        Returns:
-            Whether it is held.
-        """
-        lock = FileLock(self._claim_file(name), timeout=0)
-        try:
-            claims.enter_context(lock)
-        except Timeout:
-            return False
-        except OSError as error:
-            raise fault_of_store(self.path, "claimed", error) from None
-        return True
-
-    def _claim_file(self, name: str) -> Path:
-        return self.path.with_name(f".{self.path.name}.claims") / f"{name}.lock"
 
     def start_run(self, run: str, settings: Mapping[str, Any]) -> None:
         """Records a run and what it was asked to do."""
@@ -290,14 +165,14 @@ class Store:
         for chunk in _chunks(questions):
             marks = ",".join("?" * len(chunk))
             rows = self._rows(
-                f"SELECT {_ANSWER_COLUMNS}, id, run FROM answers "
+                f"SELECT {_ANSWER_COLUMNS}, id, run, created FROM answers "
                 f"WHERE context = ? AND question IN ({marks}) AND usable "
                 "AND (run = ? OR (state != 'error' AND NOT ?)) ORDER BY EXISTS (SELECT 1 FROM uses "
                 "WHERE uses.run = ? AND uses.target = ? AND uses.answer = answers.id), id",
                 (context.id, *chunk, run, fresh, run, target),
             )
             with self._reading():
-                found |= {row[0]: Stored(row[-2], _answer(row), row[-1]) for row in rows}
+                found |= {row[0]: Stored(row[-3], _answer(row), row[-2], row[-1]) for row in rows}
         return found
 
     def mean_cost(self, context: Context) -> float | None:
@@ -399,14 +274,68 @@ class Store:
     def used(self, run: str, target: str) -> list[Stored]:
         """All answers that count in `run` for `target`; the newest for each question."""
         rows = self._rows(
-            f"SELECT {_ANSWER_COLUMNS}, answers.id, answers.run FROM uses "
+            f"SELECT {_ANSWER_COLUMNS}, answers.id, answers.run, answers.created FROM uses "
             "JOIN answers ON answers.id = uses.answer "
             "WHERE uses.run = ? AND uses.target = ? ORDER BY answers.id",
             (run, target),
         )
         with self._reading():
-            latest = {row[0]: Stored(row[-2], _answer(row), row[-1]) for row in rows}
+            latest = {row[0]: Stored(row[-3], _answer(row), row[-2], row[-1]) for row in rows}
         return list(latest.values())
+
+    def sightings(self, server: str) -> list[Seen]:
+        """The weights that a server was seen with, newest first."""
+        rows = self._rows(
+            "SELECT weights, run, at, facts FROM sightings WHERE server = ? ORDER BY id DESC",
+            (server,),
+        )
+        with self._reading():
+            return [Seen(weights, run, at, json.loads(facts)) for weights, run, at, facts in rows]
+
+    def keep_sighting(self, server: str, seen: Seen) -> None:
+        """Keeps the weights that a server was first seen with."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO sightings (server, weights, run, at, facts) VALUES (?, ?, ?, ?, ?)",
+                (server, seen.weights, seen.run, seen.at, self._json(seen.facts)),
+            )
+
+    def rename_context(self, fingerprint: str, to: str) -> None:
+        """Gives answers that were kept under one fingerprint another one that has none yet."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE OR IGNORE contexts SET fingerprint = ? WHERE fingerprint = ?",
+                (to, fingerprint),
+            )
+
+    def some_answers_under(self, fingerprint: str, limit: int = 1) -> list[Answer]:
+        """The newest answers, errors left out, that were kept under a fingerprint."""
+        rows = self._rows(
+            f"SELECT {_ANSWER_COLUMNS} FROM answers WHERE usable AND state != 'error' AND context "
+            "IN (SELECT id FROM contexts WHERE fingerprint = ?) ORDER BY id DESC LIMIT ?",
+            (fingerprint, limit),
+        )
+        with self._reading():
+            return [_answer(row) for row in rows]
+
+    def asked_since(self, context: Context, run: str, since: float = 0.0) -> int:
+        """How many answers of a context a run has had since a time (Unix seconds)."""
+        query = "SELECT COUNT(*) FROM answers WHERE context = ? AND run = ? AND created >= ?"
+        return int(self._rows(query, (context.id, run, since))[0][0])
+
+    def leave_out(self, context: Context, run: str, since: float) -> int:
+        """Has answers of a context that a run had since a time count no more, here or later.
+
+        Returns:
+            How many they are.
+        """
+        which = "context = ? AND run = ? AND created >= ?"
+        values = (context.id, run, since)
+        with self._transaction():
+            self._db.execute(
+                f"DELETE FROM uses WHERE answer IN (SELECT id FROM answers WHERE {which})", values
+            )
+            return self._db.execute(f"UPDATE answers SET usable = 0 WHERE {which}", values).rowcount
 
     def runs(self) -> list[tuple[str, float, dict[str, Any]]]:
         """Id, start (Unix seconds) and settings of every run, newest first."""

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Any, Final, Self
+
+from filelock import FileLock, Timeout
 
 from capgate.common.thoughts import holds_thought
 from capgate.errors import StoreError
+from capgate.redact import Redactor
 
-SCHEMA_VERSION: Final = 2
+_BUSY_SECONDS: Final = 60.0
+_PATIENCE: Final = 5.0
+"""Seconds of waiting for a claim after which the user is told of it."""
+
+SCHEMA_VERSION: Final = 3
 
 _FIRST: Final = """
 CREATE TABLE contexts (
@@ -91,8 +101,18 @@ def _answers_say_how_they_ended(db: sqlite3.Connection) -> None:
     )
 
 
+def _servers_are_known_again(db: sqlite3.Connection) -> None:
+    """Version 3: what was seen of a server's weights, by which they are known again."""
+    db.execute(
+        "CREATE TABLE sightings (id INTEGER PRIMARY KEY, server TEXT NOT NULL, "
+        "weights TEXT NOT NULL, run TEXT NOT NULL, at REAL NOT NULL, facts TEXT NOT NULL)"
+    )
+    db.execute("CREATE INDEX sightings_by_server ON sightings (server, id)")
+
+
 _MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _answers_say_how_they_ended,
+    _servers_are_known_again,
 )
 """What brings a store from one version to the next, from version 1 on."""
 
@@ -161,3 +181,149 @@ def _is_damage(error: Exception) -> bool:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         return code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
     return isinstance(error, ValueError)
+
+
+class StoreFile:
+    """A connection to a store's file; closed by leaving its context.
+
+    Args:
+        path: The file; made with its folder where it is missing.
+        redactor: What must not be kept; who only reads needs none.
+
+    Raises:
+        StoreError: It can't be opened, is not a store, or has a newer schema.
+    """
+
+    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
+        self.path = path
+        # Reports, baselines and logs take from here: nothing secret gets in.
+        self._redactor = redactor or Redactor.of_environment()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        except (sqlite3.Error, OSError) as error:
+            raise fault_of_store(self.path, "opened", error) from None
+        try:
+            self._db.execute("BEGIN")
+            schema_of(self._db, self.path)
+            self._db.execute("COMMIT")
+            if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                # Two processes that switch at once would find it locked, whatever the time-out.
+                with self.claim("opening"):
+                    self._db.execute("PRAGMA journal_mode = WAL")
+            # WAL with NORMAL survives the death of the process at any moment; only a crash
+            # of the machine itself could lose the last answers.
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            # What is taken out is overwritten as well.
+            self._db.execute("PRAGMA secure_delete = ON")
+            self._migrate()
+        except (sqlite3.Error, OSError) as error:
+            self._db.close()
+            raise fault_of_store(self.path, "opened", error) from None
+        except StoreError:
+            self._db.close()
+            raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, ValueError) as error:
+            raise fault_of_store(self.path, "read", error) from None
+
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._reading():
+            return self._db.execute(query, values).fetchall()
+
+    def _migrate(self) -> None:
+        with self._transaction():
+            bring_up(self._db, self.path)
+            # Earlier versions kept the URLs of alerts, which are secrets.
+            self._db.execute(
+                "UPDATE runs SET settings = json_remove(settings, '$.alerts') "
+                "WHERE json_valid(settings) AND json_extract(settings, '$.alerts') IS NOT NULL"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            # Some faults, such as a full disk, have already rolled back by themselves.
+            if self._db.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise fault_of_store(self.path, "written", error) from None
+            raise
+
+    def _json(self, facts: Mapping[str, Any]) -> str:
+        return json.dumps(self._redactor.data(facts), sort_keys=True)
+
+    @contextmanager
+    def claim(
+        self, name: str, *, once: bool = False, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Holds the right to compute `name`, waiting for whoever holds it now.
+
+        The operating system frees a claim when its holder dies, however it dies.
+
+        Args:
+            name: What is claimed.
+            once: It is not computed again after this, so that nothing of the claim is kept.
+            waiting: Called where the wait takes more than a few seconds.
+        """
+        file = self._claim_file(name)
+        lock = FileLock(file)
+        try:
+            file.parent.mkdir(exist_ok=True)
+            try:
+                lock.acquire(timeout=_PATIENCE)
+            except Timeout:
+                waiting()
+                lock.acquire()
+        except OSError as error:
+            raise fault_of_store(self.path, "claimed", error) from None
+        try:
+            yield
+            if once:
+                # Whoever waits for it finds what was computed, whichever file it has locked.
+                with suppress(OSError):
+                    file.unlink()
+        finally:
+            lock.release()
+
+    def claim_free(self, claims: ExitStack, name: str) -> bool:
+        """Adds a claim to others that are held, unless another holds it now.
+
+        Returns:
+            Whether it is held.
+        """
+        lock = FileLock(self._claim_file(name), timeout=0)
+        try:
+            claims.enter_context(lock)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise fault_of_store(self.path, "claimed", error) from None
+        return True
+
+    def _claim_file(self, name: str) -> Path:
+        return self.path.with_name(f".{self.path.name}.claims") / f"{name}.lock"

@@ -28,6 +28,8 @@ from typing import Any, Self
 from aiohttp import web
 from tests.doubles.replies import UNAUTHORIZED, Handler, Reply, completion
 
+from capgate.serving.signature import FURTHER, PROMPTS
+
 Answerer = Callable[[dict[str, Any]], str]
 
 
@@ -56,8 +58,16 @@ def hashed_answer(asked: dict[str, Any]) -> str:
     return f"ANSWER: {'ABCD'[hashlib.blake2b(text, digest_size=1).digest()[0] % 4]}"
 
 
+def is_proof(asked: dict[str, Any]) -> bool:
+    """Whether a request is one of those by which weights are known again."""
+    return asked["messages"][-1]["content"] in PROMPTS + FURTHER
+
+
 class Server:
     """The double; a context manager that serves while it is entered.
+
+    What it writes to the prompts of the proof follows from `weights` alone: no script and no
+    answerer is asked for them.
 
     Args:
         models: Names that `/v1/models` lists.
@@ -65,6 +75,7 @@ class Server:
         answer: What the model writes to a request.
         latency: Seconds before a chat's answer.
         models_reply: What it answers to `GET /v1/models` instead of a list.
+        weights: Which weights it serves.
     """
 
     def __init__(
@@ -75,12 +86,14 @@ class Server:
         answer: Answerer = hashed_answer,
         latency: float = 0.0,
         models_reply: Handler | None = None,
+        weights: str = "first",
     ) -> None:
         self.models = models
         self.models_reply = models_reply
         self.key = key
         self.answer = answer
         self.latency = latency
+        self.weights = weights
         self.port = 0
         self.asked: list[Asked] = []
         self.in_flight = 0
@@ -98,7 +111,15 @@ class Server:
 
     @property
     def chats(self) -> list[Asked]:
-        """The chat requests that arrived."""
+        """The chat requests that arrived, without those of the proof."""
+        return [asked for asked in self._chats() if not is_proof(asked.body)]
+
+    @property
+    def proofs(self) -> list[Asked]:
+        """The chat requests that arrived with a prompt of the proof."""
+        return [asked for asked in self._chats() if is_proof(asked.body)]
+
+    def _chats(self) -> list[Asked]:
         return [asked for asked in self.asked if asked.path.endswith("/chat/completions")]
 
     def script(self, *handlers: Handler, forever: Handler | None = None) -> None:
@@ -178,6 +199,9 @@ class Server:
         self._note(request, body)
         if self._refused(request):
             return await UNAUTHORIZED(request, body)
+        if is_proof(body):
+            said = f"{self.weights} say {body['messages'][-1]['content']}"
+            return web.json_response(completion(said) | {"model": body.get("model", "")})
         with self._lock:
             handler = next(self._script, None)
         self.in_flight += 1

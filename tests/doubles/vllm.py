@@ -27,7 +27,7 @@ from typing import Any
 
 from aiohttp import web
 from tests.doubles.replies import UNAUTHORIZED, Reply, completion
-from tests.doubles.server import Answerer, Server, hashed_answer
+from tests.doubles.server import Answerer, Server, hashed_answer, is_proof
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -52,6 +52,9 @@ class Vllm(Server):
         jitter: Nats by which log-probabilities move where several requests are answered at once.
         seconds_per_token: Time of a token of an answer.
         healthy: Whether its engine lives.
+        weights: Which weights the base has; others have other log-probabilities.
+        started: When its process started, as `/metrics` says.
+        wobble: Nats by which a log-probability in ten moves from one answer to the next.
         key: The key that it asks for.
         parents: Whether its list names an adapter's base; older versions and gateways do not.
         models_reply: What it answers to `GET /v1/models` instead of a list.
@@ -76,11 +79,16 @@ class Vllm(Server):
         jitter: float = 0.0,
         seconds_per_token: float = 0.0,
         healthy: bool = True,
+        weights: str = "",
+        started: float = 1.7e9,
+        wobble: float = 0.0,
         key: str = "",
         parents: bool = True,
         models_reply: Reply | None = None,
     ) -> None:
-        super().__init__(models=tuple(names), key=key, answer=answer, models_reply=models_reply)
+        super().__init__(
+            models=tuple(names), key=key, answer=answer, models_reply=models_reply, weights=weights
+        )
         self.parents = parents
         self.root = root
         self.adapters = dict(adapters or {})
@@ -96,6 +104,9 @@ class Vllm(Server):
         self.jitter = jitter
         self.seconds_per_token = seconds_per_token
         self.healthy = healthy
+        self.started = started
+        self.wobble = wobble
+        self.refusal: Reply | None = None
         self.loads: list[tuple[str, str]] = []
         self.unloads: list[str] = []
         self.load_asked = threading.Event()
@@ -113,6 +124,7 @@ class Vllm(Server):
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         app.router.add_get("/version", self._version)
+        app.router.add_get("/metrics", self._metrics)
         if self.run_time:
             app.router.add_post("/v1/load_lora_adapter", self._load)
             app.router.add_post("/v1/unload_lora_adapter", self._unload)
@@ -128,6 +140,8 @@ class Vllm(Server):
         self._note(request, body)
         if self._refused(request):
             return await UNAUTHORIZED(request, body)
+        if self.refusal is not None and is_proof(body):
+            return await self.refusal(request, body)
         model = body["model"]
         if model not in {*self.models, *self.adapters}:
             return _error(
@@ -175,8 +189,9 @@ class Vllm(Server):
             for rank, token in enumerate((word, f"{word}s", f"{word}?")):
                 pull = self.pull * (_draw(f"{token} pull") - 0.5) if model in self.adapters else 0
                 self._draws += 1
-                noise = self.jitter * (_draw(f"{self._draws} jitter") - 0.5) if crowded else 0
-                top[token] = -0.5 - 2.0 * rank - _draw(token) + pull + noise
+                moves = self.wobble if _draw(f"{self._draws} moves") < 0.1 else 0.0
+                noise = moves + self.jitter * (_draw(f"{self._draws} jitter") - 0.5) * crowded
+                top[token] = -0.5 - 2.0 * rank - _draw(f"{token}{self.weights}") + pull + noise
             listed = [{"token": t, "logprob": p, "bytes": None} for t, p in top.items()]
             content.append({**listed[0], "top_logprobs": listed})
         return content
@@ -210,6 +225,13 @@ class Vllm(Server):
     async def _version(self, request: web.Request) -> web.StreamResponse:
         self._note(request)
         return web.json_response({"version": self.version})
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        self._note(request)
+        return web.Response(
+            text="# TYPE process_start_time_seconds gauge\n"
+            f"process_start_time_seconds {self.started}\n"
+        )
 
     async def _load(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())

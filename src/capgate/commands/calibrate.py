@@ -94,6 +94,7 @@ def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
     again = ask_again(
         run.evaluator, everything, [one], name="again", shard="all", progress=count.answer
     )[target].answers
+    run.evaluator.finish([one])
     second = {answer.question: answer for answer in again}
     return first, [second[answer.question] for answer in first]
 

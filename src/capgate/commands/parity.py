@@ -225,6 +225,7 @@ def _ask(
             progress=count.answer,
         )
         again += looks[adapter.id].answers
+    run.evaluator.finish([adapter, merged])
     return first, other, again
 
 

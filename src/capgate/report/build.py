@@ -160,6 +160,7 @@ def _result(
     used = store.used(run, target)
     answers = [stored.answer for stored in used]
     now = [stored.answer for stored in used if stored.run == run]
+    earlier = [stored.created for stored in used if stored.run != run]
     whole = next((shards[name] for name in WHOLE if name in shards), None)
     if whole is None and shards.get(PREFLIGHT, {}).get("verdict"):
         whole = shards[PREFLIGHT]
@@ -208,6 +209,8 @@ def _result(
         faults=_faults(answers),
         unread=_unread(answers),
         published=_beside(target, about, settings["task"], answers, published),
+        earlier=len(earlier),
+        newest_earlier=iso(max(earlier)) if earlier else None,
     )
 
 

@@ -28,7 +28,7 @@ SCHEMA_VERSION: Final = 6
 |---|---|
 | 6 | `Group`: `word`; verdicts: `lost`, `kept` or `too few to tell` of subjects, and `domains` |
 | 5 | `Group`: `cut_off`; `VerdictDict.counts`: unparsed answers that the token limit cut off |
-|   | `Result`: `chosen`; no accuracy where the verdict is ERROR |
+|   | `Result`: `chosen`, `earlier`, `newest_earlier`; no accuracy where the verdict is ERROR |
 | 4 | `Group`: `cost_now`; `Report`: `cost` |
 | 3 | `Result`: `published` |
 | 2 | `Result`: `reference`, `path`, `faults`, `unread`; `Report`: `comparisons`, `not_judged` |
@@ -163,6 +163,8 @@ class Result(_Model):
         unread: Some of the answers from which no choice could be read.
         published: The accuracy beside the published one of the model that it is served as
             (`published.Beside.to_dict`); null where none of that name is known.
+        earlier: How many of the answers are from earlier runs, found in the store.
+        newest_earlier: When the newest of these came, ISO 8601, UTC; null where there is none.
     """
 
     schema_version: Literal[6] = 6
@@ -192,6 +194,8 @@ class Result(_Model):
     faults: tuple[Fault, ...] = ()
     unread: tuple[Unread, ...] = ()
     published: BesideDict | None = None
+    earlier: int = 0
+    newest_earlier: str | None = None
 
 
 class Report(_Model):

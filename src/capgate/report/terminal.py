@@ -122,12 +122,23 @@ def _usage(result: Result) -> str:
         cost += f" ({dollars(overall.cost_now)} now)"
     return (
         f"{asked_words(*answered_of(result))}, {overall.seconds:.1f} s, "
-        f"{overall.prompt_tokens + overall.completion_tokens:,} tokens{cost}"
+        f"{overall.prompt_tokens + overall.completion_tokens:,} tokens{cost}{old_words(result)}"
     )
 
 
+def old_words(result: Result) -> str:
+    """How many of a target's answers are old, as a clause with its comma; `""` for none."""
+    if not result.earlier:
+        return ""
+    count = "all" if result.earlier == result.overall.questions else f"{result.earlier:,}"
+    return f", {count} from earlier runs (newest {result.newest_earlier})"
+
+
 def _table(target: str, result: Result) -> list[str]:
-    table = Table(title=f"{target}  {result.task}  {result.mode}", title_justify="left", box=None)
+    old = f"  ({old_words(result)[2:]})" if result.earlier else ""
+    table = Table(
+        title=f"{target}  {result.task}  {result.mode}{old}", title_justify="left", box=None
+    )
     table.add_column("subject", no_wrap=True)
     costs = result.overall.cost is not None
     cut = result.overall.cut_off > 0

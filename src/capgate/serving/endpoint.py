@@ -10,6 +10,7 @@ from capgate.common.answer_limit import MaxTokensField
 
 if TYPE_CHECKING:
     from capgate.serving.openrouter import Offer
+    from capgate.serving.sighting import Sighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,9 @@ class Endpoint:
         salt: Sent to vLLM, which keeps what has another salt apart in its prefix cache.
         max_tokens_field: What `max_tokens` of a request is sent as.
         notes: What a person should know of it, one sentence each; reports repeat it.
+        known: Whether `identity` names the weights by their content.
+        sighting: What was seen of the weights when the run came to the server; None where nothing
+            was looked for.
     """
 
     target: str
@@ -42,3 +46,5 @@ class Endpoint:
     salt: str = ""
     max_tokens_field: MaxTokensField = "max_tokens"
     notes: tuple[str, ...] = ()
+    known: bool = False
+    sighting: Sighting | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,8 @@ from capgate.serving.loops import in_own_loop
 from capgate.serving.managed import ManagedServer, start
 from capgate.serving.managed import identity as managed_identity
 from capgate.serving.openrouter import Offer, ask_offer
+from capgate.serving.sharing import asking, known_to_mix, note_mixing
+from capgate.serving.sighting import process_start, sight
 
 _CHECK_LIMITS = ClientLimits(
     connections=1, attempt_timeout=15.0, connect_timeout=5.0, max_retries=0
@@ -43,6 +45,7 @@ class Servers:
         environment: Where the keys' variables are looked up.
         logs: Folder for the logs of managed servers.
         say: Shows a line to the user; by default on standard error.
+        look: Whether the servers' weights are looked at, for runs that ask questions.
     """
 
     def __init__(
@@ -52,11 +55,13 @@ class Servers:
         logs: Path,
         *,
         say: Callable[[str], None] | None = None,
+        look: bool = False,
     ) -> None:
         self._targets = dict(targets)
         self._environment = environment
         self._logs = logs
         self._say = say or Output().error
+        self._look = look
         self._managed: dict[str, ManagedServer] = {}
         self._adapters: list[LoadedAdapter] = []
         self._results: dict[str, Endpoint | CapgateError] = {}
@@ -111,19 +116,46 @@ class Servers:
                 self._say(f"The adapter {at.model} may still be loaded at {at.base_url}: {error}")
 
     def _open_with_adapters(self, base: Target) -> dict[str, Endpoint | CapgateError]:
-        results = {base.id: _result(self._open, base)}
-        opened = results[base.id]
-        for target in self._targets.values():
-            if target.adapter_of == base.id:
-                results[target.id] = (
-                    _result(self._open_adapter, target, opened)
-                    if isinstance(opened, Endpoint)
-                    else opened
-                )
+        opened = _result(self._open, base)
+        adapters = [one for one in self._targets.values() if one.adapter_of == base.id]
+        if not isinstance(opened, Endpoint):
+            return {one.id: opened for one in (base, *adapters)}
+        if not (adapters or self._look):
+            return {base.id: opened}
+        alone = bool(adapters) and opened.engine == "vllm"
+        with asking(opened.base_url, alone=alone, waiting=lambda: self._tell_waiting(opened)):
+            return self._look_at(base, opened, adapters)
+
+    def _look_at(
+        self, base: Target, opened: Endpoint, adapters: Sequence[Target]
+    ) -> dict[str, Endpoint | CapgateError]:
+        """The endpoints of a base and its adapters, once what they answer has been looked at."""
+        started = process_start(opened) if opened.engine == "vllm" else None
+        if known_to_mix(opened.base_url, started):
+            opened = replace(opened, apart=True)
+        results: dict[str, Endpoint | CapgateError] = {
+            base.id: _result(self._see, base, opened) if _to_be_seen(opened, adapters) else opened
+        }
+        seen = results[base.id]
+        for target in adapters:
+            results[target.id] = (
+                _result(self._open_adapter, target, seen) if isinstance(seen, Endpoint) else seen
+            )
         live = {name: one for name, one in results.items() if isinstance(one, Endpoint)}
         if any(endpoint.apart for endpoint in live.values()):
+            if not opened.apart:
+                note_mixing(opened.base_url, started)
             results |= {name: replace(endpoint, apart=True) for name, endpoint in live.items()}
         return results
+
+    def _see(self, target: Target, endpoint: Endpoint) -> Endpoint:
+        return replace(endpoint, sighting=sight(target, endpoint))
+
+    def _tell_waiting(self, endpoint: Endpoint) -> None:
+        self._say(
+            f"{endpoint.target}: waiting for another run that asks {endpoint.base_url} at this "
+            "moment"
+        )
 
     def _open(self, target: Target) -> Endpoint:
         if self._closed:
@@ -161,18 +193,30 @@ class Servers:
             raise _over(target)
         # What is known to mix needs no proof of it.
         together = base.engine == "vllm" and not base.apart
+        sighting = base.sighting
         try:
-            mixes = check_live(base, adapter.endpoint, together=together).mixes
+            proof = check_live(
+                base,
+                adapter.endpoint,
+                seen=None if sighting is None else sighting.signature,
+                together=together,
+            )
         except AdapterError as error:
             error.remedy = ". ".join([error.remedy, *adapter.endpoint.notes])
             raise
-        if not mixes:
-            return adapter.endpoint
+        endpoint = replace(
+            adapter.endpoint,
+            # Nothing of another run has its random number.
+            known=base.known or "adapter_nonce" in adapter.endpoint.identity,
+            sighting=None if sighting is None else replace(sighting, signature=proof.adapter),
+        )
+        if not proof.mixes:
+            return endpoint
         self._say(
             f"{base.target}: its server applies {target.id} to the base as well when it answers "
             "both at once, so they are asked one after the other"
         )
-        return replace(adapter.endpoint, apart=True)
+        return replace(endpoint, apart=True)
 
 
 def left_running(target: Target) -> Endpoint:
@@ -209,7 +253,18 @@ def _left_running(target: Target) -> running.Running | None:
 
 def _connect(target: Target, server: running.Running | ManagedServer) -> Endpoint:
     served, _ = _ask(target, server.base_url, server.key)
-    return _endpoint(target, server.base_url, server.key, served, server.identity)
+    endpoint = _endpoint(target, server.base_url, server.key, served, server.identity)
+    # Of a model on the hub, the name and no content.
+    return replace(endpoint, known="@" not in str(server.identity.get("weights", "@")))
+
+
+def _to_be_seen(endpoint: Endpoint, adapters: Sequence[Target]) -> bool:
+    """Whether a look is needed at what a server answers.
+
+    Behind OpenRouter each request may have another provider, so that a look would say nothing of
+    the next one; there the model's version is what is known.
+    """
+    return endpoint.engine != "openrouter" and (bool(adapters) or not endpoint.known)
 
 
 def _over(target: Target) -> ConfigError:

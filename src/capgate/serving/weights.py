@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from capgate.errors import ConfigError
+from capgate.serving.private import private_folder
 
 _BLOCK: Final = 1 << 20
 _WHOLE_BELOW: Final = 256 << 20
@@ -25,6 +31,48 @@ def digest(path: Path) -> str:
         total.update(f"{file.relative_to(path).as_posix()}\0".encode())
         total.update(_file_hash(file).digest())
     return total.hexdigest()[:16]
+
+
+def folder_digest(folder: Path) -> str:
+    """Hash of a served model's folder, without what lies in folders below it: 16 hex digits.
+
+    Files whose size and times are those of the last time are not read again.
+
+    Raises:
+        OSError: A file can't be read.
+    """
+    files = _files(folder)
+    facts = [[p.name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for p, s in files]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    kept: Path | None = None
+    with suppress(ConfigError, OSError, ValueError):
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:24]
+        kept = private_folder("digests") / name
+        known, _, found = kept.read_text(encoding="ascii").partition(" ")
+        if known == key and found:
+            return found
+    total = hashlib.sha256()
+    for path, _ in files:
+        total.update(f"{path.name}\0".encode())
+        total.update(_file_hash(path).digest())
+    found = total.hexdigest()[:16]
+    if kept is not None:
+        with suppress(OSError):
+            kept.write_text(f"{key} {found}", encoding="ascii")
+    return found
+
+
+def youngest(folder: Path) -> float:
+    """When a file of a folder was last written or moved there, Unix seconds.
+
+    Raises:
+        OSError: It can't be read.
+    """
+    return max((max(s.st_mtime, s.st_ctime) for _, s in _files(folder)), default=0.0)
+
+
+def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    return [(path, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
 
 
 def _file_hash(path: Path) -> hashlib._Hash:

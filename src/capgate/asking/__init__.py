@@ -1,0 +1,1 @@
+"""From questions to answers: whose answers they are, and whether they count."""

@@ -1,0 +1,89 @@
+"""Answers that an earlier version kept, which did not look at the servers' weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from capgate.answers import Answer
+from capgate.samples import answer_of
+from capgate.store import Store
+from capgate.tasks import Harness
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalSample
+    from inspect_ai.model import Model
+
+ADOPTED_BY: Final = 24
+"""How many of a target's stored answers are asked again before all of them are taken over."""
+
+_OTHERS: Final = 1
+"""Most of them that may be answered otherwise: servers are not deterministic under load."""
+
+
+def answers_alike(
+    model: Model,
+    stored: Sequence[Answer],
+    store: Store,
+    harness: Harness,
+    logs: Path,
+    *,
+    temperature: float,
+) -> bool:
+    """Whether a server still answers questions as it is stored; what it says is not kept.
+
+    Args:
+        model: Inspect's handle on the server.
+        stored: Some of its stored answers.
+        store: Has the questions' texts.
+        harness: The task that they were asked by.
+        logs: Folder for Inspect's logs.
+        temperature: Sampling temperature.
+    """
+    if harness.shots:
+        return False  # the store has no examples, without which it would be another prompt
+    from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
+
+    from capgate.datasets import Question
+    from capgate.fasteval import run_eval
+
+    kept = store.kept_questions([answer.question for answer in stored])
+    questions = {
+        one.hash: Question(
+            one.hash,
+            one.subject,
+            record_to_sample_mmlu(
+                {
+                    "question": one.text,
+                    "subject": one.subject,
+                    "choices": list(one.choices),
+                    "answer": "ABCD".index(one.key),
+                }
+            ),
+        )
+        for one in kept.values()
+    }
+    if len(questions) < len(stored):
+        return False
+    for question in questions.values():
+        question.sample.id = question.hash
+    now: dict[str, Answer] = {}
+
+    def take(_: str, done: EvalSample) -> None:
+        question = questions[str(done.id)]
+        now[question.hash] = answer_of(done, question, model)
+
+    run_eval(
+        harness.task(list(questions.values()), shard="weights"),
+        model,
+        logs,
+        on_sample=take,
+        temperature=temperature,
+    )
+    same = sum(
+        one.question in now
+        and (now[one.question].state, now[one.question].choice) == (one.state, one.choice)
+        for one in stored
+    )
+    return len(stored) - same <= min(_OTHERS, len(stored) - 1)

@@ -1,0 +1,168 @@
+"""A look at servers while they are asked: do they still answer as when the run began?
+
+A server that mixes up what it answers at the same time gives a run the answers of somebody
+else's adapter, and a server may be started anew with other weights in the middle of a run. The
+answers since the last good look are then left out, here and for later runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final
+
+from capgate.errors import RequestFault
+from capgate.serving.liveness import contradiction, mixes_now
+from capgate.serving.loops import in_own_loop
+from capgate.serving.sharing import asking, known_to_mix, note_mixing
+from capgate.serving.signature import look_again
+from capgate.store import Store
+
+if TYPE_CHECKING:
+    from capgate.evaluation import Contestant
+
+_EVERY: Final = 10.0
+"""Seconds between two looks in the course of a run."""
+
+
+class Recheck:
+    """Looks at the servers that one process asks.
+
+    Args:
+        store: Where answers are kept.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._good: dict[int, float] = {}
+
+    def begin(self, contestants: Iterable[Contestant]) -> None:
+        """Notes that contestants are about to be asked."""
+        for one in contestants:
+            if one.endpoint.sighting is not None:
+                self._good.setdefault(one.context.id, one.endpoint.sighting.at)
+
+    def look(self, contestants: Sequence[Contestant], run: str) -> None:
+        """Looks at contestants that were just asked, where the last look is some time ago.
+
+        The caller holds the right to ask their servers.
+
+        Raises:
+            ContradictionError: One does not answer as it did. What it and the others of these
+                answered since the last look is left out.
+        """
+        now = time.time()
+        if any(now - self._good.get(one.context.id, now) >= _EVERY for one in contestants):
+            self._check(contestants, run)
+
+    def finish(self, contestants: Sequence[Contestant], run: str) -> None:
+        """Looks at contestants before they are judged, where this run has asked one of them.
+
+        Raises:
+            ContradictionError: As `look` does.
+        """
+        self.begin(contestants)
+        asked = [
+            one
+            for one in contestants
+            if one.context.id in self._good and self._store.asked_since(one.context, run)
+        ]
+        if asked:
+            with held(asked):
+                self._check(asked, run)
+
+    def _check(self, contestants: Sequence[Contestant], run: str) -> None:
+        started = time.time()
+        # Where the server is gone, the answers' own faults tell.
+        try:
+            for one in contestants:
+                how = _moved(one)
+                if how:
+                    self._leave_out(contestants, run)
+                    raise contradiction(one.endpoint, how)
+            mixed = _begun_to_mix(contestants)
+            if mixed is not None:
+                base, adapter = mixed
+                note_mixing(base.endpoint.base_url, _started(base))
+                self._leave_out(contestants, run)
+                raise contradiction(
+                    base.endpoint,
+                    f"beside {adapter.id} it answers as that does, which it did not do then",
+                )
+        except RequestFault:
+            return
+        for one in contestants:
+            self._good[one.context.id] = started
+
+    def _leave_out(self, contestants: Iterable[Contestant], run: str) -> None:
+        for one in contestants:
+            since = self._good.get(one.context.id)
+            if since is not None:
+                self._store.leave_out(one.context, run, since)
+
+
+def _moved(one: Contestant) -> str:
+    sighting = one.endpoint.sighting
+    then = None if sighting is None else sighting.signature
+    if then is None:
+        return ""
+    return in_own_loop(lambda: look_again(one.endpoint, then))
+
+
+def _begun_to_mix(contestants: Sequence[Contestant]) -> tuple[Contestant, Contestant] | None:
+    """A base and an adapter that are asked at the same time, and that their server now mixes up."""
+    by_target = {one.id: one for one in contestants}
+    for adapter in contestants:
+        base = by_target.get(adapter.target.adapter_of or "")
+        if base is None or adapter.endpoint.apart or adapter.endpoint.engine != "vllm":
+            continue
+        own, tuned = base.endpoint.sighting, adapter.endpoint.sighting
+        if (
+            own is not None
+            and tuned is not None
+            and own.signature is not None
+            and tuned.signature is not None
+            and mixes_now(base.endpoint, adapter.endpoint, own.signature, tuned.signature)
+        ):
+            return base, adapter
+    return None
+
+
+@contextmanager
+def held(
+    contestants: Iterable[Contestant],
+    waiting: Callable[[str], None] = lambda url: None,  # noqa: ARG005
+) -> Iterator[None]:
+    """Holds the right to ask the servers of contestants.
+
+    Args:
+        contestants: Who is asked; those whose server mixes models up have it alone.
+        waiting: Called with a server's URL where the wait takes more than a few seconds.
+    """
+    urls: dict[str, bool] = {}
+    for one in contestants:
+        if one.endpoint.engine != "openrouter":
+            url = one.endpoint.base_url
+            urls[url] = urls.get(url, False) or one.endpoint.apart
+    with ExitStack() as locks:
+        # In one order for all, so that no two processes wait for each other.
+        for url, alone in sorted(urls.items()):
+            lock = asking(url, alone=alone, waiting=functools.partial(waiting, url))
+            locks.enter_context(lock)
+        yield
+
+
+def found_to_mix(contestants: Iterable[Contestant]) -> bool:
+    """Whether a run has found meanwhile that a server mixes up models that are asked together."""
+    return any(
+        one.endpoint.engine == "vllm"
+        and not one.endpoint.apart
+        and known_to_mix(one.endpoint.base_url, _started(one))
+        for one in contestants
+    )
+
+
+def _started(one: Contestant) -> float | None:
+    return None if one.endpoint.sighting is None else one.endpoint.sighting.started

@@ -1,0 +1,101 @@
+"""Which weights a target's stored answers are from, and whether the same ones answer now.
+
+A running server tells its model's name and not its weights. So each look at it (`Sighting`) is
+compared with what it was first seen with, and the answers of other weights are not found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from capgate.asking.ages import minute
+from capgate.fingerprint import Fingerprint
+from capgate.serving.endpoint import Endpoint
+from capgate.serving.sighting import Sighting
+from capgate.store import Seen, Store
+
+SEEN: Final = "seen"
+"""The key of an identity that stands for the weights that were seen."""
+
+
+def with_weights(
+    plain: Fingerprint,
+    endpoint: Endpoint,
+    store: Store,
+    *,
+    run: str,
+    adopt: Callable[[], bool],
+    say: Callable[[str], None],
+) -> Fingerprint:
+    """The fingerprint of a target's answers with the weights that its server was seen with.
+
+    Args:
+        plain: The fingerprint by what the server says of itself.
+        endpoint: Where the target answers.
+        store: Where earlier looks are kept.
+        run: This run.
+        adopt: Tells whether the answers under `plain`, which earlier versions kept, are still
+            what the server answers; asked only where there was no earlier look.
+        say: Shows a line.
+    """
+    now = endpoint.sighting
+    if endpoint.known or now is None:
+        return plain
+    facts = {
+        "model": endpoint.model,
+        "identity": dict(endpoint.identity),
+        "extra_body": plain.facts["extra_body"],
+    }
+    server = _hash(facts)
+    with store.claim(f"seen-{server}"):
+        earlier = store.sightings(server)
+        same = next((seen for seen in earlier if _is_same(now, seen, run)), None)
+        if same is not None:
+            return _named(plain, same)
+        seen = Seen(_hash([server, run, now.at])[:10], run, now.at, now.to_dict())
+        found = _named(plain, seen)
+        if not earlier and store.some_answers_under(plain.hash):
+            if adopt():
+                store.rename_context(plain.hash, found.hash)
+            else:
+                say(
+                    f"{endpoint.target}: does not answer as its stored answers do, so they are "
+                    "not used"
+                )
+        store.keep_sighting(server, seen)
+    if earlier:
+        say(f"{endpoint.target}: {_why(now, earlier[0])}, so its stored answers are not used")
+    return found
+
+
+def other_weights(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two identities are those of one server that was seen with other weights."""
+    plain = [{k: v for k, v in it.items() if k not in {SEEN, "weights"}} for it in (one, other)]
+    return plain[0] == plain[1] and SEEN in one and SEEN in other and one[SEEN] != other[SEEN]
+
+
+def _is_same(now: Sighting, seen: Seen, run: str) -> bool:
+    if seen.run == run and seen.at == now.at:
+        return True  # another process of this run has kept this very look
+    return not now.change_since(seen.facts)
+
+
+def _why(now: Sighting, seen: Seen) -> str:
+    if now.signature is None:
+        return f"its weights can't be looked at ({now.fault or 'it gave no answer'})"
+    return f"other weights answer than on {minute(seen.at)} ({now.change_since(seen.facts)})"
+
+
+def _named(plain: Fingerprint, seen: Seen) -> Fingerprint:
+    identity = {**plain.facts["identity"], SEEN: seen.weights}
+    if seen.facts["weights"]:
+        identity["weights"] = seen.facts["weights"]
+    return Fingerprint.of({**plain.facts, "identity": identity})
+
+
+def _hash(value: Any) -> str:  # noqa: ANN401 (whatever is plain)
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:24]

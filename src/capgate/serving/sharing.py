@@ -1,0 +1,121 @@
+"""One lock for each server's URL, for all runs of a user on this machine, whatever their store.
+
+Each run that asks a server shares the lock. A run takes it alone while the server must be asked
+by nobody else: while adapters are loaded and looked at, and, where the server mixes up models
+that it answers at the same time, whenever a run asks it. The operating system frees a lock when
+its holder ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+from urllib.parse import urlsplit
+
+from capgate.serving.private import locked, private_folder
+
+_PATIENCE: Final = 5.0
+"""Seconds of waiting after which the user is told of it."""
+
+_POLL: Final = 0.05
+_DAY: Final = 86400.0
+
+
+@contextmanager
+def asking(
+    base_url: str, *, alone: bool = False, waiting: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Holds the right to ask a server.
+
+    Args:
+        base_url: The server's.
+        alone: Nobody else may ask it meanwhile.
+        waiting: Called where the wait takes more than a few seconds.
+
+    Raises:
+        ConfigError: The folder of the locks can't be made.
+    """
+    room = _file(base_url, "room")
+    gate = _file(base_url, "gate")
+    told = _Patience(waiting)
+    # The gate keeps runs that share the lock from coming in one after the other for ever while
+    # another waits to have it alone.
+    with _take(gate, fcntl.LOCK_EX, told):
+        held = _take(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, told)
+    with held:
+        yield
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            room.unlink(missing_ok=True)
+            gate.unlink(missing_ok=True)
+
+
+def note_mixing(base_url: str, started: float | None) -> None:
+    """Lets other runs know that a server mixes up models that it answers at the same time.
+
+    Args:
+        base_url: The server's.
+        started: When its process started, where it says.
+    """
+    _file(base_url, "mixes").write_text(json.dumps({"started": started}), encoding="ascii")
+
+
+def known_to_mix(base_url: str, started: float | None = None) -> bool:
+    """Whether a run has found that a server mixes up models, and it is still that process.
+
+    Args:
+        base_url: The server's.
+        started: When its process started; None where that is not known.
+    """
+    note = _file(base_url, "mixes")
+    try:
+        then = json.loads(note.read_text(encoding="ascii"))["started"]
+        old = time.time() - note.stat().st_mtime > _DAY
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if started is not None and then is not None:
+        return bool(then == started)
+    return not old
+
+
+class _Patience:
+    """Tells of a wait once."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell: Callable[[], None] | None = tell
+        self._over = time.monotonic() + _PATIENCE
+
+    def wait(self) -> bool:
+        """Waits a moment; False once it is time to wait without looking at the clock."""
+        if time.monotonic() < self._over:
+            time.sleep(_POLL)
+            return True
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell()
+        return False
+
+
+def _take(path: Path, how: int, patience: _Patience) -> IO[bytes]:
+    while True:
+        try:
+            return locked(path, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not patience.wait():
+                return locked(path, how)
+
+
+def _file(base_url: str, kind: str) -> Path:
+    parts = urlsplit(base_url.rstrip("/"))
+    host = parts.hostname or ""
+    if host in {"localhost", "::1"}:
+        host = "127.0.0.1"
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    name = hashlib.sha256(f"{host}:{port}{parts.path}".encode()).hexdigest()[:24]
+    return private_folder("asking") / f"{name}.{kind}"

@@ -1,0 +1,319 @@
+"""What a server answers to fixed prompts: the sign by which the same weights are known again.
+
+A running server names its model and not its weights. Other weights under the same name give
+other log-probabilities to the same prompts, so these are kept beside the answers and compared
+before the answers count again. Tokens and texts are kept as hashes: a comparison needs no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+from capgate.client import Client, ClientLimits
+from capgate.errors import RequestFault
+from capgate.replies import Completion, TokenLogprobs
+from capgate.serving.endpoint import Endpoint
+
+PROMPTS: Final = (
+    "Name three things that float on water.",
+    "Which of these numbers is even? A) 3 B) 5 C) 8 D) 9",
+    "Explain in one sentence why the sky is blue.",
+    "Write the next line: roses are red,",
+)
+"""What every server is asked."""
+
+FURTHER: Final = (
+    "Which gas do plants take in? A) oxygen B) carbon dioxide C) helium D) neon",
+    "A contract that a child signs is usually: A) voidable B) criminal C) a deed D) a treaty",
+    "Who wrote down the dialogues of Socrates? A) Homer B) Virgil C) Plato D) Ovid",
+    "When prices rise, the quantity demanded usually: A) falls B) rises C) doubles D) ends",
+    "Which empire built the Colosseum? A) Ottoman B) Roman C) Mongol D) Persian",
+    "Which organ pumps blood? A) liver B) lung C) kidney D) heart",
+    "Keeping a promise only for its good results is: A) utilitarian B) dutiful C) stoic D) vain",
+    "What is the derivative of x squared? A) x B) 2x C) 2 D) x cubed",
+)
+"""What is asked as well of a server that gives no log-probabilities: texts show less."""
+
+TOKENS: Final = 8
+LONG: Final = 64
+"""Tokens of an answer, where texts alone tell."""
+
+MARGIN: Final = 1e-4
+"""Difference in nats that is rounding, whatever the server's own repeats show."""
+
+TIMES_NOISE: Final = 4.0
+
+_KNOWN_AGAIN: Final = 0.005
+"""Mean difference in nats up to which two looks show the same weights, whatever the server's own
+repeats show. A step of bfloat16 in a logit of 16 to 32 is 0.125: one changed number in 25."""
+
+_UNMOVED: Final = 0.05
+"""The same for a look in the middle of a run, when the server has more to do than at its start.
+Taking rounding for other weights would then cost a verdict, and not only some questions."""
+
+_NEVER_MORE: Final = 0.3
+"""Mean difference in nats that is no noise, however badly a server repeats itself."""
+
+_TEXTS_UNMOVED: Final = 0.25
+_TEXTS_NOISE: Final = 0.5
+"""Share of other texts among a server's own repeats from which texts say nothing."""
+
+_LOOKS: Final = 3
+"""How often a server is looked at before it is said to have moved."""
+
+_TOP: Final = 5
+
+By = Literal["log-probabilities", "texts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer to a prompt: hashes of its text and tokens, and the tokens' log-probabilities."""
+
+    text: str
+    logprobs: tuple[TokenLogprobs, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One look at a server.
+
+    Attributes:
+        by: What can be compared: `texts` where the server gives no log-probabilities.
+        answers: To each prompt.
+        noise: How far the server's own repeats differ: the largest difference in nats, or the share
+            of other texts.
+        mean_noise: The same as a mean.
+        further: Members of each request beside those of `fields`.
+        temperature: The sampling temperature: 0, unless the server refuses that.
+    """
+
+    by: By
+    answers: tuple[Said, ...]
+    noise: float
+    mean_noise: float
+    further: Mapping[str, Any] = field(default_factory=dict)
+    temperature: float = 0.0
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What was asked."""
+        return PROMPTS if self.by == "log-probabilities" else PROMPTS + FURTHER
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """How it was asked: the requests' members."""
+        return {**self.further, **_fields(self.by), "temperature": self.temperature}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the store."""
+        return {
+            "by": self.by,
+            "prompts": _hash("\0".join(self.prompts)),
+            "noise": self.noise,
+            "mean_noise": self.mean_noise,
+            "answers": [
+                [one.text, [[p.token, p.logprob, [list(t) for t in p.top]] for p in one.logprobs]]
+                for one in self.answers
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Signature | None:
+        """Reads what `to_dict` wrote; None where other prompts were asked then.
+
+        Raises:
+            KeyError: Something is missing.
+            TypeError: Something has another form.
+            ValueError: The same.
+        """
+        answers = tuple(
+            Said(
+                text,
+                tuple(
+                    TokenLogprobs(t, float(p), tuple((a, float(b)) for a, b in top))
+                    for t, p, top in places
+                ),
+            )
+            for text, places in data["answers"]
+        )
+        found = cls(data["by"], answers, float(data["noise"]), float(data["mean_noise"]))
+        return found if data["prompts"] == _hash("\0".join(found.prompts)) else None
+
+
+def difference(now: Signature, then: Signature, *, lenient: bool = False) -> str:
+    """How two looks differ by more than the server differs from itself; `""` where they don't.
+
+    Args:
+        now: The later look.
+        then: The earlier one.
+        lenient: Whether the server may have had more to do at the later look.
+    """
+    if now.by != then.by:
+        return f"it gave {then.by} then and gives {now.by} now"
+    noise = max(now.mean_noise, then.mean_noise)
+    apart = mean_distance(now.answers, then.answers, now.by)
+    if now.by == "texts":
+        most = max(noise, _TEXTS_UNMOVED) if lenient else noise
+        if apart <= most and noise <= _TEXTS_NOISE:
+            return ""
+        return (
+            f"{apart:.0%} of its answers to the proof's prompts are others "
+            f"({noise:.0%} when it is asked twice)"
+        )
+    floor = _UNMOVED if lenient else _KNOWN_AGAIN
+    if apart <= min(max(floor, TIMES_NOISE * noise), _NEVER_MORE):
+        return ""
+    return (
+        f"its log-probabilities for the proof's prompts differ by {apart:.2g} on average (by "
+        f"{noise:.2g} when it is asked twice)"
+    )
+
+
+async def look(endpoint: Endpoint, further: Mapping[str, Any] | None = None) -> Signature:
+    """Asks a server the prompts, and some of them once more, one request at a time.
+
+    Args:
+        endpoint: The server and the model.
+        further: Members of each request that its target has.
+
+    Raises:
+        RequestFault: It gave no answer.
+    """
+    known = Signature("log-probabilities", (), 0.0, 0.0, dict(further or {}))
+    while True:
+        try:
+            answers = tuple(await ask(endpoint, known.prompts, known.fields))
+        except RequestFault as fault:
+            if fault.cause == "temperature" and not known.temperature:
+                # Log-probabilities tell at any temperature.
+                known = replace(known, temperature=1.0)
+                continue
+            # vLLM under --max-logprobs 0 does not accept such a request.
+            if fault.kind != "bad_request" or known.by == "texts":
+                raise
+            answers = ()
+        if known.by == "texts" or (answers and all(one.logprobs for one in answers)):
+            break
+        known = replace(known, by="texts")
+    again = await ask(endpoint, PROMPTS, known.fields)
+    first = answers[: len(PROMPTS)]
+    return replace(
+        known,
+        answers=answers,
+        noise=distance(first, again, known.by),
+        mean_noise=mean_distance(first, again, known.by),
+    )
+
+
+async def look_again(endpoint: Endpoint, then: Signature) -> str:
+    """How a server answers otherwise than at an earlier look of the same run; `""` if it does not.
+
+    Raises:
+        RequestFault: It gave no answer.
+    """
+    how = ""
+    before: Sequence[Said] = ()
+    for _ in range(_LOOKS):
+        answers = tuple(await ask(endpoint, then.prompts, then.fields))
+        noise = mean_distance(before, answers, then.by) if before else 0.0
+        before = answers
+        how = difference(replace(then, answers=answers, mean_noise=noise), then, lenient=True)
+        if not how:
+            break
+    return how
+
+
+async def ask(
+    endpoint: Endpoint, prompts: Sequence[str], fields: Mapping[str, Any], *, at_once: int = 1
+) -> list[Said]:
+    """What a model says to prompts.
+
+    Raises:
+        RequestFault: The server gave no answer.
+    """
+    salt = {"cache_salt": endpoint.salt} if endpoint.salt else {}
+    client = Client(
+        endpoint.base_url,
+        target=endpoint.target,
+        model=endpoint.model,
+        key=endpoint.key or "",
+        limits=ClientLimits(connections=at_once, attempt_timeout=60.0, max_retries=2),
+        max_tokens_field=endpoint.max_tokens_field,
+    )
+
+    def one(prompt: str) -> Coroutine[Any, Any, Completion]:
+        messages = [{"role": "user", "content": prompt}]
+        return client.complete({**salt, **fields, "model": endpoint.model, "messages": messages})
+
+    async with client:
+        if at_once == 1:
+            found = [await one(prompt) for prompt in prompts]
+        else:
+            found = list(await asyncio.gather(*map(one, prompts)))
+    return [_said(completion) for completion in found]
+
+
+def distance(one: Sequence[Said], other: Sequence[Said], by: By) -> float:
+    """How far answers are apart: largest difference in nats, or the share of other texts."""
+    pairs = list(zip(one, other, strict=True))
+    if by == "texts":
+        return sum(left.text != right.text for left, right in pairs) / len(pairs)
+    return max(_nats(left.logprobs, right.logprobs) for left, right in pairs)
+
+
+def mean_distance(one: Sequence[Said], other: Sequence[Said], by: By) -> float:
+    """The same as a mean over all that can be compared."""
+    if by == "texts":
+        return distance(one, other, by)
+    found = [
+        gap
+        for left, right in zip(one, other, strict=True)
+        for gap in _gaps(left.logprobs, right.logprobs)
+    ]
+    return sum(found) / len(found) if found else math.inf
+
+
+def _nats(one: Sequence[TokenLogprobs], other: Sequence[TokenLogprobs]) -> float:
+    return max(_gaps(one, other), default=math.inf)
+
+
+def _gaps(one: Sequence[TokenLogprobs], other: Sequence[TokenLogprobs]) -> list[float]:
+    """Differences of log-probabilities at the same places, until the texts part.
+
+    Places that have no token in common differ by infinity.
+    """
+    found: list[float] = []
+    for a, b in zip(one, other, strict=False):
+        odds = dict(b.top)
+        shared = [abs(p - odds[token]) for token, p in a.top if token in odds]
+        if a.token == b.token:
+            shared.append(abs(a.logprob - b.logprob))
+        found += shared or [math.inf]
+        if a.token != b.token:
+            break
+    return found
+
+
+def _fields(by: By) -> dict[str, Any]:
+    if by == "texts":
+        return {"max_tokens": LONG}
+    return {"max_tokens": TOKENS, "logprobs": True, "top_logprobs": _TOP}
+
+
+def _said(completion: Completion) -> Said:
+    places = tuple(
+        TokenLogprobs(_hash(p.token), p.logprob, tuple((_hash(t), odds) for t, odds in p.top))
+        for p in completion.logprobs
+    )
+    return Said(_hash(completion.text), places)
+
+
+def _hash(text: str) -> str:
+    data = text.encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(data, digest_size=6).hexdigest()

@@ -1,0 +1,268 @@
+"""Answers of other weights count no more, and a verdict says how old its answers are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.doubles.replies import Reply
+from tests.doubles.server import Server, is_proof
+from tests.doubles.vllm import Vllm, make_adapter
+from tests.integration.conftest import right, target, wrong
+
+from capgate.errors import ConfigError, ContradictionError
+from capgate.fingerprint import Fingerprint
+from capgate.gate.verdict import Verdict
+from capgate.judging import Judge
+from capgate.local import add_options, local_run, settings_of
+from capgate.settings import Settings
+
+SUBJECTS = "abstract_algebra,virology"
+ONE_SUBJECT = ("--subjects", "virology")
+
+
+class Place:
+    """A project's folder, in which runs are made without pytest."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "config").mkdir()
+        (root / "thresholds").mkdir()
+        (root / "thresholds" / "floors.yaml").write_text("double: {overall: 0.6, reason: known}\n")
+        (root / "thresholds" / "policy.yaml").write_text("catch: 0.4\nreason: few questions\n")
+        self.lines: list[str] = []
+
+    def targets(self, **entries: dict[str, object]) -> None:
+        """Writes the targets' file."""
+        text = yaml.safe_dump(entries)
+        (self.root / "config" / "models.yaml").write_text(text)
+
+    def settings(self, *options: str) -> Settings:
+        """The settings of a run."""
+        parser = argparse.ArgumentParser()
+        add_options(parser)
+        return settings_of(parser.parse_args(["--subjects", SUBJECTS, *options]))
+
+    def forget_looks(self) -> None:
+        """Makes the store one of a version that did not look at weights."""
+        with closing(sqlite3.connect(self.root / "reports" / "answers.sqlite")) as db, db:
+            db.execute("DELETE FROM sightings")
+            for number, text in db.execute("SELECT id, facts FROM contexts").fetchall():
+                facts = json.loads(text)
+                del facts["identity"]["seen"]
+                plain = Fingerprint.of(facts).hash
+                db.execute("UPDATE contexts SET fingerprint = ? WHERE id = ?", (plain, number))
+
+    def judge(self, name: str, *options: str, quick: bool = False) -> Verdict:
+        """Judges a target in a run of its own."""
+        with local_run(self.settings("--model-id", name, *options)) as run:
+            run.say = run.evaluator._say = self.lines.append
+            judge = Judge(run)
+            judgement = judge.quick(name) if quick else judge.suite(name)
+        assert judgement.verdict is not None
+        return judgement.verdict
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A project."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    return Place(root)
+
+
+def test_unchanged_weights_are_asked_once(place: Place) -> None:
+    """The second run on the same weights asks nothing, and its verdict says that loudly."""
+    with Server(answer=right) as server:
+        place.targets(double=target(server.url))
+        first = place.judge("double")
+        asked = len(server.chats)
+        again = place.judge("double")
+        assert len(server.chats) == asked
+    assert first.kind == again.kind == "PASS"
+    assert "earlier runs" not in " ".join(first.reasons)
+    assert again.reasons[-1].startswith("NOTHING WAS ASKED: all 8 answers of double are from")
+
+
+def test_other_weights_are_asked_anew(place: Place) -> None:
+    """A server that answers the proof otherwise than yesterday is asked everything anew."""
+    with Server(answer=right) as server:
+        place.targets(double=target(server.url))
+        place.judge("double")
+        server.weights, server.answer = "second", wrong
+        changed = place.judge("double", quick=True)
+        server.weights, server.answer = "first", right
+        asked = len(server.chats)
+        back = place.judge("double")
+        assert len(server.chats) == asked
+    assert changed.kind == "REGRESSION"
+    assert back.kind == "PASS"
+    (line,) = [line for line in place.lines if "stored answers are not used" in line]
+    assert "double: other weights answer than on" in line
+
+
+def like_a_model(asked: dict[str, Any]) -> str:
+    """Answers questions right, and anything else with some words."""
+    return "as I was taught" if is_proof(asked) else right(asked)
+
+
+def test_an_adapter_on_other_base_weights_is_asked_anew(place: Place) -> None:
+    """An adapter's answers are its base's too: on other base weights neither counts any more."""
+    make_adapter(place.root / "adapters" / "mine")
+    with Vllm(answer=like_a_model) as server:
+        place.targets(base=target(server.url), mine={"adapter_of": "base", "path": "adapters/mine"})
+        first = place.judge("mine")
+        name = server.loads[0][0]
+        asked = len(server.asked_of(name))
+        same = place.judge("mine")
+        assert len(server.asked_of(name)) == asked
+        server.weights = "other"
+        place.judge("mine")
+        assert len(server.asked_of(name)) == len(server.asked_of("smollm2")) == 2 * asked
+    assert (first.kind, same.kind) == ("PASS", "PASS")
+    assert "all 8 answers of base and all 8 answers of mine" in same.reasons[-1]
+
+
+def test_partly_old_answers_are_counted(place: Place) -> None:
+    """A verdict on old and new answers says how many are old, and from when."""
+    with Server(answer=right) as server:
+        place.targets(double=target(server.url))
+        place.judge("double", "--limit", "3")
+        verdict = place.judge("double")
+    assert verdict.reasons[-1].startswith("3 of 8 answers of double are from earlier runs, the")
+
+
+def test_a_server_that_is_not_known_again_is_asked_anew(place: Place) -> None:
+    """Where the proof's prompts get no answer, no stored answer is taken for the server's."""
+    with Vllm(answer=like_a_model) as server:
+        place.targets(double=target(server.url))
+        place.judge("double")
+        server.refusal = Reply(422, {"detail": "no such prompt"})
+        place.judge("double")
+        assert len(server.chats) == 16
+    assert "double: its weights can't be looked at" in " ".join(place.lines)
+
+
+def test_a_server_that_contradicts_itself_is_an_error(place: Place) -> None:
+    """A server that answers otherwise at the end than at the beginning has no verdict.
+
+    None of these answers counts in a later run.
+    """
+    with Vllm(answer=like_a_model) as server:
+
+        def moves(asked: dict[str, Any]) -> str:
+            if not is_proof(asked):
+                server.weights = "somebody else's"
+            return like_a_model(asked)
+
+        server.answer = moves
+        place.targets(double=target(server.url))
+        with pytest.raises(ContradictionError) as caught:
+            place.judge("double")
+        server.answer, server.weights = like_a_model, ""
+        later = place.judge("double")
+    assert "the server contradicts itself" in str(caught.value)
+    assert "somebody else is asking it" in str(caught.value)
+    assert later.kind == "PASS"
+    assert "earlier runs" not in " ".join(later.reasons)
+
+
+def test_what_came_meanwhile_is_asked_again(place: Place) -> None:
+    """A server that is itself again is asked once more what it answered as another."""
+    with Vllm(answer=like_a_model) as server:
+
+        def moves_once(asked: dict[str, Any]) -> str:
+            if is_proof(asked):
+                return like_a_model(asked)
+            server.weights = "somebody else's" if len(server.chats) <= 8 else ""
+            return wrong(asked) if server.weights else right(asked)
+
+        server.answer = moves_once
+        place.targets(double=target(server.url))
+        verdict = place.judge("double")
+        assert len(server.chats) == 16
+    assert verdict.kind == "PASS"
+    assert "is asked again" in " ".join(place.lines)
+
+
+def test_answers_of_earlier_versions_are_tried(place: Place) -> None:
+    """Answers that were kept without a look are taken over where the server still gives them."""
+    with Server(answer=right) as server:
+        place.targets(double=target(server.url))
+        place.judge("double")
+        place.forget_looks()
+        place.judge("double")
+        assert len(server.chats) == 16  # each was asked again to be compared
+        place.judge("double")
+        assert len(server.chats) == 16
+        place.forget_looks()
+        server.answer = wrong
+        verdict = place.judge("double")
+    assert verdict.kind == "REGRESSION"
+    assert "does not answer as its stored answers do" in " ".join(place.lines)
+
+
+def test_a_run_is_not_taken_up_with_other_weights(place: Place) -> None:
+    """Asking more for a finished run is refused where its server has other weights now."""
+    with Server(answer=right) as server:
+        place.targets(double=target(server.url))
+        settings = place.settings("--model-id", "double")
+        with local_run(settings) as run:
+            run.contestant("double")
+        server.weights = "other"
+        with local_run(settings, run_id=run.id) as again, pytest.raises(ConfigError) as caught:
+            again.contestant("double")
+    assert "other weights answer there now than in this run" in str(caught.value)
+
+
+def test_runs_of_two_adapters_ask_their_base_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another run asks of the same base at this moment is waited for, and not asked twice."""
+    monkeypatch.setattr("capgate.storefile._PATIENCE", 0.05)
+    opened, asking, waiting = threading.Event(), threading.Event(), threading.Event()
+    for name in ("one", "two"):
+        make_adapter(place.root / "adapters" / name, seed=ord(name[0]))
+
+    def judge_two() -> str:
+        with local_run(place.settings("--model-id", "two", *ONE_SUBJECT)) as run:
+            run.evaluator._say = lambda line: waiting.set() if "waiting" in line else None
+            run.contestants_for("two")
+            opened.set()
+            assert asking.wait(60)
+            verdict = Judge(run).suite("two").verdict
+            assert verdict is not None
+            return verdict.kind
+
+    with Vllm(answer=like_a_model) as server, ThreadPoolExecutor(1) as pool:
+        place.targets(
+            base=target(server.url),
+            one={"adapter_of": "base", "path": "adapters/one"},
+            two={"adapter_of": "base", "path": "adapters/two"},
+        )
+        other = pool.submit(judge_two)
+        assert opened.wait(60)
+        with local_run(place.settings("--model-id", "one", *ONE_SUBJECT)) as run:
+            ask = run.evaluator._ask
+
+            def ask_beside(*arguments: object) -> None:
+                asking.set()
+                assert waiting.wait(60)
+                ask(*arguments)
+
+            run.evaluator._ask = ask_beside  # type: ignore[method-assign]
+            mine = Judge(run).suite("one").verdict
+        assert mine is not None
+        # Four questions are too few for more; that they were asked is what counts here.
+        assert mine.kind == other.result(60) == "INCONCLUSIVE"
+        assert len(server.asked_of("smollm2")) == 4
