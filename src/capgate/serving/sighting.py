@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from capgate.client import proxy_for
+from capgate.common.proxies import proxy_for
 from capgate.config import Target
 from capgate.errors import RequestFault
 from capgate.faults import CONNECTION_KINDS
