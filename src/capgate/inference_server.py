@@ -183,8 +183,9 @@ def _load(options: argparse.Namespace, targets: Targets) -> None:
 
 def _unload(options: argparse.Namespace, targets: Targets) -> None:
     endpoint = _base(options, targets)
-    adapters.unload(endpoint, options.name)
-    options.out.line(f"{options.name} is unloaded from {endpoint.target}")
+    name = adapters.loaded_as(options.name, endpoint, list_models(endpoint))
+    adapters.unload(endpoint, name)
+    options.out.line(f"{name} is unloaded from {endpoint.target}")
 
 
 def _base(options: argparse.Namespace, targets: Targets) -> Endpoint:

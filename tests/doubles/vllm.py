@@ -107,6 +107,7 @@ class Vllm(Server):
         self.started = started
         self.wobble = wobble
         self.refusal: Reply | None = None
+        self.contents: dict[str, str] = {}
         self.loads: list[tuple[str, str]] = []
         self.unloads: list[str] = []
         self.load_asked = threading.Event()
@@ -184,10 +185,11 @@ class Vllm(Server):
     def _logprobs(self, model: str, text: str, crowded: bool) -> list[dict[str, Any]]:
         """Odds of three tokens at each of the answer's words."""
         content = []
+        tuned, loaded = model in self.adapters, self.contents.get(model, "")
         for word in text.split(" "):
             top = {}
             for rank, token in enumerate((word, f"{word}s", f"{word}?")):
-                pull = self.pull * (_draw(f"{token} pull") - 0.5) if model in self.adapters else 0
+                pull = self.pull * (_draw(f"{token} pull{loaded}") - 0.5) * tuned
                 self._draws += 1
                 moves = self.wobble if _draw(f"{self._draws} moves") < 0.1 else 0.0
                 noise = moves + self.jitter * (_draw(f"{self._draws} jitter") - 0.5) * crowded

@@ -28,6 +28,7 @@ from capgate.references import BaselineReference, BaseReference, FloorReference,
 from capgate.replies import ServedModel
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.exchange import exchange
+from capgate.serving.leases import left_over
 from capgate.serving.listing import find_listed, has_no_list
 from capgate.serving.loops import in_own_loop
 from capgate.serving.openrouter import check_key
@@ -163,7 +164,14 @@ class ServerCheckup:
         if model is None:
             assert self._endpoint is not None
             return f"{self._endpoint.model} (the server lists no models; it answers to that name)"
-        return f"{model.name}{f' (from {model.root})' if model.root else ''}"
+        shown = f"{model.name}{f' (from {model.root})' if model.root else ''}"
+        left = left_over(self._url)
+        if not left:
+            return shown
+        return (
+            f"{shown}. Runs that were killed have left {', '.join(left)} there; the next run, or "
+            f"inference-server unload-adapter {left[0]}, unloads it"
+        )
 
     def _context(self) -> str:
         model, wanted = self._model(), self.base.context_window

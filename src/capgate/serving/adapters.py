@@ -7,6 +7,7 @@ content can't be known, a random number of the run stands for it: its answers ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +25,9 @@ from capgate.replies import ServedModel
 from capgate.serving import shapes
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.exchange import exchange
-from capgate.serving.leases import Lease
+from capgate.serving.leases import Lease, end_left_over
 from capgate.serving.listing import ask_by_name, has_no_list
+from capgate.serving.namesakes import beside_its_folder, readable_folder
 from capgate.serving.refusals import (
     AlreadyLoadedError,
     NoSuchPathError,
@@ -39,11 +41,11 @@ from capgate.serving.sources import (
     find_source,
     is_hub_id,
     new_nonce,
-    read_folder,
 )
 
 _LOAD_SECONDS: Final = 300.0
 _UNLOAD_SECONDS: Final = 15.0
+_TAGGED: Final = re.compile(r"-[0-9a-f]{10}$")
 
 Listing = Callable[[], Sequence[ServedModel]]
 """Asks a server what it lists."""
@@ -106,7 +108,16 @@ def attach(
         if name is None and not served:
             name = _answers_to(target, base)
         if name is not None:
-            return LoadedAdapter(_found(target, base, name, served), None)
+            found = _found(target, base, name, served)
+            if "adapter_digest" in found.identity:
+                return LoadedAdapter(found, None)
+            judged = beside_its_folder(
+                target,
+                found,
+                str(found.identity["adapter_root"]),
+                lambda source: _load(target, base, source, listing, keep, ()),
+            )
+            return LoadedAdapter(judged, None) if isinstance(judged, Endpoint) else judged
         parents = {model.name: model.parent for model in served}
         name = next((one for one in target.names if one in parents), None)
         if name is not None:
@@ -156,12 +167,58 @@ def unload(endpoint: Endpoint, name: str) -> None:
         raise _not_unloaded(endpoint, name, status, said)
 
 
+def unload_left_over(base: Endpoint, say: Callable[[str], None]) -> None:
+    """Has a server unload what runs that were killed have left there; says what it does.
+
+    Args:
+        base: A base's endpoint there.
+        say: Shows a line.
+    """
+
+    def end(name: str) -> bool:
+        try:
+            status, said = _ask_unload(base, name)
+        except RequestFault as fault:
+            status, said = 0, str(fault)
+        if status == 200:
+            say(f"{base.target}: unloaded {name}, which a run that was killed had left there")
+        elif status != 404:
+            say(
+                f"{base.target}: a run that was killed has left {name} there, and it could not be "
+                f"unloaded ({said}): inference-server unload-adapter {name}"
+            )
+        return status in {200, 404}
+
+    end_left_over(base.base_url, end)
+
+
+def loaded_as(name: str, base: Endpoint, served: Sequence[ServedModel]) -> str:
+    """The name under which a server has an adapter: `name`, or with the hash of its content.
+
+    Raises:
+        AdapterError: It has several of that name.
+    """
+    adapters = _adapters_of(base, served)
+    if name in adapters:
+        return name
+    plain = name.rstrip("/").split("/")[-1]
+    found = [one for one in adapters if _TAGGED.sub("", one) == plain and one != plain]
+    if len(found) > 1:
+        raise AdapterError(
+            f"the server has {len(found)} adapters {plain}",
+            target=base.target,
+            said=", ".join(found),
+            remedy="give the whole name",
+        )
+    return found[0] if found else name
+
+
 def _found(target: Target, base: Endpoint, name: str, served: Sequence[ServedModel]) -> Endpoint:
     """An adapter that others loaded: known by name and root, under which anything may lie."""
     entry = next((model for model in served if model.name == name), ServedModel(name))
     root = entry.root
     identity = {**base.identity, "adapter": name, "adapter_root": root}
-    folder = _readable(root, target.id) if root else None
+    folder = readable_folder(Path(root) if root else None, target.id)
     if folder is not None and folder.names_itself(name):
         return _endpoint(target, base, name, {**identity, "adapter_digest": folder.digest})
     nonce = new_nonce()
@@ -174,13 +231,6 @@ def _found(target: Target, base: Endpoint, name: str, served: Sequence[ServedMod
         endpoint = replace(endpoint, notes=(note,))
     # vLLM's prefix cache goes by name and path too.
     return replace(endpoint, salt=nonce) if base.engine == "vllm" else endpoint
-
-
-def _readable(root: str, target: str) -> AdapterFolder | None:
-    try:
-        return read_folder(Path(root), target)
-    except AdapterError:
-        return None
 
 
 def _load(

@@ -2,17 +2,18 @@
 
 Each run holds a shared lock on a file named after server and adapter; the operating
 system frees it when the run ends, however it ends. Whoever can lock it alone is the last
-user. The file is empty unless capgate loaded the adapter. A second lock, the gate, lets one
-run at a time look, load or unload.
+user. The file is empty unless capgate loaded the adapter, and then says of which server and
+under which name. A second lock, the gate, lets one run at a time look, load or unload.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +30,7 @@ class Lease:
 
     def __init__(self, server: str, adapter: str) -> None:
         name = hashlib.sha256(f"{server}\0{adapter}".encode()).hexdigest()[:24]
+        self._note = json.dumps({"server": server, "adapter": adapter})
         self._path = private_folder("leases") / name
         self._gate: IO[bytes] | None = locked(self._gate_path, fcntl.LOCK_EX)
         self._file: IO[bytes] | None = locked(self._path, fcntl.LOCK_SH)
@@ -36,7 +38,8 @@ class Lease:
     def claim(self) -> None:
         """Notes that capgate loads the adapter; before it asks, so that no end can prevent it."""
         if self._file is not None:
-            self._file.write(b"loaded\n")
+            self._file.truncate(0)
+            self._file.write(f"{self._note}\n".encode())
             self._file.flush()
 
     def disclaim(self) -> None:
@@ -76,3 +79,47 @@ class Lease:
     @property
     def _gate_path(self) -> Path:
         return self._path.with_suffix(".gate")
+
+
+def left_over(server: str) -> list[str]:
+    """The adapters that runs which were killed have left on a server."""
+    return [name for name, path in _noted(server) if _free(path)]
+
+
+def end_left_over(server: str, unload: Callable[[str], bool]) -> None:
+    """Has adapters unloaded that runs which were killed have left on a server.
+
+    Args:
+        server: The server's base URL.
+        unload: Has the server unload an adapter; tells whether it is gone.
+    """
+    for name, path in _noted(server):
+        gate = path.with_suffix(".gate")
+        with (
+            suppress(BlockingIOError),
+            locked(gate, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB) as held,
+        ):
+            if os.fstat(held.fileno()).st_size == 0 or unload(name):
+                path.unlink(missing_ok=True)
+                gate.unlink(missing_ok=True)
+
+
+def _noted(server: str) -> Iterator[tuple[str, Path]]:
+    """The adapters that capgate has loaded onto a server: name and lease."""
+    for path in sorted(private_folder("leases").iterdir()):
+        try:
+            note = json.loads(path.read_text(encoding="utf-8"))
+            if note["server"] == server:
+                yield str(note["adapter"]), path
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+
+
+def _free(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

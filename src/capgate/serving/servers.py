@@ -20,7 +20,7 @@ from capgate.errors import AdapterError, CapgateError, ConfigError, RequestFault
 from capgate.replies import ServedModel
 from capgate.routes import ROUTER
 from capgate.serving import running, vllm
-from capgate.serving.adapters import LoadedAdapter, attach
+from capgate.serving.adapters import LoadedAdapter, attach, unload_left_over
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.listing import ask_by_name, find_listed, has_no_list
 from capgate.serving.liveness import check_live
@@ -141,6 +141,8 @@ class Servers:
             results[target.id] = (
                 _result(self._open_adapter, target, seen) if isinstance(seen, Endpoint) else seen
             )
+        if self._look and opened.engine == "vllm":
+            unload_left_over(opened, self._say)
         live = {name: one for name, one in results.items() if isinstance(one, Endpoint)}
         if any(endpoint.apart for endpoint in live.values()):
             if not opened.apart:

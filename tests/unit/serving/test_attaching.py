@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -15,8 +16,11 @@ from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 
 from capgate.config import Target
 from capgate.errors import AdapterError, CapgateError, RequestFault
-from capgate.serving.adapters import load, unload
+from capgate.replies import ServedModel
+from capgate.serving.adapters import load, loaded_as, unload
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.leases import Lease
+from capgate.serving.servers import Servers
 from capgate.serving.sources import find_source
 
 
@@ -418,3 +422,38 @@ def test_unloading_by_hand_says_what_is_not_there() -> None:
         base = Endpoint("base", server.url, "smollm2", "vllm", {})
         with pytest.raises(AdapterError, match="cannot be found"):
             unload(base, "nope")
+
+
+def test_the_next_run_unloads_what_a_killed_one_left(home: Path) -> None:
+    """An adapter of a run that was killed leaves the server with the next run of any other."""
+    lost = make_adapter(home / "adapters" / "lost")
+    make_adapter(home / "adapters" / "mine", seed=1)
+    said: list[str] = []
+    with Vllm() as server:
+        lease = Lease(server.url, "lost-0123456789")
+        lease.claim()
+        server.adapters["lost-0123456789"] = str(lost)
+        del lease
+        gc.collect()
+        targets = {"base": base_target(server.url), "mine": adapter_target("mine")}
+        servers = Servers(targets, {}, Path("logs"), say=said.append, look=True)
+        servers.endpoint("mine")
+        assert len(server.adapters) == 1
+        servers.close()
+        assert server.adapters == {}
+    assert any("unloaded lost-0123456789, which a run that was killed" in line for line in said)
+
+
+def test_an_adapter_is_unloaded_by_its_plain_name() -> None:
+    """Who unloads an adapter by hand need not know the hash in its name."""
+    base = Endpoint("base", "http://127.0.0.1:1/v1", "smollm2", "vllm", {})
+
+    def served(*names: str) -> list[ServedModel]:
+        return [ServedModel("smollm2"), *(ServedModel(name, parent="smollm2") for name in names)]
+
+    assert loaded_as("mine", base, served("mine-0123456789", "mine-too")) == "mine-0123456789"
+    assert loaded_as("mine", base, served("mine", "mine-0123456789")) == "mine"
+    assert loaded_as("mine", base, served()) == "mine"
+    with pytest.raises(AdapterError) as caught:
+        loaded_as("mine", base, served("mine-0123456789", "mine-abcdef0123"))
+    assert "the server has 2 adapters mine" in str(caught.value)

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from capgate.serving.leases import Lease
+from capgate.serving.leases import Lease, end_left_over, left_over
 from capgate.serving.private import private_folder
 
 HOLD = """
 import sys
-from capgate.serving.leases import Lease
+from capgate.serving.leases import Lease, end_left_over, left_over
 lease = Lease("http://server/v1", "mine")
 if "loads" in sys.argv:
     lease.claim()
@@ -155,3 +155,21 @@ def test_leases_are_the_users_own() -> None:
     """Nobody else may look into the folder of leases or put one there."""
     mine().settle()
     assert stat.S_IMODE(private_folder("leases").stat().st_mode) == 0o700
+
+
+def test_what_a_killed_run_left_is_known_by_name() -> None:
+    """The adapters that killed runs have left on a server are known; those in use are not named."""
+    unloaded: list[str] = []
+    with holder("loads") as one:
+        assert one.hears() == "looking"
+        one.ask("settle")
+        assert left_over("http://server/v1") == []
+        end_left_over("http://server/v1", lambda name: not unloaded.append(name))
+    assert unloaded == []
+    assert left_over("http://server/v1") == ["mine"]
+    assert left_over("http://other/v1") == []
+    end_left_over("http://server/v1", lambda name: bool(unloaded.append(name)))
+    assert left_over("http://server/v1") == ["mine"], "it could not be unloaded"
+    end_left_over("http://server/v1", lambda name: not unloaded.append(name))
+    assert unloaded == ["mine", "mine"]
+    assert left_over("http://server/v1") == []

@@ -1,0 +1,105 @@
+"""An adapter that the server lists, and a folder of the same name here: are they the same?
+
+Whoever names an adapter that the server has may mean the folder of that name. Where the two
+differ, neither is judged before the user has said which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capgate.config import Target
+from capgate.errors import AdapterError
+from capgate.serving.endpoint import Endpoint
+from capgate.serving.loops import in_own_loop
+from capgate.serving.sighting import process_start
+from capgate.serving.signature import ask, difference, look
+from capgate.serving.sources import AdapterFolder, Source, find_folder, find_source, read_folder
+from capgate.serving.weights import youngest
+
+if TYPE_CHECKING:
+    from capgate.serving.adapters import LoadedAdapter
+
+
+def beside_its_folder(
+    target: Target,
+    found: Endpoint,
+    root: str,
+    load: Callable[[Source], LoadedAdapter],
+) -> Endpoint | LoadedAdapter:
+    """What is judged where the server lists an adapter by the name that the user gave.
+
+    Args:
+        target: The adapter's target.
+        found: The adapter on the server.
+        root: What the server says that it was loaded from.
+        load: Loads a folder beside it.
+
+    Returns:
+        The adapter on the server; or the folder, loaded by the hash of its content, where it is
+        shown to hold the same.
+
+    Raises:
+        AdapterError: The folder holds other weights.
+        RequestFault: The server gave no usable answer.
+    """
+    name = found.model
+    here = readable_folder(find_folder(name), target.id)
+    there = readable_folder(Path(root) if root else None, target.id)
+    where = f", loaded from {root}" if root else ""
+    judged = f"judged is what the server has as {name}{where}; it is asked anew in each run"
+    if here is None:
+        return _noted(found, f"{judged}. To keep its answers, name its folder")
+    shown = f"the folder {here.path}"
+    if there is None:
+        return _noted(found, f"{judged}. {shown} is not looked at; to judge that, name its path")
+    if there.digest != here.digest:
+        raise _differ(target, found, where, here, f"{there.path} holds other files")
+    try:
+        adapter = load(find_source(name, str(here.path), target=target.id))
+    except AdapterError:
+        # It loads none at run time: those it has are from its start.
+        started = process_start(found)
+        if started is not None and youngest(there.path) > started:
+            how = "its files were written after the server had started, which then loads no others"
+            raise _differ(target, found, where, here, how) from None
+        return _noted(found, judged)
+    how = in_own_loop(lambda: _apart(found, adapter.endpoint))
+    if how:
+        raise _differ(target, found, where, here, f"its weights answer otherwise ({how})")
+    return adapter
+
+
+def readable_folder(path: Path | None, target: str) -> AdapterFolder | None:
+    """An adapter's folder; None where there is none that can be read here."""
+    if path is None:
+        return None
+    try:
+        return read_folder(path, target)
+    except AdapterError:
+        return None
+
+
+async def _apart(one: Endpoint, other: Endpoint) -> str:
+    """How two adapters of one server answer otherwise, as a clause; `""` where they don't."""
+    first = await look(one)
+    second = tuple(await ask(other, first.prompts, first.fields))
+    return difference(replace(first, answers=second), first)
+
+
+def _noted(endpoint: Endpoint, note: str) -> Endpoint:
+    return replace(endpoint, notes=(*endpoint.notes, note))
+
+
+def _differ(
+    target: Target, found: Endpoint, where: str, here: AdapterFolder, how: str
+) -> AdapterError:
+    return AdapterError(
+        f"the server's {found.model}{where}, is not what the folder {here.path} holds: {how}",
+        target=target.id,
+        remedy=f"to judge the folder, name its path: --adapter-name {here.path}; to judge what "
+        f"the server has, move the folder away or load it there under another name",
+    )
