@@ -49,11 +49,14 @@ def asking(
     with _take(gate, fcntl.LOCK_EX, told):
         held = _take(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, told)
     with held:
-        yield
-        with suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            room.unlink(missing_ok=True)
-            gate.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            # The last one leaves nothing behind.
+            with suppress(OSError):
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                room.unlink(missing_ok=True)
+                gate.unlink(missing_ok=True)
 
 
 def note_mixing(base_url: str, started: float | None) -> None:
