@@ -77,8 +77,8 @@ def _line(row: Entry, before: float | None) -> str:
         else "     "
     )
     partial = "" if row.complete else "  partial"
-    if row.asked_now == 0 and row.questions:
-        partial += "  0 asked"
+    if row.age:
+        partial += f"  {row.age}"
     return (
         f"{row.finished}  {accuracy} %  {interval}  {change}  {row.questions:>6,} questions  "
         f"{row.verdict or 'measured':<12}  {row.run}{partial}"

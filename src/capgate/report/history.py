@@ -46,6 +46,8 @@ class Entry:
         fingerprint: What answered.
         asked_now: Answers that the run asked for; None where an older capgate wrote the row.
         role: `reference` where the target was only compared with; else `""`.
+        earlier: How many of the answers are from earlier runs; 0 where it is not known.
+        newest_earlier: When the newest of these came, ISO 8601, UTC; `""` where there is none.
     """
 
     run: str
@@ -65,6 +67,18 @@ class Entry:
     fingerprint: str
     asked_now: int | None = None
     role: str = ""
+    earlier: int = 0
+    newest_earlier: str = ""
+
+    @property
+    def age(self) -> str:
+        """How many of its answers are old, as a clause; `""` where none is."""
+        nothing = "0 asked" if self.asked_now == 0 and self.questions else ""
+        if not self.earlier:
+            return nothing
+        count = "all" if self.earlier >= self.questions else f"{self.earlier:,}"
+        old = f"{count} answers from earlier runs, newest {self.newest_earlier}"
+        return f"{nothing}: {old}" if nothing else old
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Entry))
@@ -87,6 +101,8 @@ CREATE TABLE runs (
     fingerprint TEXT NOT NULL,
     asked_now INTEGER,
     role TEXT NOT NULL DEFAULT '',
+    earlier INTEGER NOT NULL DEFAULT 0,
+    newest_earlier TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (run, target)
 ) WITHOUT ROWID
 """
@@ -94,6 +110,8 @@ _UPGRADES: Final = {
     1: (
         "ALTER TABLE runs ADD COLUMN asked_now INTEGER",
         "ALTER TABLE runs ADD COLUMN role TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN earlier INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN newest_earlier TEXT NOT NULL DEFAULT ''",
     ),
 }
 """Version to the statements that bring a file of it to the next one."""
@@ -203,6 +221,8 @@ def _entry(report: Report, target: str, result: Result) -> Entry:
         asked=", ".join(words),
         fingerprint=result.fingerprint,
         asked_now=result.overall.asked,
+        earlier=result.earlier,
+        newest_earlier=result.newest_earlier or "",
         role="reference" if not verdict and target in bases else "",
     )
 

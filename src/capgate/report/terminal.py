@@ -135,7 +135,7 @@ def old_words(result: Result) -> str:
 
 
 def _table(target: str, result: Result) -> list[str]:
-    old = f"  ({old_words(result)[2:]})" if result.earlier else ""
+    old = f"  {old_words(result)[2:]}" if result.earlier else ""
     table = Table(
         title=f"{target}  {result.task}  {result.mode}{old}", title_justify="left", box=None
     )

@@ -174,3 +174,18 @@ def test_a_trend_of_an_older_capgate_is_carried_on(tmp_path: Path) -> None:
     old, new = read_history(file)
     assert (old.run, old.asked_now, old.role) == ("r1", None, "")
     assert (new.run, new.asked_now) == ("r2", red_report().targets["mine"].overall.asked)
+
+
+def test_a_row_says_how_old_its_answers_are(tmp_path: Path) -> None:
+    """A row tells how many of its answers are from earlier runs, and when the newest came."""
+    file = tmp_path / FILE
+    questions = red_report().targets["mine"].overall.questions
+    old = {"earlier": questions, "newest_earlier": "2026-01-01T00:00:00Z"}
+    add_run(file, changed(red_report(), "a", "2026-01-01T00:00:00Z"))
+    add_run(file, changed(red_report(), "b", "2026-01-02T00:00:00Z", **old))
+    add_run(file, changed(red_report(), "c", "2026-01-03T00:00:00Z", **(old | {"earlier": 1})))
+    assert [row.age.removeprefix("0 asked: ") for row in read_history(file)] == [
+        "",
+        "all answers from earlier runs, newest 2026-01-01T00:00:00Z",
+        "1 answers from earlier runs, newest 2026-01-01T00:00:00Z",
+    ]

@@ -38,3 +38,15 @@ def test_the_command_that_shows_the_logs_can_be_pasted(tmp_path: Path) -> None:
     assert logs_line(tmp_path / "my logs", tmp_path) == [
         "logs:    inspect view --log-dir 'my logs'"
     ]
+
+
+def test_old_answers_are_said_beside_the_table(tmp_path: Path) -> None:
+    """The table and the measured figures say how many answers are from earlier runs."""
+    report = red_report()
+    mine = report.targets["mine"]
+    old = {"earlier": mine.overall.questions, "newest_earlier": "2026-01-01T00:00:00Z"}
+    aged = report.model_copy(update={"targets": {"mine": mine.model_copy(update=old)}})
+    lines = render_report(aged, [], root=tmp_path)
+    assert "all from earlier runs (newest 2026-01-01T00:00:00Z)" in lines[0]
+    assert sum("all from earlier runs" in line for line in lines) == 2
+    assert not any("earlier runs" in line for line in render_report(report, [], root=tmp_path))
