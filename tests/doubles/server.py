@@ -200,7 +200,7 @@ class Server:
         if self._refused(request):
             return await UNAUTHORIZED(request, body)
         if is_proof(body):
-            said = f"{self.weights} say {body['messages'][-1]['content']}"
+            said = f"{self.weights} of {body.get('model')}: {body['messages'][-1]['content']}"
             return web.json_response(completion(said) | {"model": body.get("model", "")})
         with self._lock:
             handler = next(self._script, None)

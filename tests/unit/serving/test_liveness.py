@@ -77,7 +77,7 @@ def test_a_server_that_mixes_is_found_out(max_logprobs: int) -> None:
         endpoints = [servers.endpoint(name) for name in ("base", "mine", "other")]
         servers.close()
     assert all(endpoint.apart for endpoint in endpoints)
-    assert "one after the other" in said[0]
+    assert any("one after the other" in line for line in said)
 
 
 @pytest.mark.parametrize("jitter", [0.02, 0.3, 1.0])
