@@ -167,8 +167,8 @@ def test_a_trend_of_an_older_capgate_is_carried_on(tmp_path: Path) -> None:
     file = tmp_path / FILE
     add_run(file, changed(red_report(), "r1", "2026-01-01T00:00:00Z"))
     with sqlite3.connect(file) as db:
-        db.execute("ALTER TABLE runs DROP COLUMN asked_now")
-        db.execute("ALTER TABLE runs DROP COLUMN role")
+        for column in ("asked_now", "role", "earlier", "newest_earlier"):
+            db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
     add_run(file, changed(red_report(), "r2", "2026-01-02T00:00:00Z"))
     old, new = read_history(file)
