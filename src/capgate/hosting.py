@@ -24,6 +24,7 @@ from capgate.text import harmless
 
 if TYPE_CHECKING:
     from capgate.bench import Bench
+    from capgate.judgement import Mode
     from capgate.judging import Judge
     from capgate.progress import Progress, Tally
     from capgate.serving.broker import Broker, BrokerClient
@@ -66,6 +67,7 @@ class Host:
         self._fault: str | None = None
         self._broker: Broker | None = None
         self._plan: dict[str, set[str]] = {}
+        self._modes: dict[str, Mode] = {}
         self._tested: dict[tuple[str, str], None] = {}
         self._preflighted: frozenset[str] = frozenset()
         self._whole: frozenset[str] = frozenset()
@@ -119,8 +121,8 @@ class Host:
         def counts(target: str, subject: str) -> bool:
             return (target, subject) in self._tested
 
-        run.feed, run.planned = Feed(self._add_progress, plan, counts), self._plan.get
-        run.following = self._following
+        run.feed, run.following = Feed(self._add_progress, plan, counts), self._following
+        run.planned, run.asked_mode = self._plan.get, self._modes.get
         return run
 
     @cached_property
@@ -182,9 +184,7 @@ class Host:
         self._whole = frozenset(target for _, name, target in ours if name == "test_suite")
         # A whole run contains the quick one's questions; judging both would spend the false-alarm
         # budget twice.
-        twice = [
-            item for item, name, target in ours if name == "test_quick" and target in self._whole
-        ]
+        twice = [i for i, name, target in ours if name == "test_quick" and target in self._whole]
         if twice:
             self._config.hook.pytest_deselected(items=twice)
         order = {"test_preflight": 0, "test_quick": 1, "test_subject": 1, "test_suite": 2}
@@ -197,6 +197,8 @@ class Host:
                 continue
             item.user_properties.append((_OURS, name))
             subjects = self._plan.setdefault(target, set())
+            if name != "test_preflight":
+                self._modes[target] = "quick" if name == "test_quick" else "full"
             if name == "test_subject":
                 subject = item.callspec.params["subject"]  # type: ignore[attr-defined]
                 subjects.add(subject)

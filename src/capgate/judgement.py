@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from capgate.evaluation import ShardResult
 from capgate.gate.verdict import Verdict
@@ -13,6 +13,9 @@ from capgate.store import Stored
 PREFLIGHT: Final = "preflight"
 SUITE: Final = "suite"
 QUICK: Final = "quick"
+
+Mode = Literal["full", "quick"]
+"""What a run is asked for: the whole benchmark subject by subject, or a growing sample of it."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement, Usage
-from capgate.preflight import ask_probe
+from capgate.preflight import ask_probe, field_note
 from capgate.references import (
     BaselineReference,
     FloorReference,
@@ -92,6 +92,8 @@ class Judge:
                 )
                 if one.api.begins_in_thought:
                     begin_in_thought.append(one.id)
+                if note := field_note(one):
+                    self.run.note(one.id, note)
                 if one.id == target:
                     self._check_routes(target, [answer], whole=False)
         except CapgateError as error:

@@ -88,3 +88,9 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
             "give it examples (--tasks inspect_evals/mmlu_5_shot)",
         )
     return answer
+
+
+def field_note(contestant: Contestant) -> str:
+    """What to note where a target's server takes another field than `max_tokens`; `""` else."""
+    field = contestant.api.client.answer_limit.field(contestant.endpoint.model)
+    return "" if field == "max_tokens" else f"{field} is sent in place of max_tokens"

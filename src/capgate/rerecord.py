@@ -18,6 +18,7 @@ from capgate.gate.conclude import too_many_unread
 from capgate.gate.policy import Policy
 from capgate.gate.rows import count_singles
 from capgate.gate.stats import mcnemar_exact
+from capgate.report.missing import faults_of, shown
 from capgate.runs import StoredRun
 
 LOST_SUBJECTS: Final = 0.05
@@ -103,6 +104,7 @@ def recordable(run: StoredRun, policy: Policy, *, red: bool = False) -> None:
         raise ConfigError(
             f"{run.errors:,} of {len(run.answers):,} questions of the run {run.id} have no answer",
             target=run.target,
+            said=shown(faults_of(run.answers)[0]),
             remedy=f"run it again: {whole}; only what has no answer is asked",
         )
     if unread := too_many_unread(count_singles(run.singles), policy):

@@ -31,7 +31,7 @@ from capgate.evaluation import Contestant, Evaluator, Shard
 from capgate.fingerprint import generation
 from capgate.gate.policy import Policy
 from capgate.gate.rows import seeded_order
-from capgate.judgement import Judgement
+from capgate.judgement import Judgement, Mode
 from capgate.known_secrets import project_redactor
 from capgate.packages import check_found, check_imports
 from capgate.progress import Feed
@@ -85,6 +85,8 @@ class Run:
         id: Its id.
         losses: Which targets were lost in the middle of the run.
         feed: Told of each answer, where progress is shown.
+        asked_mode: Target to what its tests were asked for, `quick` or `full`; None where that
+            is not known.
         following: Target and subject to the subjects that its tests ask after that one.
         planned: Target to the subjects that the session's tests ask, none for a quick run's;
             None where that is not known.
@@ -118,6 +120,7 @@ class Run:
         self.losses = losses or LostTargets()
         self.feed: Feed | None = None
         self.following: Callable[[str, str], Sequence[str]] = lambda target, subject: ()  # noqa: ARG005
+        self.asked_mode: Callable[[str], Mode | None] = lambda target: None  # noqa: ARG005
         self.planned: Callable[[str], Collection[str] | None] = lambda target: None  # noqa: ARG005
         self._contestants: dict[str, Contestant] = {}
         self._policies: dict[str, Policy] = {}
@@ -258,6 +261,8 @@ class Run:
                     "adapter_name": self.participants[target].served_name
                     if self.participants[target].adapter_of
                     else None,
+                    "mode": self._mode_of(target),
+                    "notes": [*endpoint.notes, *self._noted(target, besides=endpoint.notes)],
                     "fingerprint": one.fingerprint.hash,
                     "facts": one.fingerprint.facts,
                     "dataset": questions.describe(),
@@ -412,6 +417,22 @@ class Run:
             )
         return BaselineReference(baseline)
 
+    def _mode_of(self, target: str) -> Mode | None:
+        """What was asked of a target; of a base, what was asked of its adapters."""
+        tuned = (one.id for one in self.targets.values() if one.adapter_of == target)
+        return next(filter(None, map(self.asked_mode, (target, *tuned))), None)
+
+    def note(self, target: str, note: str) -> None:
+        """Keeps a sentence on a target that is ready, for the reports."""
+        facts, notes = self.store.shards(self.id)[target, ""], self._noted(target)
+        if note not in notes:
+            self.store.end_shard(self.id, target, "", {**facts, "notes": [*notes, note]})
+
+    def _noted(self, target: str, *, besides: Collection[str] = ()) -> list[str]:
+        """What was noted on a target so far, by any process of the run."""
+        facts = self.store.shards(self.id).get((target, ""), {})
+        return [note for note in facts.get("notes", ()) if note not in besides]
+
     def _asked_otherwise(self, target: Target, base: Target) -> str:
         """How an adapter's requests differ from its base's, as a clause; `""` where they don't."""
         theirs, ours = (
@@ -429,4 +450,5 @@ class Run:
         """Keeps how a shard ended, and what it was compared with, for the reports."""
         known = self._references.get(judgement.target)
         facts = judgement.facts() | ({"reference": describe(known)} if known else {})
+        facts |= {"mode": self._mode_of(judgement.target)}
         self.store.end_shard(self.id, judgement.target, judgement.shard, facts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from capgate.local import add_options, local_run, output_of, settings_of
 from capgate.settings import positive
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from capgate.answers import Answer
     from capgate.calibration import Calibration, Rate
     from capgate.session import Run
+
+
+_FAULTS: Final = 4
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
     from capgate.calibration import calibrate, whole_rounds
     from capgate.errors import ConfigError
     from capgate.progress import Count
+    from capgate.report.missing import fault_lines, faults_of
 
     settings = settings_of(options)
     with local_run(settings) as run:
@@ -77,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
         out.json({"target": target, **_plain(found)}, indent=2)
     else:
         out.lines(_lines(target, found))
+        out.lines(f"  {line}" for line in fault_lines(faults_of([*first, *second])[:_FAULTS]))
     return 0 if found.holds else 1
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from capgate.answers import Answer, AnswerState
 from capgate.gate.verdict import EXIT_CODES
+from capgate.judgement import Mode
 from capgate.published import Published
 from capgate.report.compare import FindBaseline, compare
 from capgate.report.groups import upgraded, with_words, words_of
+from capgate.report.missing import faults_of
 from capgate.report.published import beside
 from capgate.report.redux import Redux
 from capgate.report.result import (
     Accuracy,
-    Fault,
     Metrics,
     Report,
     Result,
@@ -38,7 +38,6 @@ PREFLIGHT: Final = "preflight"
 REASK: Final = "#reask"
 """The shard that says how asking unparsed questions again went."""
 
-_FAULTS_SHOWN: Final = 20
 _UNREAD_SHOWN: Final = 20
 _UNREAD_CHARACTERS: Final = 2_000
 
@@ -87,9 +86,19 @@ def build_report(
         for name in (target, (mine["quick"].get("reference") or {}).get("target"))
         if name and "suite" not in shards.get(name, {})
     }
+    modes = {target: _mode(mine, target in quick) for target, mine in shards.items()}
     results = {
         target: _result(
-            store, run, target, mine, settings, complete, finished, published, target in quick
+            store,
+            run,
+            target,
+            mine,
+            settings,
+            # A sample is complete where it was judged: it may end at any question.
+            complete and (modes[target] == "full" or target in quick),
+            finished,
+            published,
+            modes[target],
         )
         for target, mine in sorted(shards.items())
         if "" in mine
@@ -107,6 +116,7 @@ def build_report(
         started=iso(started),
         finished=iso(finished),
         complete=complete,
+        mode="quick" if set(modes.values()) == {"quick"} else "full" if modes else None,
         settings=settings,
         verdict=worst,
         verdict_of=worst_of,
@@ -154,7 +164,7 @@ def _result(
     complete: bool,
     finished: float,
     published: Published | None,
-    quick: bool,
+    mode: Mode,
 ) -> Result:
     about = shards[""]
     used = store.used(run, target)
@@ -188,9 +198,9 @@ def _result(
         adapter_name=about.get("adapter_name"),
         timestamp=iso(finished),
         limit=settings["limit"],
-        chosen=chosen if not quick and ("suite" in shards or not complete) else None,
-        mode="quick" if quick else "full",
-        complete=complete and (quick or len(answers) - errors >= chosen),
+        chosen=chosen if mode == "full" and ("suite" in shards or not complete) else None,
+        mode=mode,
+        complete=complete and (mode == "quick" or len(answers) - errors >= chosen),
         overall_score=overall.accuracy,
         metrics=Metrics(accuracy=Accuracy(value=overall.accuracy)),
         subjects={subject: one.accuracy for subject, one in subjects.items()},
@@ -206,12 +216,19 @@ def _result(
         versions=package_versions(),
         reference=_reference(shards, whole),
         path=tuple(shards.get("quick", {}).get("path", ())),
-        faults=_faults(answers),
+        faults=faults_of(answers),
         unread=_unread(answers),
+        notes=tuple(about.get("notes", ())),
         published=_beside(target, about, settings["task"], answers, published),
         earlier=len(earlier),
         newest_earlier=iso(max(earlier)) if earlier else None,
     )
+
+
+def _mode(shards: Mapping[str, Mapping[str, Any]], judged_quick: bool) -> Mode:
+    """What was asked of a target; by what was judged where an older run did not record it."""
+    asked = (facts["mode"] for facts in shards.values() if facts.get("mode"))
+    return "quick" if next(asked, "quick" if judged_quick else "full") == "quick" else "full"
 
 
 def _beside(
@@ -238,11 +255,6 @@ def _reference(
         found = {"kind": whole["verdict"]["reference"]}
     # A base is known only by its name, which older runs did not record.
     return found if found is None or found["kind"] != "base" or "target" in found else None
-
-
-def _faults(answers: Sequence[Answer]) -> tuple[Fault, ...]:
-    causes = Counter(answer.text for answer in answers if answer.state is AnswerState.ERROR)
-    return tuple(Fault(text=text, times=n) for text, n in causes.most_common(_FAULTS_SHOWN))
 
 
 def _unread(answers: Sequence[Answer]) -> tuple[Unread, ...]:

@@ -27,6 +27,7 @@ from capgate.report.advice import (
 )
 from capgate.report.comparison import MEANINGS, Comparison, Flip, Label, Side
 from capgate.report.groups import counted
+from capgate.report.missing import Missing, missing_of, notes_of, shown
 from capgate.report.repeat import look_command, repeat_command
 from capgate.report.result import Report, Result, answered_of
 from capgate.subjects import DOMAINS
@@ -55,6 +56,7 @@ as code without need loses nothing."""
 
 _FLIPS: Final = 10
 _CLIPPED: Final = 120
+_FAULT: Final = 1_000
 _COMMAND: Final = 1_000
 
 
@@ -203,6 +205,9 @@ def _target(report: Report, target: str, triage: str) -> str:
             f"{prose(headline(target, verdict))}. Compared with "
             f"{prose(reference_name(result.reference))}.",
         )
+    blocks += map(_missing, missing_of(report, target))
+    if notes := [f"- {span(name)}: {prose(note)}" for name, note in notes_of(report, target)]:
+        blocks.append("\n".join(notes))
     if verdict and verdict["kind"] == "ERROR":
         to_put, answered, _ = answered_of(result)
         told = [f"- {prose(step)}" for step in next_steps(verdict, comparison)]
@@ -226,6 +231,14 @@ def _target(report: Report, target: str, triage: str) -> str:
         if lost:
             blocks.append("\n".join(_flips(lost, len(comparison.losses), triage)))
     return "\n\n".join(blocks)
+
+
+def _missing(one: Missing) -> str:
+    """Why a target's questions have no answer, in Markdown."""
+    head = f"**No answer** to {one.errors:,} of {one.questions:,} questions by {span(one.target)}:"
+    lines = [f"- {fault.times:,} × {span(shown(fault), limit=_FAULT)}" for fault in one.faults]
+    more = [f"- and {one.more} further faults (report.json lists them)"] if one.more else []
+    return "\n".join([head, "", *lines, *more])
 
 
 def _domains(result: Result, comparison: Comparison | None) -> Iterator[str]:

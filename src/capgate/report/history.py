@@ -32,7 +32,7 @@ class Entry:
         run: The run's id.
         target: The target's id.
         finished: ISO 8601, UTC.
-        mode: `full` or `quick`; `""` where the target could not be asked.
+        mode: `full` or `quick`; `""` where that was not recorded.
         complete: Whether every question chosen was put.
         verdict: The verdict's kind; `""` where it was only measured.
         accuracy: As a fraction; None where nothing was scored.
@@ -41,7 +41,7 @@ class Entry:
         questions: Questions put.
         drop: Against its reference; None where there was nothing to compare with.
         reference: Kind of the reference, or `""`.
-        series: What it can be put on one line with, as a hash; `""` as for the mode.
+        series: What it can be put on one line with, as a hash; `""` where it was not asked.
         asked: That in words.
         fingerprint: What answered.
         asked_now: Answers that the run asked for; None where an older capgate wrote the row.
@@ -257,7 +257,7 @@ def _not_judged(report: Report, target: str, verdict: dict[str, Any]) -> Entry:
         run=report.run,
         target=target,
         finished=report.finished,
-        mode="",
+        mode=report.mode or "",
         complete=False,
         verdict=verdict["kind"],
         accuracy=None,

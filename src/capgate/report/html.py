@@ -41,6 +41,7 @@ from capgate.report.charts import (
 )
 from capgate.report.comparison import LABELS, MEANINGS, Comparison, Shift
 from capgate.report.history import Entry, by_series
+from capgate.report.missing import Missing, missing_of, notes_of
 from capgate.report.payload import pack
 from capgate.report.published import published_lines
 from capgate.report.repeat import logs_command, look_command, repeat_command
@@ -106,6 +107,8 @@ class View:
     trend: TrendChart | None
     entries: dict[str, list[Entry]]
     runs: int
+    notes: list[str]
+    missing: list[Missing]
     facts: list[tuple[str, str]]
 
 
@@ -213,6 +216,8 @@ def _view(
             for line, entries in zip(trend.lines if trend else (), groups.values(), strict=False)
         },
         runs=sum(len(line.marks) for line in trend.lines) if trend else 0,
+        notes=[f"{name}: {note}" for name, note in notes_of(report, target)],
+        missing=[one for one in missing_of(report, target) if one.target != target],
         facts=_facts(result),
     )
 

@@ -25,8 +25,8 @@ _LEFT_OUT: Final = frozenset({"--domains", "--fresh"})
 
 def repeat_command(report: Report) -> str:
     """`pytest benchmarks …`, with all options that are not their default."""
-    # A run in which nobody could be asked did not record what it was to be.
-    modes = {result.mode for result in report.targets.values()} or {"quick"}
+    # An older run in which no target could be asked did not record what it was to be.
+    modes = {result.mode for result in report.targets.values()} or {report.mode or "quick"}
     return run_command(
         report.settings, modes, {result.model_id for result in report.targets.values()}
     )

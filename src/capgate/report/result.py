@@ -29,6 +29,7 @@ SCHEMA_VERSION: Final = 6
 | 6 | `Group`: `word`; verdicts: `lost`, `kept` or `too few to tell` of subjects, and `domains` |
 | 5 | `Group`: `cut_off`; `VerdictDict.counts`: unparsed answers that the token limit cut off |
 |   | `Result`: `chosen`, `earlier`, `newest_earlier`; no accuracy where the verdict is ERROR |
+|   | `Result`: `notes`; `Report`: `mode` |
 | 4 | `Group`: `cost_now`; `Report`: `cost` |
 | 3 | `Result`: `published` |
 | 2 | `Result`: `reference`, `path`, `faults`, `unread`; `Report`: `comparisons`, `not_judged` |
@@ -141,7 +142,7 @@ class Result(_Model):
         limit: The `--limit` of the run.
         chosen: Questions that the run was to put; null where it ends by itself (a quick run), or
             where only some subjects' tests were chosen.
-        mode: `full` (subject by subject) or `quick` (a random sample).
+        mode: What was asked for: `full` (subject by subject) or `quick` (a random sample).
         complete: Whether every question that the run had chosen was put.
         overall_score: Accuracy over all questions put; null where nothing was scored, and where
             the verdict is ERROR.
@@ -161,6 +162,7 @@ class Result(_Model):
         path: Where a quick run stood after each batch.
         faults: Why questions have no answer, the commonest first.
         unread: Some of the answers from which no choice could be read.
+        notes: What a person should know of how it was found and asked, one sentence each.
         published: The accuracy beside the published one of the model that it is served as
             (`published.Beside.to_dict`); null where none of that name is known.
         earlier: How many of the answers are from earlier runs, found in the store.
@@ -193,6 +195,7 @@ class Result(_Model):
     path: tuple[StepDict, ...] = ()
     faults: tuple[Fault, ...] = ()
     unread: tuple[Unread, ...] = ()
+    notes: tuple[str, ...] = ()
     published: BesideDict | None = None
     earlier: int = 0
     newest_earlier: str | None = None
@@ -207,6 +210,8 @@ class Report(_Model):
         started: ISO 8601, UTC.
         finished: ISO 8601, UTC.
         complete: Whether the run came to its end.
+        mode: What was asked for, as of a `Result`; null where no target was reached or an older
+            capgate wrote it.
         settings: What it was asked to do, option by option; which there are differs by version.
         verdict: The weightiest verdict of its targets and their subjects, which is what the run's
             exit code says; null where none was judged. A subject's has a group's word as its kind.
@@ -222,6 +227,7 @@ class Report(_Model):
     started: str
     finished: str
     complete: bool
+    mode: Literal["full", "quick"] | None = None
     settings: dict[str, Any]
     verdict: VerdictDict | None
     verdict_of: str | None = None

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from capgate.report.advice import next_steps
 from capgate.report.groups import counted, word_counts
+from capgate.report.missing import missing_lines
 from capgate.report.result import Group, Report, Result, answered_of
 from capgate.report.story import story_lines
 from capgate.spending import dollars
@@ -72,6 +73,7 @@ def render_report(report: Report, written: Sequence[Path], *, root: Path) -> lis
         lines += _table(target, result)
         lines += [f" {groups}"] if (groups := counted(result)) else []
         lines += ["", *_verdict_lines(target, result)]
+        lines += [f"  {line}" for line in missing_lines(report, target)]
         story = story_lines(result, report.comparisons.get(target), report)
         lines += [*(f"  {line}" for line in story), ""]
     for target, verdict in report.not_judged.items():
