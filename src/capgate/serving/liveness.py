@@ -151,6 +151,14 @@ def check_live(
     liveness, moved = in_own_loop(prove)
     if liveness.live:
         return liveness
+    if liveness.adapter.silent:
+        raise AdapterError(
+            "nothing shows that the adapter is live: it answers the proof's prompts with empty "
+            "texts, and the server gives no log-probabilities",
+            target=adapter.target,
+            remedy="look at one of its answers; check its chat template and its stop tokens, or "
+            "serve it where log-probabilities are given",
+        )
     if moved:
         raise contradiction(base, moved)
     blind = liveness.by == "texts"

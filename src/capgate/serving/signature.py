@@ -78,6 +78,11 @@ class Said:
     text: str
     logprobs: tuple[TokenLogprobs, ...] = ()
 
+    @property
+    def silent(self) -> bool:
+        """Whether it tells nothing: no text, and no log-probabilities."""
+        return self.text == _SILENCE and not self.logprobs
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -99,6 +104,11 @@ class Signature:
     mean_noise: float
     further: Mapping[str, Any] = field(default_factory=dict)
     temperature: float = 0.0
+
+    @property
+    def silent(self) -> bool:
+        """Whether none of the answers tells anything."""
+        return all(one.silent for one in self.answers)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -154,6 +164,8 @@ def difference(now: Signature, then: Signature, *, lenient: bool = False) -> str
         then: The earlier one.
         lenient: Whether the server may have had more to do at the later look.
     """
+    if now.silent or then.silent:
+        return "its answers to the proof's prompts are empty, which shows nothing"
     if now.by != then.by:
         return f"it gave {then.by} then and gives {now.by} now"
     noise = max(now.mean_noise, then.mean_noise)
@@ -263,7 +275,9 @@ def distance(one: Sequence[Said], other: Sequence[Said], by: By) -> float:
     """How far answers are apart: largest difference in nats, or the share of other texts."""
     pairs = list(zip(one, other, strict=True))
     if by == "texts":
-        return sum(left.text != right.text for left, right in pairs) / len(pairs)
+        # Two empty texts are no agreement.
+        told = [(left, right) for left, right in pairs if not (left.silent and right.silent)]
+        return sum(left.text != right.text for left, right in told) / max(len(told), 1)
     return max(_nats(left.logprobs, right.logprobs) for left, right in pairs)
 
 
@@ -311,9 +325,13 @@ def _said(completion: Completion) -> Said:
         TokenLogprobs(_hash(p.token), p.logprob, tuple((_hash(t), odds) for t, odds in p.top))
         for p in completion.logprobs
     )
-    return Said(_hash(completion.text), places)
+    # A thought is the weights' own as well as an answer is.
+    return Said(_hash(completion.thought + completion.text), places)
 
 
 def _hash(text: str) -> str:
     data = text.encode("utf-8", "backslashreplace")
     return hashlib.blake2b(data, digest_size=6).hexdigest()
+
+
+_SILENCE: Final = _hash("")

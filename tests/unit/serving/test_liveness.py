@@ -58,6 +58,15 @@ def test_a_dead_adapter_is_told_by_texts() -> None:
     assert "no log-probabilities" in str(caught.value)
 
 
+def test_empty_texts_are_no_proof() -> None:
+    """An adapter and a base that write nothing are not called alike: nothing was read."""
+    with (
+        Vllm(adapters=ADAPTERS, max_logprobs=0, answer=lambda _: "") as server,
+        pytest.raises(AdapterError, match=r"nothing shows that the adapter is live.*empty texts"),
+    ):
+        check_live(*both(server))
+
+
 @pytest.mark.parametrize("max_logprobs", [20, 0])
 def test_a_server_that_mixes_is_found_out(max_logprobs: int) -> None:
     """A base that answers as its adapter does, when both are asked at once, is asked apart."""

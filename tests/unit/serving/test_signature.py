@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.doubles.replies import Reply
+from tests.doubles.replies import Reply, Said
 from tests.doubles.server import Server
 from tests.doubles.vllm import Vllm
 from tests.unit.serving.conftest import adapter_target, base_target, servers_of
@@ -50,6 +50,24 @@ def test_other_texts_are_other_weights() -> None:
         server.weights = "other"
         change = seen(server, "").change_since(first.to_dict())
     assert "100% of its answers to the proof's prompts are others" in change
+
+
+def test_empty_texts_show_nothing() -> None:
+    """A server of which nothing can be read is not known again."""
+    with Vllm(max_logprobs=0, answer=lambda _: "") as server:
+        first = seen(server)
+        change = seen(server).change_since(first.to_dict())
+    assert "empty, which shows nothing" in change
+
+
+def test_thoughts_tell_where_there_is_no_answer_yet() -> None:
+    """A model that still thinks when its tokens end is told from another by its thought."""
+    said = Said("", thought="First, I recall")
+    with Vllm(max_logprobs=0, answer=lambda _: said) as server:
+        first = seen(server)
+        assert seen(server).change_since(first.to_dict()) == ""
+        server.answer = lambda _: Said("<think>First, I count", cut_off=True)
+        assert "of its answers" in seen(server).change_since(first.to_dict())
 
 
 def test_a_restart_alone_is_no_change() -> None:
