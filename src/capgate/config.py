@@ -27,7 +27,13 @@ from capgate.entries import (
     redact_url,
 )
 from capgate.errors import ConfigError, FileFault
-from capgate.yamlfile import explain, literal_secrets, read_yaml_mapping, without_secrets
+from capgate.yamlfile import (
+    explain,
+    literal_secrets,
+    names_in_quotes,
+    read_yaml_mapping,
+    without_secrets,
+)
 
 __all__ = [
     "AnswerFormat",
@@ -180,6 +186,9 @@ def load_targets(path: Path) -> Targets:
     for name, body in raw.items():
         if not isinstance(name, str) or not _TARGET_ID.fullmatch(name):
             faults.append(FileFault(str(name), "an id has letters, digits, '.', '_' and '-' only"))
+            continue
+        if quoted := names_in_quotes([name]):
+            faults += quoted
             continue
         if not isinstance(body, dict):
             faults.append(FileFault(name, f"expected keys and values, got {type(body).__name__}"))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from capgate.common.boundedyaml import compose
 from capgate.errors import ConfigError, FileFault
 from capgate.gate.policy import Policy, SubjectOverride, TargetOverride, nearest
-from capgate.yamlfile import read_yaml_mapping
+from capgate.yamlfile import names_in_quotes, read_yaml_mapping
 
 _REMEDY = "correct the file; docs/gate.md lists the keys and their meaning"
 
@@ -55,6 +55,9 @@ def parse_policy(data: object, *, source: str = "the policy") -> Policy:
         faults = [_fault(one["type"], one["loc"], one["msg"]) for one in problems]
         policy = _without(data, [one["loc"] for one in problems])
     faults += [FileFault(place, what) for place, what in policy.faults()]
+    for name in ("targets", "domains", "subjects"):
+        named = data.get(name)
+        faults += names_in_quotes(named if isinstance(named, dict) else (), under=name)
     if faults:
         raise ConfigError(f"{source} can't be used", faults=faults, remedy=_REMEDY)
     return policy
@@ -101,6 +104,8 @@ def _without(data: dict[Any, Any], places: list[tuple[int | str, ...]]) -> Polic
 
 def _fault(kind: str, loc: tuple[int | str, ...], message: str) -> FileFault:
     place = ".".join(str(part) for part in loc if part != "[key]") or "file"
+    if kind == "string_type":
+        return FileFault(place, "expected a text: put it in quotes")
     if kind != "extra_forbidden":
         return FileFault(place, message[:1].lower() + message[1:])
     known = tuple(_model_at(loc).model_fields)

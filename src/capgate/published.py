@@ -19,7 +19,7 @@ from capgate.errors import ConfigError, FileFault
 from capgate.gate.floor import Floor
 from capgate.gate.policy import Reason, nearest
 from capgate.text import one_line
-from capgate.yamlfile import read_yaml_mapping
+from capgate.yamlfile import names_in_quotes, read_yaml_mapping
 
 CHANCE: Final = 25.0
 """Percent correct by guessing one of four choices."""
@@ -126,7 +126,11 @@ def load_published(path: Path) -> Published:
 
 def _load_yaml(path: Path) -> Published:
     try:
-        file = _File.model_validate(read_yaml_mapping(path, what="published scores"))
+        data = read_yaml_mapping(path, what="published scores")
+        named = data.get("models")
+        if quoted := names_in_quotes(named if isinstance(named, dict) else (), under="models"):
+            raise ConfigError(f"{path} can't be used", faults=quoted)
+        file = _File.model_validate(data)
     except ValidationError as error:
         faults = [
             FileFault(".".join(map(str, one["loc"])) or "file", one["msg"])

@@ -28,7 +28,7 @@ from capgate.gate.policy import (
     TargetOverride,
 )
 from capgate.policy_file import load_policy
-from capgate.yamlfile import explain, read_yaml_mapping
+from capgate.yamlfile import explain, names_in_quotes, read_yaml_mapping
 
 Accuracy = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
 
@@ -61,7 +61,9 @@ def load_floors(path: Path) -> dict[str, TargetFloors]:
         return {}
     floors: dict[str, TargetFloors] = {}
     faults: list[FileFault] = []
-    for target, body in read_yaml_mapping(path, what="each target's floors").items():
+    data = read_yaml_mapping(path, what="each target's floors")
+    faults += names_in_quotes(data)
+    for target, body in data.items():
         if not isinstance(body, dict):
             faults.append(
                 FileFault(str(target), "expected overall:, domains: or subjects: below it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,23 @@ def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
     return loaded
 
 
+def names_in_quotes(names: Iterable[object], *, under: str = "") -> list[FileFault]:
+    """The faults of names that YAML does not take for text, as it does not `3.1`, `on` or `null`.
+
+    Args:
+        names: The keys of a mapping that are names of the user's own.
+        under: The place of the mapping, where it is not the whole file.
+    """
+    return [
+        FileFault(
+            f"{under}.{name}" if under else name,
+            f'YAML takes this name for {name.taken}: put it in quotes, "{name}"',
+        )
+        for name in names
+        if isinstance(name, boundedyaml.NotText)
+    ]
+
+
 def explain(
     error: ValidationError,
     *,
@@ -126,6 +143,9 @@ def _explain_one(
     if detail["type"] == "missing":
         return FileFault(place, "is missing")
     got = _shown(loc[-1] if loc else "", detail["input"])
+    if detail["type"] == "string_type" and not isinstance(detail["input"], list | dict | None):
+        said = str(detail["input"]).lower() if got != "a secret" else got
+        return FileFault(place, f"expected a text, got {said[:80]}: put it in quotes")
     if detail["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         return FileFault(place, f"expected keys and values, got {got}")
     return FileFault(place, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {got}")

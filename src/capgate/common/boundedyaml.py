@@ -30,7 +30,7 @@ DEEPEST: Final = 50
 _SCALAR: Final = 100
 """Characters of the longest number or date; longer ones cost a time that grows with the square."""
 
-_TEXTS: Final = re.compile(r"tag:yaml\.org,2002:(str|binary)")
+_TEXTS: Final = re.compile(r"tag:yaml\.org,2002:(str|binary)|tag:capgate,key:.*")
 
 if TYPE_CHECKING or not yaml.__with_libyaml__:
     _Events = yaml.SafeLoader
@@ -44,6 +44,28 @@ else:
             Composer.__init__(self)
             SafeConstructor.__init__(self)
             Resolver.__init__(self)
+
+
+_TAKEN: Final = {
+    "tag:yaml.org,2002:int": "a number",
+    "tag:yaml.org,2002:float": "a number",
+    "tag:yaml.org,2002:bool": "true or false",
+    "tag:yaml.org,2002:null": "nothing",
+    "tag:yaml.org,2002:timestamp": "a date",
+}
+"""What YAML takes a key for that stands without quotes and is no text."""
+
+_NOT_TEXT: Final = "tag:capgate,key:"
+
+
+class NotText(str):
+    """A key as it is written, where YAML takes it for something else than text.
+
+    Attributes:
+        taken: What YAML takes it for, as a noun.
+    """
+
+    taken = ""
 
 
 class _Size(NamedTuple):
@@ -134,6 +156,8 @@ class _Loader(_Events):
             if key.value in seen:
                 raise _refused(f"the key {_shown(key.value)} stands twice", key.start_mark)
             seen.add(key.value)
+            if key.tag in _TAKEN:
+                key.tag = f"{_NOT_TEXT}{_TAKEN[key.tag]}"
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401
@@ -148,6 +172,15 @@ class _Loader(_Events):
         except Exception:  # of whatever made a date or number of a text that is none
             what = f"this is no valid {kind}; a text goes in quotes"
             raise _refused(what, node.start_mark) from None
+
+
+def _construct_not_text(_: _Loader, taken: str, node: yaml.ScalarNode) -> NotText:
+    key = NotText(node.value)
+    key.taken = taken
+    return key
+
+
+_Loader.add_multi_constructor(_NOT_TEXT, _construct_not_text)
 
 
 def _shown(name: object) -> str:

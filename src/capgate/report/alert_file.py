@@ -18,7 +18,7 @@ from typing import Final
 
 from capgate.config import environment
 from capgate.errors import ConfigError, FileFault
-from capgate.yamlfile import is_variable, read_yaml_mapping
+from capgate.yamlfile import is_variable, names_in_quotes, read_yaml_mapping
 
 FILE: Final = Path("config", "alerts.yaml")
 VARIABLE: Final = "CAPGATE_ALERT_URL"
@@ -87,6 +87,7 @@ def _of_file(root: Path, environment: Mapping[str, str]) -> tuple[list[_Address]
         return addresses, faults
     for name, variable in read_yaml_mapping(path, what="each alert's variable").items():
         place = f"{FILE}, {name}"
+        faults += [FileFault(place, fault.what) for fault in names_in_quotes([name])]
         if not is_variable(variable):
             faults.append(
                 FileFault(place, "expected the name of an environment variable that holds a URL")
