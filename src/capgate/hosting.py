@@ -448,4 +448,8 @@ class _WorkerPurse:
 
 def _write(terminal: pytest.TerminalReporter, line: str) -> None:
     terminal.ensure_newline()
+    # xdist's dots are of no file, and pytest takes them for a finished line.
+    writer = terminal.config.get_terminal_writer()
+    if writer.width_of_current_line:
+        writer.line()
     terminal.write_line(line)

@@ -209,11 +209,15 @@ def discordance_of(
     """
     if given is not None:
         return Known(given, "--discordance")
-    for run in by_weight([*runs, *siblings]):
+    others = list(siblings)
+    names = {run.target for run in others}
+    for run in by_weight([*runs, *others]):
         counts = (run.verdict or {}).get("counts") or {}
         found = counts.get("discordance")
         if found is not None:
-            return Known(float(found), f"{counts['n']:,} questions of the run {run.id}")
+            whose = f" on {run.target}" if run.target in names else ""
+            source = f"{counts['n']:,} questions of the run {run.id}{whose}"
+            return Known(float(found), source)
     return Known(ASSUMED_DISCORDANCE, "no earlier run tells", assumed=True)
 
 

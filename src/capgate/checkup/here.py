@@ -128,7 +128,8 @@ def models_file(settings: Settings, found: list[Targets]) -> Check:
 
         targets = load_targets(settings.models_file)
         found.append(targets)
-        return f"{len(targets.ids())} targets: {', '.join(targets.ids())}"
+        n = len(targets.ids())
+        return f"{n} target{'' if n == 1 else 's'}: {', '.join(targets.ids())}"
 
     return look(settings.models_file.name, at, remedy=own_remedy)
 

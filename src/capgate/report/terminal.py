@@ -28,24 +28,26 @@ _WIDTH = 140
 
 
 def render_judgement(judgement: Judgement) -> str:
-    """A failed test's message: the verdict, why, and what it took."""
+    """A failed test's message: the verdict and why.
+
+    What a subject took is told as well. Of a whole target the run's summary tells it, and a
+    test in a worker knows only its own part.
+    """
     verdict = judgement.verdict
     if verdict is None:
         return f"measured: {judgement.target} {judgement.shard}"
     head = f"{verdict.kind}: {judgement.target} {judgement.shard}"
     lines = [head, *(f"  {printable(reason)}" for reason in verdict.reasons)]
-    if verdict.scope != "subject":
-        # A subject's own reasons say what it could have shown.
-        lines += [f"  {line}" for line in _limits(verdict.to_dict())]
     usage = judgement.usage
-    if usage is not None:
-        tokens = f"{usage.prompt_tokens + usage.completion_tokens:,} tokens"
-        # A suite's answers are asked for by its subjects' tests, perhaps in other processes.
-        seconds = None if verdict.scope == "suite" else f"{usage.seconds:.1f} s"
-        parts = [asked_words(usage.questions, usage.answered, usage.asked), seconds, tokens]
-        if usage.cost is not None:
-            parts.append(dollars(usage.cost))
-        lines.append(f"  {', '.join(part for part in parts if part)}")
+    if usage is None:
+        return "\n".join(lines)
+    asked = asked_words(usage.questions, usage.answered, usage.asked)
+    if verdict.scope == "subject":
+        cost = f", {dollars(usage.cost)}" if usage.cost is not None else ""
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        lines.append(f"  {asked}, {usage.seconds:.1f} s, {tokens:,} tokens{cost}")
+    elif verdict.kind == "ERROR":
+        lines.append(f"  {asked}")
     return "\n".join(lines)
 
 
