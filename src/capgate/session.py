@@ -261,24 +261,18 @@ class Run:
                     "adapter_name": self.participants[target].served_name
                     if self.participants[target].adapter_of
                     else None,
-                    "mode": self._mode_of(target),
+                    **({"mode": mode} if (mode := self._mode_of(target)) else {}),
                     "notes": [*endpoint.notes, *self._noted(target, besides=endpoint.notes)],
                     "fingerprint": one.fingerprint.hash,
                     "facts": one.fingerprint.facts,
                     "dataset": questions.describe(),
                     "prompt_hash": self.harness.prompt_hash,
-                    **self._mode(target),
                     "selected": {s: len(q) for s, q in self.selection(target).by_subject.items()},
                 },
             )
             self._contestants[target] = one
             self._tell_cost(one)
         return self._contestants[target]
-
-    def _mode(self, target: str) -> dict[str, str]:
-        """What a session's tests are to do with a target; nothing where a command asks it."""
-        planned = self.planned(target)
-        return {} if planned is None else {"mode": "full" if planned else "quick"}
 
     def _check_same_weights(self, one: Contestant) -> None:
         """Makes sure that a run that is taken up again asks the weights that it asked before.
