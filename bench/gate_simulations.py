@@ -211,33 +211,6 @@ def fixed(n: int, discordance: float, drop: float, *, runs: int, seed: int) -> C
     return Cell("fixed", n, discordance, drop, shares, runs, n, n)
 
 
-def suite_false_alarms(discordance: float, *, runs: int, seed: int) -> tuple[Rate, Rate, Rate]:
-    """Returns how often an unchanged model fails the whole suite, its pooled test, a subject.
-
-    57 subjects of MMLU's real sizes, the shares of `Budget.whole`. One answer in a hundred is
-    unparsed on each side by turns.
-    """
-    rng = np.random.default_rng(seed)
-    budget, n = Budget.whole(POLICY), sum(MMLU_SIZES)
-    half = discordance / 2
-    draws = np.stack(
-        [rng.multinomial(size, [half, half, 1 - discordance], size=runs) for size in MMLU_SIZES],
-        axis=1,
-    )
-    lost, gained = draws[..., 0], draws[..., 1]
-    # Holm rejects something exactly where the smallest p-value is at its Bonferroni share.
-    subject = mcnemar(lost, gained).min(axis=1) <= budget.per_subject(len(MMLU_SIZES))
-    pooled = pooled_fails(lost.sum(axis=1), gained.sum(axis=1), n, budget.pooled)
-    turns = rng.multinomial(n, [0.01, 0.01, 0.98], size=runs)
-    failed = subject | pooled | unparsed_fails(turns[:, 0], turns[:, 1], n, budget.unparsed)
-    what = f"suite, discordance {discordance:g}"
-    return (
-        Rate(what, float(failed.mean()), budget.total, runs),
-        Rate(f"{what}, pooled", float(pooled.mean()), budget.pooled, runs),
-        Rate(f"{what}, subjects", float(subject.mean()), budget.subjects, runs),
-    )
-
-
 def unparsed_fails(became: Counts, ceased: Counts, n: int, share: float) -> npt.NDArray[np.bool_]:
     """Returns where the fixed test on unreadable answers fails."""
     large = (became - ceased) / n >= POLICY.max_unparsed_increase - 1e-12

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gate_simulations import (
+    MMLU_SIZES,
     POLICY,
     Cell,
     Rate,
@@ -29,12 +30,12 @@ from gate_simulations import (
     orders_of,
     population,
     redrawn,
-    suite_false_alarms,
     tolerated_alarms,
     unparsed_alarms,
 )
+from group_simulations import BUNDLED_SIZES, Sight, sight_of, suite_false_alarms
 
-from capgate.gate import Policy
+from capgate.gate import Budget, Policy
 from capgate.subjects import SUBJECTS
 
 DISCORDANCES = (0.02, 0.05, 0.10, 0.20, 0.40)
@@ -62,7 +63,7 @@ TOLERANT = (
     Policy(tolerate=0.02, catch=0.04, reason="simulated"),
     Policy(tolerate=0.05, catch=0.08, reason="simulated"),
 )
-SHARES = (0.05, 0.0125 / 57)
+SHARES = (0.05, Budget.whole(POLICY, domains=True).per_subject(57))
 """Of the pooled test and of one subject."""
 
 UNPARSED_CELLS = [(n, rate) for n in (228, 500, 2_000) for rate in UNPARSED]
@@ -73,6 +74,17 @@ TOLERATED_CELLS = [
     for discordance in (1.05 * policy.tolerate, 2 * policy.tolerate, 0.4)
     for share in SHARES
 ]
+
+SIGHTS = [
+    *(
+        (MMLU_SIZES, domain, 0.1, drop)
+        for domain in ("stem", "humanities")
+        for drop in (0.02, 0.03)
+    ),
+    *((MMLU_SIZES, "humanities", 0.2, drop) for drop in (0.02, 0.03)),
+    *((BUNDLED_SIZES, "humanities", 0.1, drop) for drop in (0.2, 0.3, 0.75)),
+]
+"""Losses in one domain alone: sizes of the subjects, domain, discordance, drop."""
 
 DECIDE_SECONDS = 20
 """What `capgate decide --orders 100` may take of one core for all of MMLU."""
@@ -151,6 +163,7 @@ def report(
     cells: list[Cell],
     tolerant: list[Cell],
     suites: list[tuple[Rate, ...]],
+    sights: list[Sight],
     unparsed: list[tuple[Rate, ...]],
     tolerated: list[Rate],
     seconds: float,
@@ -200,14 +213,34 @@ def report(
         ]
         yield f"| {discordance:g} | " + " | ".join(row) + " |"
     yield ""
-    yield "## Whole suite: 57 subjects of MMLU's sizes, the pooled and the unparsed test"
+    yield "## Whole suite: pooled and unparsed tests, 57 subjects of MMLU's sizes, four domains"
     yield ""
-    yield "An unchanged model, answers drawn anew; stated: at most 5 %."
+    yield "An unchanged model, answers drawn anew; stated: at most 5 % in all, and of subjects and"
+    yield "domains together 1.25 %, which were the subjects' alone before domains were judged."
     yield ""
-    yield "| discordance | fails | by the pooled test | by a subject |"
-    yield "|---:|---:|---:|---:|"
+    yield "| discordance | fails | by the pooled test | by a subject | by a domain | by either |"
+    yield "|---:|---:|---:|---:|---:|---:|"
     for discordance, rates in zip(DISCORDANCES, suites, strict=True):
         yield f"| {discordance:g} | " + " | ".join(map(str, rates)) + " |"
+    yield ""
+    yield "## A loss in one domain alone"
+    yield ""
+    yield "How often a run fails, and how often it names a subject of the domain or the domain:"
+    yield "before domains were judged, and now. All other domains are unchanged; 228 questions are"
+    yield "the bundled ones, four of each subject."
+    yield ""
+    yield (
+        "| N | domain | its drop | discordance | fails: before | now | a subject named: before "
+        "| now | the domain named: now |"
+    )
+    yield "|---:|---|---:|---:|---:|---:|---:|---:|---:|"
+    for one in sights:
+        shares = (one.fails["before"], one.fails["now"], *one.subject.values(), one.named)
+        yield (
+            f"| {one.n:,} | {one.domain} | {one.drop:g} | {one.discordance:g} | "
+            + " | ".join(f"{share:.1%}" for share in shares)
+            + " |"
+        )
     yield ""
     yield "## Unreadable answers"
     yield ""
@@ -329,13 +362,16 @@ def main() -> int:
     suites = [
         suite_false_alarms(q, runs=4000 if quick else 40_000, seed=seed) for q in DISCORDANCES
     ]
+    sights = [sight_of(*one, runs=2000 if quick else 20_000, seed=seed) for one in SIGHTS]
     unparsed = [
         unparsed_alarms(n, rate, runs=1000 if quick else 4000, seed=seed)
         for n, rate in UNPARSED_CELLS
     ]
     tolerated = [tolerated_alarms(*cell) for cell in TOLERATED_CELLS]
     seconds = decide_seconds(seed)
-    found = report(cells, tolerant, suites, unparsed, tolerated, seconds, quick=quick, seed=seed)
+    found = report(
+        cells, tolerant, suites, sights, unparsed, tolerated, seconds, quick=quick, seed=seed
+    )
     text = "\n".join(found) + "\n"
     (args.out / "operating_characteristics.md").write_text(text, encoding="utf-8")
     plot(cells, args.out / "operating_characteristics.svg")

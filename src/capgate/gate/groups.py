@@ -32,7 +32,7 @@ def judged_domains(subjects: Iterable[str], domains: Mapping[str, str]) -> dict[
     for subject in sorted(subjects):
         if subject in domains:
             found.setdefault(domains[subject], []).append(subject)
-    return {name: mine for name, mine in found.items() if len(mine) >= _FEWEST_SUBJECTS}
+    return {name: found[name] for name in sorted(found) if len(found[name]) >= _FEWEST_SUBJECTS}
 
 
 def floor_domains(

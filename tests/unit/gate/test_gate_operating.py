@@ -14,7 +14,7 @@ from capgate.answers import AnswerState as State
 from capgate.gate import Budget, Pair, Policy, SequentialGate, decide_fixed, stats
 from capgate.gate.race import BATCH, Outcome, Race, Scale, confidence_sequence, run_orders
 from capgate.gate.sequential import Bet, EProcess, Spread
-from capgate.subjects import SUBJECTS
+from capgate.subjects import DOMAIN_OF, SUBJECTS
 
 ALL_POOLED = Budget(total=0.05, pooled=0.05, subjects=0.0, unparsed=0.0)
 MMLU = 14_042
@@ -78,13 +78,14 @@ def test_error_rates_where_answers_are_drawn_anew(
 
 
 def test_an_unchanged_model_rarely_fails_the_whole_suite(monkeypatch: pytest.MonkeyPatch) -> None:
-    """57 subjects of MMLU's sizes, pooled and unparsed tests: no more than 5 % fail together."""
+    """57 subjects of MMLU's sizes, 4 domains, all tests: no more than 5 % fail together."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "bench"))
-    simulations = importlib.import_module("gate_simulations")
+    simulations = importlib.import_module("group_simulations")
     for discordance in (0.05, 0.4):
-        together, pooled, subjects = simulations.suite_false_alarms(discordance, runs=2000, seed=13)
-        assert (together.limit, together.limit - pooled.limit) == pytest.approx((0.05, 0.025))
-        assert all(rate.holds for rate in (together, pooled, subjects))
+        found = simulations.suite_false_alarms(discordance, runs=2000, seed=13)
+        limits = [rate.limit for rate in found]
+        assert limits == pytest.approx([0.05, 0.025, 0.009375, 0.003125, 0.0125])
+        assert all(rate.holds for rate in found)
 
     # A few through the gate itself, of two models that differ on two fifths of the questions.
     rng, failed = np.random.default_rng(14), 0
@@ -97,8 +98,18 @@ def test_an_unchanged_model_rarely_fails_the_whole_suite(monkeypatch: pytest.Mon
             for subject, size in zip(SUBJECTS, simulations.MMLU_SIZES, strict=True)
             for i in range(size)
         ]
-        failed += decide_fixed(rows, Policy()).kind == "REGRESSION"
+        failed += decide_fixed(rows, Policy(), domains=DOMAIN_OF).kind == "REGRESSION"
     assert failed <= 10 * 0.05 + 3 * sqrt(10 * 0.05 * 0.95)
+
+
+def test_a_loss_in_one_domain_is_seen_far_oftener_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """STEM loses 3 points: no subject shows that, and its domain does nearly always."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "bench"))
+    simulations = importlib.import_module("group_simulations")
+    found = simulations.sight_of(simulations.MMLU_SIZES, "stem", 0.1, 0.03, runs=2000, seed=16)
+    assert found.named >= 0.95
+    assert found.fails["now"] >= 0.95 > 0.75 > found.fails["before"]
+    assert found.subject["now"] >= found.subject["before"] - 0.03
 
 
 @pytest.mark.parametrize("n", [228, 500])
