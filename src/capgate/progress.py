@@ -218,7 +218,7 @@ def _line(target: str, state: _Target, unit: str) -> str:
     if tally.scored:
         parts.append(f"accuracy {tally.correct / tally.scored:.1%}")
     if state.subjects and (errors := tally.done - tally.scored):
-        parts.append(f"{errors} errors")
+        parts.append(f"{errors} error{'' if errors == 1 else 's'}")
     return "  ".join(parts)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from tests.doubles.runs import answers, keep_run
 
 from capgate.answers import Answer, AnswerState
 from capgate.errors import CapgateError
@@ -19,11 +20,15 @@ from capgate.gate.rows import Single
 from capgate.gate.verdict import Verdict
 from capgate.judgement import Judgement, Usage
 from capgate.report.build import build_report, exit_code
-from capgate.report.result import json_schema, shipped_schema
+from capgate.report.github import summary
+from capgate.report.html import render_html
+from capgate.report.result import answered_of, json_schema, shipped_schema
+from capgate.report.terminal import render_report
 from capgate.report.write import write_atomically, write_results
 from capgate.serving.endpoint import Endpoint
 from capgate.session import Run
 from capgate.settings import OPTIONS, Settings
+from capgate.store import Store
 
 C, W, U, E = AnswerState.CORRECT, AnswerState.WRONG, AnswerState.UNPARSED, AnswerState.ERROR
 
@@ -164,6 +169,28 @@ def test_counts_by_state_subject_and_domain(record: Record) -> None:
     assert result["overall"]["cost"] == pytest.approx(0.007)
     low, high = (anatomy["interval"][end] for end in ("low", "high"))
     assert 0 < low < 0.5 < high < 1
+
+
+def test_a_run_that_broke_off_has_no_accuracy_on_either_side(tmp_path: Path) -> None:
+    """What was answered until a server died is counted, and is no score of target or base."""
+    gone = Verdict.of_error("the server is gone", scope="suite")
+    keep_run(tmp_path, "r1", answers()[:50], target="base", shard=None)
+    keep_run(tmp_path, "r1", answers()[:40], verdict=gone)
+    with Store(tmp_path / "reports" / "answers.sqlite") as store:
+        facts = {"verdict": gone.to_dict(), "reference": {"kind": "base", "target": "base"}}
+        store.end_shard("r1", "mine", "suite", facts)
+        report = build_report(store, "r1", complete=True)
+    for target, answered in (("mine", 40), ("base", 50)):
+        result = report.targets[target]
+        assert answered_of(result) == (228, answered, answered)
+        assert result.overall_score is result.metrics.accuracy.value is None
+        assert {one.accuracy for one in (result.overall, *result.domains.values())} == {None}
+    text = "\n".join(render_report(report, [], root=tmp_path))
+    assert "40 of 228 questions answered (40 now)" in text
+    assert "100.0%" not in text.split("\n all ")[1].split("\n")[0]
+    assert "again: pytest benchmarks -m full" in text
+    for page in (summary(report), render_html(report)):
+        assert "40 of 228 questions" in page
 
 
 def test_nothing_scored_is_null_and_never_zero(record: Record) -> None:

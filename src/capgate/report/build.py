@@ -26,7 +26,7 @@ from capgate.report.result import (
     iso,
     subject_groups,
     total_cost,
-    without_score,
+    without_scores,
 )
 from capgate.store import Store
 from capgate.tasks import package_versions
@@ -105,6 +105,14 @@ def build_report(
     }
     # A base that nobody came to ask says nothing.
     results = {t: one for t, one in results.items() if one.overall.questions or one.verdict}
+    for target, one in list(results.items()):
+        if one.verdict is not None and one.verdict["kind"] == "ERROR":
+            # What was answered until the fault, by its base as well, is no sample.
+            base = (one.reference or {}).get("target")
+            sides = [target, base] if base and base in results else [target]
+            for side in sides:
+                if side == target or results[side].verdict is None:
+                    results[side] = without_scores(results[side], one.chosen)
     failed = {
         target: mine[PREFLIGHT]["verdict"]
         for target, mine in sorted(shards.items())
@@ -186,10 +194,6 @@ def _result(
     own = {name: one.verdict for name, one in subjects.items()}
     words = words_of(own, domains, whole["verdict"] if whole else None)
     subjects, domains = with_words(subjects, words), with_words(domains, words)
-    if whole and whole["verdict"] and whole["verdict"]["kind"] == "ERROR":
-        # What was answered until the fault is no sample of the benchmark.
-        overall = without_score(overall)
-        domains = {name: without_score(one) for name, one in domains.items()}
     chosen = sum(about["selected"].values())
     errors = sum(answer.state is AnswerState.ERROR for answer in answers)
     return Result(

@@ -297,9 +297,25 @@ def group(
     )
 
 
-def without_score(one: Group) -> Group:
-    """A group whose answers are too few to have an accuracy; they stay counted."""
-    return one.model_copy(update={"accuracy": None, "interval": None})
+def without_scores(result: Result, chosen: int | None) -> Result:
+    """A result whose answers are too few for an accuracy; they stay counted.
+
+    Args:
+        result: The result.
+        chosen: How many questions were to be put, where that is known.
+    """
+    scoreless = {"accuracy": None, "interval": None}
+    return result.model_copy(
+        update={
+            "overall_score": None,
+            "metrics": Metrics(accuracy=Accuracy(value=None)),
+            "overall": result.overall.model_copy(update=scoreless),
+            "domains": {
+                name: one.model_copy(update=scoreless) for name, one in result.domains.items()
+            },
+            "chosen": chosen,
+        }
+    )
 
 
 def answered_of(result: Result) -> tuple[int, int, int]:
