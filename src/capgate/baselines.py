@@ -9,7 +9,7 @@ again by a later scorer without the store it came from.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -33,6 +33,9 @@ _CODES: dict[AnswerState, str] = {
     AnswerState.WRONG: "W",
     AnswerState.UNPARSED: "U",
 }
+_MOST: Final = 10**9
+"""Answers; no benchmark has so many questions."""
+
 _CUT_OFF: Final = "cut off"
 """Stands in the letter's place where an answer is unreadable and the token limit ended it."""
 
@@ -311,18 +314,32 @@ def load_baseline(path: Path) -> Baseline:
     ]
     if not any(baseline.answers.values()):
         faults.append(FileFault("answers", "there is none"))
-    faults += [
-        FileFault(name, "is missing")
-        for name, facts in (
-            ("identity.versions", baseline.identity),
-            ("generation.max_tokens", baseline.identity.get("generation") or {}),
-            ("dataset.digest", baseline.dataset),
-        )
-        if name.split(".")[1] not in facts
-    ]
+    faults += _odd_facts(baseline)
     if faults:
         raise _faulty(path, faults)
     return baseline
+
+
+def _odd_facts(baseline: Baseline) -> Iterator[FileFault]:
+    """What is missing, or of another kind, among the facts that every reader relies on."""
+    generation = baseline.identity.get("generation")
+    for name, kind, facts in (
+        ("identity.versions", dict, baseline.identity),
+        ("generation.max_tokens", int, generation),
+        ("dataset.digest", str, baseline.dataset),
+        ("dataset.source", str, baseline.dataset),
+    ):
+        key = name.split(".")[1]
+        if not isinstance(facts, dict) or (key not in facts and key != "source"):
+            yield FileFault(name, "is missing")
+        elif not isinstance(facts.get(key, ""), kind):
+            yield FileFault(name, f"is of another kind than {kind.__name__}")
+    for subject, counts in baseline.subjects.items():
+        states = counts.correct, counts.wrong, counts.unparsed
+        if min(states) < 0 or not 0 < counts.n == sum(states) <= _MOST:
+            yield FileFault(f"subjects.{subject}", "these are no counts of answers")
+    if not baseline.subjects:
+        yield FileFault("subjects", "there is none")
 
 
 def dump_baseline(baseline: Baseline) -> str:

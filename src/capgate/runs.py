@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from capgate.answers import Answer, AnswerState
+from capgate.common.jsonfile import REPORT_BYTES, read_json
 from capgate.errors import ConfigError, StoreError
 from capgate.gate.rows import Single
 from capgate.store import Store
@@ -156,6 +156,7 @@ def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
 
     Raises:
         ConfigError: It had no part in it, or several were judged and none is named.
+        StoreError: What is kept of it is damaged.
     """
     started, settings = next((at, s) for one, at, s in store.runs() if one == run)
     shards: dict[str, dict[str, Any]] = {}
@@ -179,8 +180,38 @@ def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
         )
     mine = dict(there[target])
     about = mine.pop("")
+    if lacking := list(_lacking(about, settings, mine)):
+        raise StoreError(
+            f"what the store of answers {store.path} keeps of the run {run} is damaged: "
+            f"{', '.join(lacking)}",
+            target=target,
+            remedy="name another run; nothing was changed",
+        )
     answers = tuple(one.answer for one in store.used(run, target))
     return StoredRun(run, target, started, settings, about, answers, mine)
+
+
+def _lacking(
+    about: Mapping[str, Any], settings: Mapping[str, Any], shards: Mapping[str, Any]
+) -> Iterator[str]:
+    """What is missing or of another kind among the facts that every reader relies on."""
+    facts, dataset = about.get("facts"), about.get("dataset")
+    selected = about.get("selected")
+    if not isinstance(facts, dict) or not isinstance(facts.get("versions"), dict):
+        yield "facts"
+    if not isinstance(dataset, dict) or not isinstance(dataset.get("questions"), int):
+        yield "dataset"
+    counts = selected.values() if isinstance(selected, dict) else [None]
+    if not all(isinstance(count, int) for count in counts):
+        yield "selected"
+    yield from (n for n in ("prompt_hash", "fingerprint") if not isinstance(about.get(n), str))
+    if not isinstance(settings.get("task"), str):
+        yield "settings"
+    for name, one in shards.items():
+        verdict = one.get("verdict")
+        kind = verdict.get("kind") if isinstance(verdict, dict) else ""
+        if not isinstance(verdict, dict | None) or not isinstance(kind, str):
+            yield f"the verdict on {name}"
 
 
 def targets_of(store: Store, run: str) -> list[str]:
@@ -215,10 +246,11 @@ def known_targets(store: Store) -> list[str]:
 
 def _run_of_report(path: Path) -> str:
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        run = report["run"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        run = read_json(path, most=REPORT_BYTES)["run"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(
             f"{path} is not a run's report", said=str(error), remedy="name its report.json"
         ) from None
-    return str(run)
+    if not isinstance(run, str):
+        raise ConfigError(f"{path} is not a run's report", remedy="name its report.json")
+    return run

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.answers import Answer, AnswerState
-from capgate.storefile import StoreFile
+from capgate.storefile import StoreFile, facts_of
 
 if TYPE_CHECKING:
     from capgate.datasets import Question
@@ -251,7 +251,7 @@ class Store(StoreFile):
             with self._reading():
                 found |= {
                     row[0]: KeptQuestion(
-                        row[0], row[1], row[2], row[3], tuple(json.loads(row[4])), row[5]
+                        row[0], row[1], row[2], row[3], tuple(map(str, json.loads(row[4]))), row[5]
                     )
                     for row in rows
                 }
@@ -269,7 +269,7 @@ class Store(StoreFile):
         """Target and shard to how it ended, for all shards of a run."""
         rows = self._rows("SELECT target, shard, facts FROM shards WHERE run = ?", (run,))
         with self._reading():
-            return {(target, shard): json.loads(facts) for target, shard, facts in rows}
+            return {(target, shard): facts_of(facts) for target, shard, facts in rows}
 
     def used(self, run: str, target: str) -> list[Stored]:
         """All answers that count in `run` for `target`; the newest for each question."""
@@ -341,7 +341,7 @@ class Store(StoreFile):
         """Id, start (Unix seconds) and settings of every run, newest first."""
         rows = self._rows("SELECT id, started, settings FROM runs ORDER BY started DESC")
         with self._reading():
-            return [(run, started, json.loads(settings)) for run, started, settings in rows]
+            return [(run, started, facts_of(settings)) for run, started, settings in rows]
 
 
 def _answer(row: Sequence[Any]) -> Answer:

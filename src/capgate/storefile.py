@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from capgate.common.thoughts import holds_thought
 from capgate.errors import StoreError
 from capgate.redact import Redactor
+from capgate.text import one_line
 
 _BUSY_SECONDS: Final = 60.0
 _PATIENCE: Final = 5.0
@@ -156,6 +157,19 @@ def schema_of(db: sqlite3.Connection, path: Path) -> int:
     return found
 
 
+def facts_of(text: str) -> dict[str, Any]:
+    """The facts that a column of JSON holds.
+
+    Raises:
+        ValueError: It holds none, or something else.
+        RecursionError: It is nested without end.
+    """
+    facts = json.loads(text)
+    if not isinstance(facts, dict):
+        raise ValueError(f"{one_line(text, limit=60)} should be keys and values")
+    return facts
+
+
 def fault_of_store(path: Path, verb: str, error: Exception) -> StoreError:
     """What a person is told of a fault.
 
@@ -180,7 +194,7 @@ def _is_damage(error: Exception) -> bool:
         # Faults of the module `sqlite3` itself, such as of decoding a text, have no code.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         return code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    return isinstance(error, ValueError)
+    return isinstance(error, ValueError | TypeError | RecursionError)
 
 
 class StoreFile:
@@ -228,7 +242,7 @@ class StoreFile:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise fault_of_store(self.path, "read", error) from None
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:

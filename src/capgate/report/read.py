@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from capgate.common.jsonfile import REPORT_BYTES, read_json
 from capgate.errors import ConfigError, FileFault
 from capgate.report.groups import upgraded, words_of
 from capgate.report.killed import killed_fault_of, killed_runs
@@ -16,6 +16,7 @@ from capgate.report.result import SCHEMA_VERSION, Report
 
 REPORT: Final = "report.json"
 _SHOWN: Final = 10
+_LARGEST: Final = 2**53
 
 
 def find_report(name: str, output: Path, store: Path | None = None) -> Path:
@@ -68,8 +69,8 @@ def read_report(path: Path) -> Report:
         ConfigError: It is no report, is damaged, or a newer capgate wrote it.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        raw = read_json(path, most=REPORT_BYTES)
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} can't be read as a report", said=str(error), remedy="name a run's report.json"
         ) from None
@@ -98,16 +99,51 @@ def read_report(path: Path) -> Report:
                 remedy="it was changed by hand, or is damaged; run again",
             ) from None
     try:
-        return Report.model_validate(raw)
+        report = Report.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(
-            f"{path} has {error.error_count()} faults",
-            faults=[
-                FileFault(".".join(map(str, one["loc"])) or "file", one["msg"])
-                for one in error.errors(include_url=False)[:_SHOWN]
-            ],
-            remedy="it was changed by hand, or is damaged; run again",
-        ) from None
+        faults = [
+            FileFault(".".join(map(str, one["loc"])) or "file", one["msg"])
+            for one in error.errors(include_url=False)
+        ]
+    else:
+        faults = [*_further_faults(report), *_immense(raw, "")]
+        if not faults:
+            return report
+    raise ConfigError(
+        f"{path} has {len(faults)} fault{'s' if len(faults) > 1 else ''}",
+        faults=faults[:_SHOWN],
+        remedy="it was changed by hand, or is damaged; run again",
+    )
+
+
+def _further_faults(report: Report) -> Iterator[FileFault]:
+    """What pages and tables rely on, beyond the form that the schema gives."""
+    subjects = report.settings.get("subjects") or []
+    if not isinstance(subjects, list) or not all(isinstance(one, str) for one in subjects):
+        yield FileFault("settings.subjects", "should be a list of subjects")
+    for name in report.comparisons.keys() - report.targets.keys():
+        yield FileFault(f"comparisons.{name}", "is of no target of the run")
+    for name, result in report.targets.items():
+        if not isinstance(result.dataset.get("questions"), int):
+            yield FileFault(f"targets.{name}.dataset.questions", "should be a whole number")
+        verdicts = [result.verdict, *(one.verdict for one in result.subject_details.values())]
+        for verdict in filter(None, verdicts):
+            policy = verdict["policy"] or {}
+            for key in ("tolerate", "catch", "max_unparsed"):
+                if not isinstance(policy.get(key), float | int | None):
+                    yield FileFault(f"targets.{name}.verdict.policy.{key}", "should be a number")
+
+
+def _immense(value: object, place: str) -> Iterator[FileFault]:
+    """The numbers that no run has and no arithmetic goes on with."""
+    if isinstance(value, float | int) and not abs(value) <= _LARGEST:
+        yield FileFault(place, "this number is larger than any of a run, or is none")
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield from _immense(one, f"{place}.{name}" if place else name)
+    elif isinstance(value, list):
+        for at, one in enumerate(value):
+            yield from _immense(one, f"{place}.{at}")
 
 
 def _worded(raw: dict[str, Any]) -> dict[str, Any]:

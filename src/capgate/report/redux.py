@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from capgate.common.jsonfile import parse_json
 from capgate.errors import ConfigError, FileFault
 from capgate.report.comparison import Flip
 from capgate.report.triage import content_key
@@ -133,15 +133,21 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for number, line in enumerate(text.splitlines(), start=1):
             if line.strip():
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                 except ValueError:
                     row = None
                 yield number, row if isinstance(row, dict) else {}
         return
     first = text.split("\n", 1)[0]
     delimiter = ";" if first.count(";") > first.count(",") else ","
-    for row in (reader := csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)):
-        yield reader.line_num, row
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ConfigError(
+            f"{path.name} is no CSV from line {reader.line_num} on", said=str(error)
+        ) from None
 
 
 def _kind(row: Mapping[str, Any]) -> str | None:
@@ -155,7 +161,7 @@ def _better(row: Mapping[str, Any]) -> str:
     if value is None:
         value = row.get("correct_answer")
     text = str(value).strip()
-    if text.isdigit() and int(text) < len(_LETTERS):
+    if text in {"0", "1", "2", "3"}:
         return _LETTERS[int(text)]
     return text if text in _LETTERS and len(text) == 1 else ""
 

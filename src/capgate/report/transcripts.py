@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
 from capgate.answers import Answer
+from capgate.common.jsonfile import parse_json
 from capgate.store import Store
 
 if TYPE_CHECKING:
@@ -98,13 +98,13 @@ def _messages(path: Path, sample: str, target: str) -> tuple[tuple[str, str], ..
             name = f"samples/{sample}_epoch_1.json"
             if name not in archive.namelist():
                 return ()
-            header = json.loads(archive.read("header.json"))
+            header = parse_json(archive.read("header.json"))
             if header["eval"].get("metadata", {}).get("capgate_job") != target:
                 return ()
-            found = json.loads(archive.read(name))
-    except (BadZipFile, KeyError, OSError, ValueError):
+            found = parse_json(archive.read(name))
+            return tuple(_shown(found))
+    except (BadZipFile, LookupError, OSError, ValueError, AttributeError, TypeError):
         return ()
-    return tuple(_shown(found))
 
 
 def _shown(sample: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -353,7 +353,7 @@ def _check_shapes(
     """
     root = next((model.root for model in served if model.name == base.model), "")
     model = shapes.of_model(root)
-    own = shapes.of_adapter(adapter.path)
+    own = shapes.of_adapter(adapter.path, target.id)
     if model is None or own is None or shapes.fit(own, model):
         return
     raise AdapterError(

@@ -18,6 +18,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
+from capgate.common.jsonfile import read_json
 from capgate.errors import ServerError
 from capgate.serving.private import locked, private_folder
 
@@ -124,8 +127,8 @@ def _hash(text: str) -> str:
 
 def _read(path: Path) -> Running | None:
     try:
-        server = Running(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        server = TypeAdapter(Running).validate_python(read_json(path), strict=True)
+    except (OSError, ValueError):
         return None
     if not server.alive:
         path.unlink(missing_ok=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-_LAYER: Final = re.compile(r"\.layers\.(\d+)\.")
+from capgate.common.jsonfile import parse_json, read_json
+from capgate.errors import AdapterError
+
+_LAYER: Final = re.compile(r"\.layers\.(\d{1,6})\.")
 _INTO: Final = re.compile(r"\.(q_proj|k_proj|v_proj|qkv_proj|gate_proj|up_proj)\.lora_A\b")
-_MAX_HEADER: Final = 64 << 20
+_MAX_HEADER: Final = 16 << 20
+"""Bytes; a header has about 120 for each tensor."""
+
+_WEIGHTS: Final = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +60,51 @@ def of_model(root: str) -> Shape | None:
     return Shape(_number(facts.get("hidden_size")), _number(facts.get("num_hidden_layers")))
 
 
-def of_adapter(folder: Path) -> Shape | None:
-    """The shape that an adapter's tensors ask for; None where its file can't be read."""
+def of_adapter(folder: Path, target: str) -> Shape | None:
+    """The shape that an adapter's tensors ask for; None where it has no safetensors file.
+
+    Args:
+        folder: The adapter's folder.
+        target: Id of its target, for faults.
+
+    Raises:
+        AdapterError: The file's header has another form than safetensors'.
+    """
+    file = folder / _WEIGHTS
     try:
-        with (folder / "adapter_model.safetensors").open("rb") as file:
-            size = struct.unpack("<Q", file.read(8))[0]
-            header = json.loads(file.read(size)) if size <= _MAX_HEADER else None
-    except (OSError, ValueError, struct.error):
+        tensors = _header(file)
+        widths = {_last(name, entry) for name, entry in tensors.items() if _INTO.search(name)}
+    except OSError:
         return None
+    except (ValueError, struct.error) as error:
+        raise AdapterError(
+            f"{file} is damaged, or no safetensors file",
+            target=target,
+            said=str(error),
+            remedy="save the adapter again with peft's save_pretrained",
+        ) from None
+    layers = [int(found[1]) for name in tensors if (found := _LAYER.search(name))]
+    return Shape(widths.pop() if len(widths) == 1 else None, max(layers) + 1 if layers else None)
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """What a safetensors file says of its tensors, by name."""
+    with file.open("rb") as stream:
+        size = struct.unpack("<Q", stream.read(8))[0]
+        if size > _MAX_HEADER:
+            raise ValueError(f"its header would have {size:,} bytes")
+        header = parse_json(stream.read(size))
     if not isinstance(header, dict):
-        return None
-    widths = {
-        entry["shape"][-1]
-        for name, entry in header.items()
-        if _INTO.search(name) and isinstance(entry, dict) and entry.get("shape")
-    }
-    layers = [int(found[1]) for name in header if (found := _LAYER.search(name))]
-    return Shape(
-        _number(widths.pop()) if len(widths) == 1 else None, max(layers) + 1 if layers else None
-    )
+        raise ValueError("its header should hold keys and values")
+    return header
+
+
+def _last(name: str, entry: object) -> int | None:
+    """The last number of a tensor's shape; None where it has none, as a scalar."""
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    if not isinstance(shape, list) or not all(_is_count(one) for one in shape):
+        raise ValueError(f"the shape of {name} should be a list of whole numbers")
+    return shape[-1] if shape else None
 
 
 def _cached_config(name: str) -> Path | None:
@@ -89,11 +120,15 @@ def _cached_config(name: str) -> Path | None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
     except (OSError, ValueError):
         return None
     return facts if isinstance(facts, dict) else None
 
 
 def _number(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and _is_count(value) else None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from capgate.common.jsonfile import read_json
 from capgate.errors import AdapterError
 from capgate.serving.refusals import not_served
 from capgate.serving.weights import digest
@@ -129,7 +129,9 @@ def read_folder(path: Path, target: str) -> AdapterFolder:
     """
     config = path / CONFIG
     try:
-        facts = json.loads(config.read_text(encoding="utf-8"))
+        facts = read_json(config)
+        if not isinstance(facts, dict):
+            raise ValueError("it should hold keys and values")
         base = facts.get("base_model_name_or_path")
     except FileNotFoundError:
         raise AdapterError(
@@ -137,7 +139,7 @@ def read_folder(path: Path, target: str) -> AdapterFolder:
             target=target,
             remedy="name the folder that peft's save_pretrained wrote",
         ) from None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise AdapterError(
             f"{config} can't be read", target=target, said=str(error), remedy="save it again"
         ) from None

@@ -167,6 +167,31 @@ def test_damage_within_a_verdict_is_refused(
         jsonschema.validate(raw, json_schema())
 
 
+@pytest.mark.parametrize(
+    ("path", "to"),
+    [
+        (("settings", "subjects"), [[]]),
+        (("targets",), {}),
+        (("targets", "mine", "dataset"), {}),
+        (("targets", "mine", "dataset", "questions"), "x"),
+        (("targets", "mine", "verdict", "policy", "catch"), "x"),
+        (("targets", "mine", "verdict", "drop"), float("nan")),
+        (("comparisons", "mine", "labels", "knowledge"), 10**400),
+        (("comparisons", "mine", "subjects", "anatomy", "losses"), 10**400),
+    ],
+)
+def test_damage_beyond_the_schema_is_refused(
+    tmp_path: Path, path: tuple[str, ...], to: object
+) -> None:
+    """What no schema says, but every page and table relies on; the place is named."""
+    raw = changed(json.loads(red_report().model_dump_json()), *path, to=to)
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(raw))
+    with pytest.raises(ConfigError, match="It was changed by hand, or is damaged") as caught:
+        read_report(file)
+    assert path[-1] in str(caught.value) or path == ("targets",)
+
+
 @pytest.mark.parametrize("targets", [[], {"mine": 1}, {"mine": None}, 7])
 def test_a_damaged_report_of_version_1_is_refused(tmp_path: Path, targets: object) -> None:
     """Bringing it up to date does not stumble over what is no target."""
