@@ -290,7 +290,7 @@ class Store(StoreFile):
             (server,),
         )
         with self._reading():
-            return [Seen(weights, run, at, json.loads(facts)) for weights, run, at, facts in rows]
+            return [Seen(weights, run, at, facts_of(facts)) for weights, run, at, facts in rows]
 
     def keep_sighting(self, server: str, seen: Seen) -> None:
         """Keeps the weights that a server was first seen with."""
