@@ -124,9 +124,11 @@ def _usage(result: Result) -> str:
     cost = "" if overall.cost is None else f", {dollars(overall.cost)}"
     if overall.cost_now is not None and overall.asked < overall.questions:
         cost += f" ({dollars(overall.cost_now)} now)"
+    # A verdict's own reasons say which answers are old.
+    old = "" if result.verdict else old_words(result)
     return (
         f"{asked_words(*answered_of(result))}, {overall.seconds:.1f} s, "
-        f"{overall.prompt_tokens + overall.completion_tokens:,} tokens{cost}{old_words(result)}"
+        f"{overall.prompt_tokens + overall.completion_tokens:,} tokens{cost}{old}"
     )
 
 
@@ -140,9 +142,7 @@ def old_words(result: Result) -> str:
 
 def _table(target: str, result: Result) -> list[str]:
     old = f"  {old_words(result)[2:]}" if result.earlier else ""
-    table = Table(
-        title=f"{target}  {result.task}  {result.mode}{old}", title_justify="left", box=None
-    )
+    table = Table(box=None)
     table.add_column("subject", no_wrap=True)
     costs = result.overall.cost is not None
     cut = result.overall.cut_off > 0
@@ -162,7 +162,8 @@ def _table(target: str, result: Result) -> list[str]:
         table.add_row(*_row(domain, mine, costs=costs, cut=cut), style="bold")
     kind = result.verdict["kind"] if result.verdict else ""
     table.add_row(*_row("all", result.overall, costs=costs, cut=cut, kind=kind), style="bold")
-    return lines_of(table)
+    # As a title of the table it would be broken at the table's width.
+    return [f"{target}  {result.task}  {result.mode}{old}", *lines_of(table)]
 
 
 def lines_of(table: Table, *, width: int = _WIDTH) -> list[str]:
