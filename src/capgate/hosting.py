@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from capgate.errors import CapgateError
+from capgate.pytest_suite.choosing import choose
 from capgate.settings import Settings
 from capgate.signals import interrupt_on_termination
 from capgate.subjects import DOMAIN_OF, DOMAINS
-from capgate.testreports import part_of
 from capgate.text import harmless
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Host:
         self._modes: dict[str, Mode] = {}
         self._tested: dict[tuple[str, str], None] = {}
         self._preflighted: frozenset[str] = frozenset()
-        self._whole: frozenset[str] = frozenset()
+        self._chosen = choose((), "")
         self._kinds: list[tuple[str, bool]] = []
         self._summary: list[str] = []
         self._told: set[str] = set()
@@ -169,7 +169,7 @@ class Host:
             metafunc.parametrize("target", targets)
 
     def arrange(self, items: list[pytest.Item]) -> None:
-        """Puts preflights first and suites last; drops what would be judged twice.
+        """Puts preflights first and suites last; leaves out what would be judged twice.
 
         Raises:
             pytest.UsageError: The run's options or files are wrong.
@@ -180,19 +180,17 @@ class Host:
                 self._config.workeroutput[_FAULT] = self._fault  # type: ignore[attr-defined]
                 return
             raise pytest.UsageError(self._fault)
-        ours = [(item, *part_of(item)) for item in items]
-        self._whole = frozenset(target for _, name, target in ours if name == "test_suite")
-        # A whole run contains the quick one's questions; judging both would spend the false-alarm
-        # budget twice.
-        twice = [i for i, name, target in ours if name == "test_quick" and target in self._whole]
-        if twice:
-            self._config.hook.pytest_deselected(items=twice)
-        order = {"test_preflight": 0, "test_quick": 1, "test_subject": 1, "test_suite": 2}
-        kept = [entry for entry in ours if entry[0] not in twice]
-        kept.sort(key=lambda entry: order.get(entry[1], 1))
-        items[:] = [item for item, _, _ in kept]
-        self._preflighted = frozenset(t for _, name, t in kept if name == "test_preflight")
-        for item, name, target in kept:
+        option = self._config.option
+        nodes = [arg.partition("::")[2] for arg in self._config.args]
+        asked = " ".join([*nodes, option.markexpr or "", option.keyword or ""])
+        chosen = self._chosen = choose(items, asked)
+        if chosen.left_out:
+            self._config.hook.pytest_deselected(items=list(chosen.left_out))
+        if chosen.line and self._is_worker:
+            self._tell("choice", chosen.line)
+        items[:] = [item for item, _, _ in chosen.kept]
+        self._preflighted = frozenset(t for _, name, t in chosen.kept if name == "test_preflight")
+        for item, name, target in chosen.kept:
             if not name:
                 continue
             item.user_properties.append((_OURS, name))
@@ -206,6 +204,11 @@ class Host:
             elif name == "test_suite":
                 subjects.update(self.settings.subjects)
 
+    @property
+    def choice(self) -> str:
+        """What the choice of tests was; empty where there is nothing to tell."""
+        return self._chosen.line
+
     def _following(self, target: str, subject: str) -> Sequence[str]:
         """The subjects of a target whose tests come after that of `subject`."""
         subjects = [s for t, s in self._tested if t == target]
@@ -216,7 +219,7 @@ class Host:
         """The run, for one test."""
         from capgate.bench import Bench
 
-        yield Bench(self._judge, node, self._preflighted, self._whole)
+        yield Bench(self._judge, node, self._preflighted, self._chosen.whole)
 
     def close(self) -> None:
         """Ends what this process started."""

@@ -95,6 +95,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[HOST].arrange(items)
 
 
+def pytest_report_collectionfinish(config: pytest.Config) -> str | list[str]:
+    """Tells which kind of run it is (`pytest_report_collectionfinish`)."""
+    return config.stash[HOST].choice or []
+
+
 @pytest.fixture
 def capgate(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """The run, as a test of the benchmark uses it."""

@@ -71,6 +71,47 @@ def test_choosing(project: Project, chosen: tuple[str, ...], expected: set[str])
         assert names == {"test_preflight"}
 
 
+NO_QUICK = "capgate: full run alone"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names", "says"),
+    [
+        ((), {"test_subject", "test_suite"}, NO_QUICK),
+        (("-m", "quick or full"), {"test_subject", "test_suite"}, NO_QUICK),
+        (("-k", "not suite"), {"test_subject"}, NO_QUICK),
+        (("-m", "quick"), {"test_quick"}, ""),
+        (("-m", "full"), {"test_subject", "test_suite"}, ""),
+        (("-m", "stem"), {"test_subject"}, ""),
+        (("-k", "test_quick"), {"test_quick"}, ""),
+        (("-m", "quick or stem"), {"test_quick", "test_subject"}, "share one error budget"),
+        (("-k", "quick or anatomy"), {"test_quick", "test_subject"}, "share one error budget"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_session_spends_one_budget(
+    project: Project, chosen: tuple[str, ...], names: set[str], says: str
+) -> None:
+    """Without -m the full run is made alone; whatever is left out or shared is said."""
+    outcome = project.pytest("benchmarks", *COLLECT, *chosen)
+    assert outcome.code == 0
+    assert {test.split("[")[0] for test in ids(outcome)} - {"test_preflight"} == names
+    lines = [line for line in outcome.text.splitlines() if line.startswith("capgate: ")]
+    assert len(lines) == bool(says)
+    assert says in "".join(lines)
+
+
+def test_a_node_id_names_a_quick_run(project: Project) -> None:
+    """Both tests named by their ids: the whole benchmark, and what is left out is said."""
+    file = "benchmarks/test_mmlu.py::"
+    quick = project.pytest(f"{file}test_quick", f"{file}test_subject", *COLLECT)
+    assert "test_quick[local-smollm2]" in ids(quick)
+    assert "share one error budget" in quick.text
+    both = project.pytest(f"{file}test_quick", f"{file}test_suite", *COLLECT)
+    assert ids(both) == ["test_suite[local-smollm2]"]
+    assert NO_QUICK in both.text
+
+
 def test_limit_is_spread(project: Project, server: Server) -> None:
     """--limit 10 asks ten questions of ten subjects in several domains, not the first ten."""
     project.serve(server)

@@ -1,0 +1,1 @@
+"""The pytest side: which of the benchmark's tests a session runs, and in which order."""
