@@ -53,6 +53,21 @@ def fingerprint(
     )
 
 
+def seed_of(fingerprint: Fingerprint, given: int | None) -> int:
+    """The seed of a quick run's order of questions.
+
+    Args:
+        fingerprint: The candidate's.
+        given: The seed that was asked for; None lets the fingerprint decide.
+    """
+    return int(fingerprint.hash[:8], 16) if given is None else given
+
+
+def digest_of(*parts: str) -> str:
+    """A short digest of some texts in their order."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
 def generation(target: Target, settings: Settings) -> dict[str, Any]:
     """The generation settings as fingerprints and results record them."""
     return {

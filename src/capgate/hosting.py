@@ -123,6 +123,7 @@ class Host:
 
         run.feed, run.following = Feed(self._add_progress, plan, counts), self._following
         run.planned, run.asked_mode = self._plan.get, self._modes.get
+        run.beside_quick = lambda target: target in self._chosen.beside_quick
         return run
 
     @cached_property

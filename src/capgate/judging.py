@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from capgate.answers import Answer
 from capgate.asking.ages import dated
+from capgate.common.tries import end
 from capgate.confirm import confirm_subject, confirm_suite, first_look, second_look
 from capgate.datasets import Question
 from capgate.errors import CapgateError, ContradictionError, ServerEndedError
@@ -18,6 +19,7 @@ from capgate.evaluation import Shard, ShardResult
 from capgate.gate.conclude import too_many_errors, too_many_unread
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
+from capgate.gate.tries import Kind
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement, Usage
 from capgate.preflight import ask_probe, field_note
@@ -146,6 +148,7 @@ class Judge:
             second = self._second(target, subject, again, verdict)
             verdict, usage = confirm_subject(verdict, second), [*usage, again[target]]
         verdict = dated(verdict, [results])
+        verdict = self._counted(target, "full", verdict)
         return self._ended(Judgement(target, subject, verdict, Usage.of(usage)))
 
     def suite(self, target: str) -> Judgement:
@@ -178,6 +181,7 @@ class Judge:
             usage += [results[target] for results in again]
             asked += sum(results[target].asked for results in again)
         verdict = dated(verdict, shards)
+        verdict = self._counted(target, "full", verdict)
         took = replace(Usage.of(usage), asked=asked)
         return self._ended(Judgement(target, SUITE, verdict, took))
 
@@ -228,9 +232,14 @@ class Judge:
             question.hash: question
             for question in self.run.questions(target).select(self.run.settings.subjects)
         }
-        order = seeded_order(pool, seed=self.run.settings.seed)
+        seed = self.run.seed(target)
+        order = seeded_order(pool, seed=seed)
         gate = sequential_gate(
-            reference, self.run.policy(target), population=len(order), seed=self.run.settings.seed
+            reference,
+            self.run.policy(target),
+            population=len(order),
+            seed=seed,
+            share=1.0 if reference.kind == "none" else self.run.allowance(target, "quick").share,
         )
         # Where nothing can end it, a quick run is a short look.
         limit = self.run.settings.limit or (QUICK_LOOK if gate is None else len(order))
@@ -278,15 +287,30 @@ class Judge:
         if verdict is not None and verdict.kind != "ERROR":
             self._check_still_live(target, reference, _answers(shards))
         verdict = dated(verdict, shards)
+        verdict = self._counted(target, "quick", verdict)
         usage = Usage.of([results[target] for results in shards])
         return self._ended(Judgement(target, QUICK, verdict, usage, tuple(path)))
 
     def _budget(self, target: str) -> Budget:
-        """How a whole-benchmark run's false alarms are divided."""
-        settings = self.run.settings
-        paired = not isinstance(self.run.reference(target), FloorReference)
+        """How a whole-benchmark run's error shares are divided."""
+        settings, reference = self.run.settings, self.run.reference(target)
+        paired = not isinstance(reference, FloorReference)
         budget = whole_budget(self.run.policy(target), settings.subjects, paired=paired)
+        if reference.kind != "none":
+            budget = budget.spend(self.run.allowance(target, "full").share)
         return first_look(budget) if settings.confirm else budget
+
+    def _counted(self, target: str, kind: Kind, verdict: Verdict | None) -> Verdict | None:
+        """A verdict that is counted as a try on its candidate, and says which it was."""
+        if verdict is None or verdict.kind == "ERROR" or verdict.reference is None:
+            return verdict
+        part = verdict.scope == "subject"
+        if not part or verdict.kind == "REGRESSION":
+            end(self.run.store.transaction, self.run.id, target, kind, verdict.kind, part=part)
+        reason = self.run.allowance(target, kind).reason
+        if not reason or (part and verdict.kind == "PASS"):
+            return verdict
+        return replace(verdict, reasons=(*verdict.reasons, reason))
 
     def _ask_again(self, target: str, subject: str) -> Results:
         """Asks a subject that lost, or whose domain did, once more."""

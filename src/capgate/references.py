@@ -90,6 +90,24 @@ def describe(reference: Reference) -> dict[str, Any]:
             return {"kind": "none"}
 
 
+def identify(reference: Reference, base: str) -> str:
+    """Returns what tells a reference from others, so that tries by it can be counted.
+
+    Args:
+        reference: The reference.
+        base: Fingerprint of the base, where it is one.
+    """
+    match reference:
+        case BaseReference():
+            return f"base {base}"
+        case BaselineReference():
+            return f"baseline {reference.baseline.fingerprint} {reference.baseline.run}"
+        case FloorReference():
+            return f"{reference.floor.kind} {reference.floor.accuracy:g}"
+        case NoReference():
+            return "none"
+
+
 def rows(reference: Reference, answers: Mapping[str, Sequence[Answer]], target: str) -> Rows:
     """The gate's rows of a candidate's answers.
 
@@ -196,14 +214,26 @@ def judge_again(
 
 
 def sequential_gate(
-    reference: Reference, policy: Policy, *, population: int, seed: int
+    reference: Reference, policy: Policy, *, population: int, seed: int, share: float = 1.0
 ) -> SequentialGate | None:
-    """The quick run's gate for a reference; None where it is compared with nothing."""
+    """The quick run's gate for a reference; None where it is compared with nothing.
+
+    Args:
+        reference: What the candidate is compared with.
+        policy: The candidate's policy.
+        population: Questions of the benchmark.
+        seed: Of their order.
+        share: Part of a quick run's error shares that this one may spend.
+    """
     if isinstance(reference, NoReference):
         return None
+    floor = reference.floor if isinstance(reference, FloorReference) else None
+    budget = Budget.quick(policy, paired=floor is None).spend(share)
     if isinstance(reference, FloorReference):
-        return SequentialGate(policy, population=population, seed=seed, floor=reference.floor)
-    return SequentialGate(policy, population=population, seed=seed, reference=reference.kind)
+        return SequentialGate(policy, population=population, seed=seed, floor=floor, budget=budget)
+    return SequentialGate(
+        policy, population=population, seed=seed, reference=reference.kind, budget=budget
+    )
 
 
 def _singles(answers: Sequence[Answer]) -> list[Single]:

@@ -37,7 +37,7 @@ def ask_again(
     # A run's id of its own, so that nothing of the first look is taken for the second.
     second.run = f"{evaluator.run}-{name}"
     known = {question.hash: question for question in questions}
-    order = [known[one] for one in seeded_order(known, seed=evaluator.settings.seed + 1)]
+    order = [known[one] for one in seeded_order(known, seed=(evaluator.settings.seed or 0) + 1)]
     results = second.answer(
         order, contestants, shard=f"{shard}_{name}", progress=progress, fresh=True
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -23,15 +24,17 @@ from capgate.baselines import (
 )
 from capgate.choice import run_targets
 from capgate.collector import collected_rarely
+from capgate.common.tries import Attempt, begin
 from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
 from capgate.datasets.questions import Selection
 from capgate.errors import CapgateError, ConfigError, ReferenceMissingError
 from capgate.evaluation import Contestant, Evaluator, Shard
-from capgate.fingerprint import generation
+from capgate.fingerprint import digest_of, generation, seed_of
 from capgate.gate.policy import Policy
 from capgate.gate.rows import seeded_order
-from capgate.judgement import Judgement, Mode
+from capgate.gate.tries import Allowance, Kind
+from capgate.judgement import QUICK, Judgement, Mode
 from capgate.known_secrets import project_redactor
 from capgate.packages import check_found, check_imports
 from capgate.progress import Feed
@@ -42,6 +45,7 @@ from capgate.references import (
     NoReference,
     Reference,
     describe,
+    identify,
 )
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
@@ -88,6 +92,7 @@ class Run:
         asked_mode: Target to what its tests were asked for, `quick` or `full`; None where that
             is not known.
         following: Target and subject to the subjects that its tests ask after that one.
+        beside_quick: Whether the session's tests judge subjects of a target beside a quick run.
         planned: Target to the subjects that the session's tests ask, none for a quick run's;
             None where that is not known.
     """
@@ -126,6 +131,8 @@ class Run:
         self._policies: dict[str, Policy] = {}
         self._references: dict[str, Reference] = {}
         self._selections: dict[str, Selection] = {}
+        self.beside_quick: Callable[[str], bool] = lambda target: False  # noqa: ARG005
+        self._allowances: dict[tuple[str, Kind], Allowance] = {}
         self._loading = threading.Lock()
         self._no_questions: dict[str, CapgateError] = {}
 
@@ -264,6 +271,7 @@ class Run:
                     **({"mode": mode} if (mode := self._mode_of(target)) else {}),
                     "notes": [*endpoint.notes, *self._noted(target, besides=endpoint.notes)],
                     "fingerprint": one.fingerprint.hash,
+                    "seed": seed_of(one.fingerprint, self.settings.seed),
                     "facts": one.fingerprint.facts,
                     "dataset": questions.describe(),
                     "prompt_hash": self.harness.prompt_hash,
@@ -320,7 +328,40 @@ class Run:
         pool = {q.hash: q for q in self.questions(target).select(self.settings.subjects)}
         judged = not isinstance(self._references.get(target), NoReference)
         most = self.settings.limit or (len(pool) if judged else QUICK_LOOK)
-        return [pool[name] for name in seeded_order(pool, seed=self.settings.seed)[:most]]
+        return [pool[name] for name in seeded_order(pool, seed=self.seed(target))[:most]]
+
+    def seed(self, target: str) -> int:
+        """Seed of a quick run's order: `--seed`, else one that follows from who answers.
+
+        So each candidate meets its own questions first, and the same one meets the same again.
+        """
+        return seed_of(self.contestant(target).fingerprint, self.settings.seed)
+
+    def allowance(self, target: str, kind: Kind) -> Allowance:
+        """What the run may spend of the error shares on a target; the first call settles it."""
+        if (target, kind) not in self._allowances:
+            reference = self.reference(target)
+            base = reference.target if isinstance(reference, BaseReference) else target
+            limit = self.settings.limit
+            self._allowances[target, kind] = begin(
+                self.store.transaction,
+                Attempt(
+                    run=self.id,
+                    target=target,
+                    kind=kind,
+                    variant=str(self.seed(target) if kind == "quick" else limit or "all"),
+                    candidate=self.contestant(target).fingerprint.hash,
+                    reference=identify(reference, self.contestant(base).fingerprint.hash),
+                    questions=digest_of(
+                        self.questions(target).describe()["digest"],
+                        self.harness.prompt_hash,
+                        *self.settings.subjects,
+                    ),
+                    fresh=self.settings.fresh,
+                    beside_quick=kind == "full" and self.beside_quick(target),
+                ),
+            )
+        return self._allowances[target, kind]
 
     def _make_folder(self) -> None:
         """Makes the run's folder before anything is asked that could not be logged there."""
@@ -445,4 +486,8 @@ class Run:
         known = self._references.get(judgement.target)
         facts = judgement.facts() | ({"reference": describe(known)} if known else {})
         facts |= {"mode": self._mode_of(judgement.target)}
+        kind: Kind = "quick" if judgement.shard == QUICK else "full"
+        allowed = self._allowances.get((judgement.target, kind))
+        if allowed is not None:
+            facts["attempt"] = asdict(allowed)
         self.store.end_shard(self.id, judgement.target, judgement.shard, facts)

@@ -21,7 +21,6 @@ from capgate.tasks import TASKS
 DEFAULT_TASK: Final = "inspect_evals/mmlu_0_shot"
 DEFAULT_TEMPERATURE: Final = 0.0
 DEFAULT_MAX_TOKENS: Final = 512
-DEFAULT_SEED: Final = 0
 
 _FILES: Final[Mapping[str, str | None]] = {
     "published": None,
@@ -220,9 +219,9 @@ OPTIONS: Final = (
         "--seed",
         {
             "type": int,
-            "default": DEFAULT_SEED,
             "metavar": "N",
-            "help": f"seed of a quick run's order of questions (default: {DEFAULT_SEED})",
+            "help": "seed of a quick run's order of questions (default: from the candidate's "
+            "fingerprint)",
         },
     ),
     Option(
@@ -276,7 +275,7 @@ class Settings:
         subjects: The subjects asked for, in alphabetical order.
         temperature: Sampling temperature.
         max_tokens: Most tokens of an answer.
-        seed: Seed of a quick run's order.
+        seed: Seed of a quick run's order; None for one that follows from the candidate.
         alerts: URLs that the command line names for alerts; secrets, never recorded.
         fresh: Whether stored answers of earlier runs are left aside.
         output_dir: Where results go.
@@ -302,7 +301,7 @@ class Settings:
     subjects: tuple[str, ...]
     temperature: float
     max_tokens: int
-    seed: int
+    seed: int | None
     fresh: bool
     alerts: tuple[str, ...] = field(repr=False)
     output_dir: Path

@@ -9,6 +9,7 @@
 | `uses` | that a run's target was judged on an answer, made by it or found here |
 | `shards` | how a run's shard ended |
 | `sightings` | the weights that a server was first seen with, and how these are known again |
+| `tries` | which try on a candidate a run was (`capgate.common.tries`) |
 
 An answer is reused where target fingerprint, prompt hash and question hash agree. Each is
 committed as it arrives, so a run that is killed loses none and asks none again.
@@ -119,7 +120,7 @@ class Store(StoreFile):
 
     def start_run(self, run: str, settings: Mapping[str, Any]) -> None:
         """Records a run and what it was asked to do."""
-        with self._transaction():
+        with self.transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO runs VALUES (?, ?, ?)",
                 (run, time.time(), self._json(settings)),
@@ -131,7 +132,7 @@ class Store(StoreFile):
         find = "SELECT id FROM contexts WHERE fingerprint = ? AND prompt = ?"
         found = self._rows(find, key)
         if not found:
-            with self._transaction():
+            with self.transaction():
                 self._db.execute(
                     "INSERT OR IGNORE INTO contexts (fingerprint, prompt, facts) VALUES (?, ?, ?)",
                     (*key, self._json(facts)),
@@ -187,7 +188,7 @@ class Store(StoreFile):
         Returns:
             The answer's number.
         """
-        with self._transaction():
+        with self.transaction():
             cursor = self._db.execute(
                 f"INSERT INTO answers (context, {_ANSWER_COLUMNS}, run, created) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -217,7 +218,7 @@ class Store(StoreFile):
 
     def reuse(self, answers: Iterable[int], *, run: str, target: str) -> None:
         """Records that answers found here count in `run` for `target`."""
-        with self._transaction():
+        with self.transaction():
             self._db.executemany(
                 "INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", [(run, target, a) for a in answers]
             )
@@ -235,7 +236,7 @@ class Store(StoreFile):
             )
             for q in questions
         ]
-        with self._transaction():
+        with self.transaction():
             self._db.executemany("INSERT OR IGNORE INTO questions VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def kept_questions(self, questions: Sequence[str]) -> dict[str, KeptQuestion]:
@@ -259,7 +260,7 @@ class Store(StoreFile):
 
     def end_shard(self, run: str, target: str, shard: str, facts: Mapping[str, Any]) -> None:
         """Records how a shard ended; a later end of the same shard replaces it."""
-        with self._transaction():
+        with self.transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?)",
                 (run, target, shard, self._json(facts)),
@@ -294,7 +295,7 @@ class Store(StoreFile):
 
     def keep_sighting(self, server: str, seen: Seen) -> None:
         """Keeps the weights that a server was first seen with."""
-        with self._transaction():
+        with self.transaction():
             self._db.execute(
                 "INSERT INTO sightings (server, weights, run, at, facts) VALUES (?, ?, ?, ?, ?)",
                 (server, seen.weights, seen.run, seen.at, self._json(seen.facts)),
@@ -302,7 +303,7 @@ class Store(StoreFile):
 
     def rename_context(self, fingerprint: str, to: str) -> None:
         """Gives answers that were kept under one fingerprint another one that has none yet."""
-        with self._transaction():
+        with self.transaction():
             self._db.execute(
                 "UPDATE OR IGNORE contexts SET fingerprint = ? WHERE fingerprint = ?",
                 (to, fingerprint),
@@ -331,7 +332,7 @@ class Store(StoreFile):
         """
         which = "context = ? AND run = ? AND created >= ?"
         values = (context.id, run, since)
-        with self._transaction():
+        with self.transaction():
             self._db.execute(
                 f"DELETE FROM uses WHERE answer IN (SELECT id FROM answers WHERE {which})", values
             )

@@ -21,7 +21,7 @@ _BUSY_SECONDS: Final = 60.0
 _PATIENCE: Final = 5.0
 """Seconds of waiting for a claim after which the user is told of it."""
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 _FIRST: Final = """
 CREATE TABLE contexts (
@@ -111,9 +111,21 @@ def _servers_are_known_again(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX sightings_by_server ON sightings (server, id)")
 
 
+def _tries_are_counted(db: sqlite3.Connection) -> None:
+    """Version 4: which try on a candidate a run was (`gate.tries`), and what it said."""
+    db.execute(
+        "CREATE TABLE tries (run TEXT NOT NULL, target TEXT NOT NULL, kind TEXT NOT NULL, "
+        "variant TEXT NOT NULL, candidate TEXT NOT NULL, reference TEXT NOT NULL, "
+        "questions TEXT NOT NULL, number INTEGER NOT NULL, share REAL NOT NULL, "
+        "follows TEXT NOT NULL, started REAL NOT NULL, verdict TEXT, "
+        "PRIMARY KEY (run, target, kind)) WITHOUT ROWID"
+    )
+
+
 _MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _answers_say_how_they_ended,
     _servers_are_known_again,
+    _tries_are_counted,
 )
 """What brings a store from one version to the next, from version 1 on."""
 
@@ -250,7 +262,7 @@ class StoreFile:
             return self._db.execute(query, values).fetchall()
 
     def _migrate(self) -> None:
-        with self._transaction():
+        with self.transaction():
             bring_up(self._db, self.path)
             # Earlier versions kept the URLs of alerts, which are secrets.
             self._db.execute(
@@ -274,10 +286,11 @@ class StoreFile:
         self._db.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Writes all or nothing of what is done within."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            yield
+            yield self._db
             self._db.execute("COMMIT")
         except BaseException as error:
             # Some faults, such as a full disk, have already rolled back by themselves.

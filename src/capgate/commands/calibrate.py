@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
             policy,
             population=len(run.questions(target).select(settings.subjects)),
             simulations=options.simulations,
-            seed=settings.seed,
+            seed=settings.seed or 0,
             step=count.step,
         )
     out = output_of(options)

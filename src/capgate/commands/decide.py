@@ -382,7 +382,7 @@ def _lines(verdict: Verdict, orders: Orders | None) -> Iterator[str]:
     if verdict.counts is not None and verdict.counts.errors:
         yield f"  Without an answer: {verdict.counts.errors}, {verdict.counts.error_rate:.2%}."
     if verdict.budget is not None and verdict.policy is not None:
-        yield f"  Budget: {verdict.budget}; miss {verdict.policy.miss:g}."
+        yield f"  Budget: {verdict.budget.describe(verdict.policy.miss)}."
     if orders is not None:
         shares = ", ".join(f"{kind} {share:.1%}" for kind, share in orders.verdicts.items())
         yield f"Over {orders.orders} random orders: {shares};"

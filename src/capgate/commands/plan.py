@@ -107,7 +107,7 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
         population=len(questions.select(settings.subjects)),
         sizes=sizes,
         domains=domains_judged(policy, sizes, paired=floor is None) if budget.domains else {},
-        seed=settings.seed,
+        seed=settings.seed or 0,
     )
 
 

@@ -87,7 +87,7 @@ def decide_fixed(
     ways = readings(pairs)
     read = [count_pairs(way) for way in ways]
     harm = [_drop_above(one, policy.tolerate, budget.pooled) for one in read]
-    harmless = [_drop_below(one, policy) for one in read]
+    harmless = [_drop_below(one, policy, budget.miss(policy)) for one in read]
     kinds = [
         pooled_kind(above, below, _drop(one), policy)
         for one, above, below in zip(read, harm, harmless, strict=True)
@@ -194,7 +194,7 @@ def _judge_group(pairs: Sequence[Pair], draft: Verdict, share: float) -> Verdict
         return replace(draft, reasons=(nothing_scored(counts),))
     read = [count_pairs(way) for way in readings(pairs)]
     harm = [_drop_above(one, policy.tolerate, share) for one in read]
-    harmless = [_drop_below(one, policy) for one in read]
+    harmless = [_drop_below(one, policy, policy.miss) for one in read]
     draft = replace(
         draft,
         interval=_interval(read),
@@ -220,13 +220,13 @@ def _drop_above(counts: PairCounts, tolerate: float, share: float) -> Evidence:
     return Evidence.from_p(harm_hypothesis(tolerate), method, p, share)
 
 
-def _drop_below(counts: PairCounts, policy: Policy) -> Evidence:
+def _drop_below(counts: PairCounts, policy: Policy, share: float) -> Evidence:
     """Returns the test of "drop ≥ catch"."""
     return Evidence.from_p(
         harmless_hypothesis(policy.catch),
         "Tango 1998 score test",
         stats.tango_p_below(counts.losses, counts.gains, counts.n, policy.catch),
-        policy.miss,
+        share,
     )
 
 
@@ -325,7 +325,7 @@ def _finding(
 ) -> GroupFinding:
     """Returns what one group's answers say on one reading of them, before Holm."""
     counts, read = count_pairs(pairs), count_pairs(way)
-    p_catch = _drop_below(read, policy).value
+    p_catch = _drop_below(read, policy, policy.miss).value
     return GroupFinding(
         name=name,
         n=counts.n,

@@ -99,7 +99,7 @@ def decide_floor(
     ways = readings(singles)
     read = [count_singles(way) for way in ways]
     harm = [shortfall_above(one, floor, policy.tolerate, budget.pooled) for one in read]
-    harmless = [_shortfall_below(one, floor, policy) for one in read]
+    harmless = [_shortfall_below(one, floor, policy, budget.miss(policy)) for one in read]
     kinds = [
         pooled_kind(above, below, floor.accuracy - one.correct / one.n, policy)
         for one, above, below in zip(read, harm, harmless, strict=True)
@@ -179,7 +179,7 @@ def _judge_group(singles: Sequence[Single], floor: Floor, draft: Verdict, share:
         return replace(draft, reasons=(nothing_scored(counts),))
     read = [count_singles(way) for way in readings(singles)]
     harm = [shortfall_above(one, floor, policy.tolerate, share) for one in read]
-    harmless = [_shortfall_below(one, floor, policy) for one in read]
+    harmless = [_shortfall_below(one, floor, policy, policy.miss) for one in read]
     draft = replace(
         _with_numbers(draft, counts, read, floor, share, policy),
         evidence=(weakest(harm), weakest(harmless)),
@@ -207,11 +207,11 @@ def shortfall_above(counts: FloorCounts, floor: Floor, tolerate: float, share: f
     return Evidence.from_p(f"at least {_percent(at_least)} right", "exact binomial", p, share)
 
 
-def _shortfall_below(counts: FloorCounts, floor: Floor, policy: Policy) -> Evidence:
+def _shortfall_below(counts: FloorCounts, floor: Floor, policy: Policy, share: float) -> Evidence:
     """Returns the test of "the accuracy is `catch` or more under the floor"."""
     at_most = max(floor.accuracy - policy.catch, 0.0)
     p = stats.binomial_above(counts.correct, counts.n, at_most)
-    return Evidence.from_p(f"at most {_percent(at_most)} right", "exact binomial", p, policy.miss)
+    return Evidence.from_p(f"at most {_percent(at_most)} right", "exact binomial", p, share)
 
 
 def _percent(share: float) -> str:
@@ -298,7 +298,7 @@ def _finding(
     """Returns what one group's answers say on one reading of them, before Holm."""
     assert policy.floor is not None
     floor, counts, read = Floor(policy.floor), count_singles(singles), count_singles(way)
-    p_catch = _shortfall_below(read, floor, policy).value
+    p_catch = _shortfall_below(read, floor, policy, policy.miss).value
     return GroupFinding(
         name=name,
         n=counts.n,

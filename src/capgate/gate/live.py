@@ -227,7 +227,7 @@ class SequentialGate:
             log10_harm=harm / _LN10,
             log10_harmless=harmless / _LN10,
             needed_harm=-log10(self._budget.pooled),
-            needed_harmless=-log10(self._policy.miss),
+            needed_harmless=-log10(self._budget.miss(self._policy)),
             expected_remaining=self._remaining(values, harm, harmless),
             harm=harm_hypothesis(self._policy.tolerate),
             harmless=harmless_hypothesis(self._policy.catch),
@@ -293,7 +293,7 @@ class SequentialGate:
         if drop > (policy.tolerate + policy.catch) / 2.0:
             distance, had, needed = drop - policy.tolerate, harm, -log(self._budget.pooled)
         else:
-            distance, had, needed = policy.catch - drop, harmless, -log(policy.miss)
+            distance, had, needed = policy.catch - drop, harmless, -log(self._budget.miss(policy))
         missing = needed - had
         rate = max(distance, gap / 2.0) ** 2 / (2.0 * spread)
         if had > _SOME * needed:
@@ -330,7 +330,7 @@ class SequentialGate:
                 harmless_hypothesis(policy.catch),
                 _METHOD,
                 min(float(one.harmless.log_peak[0]) for one in race.readings),
-                policy.miss,
+                budget.miss(policy),
             ),
         )
         draft = replace(
@@ -358,7 +358,7 @@ class SequentialGate:
                 self._values(against=side),
                 gap=policy.catch - policy.tolerate,
                 below=budget.pooled,
-                above=policy.miss,
+                above=budget.miss(policy),
             )
             for side in sides
         ]

@@ -157,7 +157,7 @@ class Reading:
             policy.tolerate, gap=gap, share=budget.pooled, orders=orders
         )
         self.harmless = scale.against_at_least(
-            policy.catch, gap=gap, share=policy.miss, orders=orders
+            policy.catch, gap=gap, share=budget.miss(policy), orders=orders
         )
         self.unparsed: EProcess | None = None
         if budget.unparsed > 0.0:
@@ -165,7 +165,7 @@ class Reading:
                 0.0, gap=policy.max_unparsed_increase, share=budget.unparsed, orders=orders
             )
             self._needed_unparsed = -log(budget.unparsed)
-        self._needed_harm, self._needed_harmless = -log(budget.pooled), -log(policy.miss)
+        self._needed_harm, self._needed_harmless = -log(budget.pooled), -log(budget.miss(policy))
         self._limit = policy.max_unparsed_increase - 1e-12
         self._asked = 0
         self._rise = np.zeros(orders)

@@ -126,6 +126,8 @@ class BudgetForm(TypedDict):
     unparsed: float
     reserved: float
     domains: float
+    spent: NotRequired[float]
+    miss_share: NotRequired[float]
 
 
 class VerdictForm(TypedDict):
@@ -191,6 +193,16 @@ class StepForm(TypedDict):
     paired: bool
 
 
+class AttemptForm(TypedDict):
+    """Which try on a candidate a run was (`gate.tries.Allowance`)."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+    number: int
+    share: float
+    after: str
+    said: str | None
+
+
 class PublishedScoreForm(TypedDict):
     """A published score, in percent, and how its name was matched."""
 
@@ -233,4 +245,5 @@ class _As:
 VerdictDict: TypeAlias = Annotated[dict[str, Any], _As(VerdictForm)]
 ReferenceDict: TypeAlias = Annotated[dict[str, Any], _As(ReferenceForm)]
 StepDict: TypeAlias = Annotated[dict[str, Any], _As(StepForm)]
+AttemptDict: TypeAlias = Annotated[dict[str, Any], _As(AttemptForm)]
 BesideDict: TypeAlias = Annotated[dict[str, Any], _As(BesideForm)]

@@ -17,7 +17,13 @@ from capgate.answers import Answer, AnswerState
 from capgate.gate.stats import clopper_pearson
 from capgate.gate.verdict import GroupKind
 from capgate.report.comparison import Comparison
-from capgate.report.forms import BesideDict, ReferenceDict, StepDict, VerdictDict
+from capgate.report.forms import (
+    AttemptDict,
+    BesideDict,
+    ReferenceDict,
+    StepDict,
+    VerdictDict,
+)
 from capgate.subjects import DOMAIN_OF, DOMAINS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -160,6 +166,9 @@ class Result(_Model):
         versions: Versions of the packages that the result depends on.
         reference: What it was compared with: `kind`, and `target`, `run` or `accuracy`.
         path: Where a quick run stood after each batch.
+        seed: Seed of a quick run's order of questions; null for a whole run.
+        attempt: Which try on the candidate it was, and what it could spend; null where it was not
+            judged.
         faults: Why questions have no answer, the commonest first.
         unread: Some of the answers from which no choice could be read.
         notes: What a person should know of how it was found and asked, one sentence each.
@@ -193,6 +202,8 @@ class Result(_Model):
     versions: dict[str, str]
     reference: ReferenceDict | None = None
     path: tuple[StepDict, ...] = ()
+    seed: int | None = None
+    attempt: AttemptDict | None = None
     faults: tuple[Fault, ...] = ()
     unread: tuple[Unread, ...] = ()
     notes: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from capgate.gate.policy import Budget
 from capgate.report.advice import next_steps
 from capgate.report.groups import counted, word_counts
 from capgate.report.missing import missing_lines
@@ -113,9 +114,8 @@ def _limits(verdict: dict[str, Any]) -> list[str]:
         seen = f"{100 * verdict['smallest_visible_drop']:.1f} points"
         lines.append(f"smallest drop that these questions would usually show: {seen}")
     if verdict["budget"] is not None:
-        parts = {k: v for k, v in verdict["budget"].items() if k != "total" and v}
-        shares = " + ".join(f"{name} {share:.4g}" for name, share in parts.items())
-        lines.append(f"false alarm {verdict['budget']['total']:.4g} = {shares}")
+        budget, policy = Budget(**verdict["budget"]), verdict["policy"] or {}
+        lines.append(budget.describe(policy["miss"]) if "miss" in policy else str(budget))
     return lines
 
 

@@ -17,6 +17,7 @@ from capgate.errors import ConfigError
 from capgate.gate import Budget, Floor, Policy
 from capgate.gate.conclude import check_policy
 from capgate.gate.floor import check_floor
+from capgate.gate.policy import QUICK_SHARE
 from capgate.policy_file import load_policy, parse_policy
 from capgate.subjects import SUBJECTS
 
@@ -243,26 +244,49 @@ def test_an_empty_or_missing_file(tmp_path: Path) -> None:
         load_policy(tmp_path / "none.yaml")
 
 
-@given(st.floats(1e-4, 0.49), st.booleans(), st.floats(0.01, 0.99))
+@given(st.floats(1e-4, 0.49), st.booleans(), st.floats(0.01, 0.99), st.floats(0.01, 1.0))
 def test_budgets_never_spend_more_than_their_total(
-    total: float, paired: bool, share: float
+    total: float, paired: bool, aside: float, share: float
 ) -> None:
-    """However it is split and set aside, the parts of a budget sum to the false-alarm share."""
+    """However it is split, spent before and set aside, the parts sum to the false-alarm share."""
     policy = Policy(false_alarm=total)
     for budget in (Budget.whole(policy, paired=paired), Budget.quick(policy, paired=paired)):
-        for one in (budget, budget.reserve(share)):
-            assert sum(one[1:]) == pytest.approx(total)
+        for one in (budget, budget.reserve(aside), budget.spend(share).reserve(aside)):
+            assert sum(one[1:6]) == pytest.approx(total)
             assert all(part >= -1e-15 for part in one)
 
 
 def test_the_split_of_the_budget() -> None:
-    """Whole benchmark: 1/2, 1/4, 1/4; quick run: 3/4 and 1/4; both are printed with their parts."""
+    """Whole benchmark: 1/2, 1/4, 1/4; quick run: 3/4 and 1/4 of four fifths; printed by parts."""
     policy = Policy()
     assert Budget.whole(policy)[:4] == pytest.approx((0.05, 0.025, 0.0125, 0.0125))
-    assert Budget.quick(policy)[:4] == pytest.approx((0.05, 0.0375, 0.0, 0.0125))
-    assert "pooled 0.0375 + unparsed 0.0125" in str(Budget.quick(policy))
+    quick = Budget.quick(policy)
+    assert quick[:6] == pytest.approx((0.05, 0.03, 0.0, 0.01, 0.01, 0.0))
+    assert quick.describe(policy.miss) == (
+        "false alarm 0.05 = pooled 0.03 + unparsed 0.01 + reserved 0.01; miss 0.04 of 0.05"
+    )
     with pytest.raises(ValueError, match="no subject"):
-        Budget.quick(policy).per_subject(57)
+        quick.per_subject(57)
+
+
+def test_a_quick_run_and_the_full_run_after_it_share_one_budget() -> None:
+    """What the two may spend of either error is together the policy's share."""
+    policy = Policy(miss=0.04)
+    quick, full = Budget.quick(policy), Budget.whole(policy).spend(1.0 - QUICK_SHARE)
+    assert sum(quick[1:4]) + sum(full[1:4]) == pytest.approx(policy.false_alarm)
+    assert quick.miss(policy) + full.miss(policy) == pytest.approx(policy.miss)
+    assert full.spent == pytest.approx(0.04)
+    assert full.describe(policy.miss) == (
+        "false alarm 0.05 = pooled 0.005 + subjects together 0.0025 + unparsed 0.0025 + "
+        "spent before 0.04; miss 0.008 of 0.04"
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1])
+def test_a_share_that_can_not_be_spent_is_refused(share: float) -> None:
+    """A run spends some of its budget, and no more than all."""
+    with pytest.raises(ValueError, match="share"):
+        Budget.whole(Policy()).spend(share)
 
 
 def test_the_gate_reads_no_files() -> None:

@@ -289,7 +289,7 @@ def test_evidence_is_never_more_than_was_needed() -> None:
     harm = sequential(pairs(lost=500)).evidence[0]
     assert harm.rejected
     assert harm.value == harm.threshold
-    assert "(evidence 1.43 of the 1.43 needed)" in str(harm)
+    assert "(evidence 1.52 of the 1.52 needed)" in str(harm)
 
 
 def test_a_dead_server_ends_the_run_without_a_verdict_on_the_model() -> None:
@@ -433,7 +433,7 @@ def test_errors_never_turn_a_verdict_around(discordant: tuple[int, int], errors:
     after = decide_fixed(rows, Policy()).kind
     assert set(BEFORE.values()) == {"PASS", "REGRESSION", "INCONCLUSIVE"}
     too_many = errors > 0.005 * len(rows)
-    assert after in ({"INCONCLUSIVE"} if too_many else {"INCONCLUSIVE", BEFORE[discordant]})
+    assert after in ({"INCONCLUSIVE"} if too_many else {BEFORE[discordant], "INCONCLUSIVE"})
 
 
 @settings(max_examples=25, deadline=None)

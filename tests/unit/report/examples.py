@@ -109,7 +109,7 @@ def report_of(
         started="2026-01-01T00:00:00Z",
         finished="2026-01-01T00:00:00Z",
         complete=True,
-        settings={"model_ids": [target], "seed": 0, "subjects": []},
+        settings={"model_ids": [target], "seed": None, "subjects": []},
         verdict=verdict.to_dict(),
         targets={target: result},
         comparisons={
