@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ def open_report(options: argparse.Namespace) -> tuple[Report, Path, Settings]:
     here = settings_of(options)
     path = find_report(options.run_name, here.output_dir, here.store)
     report = read_report(path)
-    return report, path.parent, _settings_of_run(report, here)
+    return report, path.parent, settings_of_run(report.settings, here)
 
 
 @contextmanager
@@ -87,15 +87,15 @@ def one_target(report: Report, named: str | None) -> str:
     raise ConfigError(what, remedy=f"name one: --target {' or '.join(targets) or '…'}")
 
 
-def _settings_of_run(report: Report, here: Settings) -> Settings:
-    """The run's recorded settings over this place's files."""
+def settings_of_run(recorded: Mapping[str, Any], here: Settings) -> Settings:
+    """A run's recorded settings over this place's files."""
     names = {field.name for field in fields(Settings)}
-    recorded: dict[str, Any] = {}
-    for name, value in report.settings.items():
+    restored: dict[str, Any] = {}
+    for name, value in recorded.items():
         # Earlier versions recorded where alerts went.
         if name in names and name != "alerts":
-            recorded[name] = _restored(value)
-    return replace(here, **recorded)
+            restored[name] = _restored(value)
+    return replace(here, **restored)
 
 
 def _restored(value: object) -> object:

@@ -107,6 +107,9 @@ class Baseline(_Frozen):
             where the token limit ended an unreadable answer.
         texts: Question hash to what was answered, where that was not `ANSWER: LETTER`; null
             where it was too long to be kept.
+        looks: How often each question was asked; a verdict must hold by each look.
+        again: Question hash to the second look's answer, in the form of `answers`, where that is
+            another than the first's.
     """
 
     schema_version: Literal[1, 2] = 2
@@ -123,6 +126,13 @@ class Baseline(_Frozen):
     subjects: dict[str, SubjectCounts]
     answers: dict[str, dict[str, str]]
     texts: dict[str, str | None] = {}
+    looks: Literal[1, 2] = 1
+    again: dict[str, str] = {}
+
+    @property
+    def second_look(self) -> dict[str, AnswerState]:
+        """Question hash to how it ended when asked again, where that is not as the first time."""
+        return {question: _STATES[code[0]] for question, code in self.again.items()}
 
     @property
     def comparable_by(self) -> dict[str, Any]:
@@ -223,6 +233,7 @@ def disagreement(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
 def make_baseline(
     answers: Sequence[Answer],
     *,
+    second: Sequence[Answer] | None = None,
     reason: str = "",
     history: Sequence[Revision] = (),
     **facts: Any,  # noqa: ANN401
@@ -231,6 +242,7 @@ def make_baseline(
 
     Args:
         answers: One for each question, none an error.
+        second: The same questions' answers when asked again; None where they were asked once.
         reason: Why it is accepted.
         history: Earlier recordings.
         facts: The other fields of `Baseline`.
@@ -254,6 +266,8 @@ def make_baseline(
         subject: {a.question: _code(a) for a in mine} for subject, mine in by_subject.items()
     }
     counts = {subject: count(codes.values()) for subject, codes in recorded.items()}
+    first = {answer.question: _code(answer) for answer in answers}
+    again = {answer.question: _code(answer) for answer in second or ()}
     revision = Revision(
         run=facts["run"],
         recorded=facts["recorded"],
@@ -267,6 +281,8 @@ def make_baseline(
         texts=_kept_texts(a for mine in by_subject.values() for a in mine),
         served_by=routes_of(answers) if is_routed(facts["identity"]) else {},
         history=(*history, revision),
+        looks=1 if second is None else 2,
+        again={q: again[q] for q in sorted(again) if again[q] != first[q]},
         **facts,
     )
 
@@ -312,7 +328,16 @@ def load_baseline(path: Path) -> Baseline:
         for question, code in recorded.items()
         if code[:1] not in _STATES
     ]
-    if not any(baseline.answers.values()):
+    known = {question for recorded in baseline.answers.values() for question in recorded}
+    faults += [
+        FileFault(
+            f"again.{question}",
+            f"unknown state {code!r}" if question in known else "no such question in answers",
+        )
+        for question, code in baseline.again.items()
+        if code[:1] not in _STATES or question not in known
+    ]
+    if not known:
         faults.append(FileFault("answers", "there is none"))
     faults += _odd_facts(baseline)
     if faults:

@@ -125,7 +125,9 @@ def rows(reference: Reference, answers: Mapping[str, Sequence[Answer]], target: 
         case BaseReference():
             return pair_up(_singles(answers[reference.target]), candidate)
         case BaselineReference():
-            return pair_up(reference.baseline.singles(row.question for row in candidate), candidate)
+            pairs = pair_up(reference.baseline.singles(r.question for r in candidate), candidate)
+            again = reference.baseline.second_look
+            return [pair._replace(reference_again=again.get(pair.question)) for pair in pairs]
         case FloorReference() | NoReference():
             return candidate
 

@@ -8,10 +8,11 @@ say why, and the file keeps the answer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from capgate.answers import Answer
 from capgate.baselines import Baseline, Revision, describe_change, dump_baseline, make_baseline
 from capgate.errors import ConfigError
 from capgate.gate.conclude import too_many_unread
@@ -20,11 +21,15 @@ from capgate.gate.rows import count_singles
 from capgate.gate.stats import mcnemar_exact
 from capgate.report.missing import faults_of, shown
 from capgate.runs import StoredRun
+from capgate.store import Store
 
 LOST_SUBJECTS: Final = 0.05
 """Chance that one of many unchanged subjects is called lost by an update."""
 
-_NAMED: Final = ("fingerprint", "task", "prompt_hash", "dataset", "identity")
+AGAIN: Final = "again"
+"""Name of a second look at all of a run's questions, as `calibrate` and a baseline take it."""
+
+_NAMED: Final = ("fingerprint", "task", "prompt_hash", "dataset", "identity", "looks")
 
 
 @dataclass(frozen=True)
@@ -127,14 +132,38 @@ def recordable(run: StoredRun, policy: Policy, *, red: bool = False) -> None:
         )
 
 
+def kept_look(store: Store, run: StoredRun) -> list[Answer] | None:
+    """A second look at the questions of a run, by the same target; None where there is none.
+
+    It was taken by `capgate calibrate` or for a baseline. The newest one that answered all of the
+    run's questions counts.
+    """
+    wanted = {answer.question for answer in run.answers}
+    for other, _, _ in store.runs():
+        used = store.used(f"{other}-{AGAIN}", run.target)
+        answers = {one.answer.question: one.answer for one in used if one.answer.state.scored}
+        if not wanted <= answers.keys():
+            continue
+        about = store.shards(other).get((run.target, ""), {})
+        if all(about.get(key) == run.about[key] for key in ("fingerprint", "prompt_hash")):
+            return [answers[question] for question in sorted(wanted)]
+    return None
+
+
 def baseline_of(
-    run: StoredRun, recorded: str, *, reason: str = "", history: tuple[Revision, ...] = ()
+    run: StoredRun,
+    recorded: str,
+    *,
+    second: Sequence[Answer] | None = None,
+    reason: str = "",
+    history: tuple[Revision, ...] = (),
 ) -> Baseline:
     """Makes a baseline of a run.
 
     Args:
         run: The run.
         recorded: When, ISO 8601, UTC.
+        second: The target's answers when it was asked again; None where it was asked once.
         reason: Why it is accepted.
         history: Earlier recordings.
 
@@ -143,6 +172,7 @@ def baseline_of(
     """
     return make_baseline(
         run.answers,
+        second=second,
         reason=reason,
         history=history,
         target=run.target,

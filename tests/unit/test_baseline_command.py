@@ -12,7 +12,11 @@ from tests.doubles.runs import answers, keep_run, questions
 from capgate.answers import Answer, AnswerState
 from capgate.baselines import load_baseline
 from capgate.cli import main
+from capgate.errors import ConfigError
+from capgate.gate import Pair
 from capgate.gate.verdict import Verdict
+from capgate.references import BaselineReference, rows
+from capgate.store import Store
 
 
 @pytest.fixture
@@ -69,6 +73,70 @@ def test_texts_that_say_more_than_the_letter_are_kept(project: Path) -> None:
     kept = load_baseline(baseline_of(project)).texts
     asked = questions()
     assert kept == {asked[1].hash: "I'd say B\u202e", asked[2].hash: None}
+
+
+def keep_second_look(project: Path, run: str, given: list[Answer], **about: object) -> None:
+    """Keeps what `capgate calibrate` leaves in the store: a run's entry and its second look."""
+    keep_run(project, run, [], shard=None, **about)
+    with Store(project / "reports" / "answers.sqlite") as store:
+        facts = store.shards(run)["mine", ""]
+        context = store.context(facts["fingerprint"], facts["prompt_hash"], facts["facts"])
+        for one in given:
+            store.add(context, one, run=f"{run}-again", target="mine")
+
+
+def test_a_second_look_is_kept(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both answers are kept where the target was asked twice; a comparison is by each of them."""
+    keep_run(project, "r1", answers(lost=[3]))
+    keep_second_look(project, "c1", list(answers(lost=[3, 5, 8])))
+    assert main(["baseline", "record", "mine"]) == 0
+    assert "asked twice: 2 answers differ" in capsys.readouterr().out
+    baseline = load_baseline(baseline_of(project))
+    assert (baseline.schema_version, baseline.looks, baseline.correct) == (2, 2, 227)
+    asked = questions()
+    assert set(baseline.again) == {asked[5].hash, asked[8].hash}
+    pairs = rows(BaselineReference(baseline), {"mine": list(answers())}, "mine")
+    wrong = [one for one in pairs if isinstance(one, Pair) and one.reference_again is not None]
+    assert {(one.question, one.reference_again) for one in wrong} == {
+        (asked[5].hash, AnswerState.WRONG),
+        (asked[8].hash, AnswerState.WRONG),
+    }
+
+
+@pytest.mark.parametrize("other", ["fingerprint", "questions"])
+def test_a_look_at_something_else_is_not_kept(project: Path, other: str) -> None:
+    """A second look counts if the same target answered all of the same questions."""
+    keep_run(project, "r1", answers())
+    if other == "fingerprint":
+        keep_second_look(project, "c1", list(answers(lost=[3])), fingerprint="e" * 16)
+    else:
+        keep_second_look(project, "c1", list(answers(lost=[3]))[:100])
+    assert main(["baseline", "record", "mine"]) == 0
+    assert load_baseline(baseline_of(project)).looks == 1
+
+
+def test_a_baseline_of_the_first_form_is_read(project: Path) -> None:
+    """A file that knows of no second look is read as one of a target that was asked once."""
+    keep_run(project, "r1", answers())
+    assert main(["baseline", "record", "mine"]) == 0
+    form = json.loads(baseline_of(project).read_text(encoding="utf-8"))
+    del form["looks"], form["again"]
+    baseline_of(project).write_text(json.dumps(form | {"schema_version": 1}), encoding="utf-8")
+    baseline = load_baseline(baseline_of(project))
+    assert (baseline.looks, baseline.second_look) == (1, {})
+
+
+def test_a_second_answer_to_no_question_is_a_fault(project: Path) -> None:
+    """A second look that was changed by hand is refused, with its place."""
+    keep_run(project, "r1", answers())
+    assert main(["baseline", "record", "mine"]) == 0
+    form = json.loads(baseline_of(project).read_text(encoding="utf-8"))
+    form |= {"looks": 2, "again": {"nothing": "W A", questions()[0].hash: "X"}}
+    baseline_of(project).write_text(json.dumps(form), encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        load_baseline(baseline_of(project))
+    assert "again.nothing: no such question" in str(error.value)
+    assert f"again.{questions()[0].hash}: unknown state" in str(error.value)
 
 
 RED = Verdict(kind="REGRESSION", scope="suite", reasons=("lost",))

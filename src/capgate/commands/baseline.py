@@ -17,9 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from capgate.errors import ConfigError
 from capgate.local import FILES, add_options, output_of, settings_of
 
 if TYPE_CHECKING:
+    from capgate.answers import Answer
     from capgate.baselines import Baseline
     from capgate.common.output import Output
     from capgate.gate.policy import Policy
@@ -50,6 +52,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             dest="of_run",
             help="id as in reports/, latest, or a report.json (default: the target's newest run of "
             "the whole benchmark)",
+        )
+        action.add_argument(
+            "--twice",
+            action="store_true",
+            help="ask the target every question once more and keep both answers: for servers whose "
+            "answers vary (a second look that `capgate calibrate` took is kept without asking)",
         )
         if name != "diff":
             action.add_argument(
@@ -90,7 +98,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_of(options: argparse.Namespace, settings: Settings, store: object) -> StoredRun:
-    from capgate.errors import ConfigError
     from capgate.report.killed import is_killed, killed_fault
     from capgate.runs import find_run, known_targets, newest_whole, read_run, runs_of
     from capgate.store import Store
@@ -126,8 +133,49 @@ def _policy(settings: Settings, run: StoredRun) -> Policy:
     return policy_for(settings.thresholds_dir, run.target, settings.policy)
 
 
+def _second(options: argparse.Namespace, settings: Settings, run: StoredRun) -> list[Answer] | None:
+    """The target's second answers to a run's questions; None where it was asked once."""
+    from capgate.rerecord import kept_look
+    from capgate.runs import stored
+
+    if options.twice:
+        _ask_again(settings, run)
+    with stored(settings.store) as store:
+        second = kept_look(store, run)
+    if options.twice and second is None:
+        raise ConfigError(
+            "some of its questions have no answer when asked again",
+            target=run.target,
+            remedy="see the faults in the run's logs, and repeat the command",
+        )
+    return second
+
+
+def _ask_again(settings: Settings, run: StoredRun) -> None:
+    from dataclasses import replace
+
+    from capgate.again import settings_of_run
+    from capgate.local import local_run
+    from capgate.rerecord import AGAIN
+    from capgate.secondlook import ask_again
+
+    known = settings_of_run(run.settings, settings)
+    with local_run(replace(known, fresh=False), run_id=run.id) as live:
+        if run.target not in live.targets:
+            raise ConfigError(
+                f"the run {run.id} did not judge it", target=run.target, remedy="name another run"
+            )
+        one = live.contestant(run.target)
+        if one.fingerprint.hash != run.about["fingerprint"]:
+            raise ConfigError(
+                f"what answers now is not what answered in the run {run.id}",
+                target=run.target,
+                remedy="run the whole benchmark again, and record that run",
+            )
+        ask_again(live.evaluator, list(live.selection(run.target)), [one], name=AGAIN, shard="all")
+
+
 def _record(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
-    from capgate.errors import ConfigError
     from capgate.rerecord import baseline_of, recordable
 
     path = _path(settings, run.target)
@@ -138,7 +186,8 @@ def _record(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
             remedy=f"look at what would change: capgate baseline diff {run.target}",
         )
     recordable(run, _policy(settings, run))
-    baseline = baseline_of(run, _now(), reason=options.reason)
+    second = _second(options, settings, run)
+    baseline = baseline_of(run, _now(), second=second, reason=options.reason)
     _write(path, baseline)
     _tell(options, settings, path, baseline)
     return 0
@@ -149,7 +198,7 @@ def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> in
 
     before = _load(settings, run.target)
     recordable(run, _policy(settings, run), red=True)
-    found = review(before, baseline_of(run, _now()))
+    found = review(before, baseline_of(run, _now(), second=_second(options, settings, run)))
     out = output_of(options)
     if options.json:
         changed = [asdict(one) for one in found.subjects if one.changed]
@@ -160,12 +209,17 @@ def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> in
 
 
 def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
-    from capgate.errors import ConfigError
     from capgate.rerecord import baseline_of, recordable, review
 
     path, before = _path(settings, run.target), _load(settings, run.target)
     recordable(run, _policy(settings, run), red=bool(options.reason.strip()))
-    after = baseline_of(run, _now(), reason=options.reason.strip(), history=before.history)
+    after = baseline_of(
+        run,
+        _now(),
+        second=_second(options, settings, run),
+        reason=options.reason.strip(),
+        history=before.history,
+    )
     found = review(before, after)
     if options.reviewed != found.digest:
         raise ConfigError(
@@ -245,6 +299,9 @@ def _tell(options: argparse.Namespace, settings: Settings, path: Path, baseline:
         return
     rate = _rate(baseline.correct, baseline.n)
     out.line(f"{where}: {baseline.n:,} questions, {rate} correct, from the run {baseline.run}")
+    if baseline.looks == 2:
+        differ = f"{len(baseline.again):,} answers differ"
+        out.line(f"asked twice: {differ}; a verdict must hold by both looks")
     out.line(
         "commit it; runs of this target are compared with it from now on, unless policy.yaml names "
         "another `reference`"

@@ -87,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
     from capgate.progress import Count
+    from capgate.rerecord import AGAIN
     from capgate.secondlook import ask_again
 
     one = run.contestant(target)
@@ -97,7 +98,7 @@ def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
     # All subjects at once: other neighbours in the server's batches, as between two real runs.
     everything = list(run.selection(target))
     again = ask_again(
-        run.evaluator, everything, [one], name="again", shard="all", progress=count.answer
+        run.evaluator, everything, [one], name=AGAIN, shard="all", progress=count.answer
     )[target].answers
     run.evaluator.finish([one])
     second = {answer.question: answer for answer in again}
@@ -126,6 +127,11 @@ def _lines(target: str, found: Calibration) -> Iterator[str]:
         f"  quick:              {_rate(found.quick)}; {found.quick_questions:,.0f} questions on "
         f"average, {found.quick_undecided:.1%} undecided"
     )
+    if found.flips.count:
+        yield (
+            "its answers vary, so one look at it is luck that every later run would share: "
+            f"`capgate baseline record {target} --twice` keeps two"
+        )
     if found.holds:
         yield "within what is allowed"
         return

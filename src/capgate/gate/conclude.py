@@ -116,7 +116,12 @@ def too_many_unread(
 
 
 def hinges(counts: PairCounts | FloorCounts) -> str:
-    """Returns the reason where missing answers could decide the verdict."""
+    """Returns the reason where the readings of the answers differ."""
+    if not counts.errors:
+        return (
+            "The reference was asked twice, and its two looks give different verdicts: noise in "
+            "its answers could decide."
+        )
     one = counts.errors == 1
     return (
         f"The {'answer' if one else 'answers'} missing to {counts.errors} "

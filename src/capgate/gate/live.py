@@ -48,6 +48,7 @@ from capgate.gate.rows import (
     count_pairs,
     count_singles,
     order_key,
+    second_look,
 )
 from capgate.gate.sequential import Floats
 from capgate.gate.sight import visible_in_play
@@ -161,6 +162,7 @@ class SequentialGate:
         self._race = Race(self._scale, policy, self._budget, population=population)
         self._rows: list[Pair | Single] = []
         self._coded: list[Floats] = []
+        self._coded_again: list[Floats] = []
         self._asked: set[str] = set()
         self._last_key = b""
         self.verdict: Verdict | None = None
@@ -184,9 +186,14 @@ class SequentialGate:
             return None
         self._rows += rows
         self._asked.update(row.question for row in rows)
-        coded = np.array([code_row(row) for row in rows], dtype=float).T
+        coded, again = (
+            np.array([code_row(row) for row in look], dtype=float).T
+            for look in (rows, [_again(row) for row in rows])
+        )
         self._coded.append(coded)
-        self._race.update(coded[:1], coded[1:2], coded[2:] > 0)
+        self._coded_again.append(again)
+        other = None if np.array_equal(coded, again) else (again[:1], again[1:2])
+        self._race.update(coded[:1], coded[1:2], coded[2:] > 0, other)
         outcome = Outcome(int(self._race.outcome[0]))
         if outcome is not Outcome.UNDECIDED:
             self.verdict = self._conclude(outcome, "")
@@ -234,13 +241,15 @@ class SequentialGate:
             paired=self._floor is None,
         )
 
-    def _values(self, *, against: bool | None = None) -> Floats:
+    def _values(self, *, against: bool | None = None, again: bool = False) -> Floats:
         """Returns the values of the questions put, shape `(questions,)`.
 
         Args:
             against: Whether missing answers speak against the candidate; None leaves them out.
+            again: By the reference's second look.
         """
-        coded = np.concatenate([np.zeros((3, 0)), *self._coded], axis=1)
+        parts = self._coded_again if again else self._coded
+        coded = np.concatenate([np.zeros((3, 0)), *parts], axis=1)
         scored = coded[2] > 0
         if against is None:
             known: Floats = coded[0][scored]
@@ -351,16 +360,21 @@ class SequentialGate:
     def _interval(self) -> Interval:
         """Returns the drops that are not refuted on every reading of the answers."""
         policy, budget = self._policy, self._budget
-        sides = (None,) if len(self._race.readings) == 1 else (False, True)
+        ways = [
+            self._values(against=side, again=again)
+            for again in (False, True)
+            for side in (False, True)
+        ]
+        distinct = {way.tobytes(): way for way in ways}.values()
         found = [
             confidence_sequence(
                 self._scale,
-                self._values(against=side),
+                values,
                 gap=policy.catch - policy.tolerate,
                 below=budget.pooled,
                 above=budget.miss(policy),
             )
-            for side in sides
+            for values in distinct
         ]
         return hull(found)
 
@@ -417,6 +431,10 @@ class SequentialGate:
         decisive = harm if outcome is Outcome.HARM else harmless
         after = f"Decided after {len(self._rows):,} of {self._population:,} questions."
         return kind, [f"{change} {after} {decisive}."]
+
+
+def _again(row: Pair | Single) -> Pair | Single:
+    return second_look(row) if isinstance(row, Pair) else row
 
 
 def _sentence(clause: str) -> str:

@@ -61,7 +61,7 @@ class Outcome(IntEnum):
     UNPARSED = 3
     TOO_MANY_ERRORS = 4
     DISAGREED = 5
-    """What was first hinges on missing answers: no verdict can come any more."""
+    """The readings of the answers differ in what was first: no verdict can come any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,8 @@ class Race:
     """The sequential rule over one or more random orders of a benchmark.
 
     Where answers are missing the rule is followed on two readings of them, once with every missing
-    answer in the candidate's favour and once against it. An order is decided where all agree.
+    answer in the candidate's favour and once against it; where the reference was asked twice, on
+    each of its looks by itself. An order is decided where all readings agree.
 
     Args:
         scale: What a question's value means.
@@ -216,14 +217,13 @@ class Race:
     Attributes:
         outcome: Of each order, an `Outcome`, shape `(orders,)`.
         asked: Questions put in each order until it was decided, same shape.
-        readings: The readings of the answers: one until an answer is missing, then two.
     """
 
     def __init__(
         self, scale: Scale, policy: Policy, budget: Budget, *, population: int, orders: int = 1
     ) -> None:
         self._scale, self._policy, self._population = scale, policy, population
-        self.readings = [Reading(scale, policy, budget, orders=orders)]
+        self._looks = [[Reading(scale, policy, budget, orders=orders)]]
         self.outcome: npt.NDArray[np.int8] = np.zeros(orders, dtype=np.int8)
         self.asked: npt.NDArray[np.int64] = np.zeros(orders, dtype=np.int64)
         self._running: npt.NDArray[np.intp] = np.arange(orders)
@@ -234,7 +234,18 @@ class Race:
         """Indices of the orders that are not decided."""
         return self._running
 
-    def update(self, values: Floats, rises: Floats, scored: Bools) -> None:
+    @property
+    def readings(self) -> list[Reading]:
+        """All readings of the answers."""
+        return [reading for look in self._looks for reading in look]
+
+    def update(
+        self,
+        values: Floats,
+        rises: Floats,
+        scored: Bools,
+        again: tuple[Floats, Floats] | None = None,
+    ) -> None:
         """Plays one batch in every running order, then looks.
 
         Args:
@@ -243,18 +254,24 @@ class Race:
             rises: +1 where the answer became unparsed, −1 where it became readable, else 0;
                 where an answer is missing, what it leaves possible.
             scored: False where an answer is missing.
+            again: Values and rises by the reference's second look; None where they are the same.
         """
         running = self._running
         self.asked[running] += values.shape[1]
+        if again is not None and len(self._looks) == 1:
+            self._looks.append(deepcopy(self._looks[0]))
         if not scored.all():
-            if len(self.readings) == 1:
-                self.readings.append(deepcopy(self.readings[0]))
             self._missing += (~scored).sum(axis=1)
-        for reading, against in zip(self.readings, (False, True), strict=False):
-            reading.update(
-                fill_in(values, scored, against=against),
-                fill_in(rises, scored, against=against),
-            )
+            for look in self._looks:
+                if len(look) == 1:
+                    look.append(deepcopy(look[0]))
+        for look, (moved, rose) in zip(
+            self._looks, ((values, rises), again or (values, rises)), strict=False
+        ):
+            for reading, against in zip(look, (False, True), strict=False):
+                reading.update(
+                    fill_in(moved, scored, against=against), fill_in(rose, scored, against=against)
+                )
         outcome = _agreed(np.stack([reading.first for reading in self.readings]))
 
         # Too many errors put off the announcement, or forbid it.

@@ -28,6 +28,8 @@ class Pair(NamedTuple):
         candidate: How the candidate's answer ended.
         reference_cut_off: Whether the token limit ended the reference's answer.
         candidate_cut_off: Whether it ended the candidate's.
+        reference_again: How the reference's answer ended when it was asked once more; None where
+            it was asked once.
     """
 
     question: str
@@ -36,6 +38,7 @@ class Pair(NamedTuple):
     candidate: AnswerState
     reference_cut_off: bool = False
     candidate_cut_off: bool = False
+    reference_again: AnswerState | None = None
 
     @property
     def states(self) -> tuple[AnswerState, ...]:
@@ -168,7 +171,7 @@ def count_pairs(pairs: Iterable[Pair]) -> PairCounts:
     correct, unparsed, error = AnswerState.CORRECT, AnswerState.UNPARSED, AnswerState.ERROR
     n = losses = gains = both = errors = ref_errors = cand_errors = 0
     ref_unparsed = cand_unparsed = newly_unparsed = newly_parsed = ref_cut = cand_cut = 0
-    for _, _, reference, candidate, reference_cut_off, candidate_cut_off in pairs:
+    for _, _, reference, candidate, reference_cut_off, candidate_cut_off, _ in pairs:
         if reference is error or candidate is error:
             errors += 1
             ref_errors += reference is error
@@ -289,18 +292,33 @@ def pair_up(reference: Iterable[Single], candidate: Iterable[Single]) -> list[Pa
 
 
 def readings(rows: Sequence[_Row]) -> list[Sequence[_Row]]:
-    """Returns the ways of reading the answers between which the truth must lie.
+    """Returns the ways of reading the answers; a verdict stands where all agree on it.
 
-    Where answers are missing there are two: one with every missing answer in the candidate's
-    favour, one with every one against it. A verdict stands where all readings agree on it, so it
-    can't depend on which questions ended in an error.
+    Where answers are missing there are two, one with every missing answer in the candidate's
+    favour and one with every one against it: so a verdict can't depend on which questions ended
+    in an error. Where the reference was asked twice each of its looks is read by itself: so no
+    verdict rests on the luck of one look.
 
     Returns:
         The rows themselves where nothing is missing, else one list for each reading.
     """
-    if not any(AnswerState.ERROR in row[2:] for row in rows):
-        return [rows]
-    return [[settle(row, against=against) for row in rows] for against in (False, True)]
+    looks: list[Sequence[_Row]] = [rows]
+    if any(isinstance(row, Pair) and row.reference_again is not None for row in rows):
+        looks.append([second_look(row) for row in rows])
+    found: list[Sequence[_Row]] = []
+    for look in looks:
+        if any(AnswerState.ERROR in row[2:] for row in look):
+            found += [[settle(row, against=against) for row in look] for against in (False, True)]
+        else:
+            found.append(look)
+    return found
+
+
+def second_look(row: _Row) -> _Row:
+    """Returns a row with the reference's second look in place of its first, where there is one."""
+    if isinstance(row, Pair) and row.reference_again is not None:
+        return row._replace(reference=row.reference_again)
+    return row
 
 
 def settle(row: _Row, *, against: bool) -> _Row:
