@@ -6,8 +6,8 @@ of a recorded baseline; `operating_characteristics.py` tabulates them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import sqrt
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -200,7 +200,7 @@ def baseline_luck(n: int, discordance: float, *, baselines: int, runs: int, seed
     time. The pooled test of the whole benchmark, at its share of the budget.
 
     Returns:
-        Before: the baseline was asked once; after: twice, and a verdict needs both.
+        Before: the baseline was asked once; after: twice, and a verdict needs both looks.
     """
     rng = np.random.default_rng(seed)
     share = Budget.whole(POLICY).pooled
@@ -217,17 +217,167 @@ def baseline_luck(n: int, discordance: float, *, baselines: int, runs: int, seed
         ]
         alarms[0].append(float(fails[0].mean()))
         alarms[1].append(float((fails[0] & fails[1]).mean()))
-    what = f"baseline, N {n}, discordance {discordance:g}"
+    return _luck(f"baseline, whole, N {n}, discordance {discordance:g}", alarms, runs)
+
+
+def quick_baseline_luck(
+    n: int, discordance: float, *, baselines: int, runs: int, seed: int
+) -> Before:
+    """The same for the quick rule, at its share of the budget."""
+    rng = np.random.default_rng(seed)
+    coins, budget = round(2 * discordance * n), Budget.quick(POLICY)._replace(unparsed=0.0)
+    alarms: tuple[list[float], list[float]] = ([], [])
+    for _ in range(baselines):
+        looks = np.zeros((2, n))
+        looks[:, :coins] = rng.random((2, coins)) < 0.5
+        order = rng.permuted(np.tile(np.arange(n, dtype=np.int16), (runs, 1)), axis=1)
+        own = (order < coins) & (rng.random(order.shape, dtype=np.float32) < 0.5)
+        for way in (0, 1):
+            race = Race(Scale.paired(), POLICY, budget, population=n, orders=runs)
+            for start in range(0, n, BATCH):
+                if not len(race.running):
+                    break
+                part = order[race.running, start : start + BATCH]
+                mine = own[race.running, start : start + BATCH]
+                rises, scored = np.zeros(part.shape), np.ones(part.shape, dtype=bool)
+                again = (looks[1][part] - mine, rises) if way else None
+                race.update(looks[0][part] - mine, rises, scored, again)
+            alarms[way].append(float(np.mean(race.outcome == Outcome.HARM)))
+    return _luck(f"baseline, quick, N {n}, discordance {discordance:g}", alarms, runs)
+
+
+def _luck(what: str, alarms: tuple[list[float], list[float]], runs: int) -> Before:
     worst = [float(np.quantile(one, 0.95)) for one in alarms]
-    return Before(
-        *(Rate(what, one, POLICY.false_alarm, runs) for one in worst),
-        float(np.mean(alarms[1])),
+    before, after = (Rate(what, one, POLICY.false_alarm, runs) for one in worst)
+    return Before(before, after, float(np.mean(alarms[0])))
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All that is tabulated.
+
+    Attributes:
+        pairs: N, discordance and drop to the pair of runs, and to what a full run alone leaves
+            undecided.
+        missing: The same to the quick and the fixed rule.
+        tries: How many tries to what passes at last.
+        luck: Rule, N and discordance to the luckiest baseline in 20.
+    """
+
+    pairs: dict[tuple[int, float, float], tuple[Before, float]]
+    missing: dict[tuple[int, float, float], list[Before]]
+    tries: dict[int, Before]
+    luck: dict[tuple[str, int, float], Before]
+
+    @property
+    def rates(self) -> list[Rate]:
+        """Every rate that must keep to what is stated."""
+        found = [pair.after for pair, _ in self.pairs.values()]
+        found += [one.after for both in self.missing.values() for one in both]
+        found += [one.after for one in (*self.tries.values(), *self.luck.values())]
+        return found
+
+
+def audit(*, quick: bool, seed: int) -> Audit:
+    """Runs every cell.
+
+    Args:
+        quick: Fewer runs, for a look.
+        seed: Of the draws.
+    """
+    runs = 300 if quick else 3000
+    cells = [
+        (n, discordance, drop)
+        for n in (1000, 2000, 5000, MMLU)
+        for discordance in (0.03, 0.07, 0.15)
+        for drop in (0.0, POLICY.catch)
+    ]
+    both = {}
+    for at, cell in enumerate(cells):
+        some = {"runs": runs // 2 if cell[0] == MMLU else runs, "seed": seed + at}
+        both[cell] = pairs(*cell, **some), full_alone(*cell, **some)
+    lacking = [(n, 0.1, drop) for n in (5000, MMLU) for drop in (0.0, POLICY.catch)]
+    times = (60, 100) if quick else (300, 400)
+    return Audit(
+        pairs=both,
+        missing={cell: missing(*cell, runs=runs // 3, seed=seed) for cell in lacking},
+        tries={most: tries(2000, 0.1, most, runs=runs // 3, seed=seed) for most in (2, 4)},
+        luck={
+            **{
+                ("whole", n, q): baseline_luck(
+                    n, q, baselines=times[0], runs=10 * times[1], seed=seed
+                )
+                for n, q in ((500, 0.1), (1000, 0.05), (2000, 0.1))
+            },
+            ("quick", 2000, 0.1): quick_baseline_luck(
+                2000, 0.1, baselines=times[0] // 3, runs=times[1], seed=seed
+            ),
+        },
     )
 
 
-def monte_carlo_error(runs: int, share: float = 0.05) -> float:
-    """Returns the standard error of a simulated share."""
-    return sqrt(share * (1 - share) / runs)
+def lines(found: Audit) -> Iterator[str]:
+    """Yields the page's section on what surrounds the rules."""
+    yield "## Around the rules, before and after"
+    yield ""
+    yield "With all of both shares on the pooled test; answers drawn anew in each run."
+    yield ""
+    yield "**A quick run and, where that is undecided, the whole benchmark on the same answers.**"
+    yield "Before: each at its whole shares. After: four fifths of them and one fifth. “Wrong” as"
+    yield "above; stated: at most 5 %."
+    yield ""
+    yield (
+        "| N | discordance | true drop | wrong before | wrong after | undecided after both "
+        "| undecided by a full run alone |"
+    )
+    yield "|---:|---:|---:|---:|---:|---:|---:|"
+    for (n, discordance, drop), (both, alone) in found.pairs.items():
+        yield (
+            f"| {n:,} | {discordance:g} | {drop:g} | {_free(both.before)} | {both.after} "
+            f"| {both.undecided:.1%} | {alone:.1%} |"
+        )
+    yield ""
+    yield f"**Missing answers that depend on the outcome.** {MISSING:.2%} of the questions have no"
+    yield "answer: at a drop all of them were lost, at none all were gained. Before: they are left"
+    yield "out. After: they count in the way that is worst. Stated: at most 5 %."
+    yield ""
+    yield "| N | rule | discordance | true drop | wrong before | wrong after | undecided |"
+    yield "|---:|---|---:|---:|---:|---:|---:|"
+    for (n, discordance, drop), rules in found.missing.items():
+        for rule, one in zip(("quick", "fixed"), rules, strict=True):
+            yield (
+                f"| {n:,} | {rule} | {discordance:g} | {drop:g} | {_free(one.before)} "
+                f"| {one.after} | {one.undecided:.1%} |"
+            )
+    yield ""
+    yield "**Trying until it passes.** A candidate that lost 2 points is asked anew after each"
+    yield "verdict that is not PASS, by quick runs of 2,000 questions at a discordance of 0.1."
+    yield "Before: at whole shares each time. After: at half of those of the try before; stated: at"
+    yield "most 10 % however many tries."
+    yield ""
+    yield "| tries | passes before | passes after |"
+    yield "|---:|---:|---:|"
+    for most, one in found.tries.items():
+        yield f"| {most} | {_free(one.before)} | {one.after} |"
+    yield ""
+    yield "**The luck of a recorded baseline.** An unchanged model whose every disagreement is"
+    yield "noise, against many baselines; false alarms of the pooled test against the luckiest one"
+    yield "in 20. Before: asked once. After: asked twice, and a verdict must hold by both looks."
+    yield "Stated: at most 5 %."
+    yield ""
+    yield "| rule | N | discordance | 1 in 20 before | 1 in 20 after | mean before |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for (rule, n, discordance), one in found.luck.items():
+        yield (
+            f"| {rule} | {n:,} | {discordance:g} | {_free(one.before)} | {one.after} "
+            f"| {one.undecided:.1%} |"
+        )
+    yield ""
+
+
+def _free(rate: Rate) -> str:
+    """Returns a rate that is held against nothing."""
+    return str(replace(rate, limit=1.0))
 
 
 MMLU = sum(MMLU_SIZES)

@@ -1,6 +1,6 @@
 """How often the gate errs and how many questions it needs, by simulation.
 
-    python bench/operating_characteristics.py            # some two minutes on one core
+    python bench/operating_characteristics.py            # some five minutes on one core
     python bench/operating_characteristics.py --quick    # half a minute, for a look
 
 Writes `operating_characteristics.md` and `.svg` beside this file (with --quick to a directory
@@ -20,6 +20,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from gate_audit import Audit, audit
+from gate_audit import lines as audit_lines
 from gate_simulations import (
     MMLU_SIZES,
     POLICY,
@@ -166,6 +168,7 @@ def report(
     sights: list[Sight],
     unparsed: list[tuple[Rate, ...]],
     tolerated: list[Rate],
+    audited: Audit,
     seconds: float,
     *,
     quick: bool,
@@ -268,6 +271,7 @@ def report(
     yield ""
     yield from table(tolerant)
     yield ""
+    yield from audit_lines(audited)
     yield "## Time"
     yield ""
     yield f"`capgate decide --orders 100` on {MMLU:,} rows of a discordance of 0.2 takes less than"
@@ -368,9 +372,19 @@ def main() -> int:
         for n, rate in UNPARSED_CELLS
     ]
     tolerated = [tolerated_alarms(*cell) for cell in TOLERATED_CELLS]
+    audited = audit(quick=quick, seed=seed)
     seconds = decide_seconds(seed)
     found = report(
-        cells, tolerant, suites, sights, unparsed, tolerated, seconds, quick=quick, seed=seed
+        cells,
+        tolerant,
+        suites,
+        sights,
+        unparsed,
+        tolerated,
+        audited,
+        seconds,
+        quick=quick,
+        seed=seed,
     )
     text = "\n".join(found) + "\n"
     (args.out / "operating_characteristics.md").write_text(text, encoding="utf-8")
@@ -378,6 +392,7 @@ def main() -> int:
 
     rates = [cell.wrong for cell in (*cells, *tolerant) if cell.wrong is not None]
     rates += [rate for some in (*suites, *unparsed, tolerated) for rate in some]
+    rates += audited.rates
     above = [f"{rate.what}: {rate}, stated {rate.limit:.2%}" for rate in rates if not rate.holds]
     for cell in cells:
         stated = STATED_QUESTIONS.get((cell.discordance, cell.drop))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from capgate.errors import CapgateError
-from capgate.pytest_suite.choosing import choose
+from capgate.pytest_suite.choosing import asked_for, choose
 from capgate.settings import Settings
 from capgate.signals import interrupt_on_termination
 from capgate.subjects import DOMAIN_OF, DOMAINS
@@ -181,10 +181,7 @@ class Host:
                 self._config.workeroutput[_FAULT] = self._fault  # type: ignore[attr-defined]
                 return
             raise pytest.UsageError(self._fault)
-        option = self._config.option
-        nodes = [arg.partition("::")[2] for arg in self._config.args]
-        asked = " ".join([*nodes, option.markexpr or "", option.keyword or ""])
-        chosen = self._chosen = choose(items, asked)
+        chosen = self._chosen = choose(items, asked_for(self._config))
         if chosen.left_out:
             self._config.hook.pytest_deselected(items=list(chosen.left_out))
         if chosen.line and self._is_worker:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from capgate.answers import Answer
 from capgate.asking.ages import dated
-from capgate.common.tries import end
+from capgate.common.tries import counted
 from capgate.confirm import confirm_subject, confirm_suite, first_look, second_look
 from capgate.datasets import Question
 from capgate.errors import CapgateError, ContradictionError, ServerEndedError
@@ -19,7 +19,6 @@ from capgate.evaluation import Shard, ShardResult
 from capgate.gate.conclude import too_many_errors, too_many_unread
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
-from capgate.gate.tries import Kind
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement, Usage
 from capgate.preflight import ask_probe, field_note
@@ -148,7 +147,7 @@ class Judge:
             second = self._second(target, subject, again, verdict)
             verdict, usage = confirm_subject(verdict, second), [*usage, again[target]]
         verdict = dated(verdict, [results])
-        verdict = self._counted(target, "full", verdict)
+        verdict = counted(self.run, target, "full", verdict)
         return self._ended(Judgement(target, subject, verdict, Usage.of(usage)))
 
     def suite(self, target: str) -> Judgement:
@@ -181,7 +180,7 @@ class Judge:
             usage += [results[target] for results in again]
             asked += sum(results[target].asked for results in again)
         verdict = dated(verdict, shards)
-        verdict = self._counted(target, "full", verdict)
+        verdict = counted(self.run, target, "full", verdict)
         took = replace(Usage.of(usage), asked=asked)
         return self._ended(Judgement(target, SUITE, verdict, took))
 
@@ -287,7 +286,7 @@ class Judge:
         if verdict is not None and verdict.kind != "ERROR":
             self._check_still_live(target, reference, _answers(shards))
         verdict = dated(verdict, shards)
-        verdict = self._counted(target, "quick", verdict)
+        verdict = counted(self.run, target, "quick", verdict)
         usage = Usage.of([results[target] for results in shards])
         return self._ended(Judgement(target, QUICK, verdict, usage, tuple(path)))
 
@@ -299,18 +298,6 @@ class Judge:
         if reference.kind != "none":
             budget = budget.spend(self.run.allowance(target, "full").share)
         return first_look(budget) if settings.confirm else budget
-
-    def _counted(self, target: str, kind: Kind, verdict: Verdict | None) -> Verdict | None:
-        """A verdict that is counted as a try on its candidate, and says which it was."""
-        if verdict is None or verdict.kind == "ERROR" or verdict.reference is None:
-            return verdict
-        part = verdict.scope == "subject"
-        if not part or verdict.kind == "REGRESSION":
-            end(self.run.store.transaction, self.run.id, target, kind, verdict.kind, part=part)
-        reason = self.run.allowance(target, kind).reason
-        if not reason or (part and verdict.kind == "PASS"):
-            return verdict
-        return replace(verdict, reasons=(*verdict.reasons, reason))
 
     def _ask_again(self, target: str, subject: str) -> Results:
         """Asks a subject that lost, or whose domain did, once more."""

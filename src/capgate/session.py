@@ -24,13 +24,13 @@ from capgate.baselines import (
 )
 from capgate.choice import run_targets
 from capgate.collector import collected_rarely
-from capgate.common.tries import Attempt, begin
+from capgate.common.tries import attempt_of, begin
 from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
 from capgate.datasets.questions import Selection
 from capgate.errors import CapgateError, ConfigError, ReferenceMissingError
 from capgate.evaluation import Contestant, Evaluator, Shard
-from capgate.fingerprint import digest_of, generation, seed_of
+from capgate.fingerprint import generation, seed_of
 from capgate.gate.policy import Policy
 from capgate.gate.rows import seeded_order
 from capgate.gate.tries import Allowance, Kind
@@ -45,7 +45,6 @@ from capgate.references import (
     NoReference,
     Reference,
     describe,
-    identify,
 )
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
@@ -340,27 +339,8 @@ class Run:
     def allowance(self, target: str, kind: Kind) -> Allowance:
         """What the run may spend of the error shares on a target; the first call settles it."""
         if (target, kind) not in self._allowances:
-            reference = self.reference(target)
-            base = reference.target if isinstance(reference, BaseReference) else target
-            limit = self.settings.limit
-            self._allowances[target, kind] = begin(
-                self.store.transaction,
-                Attempt(
-                    run=self.id,
-                    target=target,
-                    kind=kind,
-                    variant=str(self.seed(target) if kind == "quick" else limit or "all"),
-                    candidate=self.contestant(target).fingerprint.hash,
-                    reference=identify(reference, self.contestant(base).fingerprint.hash),
-                    questions=digest_of(
-                        self.questions(target).describe()["digest"],
-                        self.harness.prompt_hash,
-                        *self.settings.subjects,
-                    ),
-                    fresh=self.settings.fresh,
-                    beside_quick=kind == "full" and self.beside_quick(target),
-                ),
-            )
+            attempt = attempt_of(self, target, kind)
+            self._allowances[target, kind] = begin(self.store.transaction, attempt)
         return self._allowances[target, kind]
 
     def _make_folder(self) -> None:

@@ -162,7 +162,8 @@ def test_workers_change_nothing(project: Project) -> None:
         project.serve(server)
         found = []
         for workers in ("0", "2"):
-            options = ("--domains", "social_sciences", "-n", workers, "--fresh")
+            store = f"answers-{workers}.sqlite"
+            options = ("--domains", "social_sciences", "-n", workers, "--store", store)
             outcome = project.pytest("benchmarks", "-m", "full", *options)
             assert no_traceback(outcome.text)
             result = project.result()

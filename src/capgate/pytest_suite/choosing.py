@@ -58,7 +58,7 @@ def choose(items: Sequence[pytest.Item], asked: str) -> Chosen:
 
     Args:
         items: The tests that pytest's own options leave.
-        asked: What the command line asked for: paths and node ids, `-m`, `-k`.
+        asked: What the command line names (`asked_for`).
     """
     ours = [(item, *part_of(item)) for item in items]
     whole = frozenset(target for _, name, target in ours if name == "test_suite")
@@ -69,3 +69,9 @@ def choose(items: Sequence[pytest.Item], asked: str) -> Chosen:
     kept.sort(key=lambda entry: _ORDER.get(entry[1], 1))
     quick = frozenset(target for _, name, target in kept if name == "test_quick")
     return Chosen(tuple(kept), left_out, whole, quick & single)
+
+
+def asked_for(config: pytest.Config) -> str:
+    """Returns what the command line names: node ids within files, `-m` and `-k`."""
+    nodes = [argument.partition("::")[2] for argument in config.args]
+    return " ".join([*nodes, config.option.markexpr or "", config.option.keyword or ""])

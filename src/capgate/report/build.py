@@ -220,7 +220,7 @@ def _result(
         versions=package_versions(),
         reference=_reference(shards, whole),
         path=tuple(shards.get("quick", {}).get("path", ())),
-        seed=about.get("seed") if quick else None,
+        seed=about.get("seed") if mode == "quick" else None,
         attempt=(whole or {}).get("attempt"),
         faults=faults_of(answers),
         unread=_unread(answers),
