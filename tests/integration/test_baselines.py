@@ -171,6 +171,20 @@ def test_an_unchanged_model_passes_in_full_and_in_quick(recorded: Project, serve
     assert re.search(line + r"0\.0 of 1\.5, against “a loss of 25 points” 1\.4 of 1\.4", quick.text)
 
 
+def test_a_target_whose_answers_vary_is_recorded_twice(recorded: Project, server: Server) -> None:
+    """`baseline record --twice` asks everything once more and keeps what was answered otherwise."""
+    server.answer = Knowing(wavering=6)
+    assert run(recorded, "full", "--measure").code == 0
+    before = len(server.chats)
+    asked_twice = ("baseline", "record", "mine", "--twice", "--thresholds-dir", "twice")
+    done = command(recorded, *asked_twice)
+    assert done.code == 0, done.text
+    assert "asked twice: 30 answers differ" in done.text
+    assert len(server.chats) - before == 180
+    kept = json.loads((recorded.root / "twice" / "baselines" / "mine.json").read_text())
+    assert (kept["schema_version"], kept["looks"], len(kept["again"])) == (2, 2, 30)
+
+
 def test_a_collapsed_subject_is_red_by_name(
     recorded: Project,
     server: Server,
@@ -182,7 +196,7 @@ def test_a_collapsed_subject_is_red_by_name(
     full = run(recorded, "full")
     assert full.code == 1
     assert failed(full) == {"test_subject[mine-virology]", "test_suite[mine]"}
-    assert "Subjects that lost (Holm over 3): virology (50.0 points)" in full.text
+    assert "Subjects that lost (Holm over 3 subjects and 1 domain): virology (50.0 points)" in full.text
     assert "smallest drop that these questions would usually show" in full.text
     assert (
         "false alarm 0.05 = pooled 0.025 + subjects together 0.0125 + unparsed 0.0125" in full.text

@@ -59,13 +59,14 @@ def test_a_verdict_holds_by_each_look(judge: Callable[[list[Pair]], Verdict]) ->
             rows.append(Pair(str(at), "anatomy", first, own, reference_again=again))
         kind = judge(rows).kind
         seen.add(kind)
-        if kind != "INCONCLUSIVE":
+        if kind not in {"INCONCLUSIVE", "too few to tell"}:
             once = [row._replace(reference_again=None) for row in rows]
             other = [second_look(row)._replace(reference_again=None) for row in rows]
             assert judge(once).kind == judge(other).kind == kind
 
     check()
-    assert seen == {"PASS", "REGRESSION", "INCONCLUSIVE"}
+    assert seen >= ({"kept", "lost"} if judge is alone else {"PASS", "REGRESSION"})
+    assert seen & {"INCONCLUSIVE", "too few to tell"}
 
 
 def test_a_lucky_look_alone_fails_nobody() -> None:
