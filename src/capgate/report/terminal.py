@@ -124,11 +124,9 @@ def _usage(result: Result) -> str:
     cost = "" if overall.cost is None else f", {dollars(overall.cost)}"
     if overall.cost_now is not None and overall.asked < overall.questions:
         cost += f" ({dollars(overall.cost_now)} now)"
-    # A verdict's own reasons say which answers are old.
-    old = "" if result.verdict else old_words(result)
     return (
         f"{asked_words(*answered_of(result))}, {overall.seconds:.1f} s, "
-        f"{overall.prompt_tokens + overall.completion_tokens:,} tokens{cost}{old}"
+        f"{overall.prompt_tokens + overall.completion_tokens:,} tokens{cost}{old_words(result)}"
     )
 
 
