@@ -80,6 +80,8 @@ def fill_log(log: EvalLog, samples: Sequence[KeptSample]) -> None:
         _log.warning("this version of Inspect reads logs otherwise; they are written slowly")
     whole = log.model_copy(update={"samples": [_read(sample) for sample in samples]})
     write_eval_log(whole, log.location)
+    if path is not None:
+        path.chmod(0o600)
 
 
 def _read(sample: KeptSample) -> EvalSample:
@@ -102,7 +104,7 @@ def _write(path: Path, samples: Sequence[KeptSample]) -> None:
             for sample in samples:
                 new.writestr(f"samples/{sample.id}_epoch_{sample.epoch}.json", sample.whole)
             new.writestr(_SUMMARIES, b"[%b]" % b",".join(sample.summary for sample in samples))
-        Path(scratch).chmod(path.stat().st_mode)
+        # mkstemp has made it for its owner alone.
         Path(scratch).replace(path)
     except BaseException:
         Path(scratch).unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from capgate.baselines import (
 )
 from capgate.choice import run_targets
 from capgate.collector import collected_rarely
+from capgate.common.ownfiles import own_folder
 from capgate.common.tries import attempt_of, begin
 from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
@@ -346,7 +347,7 @@ class Run:
     def _make_folder(self) -> None:
         """Makes the run's folder before anything is asked that could not be logged there."""
         try:
-            (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+            own_folder(self.folder / "logs")
         except OSError as error:
             raise CapgateError(
                 f"the reports folder {self.settings.output_dir} can't be written",

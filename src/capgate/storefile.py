@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from filelock import FileLock, Timeout
 
+from capgate.common.ownfiles import mode_beside, own_file, own_folder
 from capgate.common.thoughts import holds_thought
 from capgate.errors import StoreError
 from capgate.redact import Redactor
@@ -225,7 +226,8 @@ class StoreFile:
         # Reports, baselines and logs take from here: nothing secret gets in.
         self._redactor = redactor or Redactor.of_environment()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            own_folder(path.parent)
+            own_file(path)
             self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         except (sqlite3.Error, OSError) as error:
             raise fault_of_store(self.path, "opened", error) from None
@@ -318,9 +320,11 @@ class StoreFile:
             waiting: Called where the wait takes more than a few seconds.
         """
         file = self._claim_file(name)
-        lock = FileLock(file)
         try:
-            file.parent.mkdir(exist_ok=True)
+            mode = mode_beside(self.path)
+            lock = FileLock(file, mode=mode)
+            # Who may read the store may enter, too.
+            file.parent.mkdir(mode=mode | (mode & 0o444) >> 2, exist_ok=True)
             try:
                 lock.acquire(timeout=_PATIENCE)
             except Timeout:
@@ -343,8 +347,8 @@ class StoreFile:
         Returns:
             Whether it is held.
         """
-        lock = FileLock(self._claim_file(name), timeout=0)
         try:
+            lock = FileLock(self._claim_file(name), timeout=0, mode=mode_beside(self.path))
             claims.enter_context(lock)
         except Timeout:
             return False

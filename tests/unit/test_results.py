@@ -269,8 +269,14 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == "new\n"
 
 
-def test_a_file_may_be_read_by_whoever_may_read_the_folder(tmp_path: Path) -> None:
-    """Results have the permissions that any new file has."""
-    write_atomically(tmp_path / "ours", "text")
-    (tmp_path / "plain").touch()
-    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+def test_a_baseline_has_the_permissions_of_any_new_file_and_results_are_private(
+    tmp_path: Path,
+) -> None:
+    """What is under version control is shared; results, and the folders made for them, are not."""
+    write_atomically(tmp_path / "shared" / "ours", "text", shared=True)
+    (tmp_path / "shared" / "plain").touch()
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "shared").iterdir()}
+    assert modes["ours"] == modes["plain"]
+    write_atomically(tmp_path / "own" / "mine" / "file", "text")
+    for path in (tmp_path / "own").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -301,6 +301,34 @@ def test_another_program_s_database_is_refused_and_not_touched(tmp_path: Path) -
     with pytest.raises(StoreError, match="another program's database"):
         Store(file)
     assert file.read_bytes() == before
+
+
+def test_a_store_and_all_beside_it_are_its_owner_s(tmp_path: Path) -> None:
+    """Also SQLite's own files and the claims; who shares the store's file shares them all."""
+    before = os.umask(0o002)
+    try:
+        for name, mode in (("own", 0o600), ("shared", 0o660)):
+            path = tmp_path / name / "reports" / "answers.sqlite"
+            if name == "shared":
+                path.parent.mkdir(parents=True)
+                path.touch(mode)
+            with Store(path) as store, store.claim("c"), ExitStack() as claims:
+                assert store.claim_free(claims, "d")
+                store.start_run("r", {})
+                files = [one for one in path.parent.rglob("*") if one.is_file()]
+                assert {one.name for one in files} >= {
+                    "answers.sqlite",
+                    "answers.sqlite-wal",
+                    "answers.sqlite-shm",
+                    "c.lock",
+                    "d.lock",
+                }
+                assert {one.stat().st_mode & 0o777 for one in files} == {mode}
+                folder = (path.parent / ".answers.sqlite.claims").stat().st_mode & 0o777
+                assert folder == (0o700 if mode == 0o600 else 0o770)
+        assert (tmp_path / "own" / "reports").stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(before)
 
 
 def test_what_can_t_be_a_store_is_told(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.checkup.check import Check, Skip, look, own_remedy
+from capgate.common.ownfiles import own_folder
 from capgate.errors import ConfigError, FileFault
 from capgate.packages import (
     SHOWN,
@@ -209,7 +210,7 @@ def reports(settings: Settings) -> Check:
 
         folder = settings.output_dir
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            own_folder(folder)
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:

@@ -328,7 +328,7 @@ def _write(path: Path, baseline: Baseline) -> None:
     from capgate.report.write import write_atomically
 
     try:
-        write_atomically(path, dump_baseline(baseline))
+        write_atomically(path, dump_baseline(baseline), shared=True)
     except OSError as error:
         raise CapgateError(
             f"{path} can't be written", said=str(error), remedy="make its folder writable"

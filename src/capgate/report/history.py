@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from capgate.common.ownfiles import own_file, own_folder
 from capgate.errors import StoreError
 from capgate.report.result import Report, Result
 
@@ -281,7 +282,8 @@ def _scorer(result: Result) -> dict[str, Any]:
 @contextmanager
 def _open(path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(path.parent)
+        own_file(path)
         with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as db:
             db.execute("BEGIN IMMEDIATE")
             version = int(db.execute("PRAGMA user_version").fetchone()[0])

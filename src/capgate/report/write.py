@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from capgate.baselines import Baseline, load_baseline
+from capgate.common.ownfiles import own_folder
 from capgate.errors import CapgateError
 from capgate.known_secrets import project_redactor
 from capgate.published import Published, load_published
@@ -156,21 +157,31 @@ def write_page(report: Report, folder: Path, history: Path) -> Path:
     return path
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, *, shared: bool = False) -> None:
     """Writes a file so that a reader sees the old one or the new one, never a part.
+
+    Args:
+        path: The file.
+        text: Its text; a line feed is added where it ends in none.
+        shared: For everyone who may read the folder, as files under version control are; else
+            for its owner alone.
 
     Raises:
         OSError: It can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if shared:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        own_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text if text.endswith("\n") else text + "\n")
-        # mkstemp makes the file private; results are for everyone who may read the folder.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
+        if shared:
+            # mkstemp makes the file private.
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(name).chmod(0o666 & ~umask)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

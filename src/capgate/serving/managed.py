@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from capgate.common.ownfiles import own_folder
 from capgate.config import LlamaCppServe, Target
 from capgate.errors import ServerError
 from capgate.serving import llamacpp, vllm
@@ -95,9 +96,9 @@ def start(
     """
     spec = target.serve
     assert spec is not None
-    logs.mkdir(parents=True, exist_ok=True)
+    own_folder(logs)
     log = logs / f"server-{target.id}.log"
-    log.touch()
+    log.touch(mode=0o600)
     key = secrets.token_urlsafe(24)
     address = logs / f"server-{target.id}.address"
     address.unlink(missing_ok=True)
