@@ -134,6 +134,8 @@ def test_runs_at_one_time_on_a_server_that_mixes(
     """Two runs on other adapters, with a store each, spoil neither each other nor the base."""
     other = make_checkout(tmp_path / "other", taught, server.home)
     subjects = [HARMED]
+    for place in (project, other):
+        place.write("thresholds/policy.yaml", "catch: 0.05\nreason: few questions\n")
     try:
         harmful = project.begin(taught.adapter("harmful_subject"), subjects=subjects)
         harmless = other.begin(taught.adapter("harmless"), subjects=subjects)
