@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from capgate.evaluation import Contestant
 
 _EVERY: Final = 10.0
-"""Seconds between two looks in the course of a run."""
+"""Fewest seconds between two looks in the course of a run."""
+
+_TIMES_COST: Final = 20.0
+"""How many times as long as a look takes the run goes on before the next one."""
 
 
 class Recheck:
@@ -37,6 +40,7 @@ class Recheck:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._good: dict[int, float] = {}
+        self._took = 0.0
 
     def begin(self, contestants: Iterable[Contestant]) -> None:
         """Notes that contestants are about to be asked."""
@@ -53,8 +57,8 @@ class Recheck:
             ContradictionError: One does not answer as it did. What it and the others of these
                 answered since the last look is left out.
         """
-        now = time.time()
-        if any(now - self._good.get(one.context.id, now) >= _EVERY for one in contestants):
+        now, every = time.time(), max(_EVERY, _TIMES_COST * self._took)
+        if any(now - self._good.get(one.context.id, now) >= every for one in contestants):
             self._check(contestants, run)
 
     def finish(self, contestants: Sequence[Contestant], run: str) -> None:
@@ -93,6 +97,7 @@ class Recheck:
                 )
         except RequestFault:
             return
+        self._took = time.time() - started
         for one in contestants:
             self._good[one.context.id] = started
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
 from capgate.report.comparison import Comparison, Split
 from capgate.subjects import DOMAIN_OF
+
+if TYPE_CHECKING:
+    from capgate.report.result import Report, Result
 
 _MANY: Final = 0.5
 """Share of the losses at which a label is what to look at first."""
@@ -18,6 +22,15 @@ _NEARLY_ALL: Final = 0.8
 
 _FEWEST: Final = 5
 """Losses under which nothing is said of where they are."""
+
+_KEPT: Final = (
+    "what was answered is kept",
+    "only they are asked",
+    "what was answered is not asked again",
+)
+"""What is not so for an adapter that is judged by its name on the server."""
+
+_NAME_THE_FOLDER: Final = "name the adapter's folder to keep its answers"
 
 
 def points(fraction: float, *, sign: bool = False) -> str:
@@ -133,22 +146,53 @@ def split_sentence(split: Split | None) -> str:
     )
 
 
-def next_steps(verdict: Mapping[str, Any] | None, comparison: Comparison | None) -> list[str]:
-    """What to do next, the likeliest help first."""
+def asked_anew(result: Result | None) -> bool:
+    """Whether a target's answers count in no other run: nobody knows what lay under its name."""
+    identity = {} if result is None else result.identity.get("identity")
+    return isinstance(identity, dict) and "adapter_nonce" in identity
+
+
+def rest_sentence(report: Report) -> str:
+    """What the run after one that broke off asks."""
+    anew = [target for target, result in report.targets.items() if asked_anew(result)]
+    rest = "The run did not come to its end; the next one asks only the rest"
+    if not anew:
+        return f"{rest}."
+    return f"{rest}, and {' and '.join(anew)} anew: {_NAME_THE_FOLDER}."
+
+
+def next_steps(
+    verdict: Mapping[str, Any] | None,
+    comparison: Comparison | None,
+    result: Result | None = None,
+) -> list[str]:
+    """What to do next, the likeliest help first.
+
+    Args:
+        verdict: The verdict.
+        comparison: The comparison that it rests on.
+        result: The target's result.
+    """
+    if asked_anew(result):
+        kept = re.compile("|".join(map(re.escape, _KEPT)))
+        anew = f"it is asked anew each run; {_NAME_THE_FOLDER}"
+        return [kept.sub(anew, step) for step in _steps(verdict, comparison)]
+    return _steps(verdict, comparison)
+
+
+def _steps(verdict: Mapping[str, Any] | None, comparison: Comparison | None) -> list[str]:
     if not verdict:
         return ["Record it as a baseline, so that later runs have something to be compared with."]
     kind = verdict["kind"]
     if kind == "PASS":
         return ["Nothing: no loss of the size that is looked for."]
     if kind == "ERROR":
-        return ["Mend the fault named above and run again: what was answered is kept."]
+        return [f"Mend the fault named above and run again: {_KEPT[0]}."]
     if kind == "INCONCLUSIVE":
         error_rate = verdict["error_rate"]
         policy = verdict["policy"] or {}
         if error_rate is not None and error_rate > policy.get("max_error_rate", 1.0):
-            return [
-                "Look at the errors below, mend the server, and run again: only they are asked."
-            ]
+            return [f"Look at the errors below, mend the server, and run again: {_KEPT[1]}."]
         if unread := _unread_steps(verdict, comparison):
             return unread
         return ["Ask more questions: raise --limit, or run the whole benchmark (-m full)."]
@@ -230,7 +274,7 @@ def _after_regression(verdict: Mapping[str, Any], comparison: Comparison | None)
     if verdict["scope"] == "quick":
         steps.append(
             "Learn where it was lost: a quick run asks too few questions of each subject to say. "
-            "Run the whole benchmark (-m full); what was answered is not asked again."
+            f"Run the whole benchmark (-m full); {_KEPT[2]}."
         )
     elif not steps or (
         split and split.knowledge and split.knowledge > 0 and not failed and not domain

@@ -58,7 +58,10 @@ def body(report: Report, redactor: Redactor) -> dict[str, Any]:
         lines.append(f"• {_mrkdwn(headline(target, verdict))}")
         lines += [f"   {_mrkdwn(reason)}" for reason in verdict["reasons"][:2]]
         comparison = report.comparisons.get(target)
-        lines += [f"   → {_mrkdwn(step)}" for step in next_steps(verdict, comparison)[:1]]
+        lines += [
+            f"   → {_mrkdwn(step)}"
+            for step in next_steps(verdict, comparison, report.targets.get(target))[:1]
+        ]
         targets.append(
             {
                 "target": target,

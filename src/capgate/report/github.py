@@ -21,6 +21,7 @@ from capgate.report.advice import (
     next_steps,
     points,
     reference_name,
+    rest_sentence,
     split_sentence,
     subject_words,
     subjects_to_read,
@@ -142,7 +143,7 @@ def summary(report: Report) -> str:
         if target not in report.targets
     ]
     if not report.complete:
-        blocks.append("**Partial:** the run did not come to its end; the next asks only the rest.")
+        blocks.append(f"**Partial:** {prose(rest_sentence(report))}")
     return "\n\n".join(blocks) + f"\n\n<sub>run {span(report.run)}</sub>\n"
 
 
@@ -210,12 +211,12 @@ def _target(report: Report, target: str, triage: str) -> str:
         blocks.append("\n".join(notes))
     if verdict and verdict["kind"] == "ERROR":
         to_put, answered, _ = answered_of(result)
-        told = [f"- {prose(step)}" for step in next_steps(verdict, comparison)]
+        told = [f"- {prose(step)}" for step in next_steps(verdict, comparison, result)]
         told.append(f"- {answered:,} of {to_put:,} questions were answered.")
         told.append(f"- {span(repeat_command(report), limit=_COMMAND)}")
         return "\n\n".join([*blocks, "**What to do next**\n\n" + "\n".join(told)])
     if verdict and verdict["kind"] in {"REGRESSION", "INCONCLUSIVE"}:
-        steps = next_steps(verdict, comparison)
+        steps = next_steps(verdict, comparison, result)
         blocks.append("**What to do next**\n\n" + "\n".join(f"- {prose(s)}" for s in steps))
     blocks.append("\n".join(_domains(result, comparison)))
     if groups := counted(result):

@@ -26,6 +26,7 @@ from capgate.report.advice import (
     next_steps,
     points,
     reference_name,
+    rest_sentence,
     split_sentence,
     subject_words,
 )
@@ -136,6 +137,7 @@ def render_html(report: Report, history: Sequence[Entry] = (), *, limit: int = L
     def page(payload: str, left_out: int) -> str:
         return environment.get_template("report.html.j2").render(
             report=report,
+            rest=rest_sentence(report),
             views=shown,
             everyone=views,
             not_judged=report.not_judged,
@@ -196,7 +198,7 @@ def _view(
         verdict=verdict,
         result=result,
         reference=reference_name(result.reference or _kind_alone(verdict)),
-        steps=next_steps(verdict, comparison),
+        steps=next_steps(verdict, comparison, result),
         numbers=_numbers(result, comparison),
         drop=drop_chart(verdict) if verdict else None,
         bars=_bars(comparison, verdict),

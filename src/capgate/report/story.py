@@ -30,7 +30,7 @@ def story_lines(result: Result, comparison: Comparison | None, report: Report) -
     if published:
         lines.append("       of another harness, so that nothing is compared question by question")
     if verdict["kind"] == "ERROR":
-        steps = next_steps(verdict, comparison)
+        steps = next_steps(verdict, comparison, result)
         return [f"next:  {step}" for step in steps] + [f"again: {repeat_command(report)}"]
     if verdict["kind"] != "REGRESSION":
         return [printable(line) for line in lines] if published else []
@@ -41,7 +41,7 @@ def story_lines(result: Result, comparison: Comparison | None, report: Report) -
             lines.append(f"why:   {counts}")
         if sentence := split_sentence(comparison.split):
             lines.append(f"       {sentence}")
-    steps = next_steps(verdict, comparison)[:_STEPS]
+    steps = next_steps(verdict, comparison, result)[:_STEPS]
     lines += [f"{'next:  ' if at == 0 else '       '}{step}" for at, step in enumerate(steps)]
     if comparison is not None and comparison.flips:
         lines.append(f"flips: {look_command(report, 'triage', report.run)}")

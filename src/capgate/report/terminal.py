@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capgate.gate.policy import Budget
-from capgate.report.advice import next_steps
+from capgate.report.advice import next_steps, rest_sentence
 from capgate.report.groups import counted, word_counts
 from capgate.report.missing import missing_lines
 from capgate.report.result import Group, Report, Result, answered_of
@@ -86,7 +86,7 @@ def render_report(report: Report, written: Sequence[Path], *, root: Path) -> lis
     if report.cost is not None:
         lines.append(f"cost:    {dollars(report.cost)} spent by this run's answers")
     if not report.complete:
-        lines.append("PARTIAL: the run did not come to its end; the next one asks only the rest.")
+        lines.append(printable(f"PARTIAL: {rest_sentence(report)}"))
     return lines + [f"written: {_short(path, root)}" for path in written]
 
 

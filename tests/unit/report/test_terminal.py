@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.unit.report.examples import flip, red_report
 
 from capgate.gate.verdict import Verdict
+from capgate.report.advice import next_steps
 from capgate.report.terminal import logs_line, render_report
 
 
@@ -50,3 +51,27 @@ def test_old_answers_are_said_beside_the_table(tmp_path: Path) -> None:
     assert "all from earlier runs (newest 2026-01-01T00:00:00Z)" in lines[0]
     assert sum("all from earlier runs" in line for line in lines) == 2
     assert not any("earlier runs" in line for line in render_report(report, [], root=tmp_path))
+
+
+def test_an_adapter_judged_by_its_name_is_not_said_to_be_kept(tmp_path: Path) -> None:
+    """Its answers count in no other run, so nothing says that they are not asked again."""
+    report = red_report()
+    mine = report.targets["mine"]
+    named = mine.model_copy(
+        update={
+            "identity": {**mine.identity, "identity": {"adapter_nonce": "0"}},
+            "verdict": {**(mine.verdict or {}), "scope": "quick"},
+        }
+    )
+    partial = report.model_copy(update={"complete": False})
+    kept = "\n".join(render_report(partial, [], root=tmp_path))
+    anew = "\n".join(
+        render_report(partial.model_copy(update={"targets": {"mine": named}}), [], root=tmp_path)
+    )
+    assert "the next one asks only the rest." in kept
+    assert "asked anew" not in kept
+    assert "asks only the rest, and mine anew: name the adapter's folder to keep its" in anew
+    assert next_steps(named.verdict, None, mine)[-1].endswith("is not asked again.")
+    assert next_steps(named.verdict, None, named)[-1].endswith(
+        "it is asked anew each run; name the adapter's folder to keep its answers."
+    )
