@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from capgate.errors import ConfigError
@@ -84,7 +85,7 @@ def one_target(report: Report, named: str | None) -> str:
     if named in report.targets:
         return str(named)
     what = f"the run has no target {named!r}" if named else f"the run has {len(targets)} targets"
-    raise ConfigError(what, remedy=f"name one: --target {' or '.join(targets) or '…'}")
+    raise ConfigError(what, remedy=f"name one: --target {' or '.join(map(quote, targets)) or '…'}")
 
 
 def settings_of_run(recorded: Mapping[str, Any], here: Settings) -> Settings:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -195,7 +196,7 @@ class Baseline(_Frozen):
             raise ReferenceMissingError(
                 f"its baseline has no answer to question {error.args[0]}",
                 target=self.target,
-                remedy=f"record it anew: capgate baseline update {self.target}",
+                remedy=f"record it anew: capgate baseline update {quote(self.target)}",
             ) from None
 
 

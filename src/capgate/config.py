@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from dotenv import dotenv_values
@@ -107,14 +108,14 @@ class Targets:
         if base.adapter_of is not None:
             raise ConfigError(
                 f"{base_id} is itself an adapter of {base.adapter_of}",
-                remedy=f"name the base: --model-id {base.adapter_of}",
+                remedy=f"name the base: --model-id {quote(base.adapter_of)}",
             )
         entry = self._entries.get(name)
         if entry is not None and entry.adapter_of is not None:
             if entry.adapter_of != base_id:
                 raise ConfigError(
                     f"the adapter {name} belongs to {entry.adapter_of}, not to {base_id}",
-                    remedy=f"use --model-id {entry.adapter_of}",
+                    remedy=f"use --model-id {quote(entry.adapter_of)}",
                 )
             return self.get(name)
         path = "/".join(name.rstrip("/").split("/")[-parts:])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from shlex import quote
 from typing import Final, Literal
 
 from capgate.answers import AnswerState
@@ -179,7 +180,7 @@ def of_baseline(name: str, baseline: Baseline, policy: Policy) -> list[Finding]:
         policy: The target's policy.
     """
     place = f"baselines/{name}.json"
-    again = f"record it anew: capgate baseline update {baseline.target}"
+    again = f"record it anew: capgate baseline update {quote(baseline.target)}"
     found: list[Finding] = []
     if baseline.target != name:
         what = f"the file is named {name} but records {baseline.target}"
@@ -223,7 +224,7 @@ def of_baseline(name: str, baseline: Baseline, policy: Policy) -> list[Finding]:
 def of_newest(baseline: Baseline, newest: StoredRun) -> list[Finding]:
     """Whether a baseline still fits its target's newest run."""
     place = f"baselines/{baseline.target}.json"
-    again = f"see capgate baseline diff {baseline.target}, and update it"
+    again = f"see capgate baseline diff {quote(baseline.target)}, and update it"
     found: list[Finding] = []
     chosen = {s: n for s, n in newest.about["selected"].items() if n}
     recorded = {s: counts.n for s, counts in baseline.subjects.items()}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from capgate.errors import CapgateError
@@ -75,7 +76,7 @@ def install_remedy() -> str:
     """How capgate's packages are installed here."""
     if Path("Makefile").is_file() and Path("pyproject.toml").is_file():
         return "make install, then use .venv/bin/python (or `source .venv/bin/activate`)"
-    return f"{sys.executable} -m pip install --upgrade capgate"
+    return f"{quote(sys.executable)} -m pip install --upgrade capgate"
 
 
 def requirements() -> Iterator[tuple[str, Callable[[str], bool], str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, Final
 
 from capgate.answers import Answer
@@ -97,7 +98,7 @@ def recordable(run: StoredRun, policy: Policy, *, red: bool = False) -> None:
     Raises:
         ConfigError: It is partial, red, has errors, or too many of its answers are unreadable.
     """
-    whole = f"pytest benchmarks -m full --model-id {run.target}"
+    whole = f"pytest benchmarks -m full --model-id {quote(run.target)}"
     if run.missing:
         raise ConfigError(
             f"the run {run.id} is partial: {run.missing}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote
 from typing import Any, Final
 
 from capgate.answers import Answer
@@ -84,7 +85,7 @@ def check_routes(
         f"other routes answered than those it is compared with: {found}",
         target=target,
         remedy="pin its route (`route: {only: […]}` in the targets' file), record the baseline "
-        f"anew, or allow the difference by name: --allow-routes {','.join(names)}",
+        f"anew, or allow the difference by name: --allow-routes {quote(','.join(names))}",
     )
 
 

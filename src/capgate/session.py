@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 
 from capgate.asking.weights import other_weights
 from capgate.baselines import (
@@ -408,7 +409,7 @@ class Run:
             raise ReferenceMissingError(
                 f"there is no recorded baseline {folder.name}/baselines/{recorded.name}",
                 target=target.id,
-                remedy=f"record one from a good run: capgate baseline record {target.id}",
+                remedy=f"record one from a good run: capgate baseline record {quote(target.id)}",
             )
         baseline = load_baseline(recorded)
         one = self.contestant(target.id)

@@ -366,10 +366,10 @@ class Settings:
         return "published" if self.published else None
 
     def describe(self) -> dict[str, Any]:
-        """The settings as results record them: without secrets and this machine's paths.
+        """The settings as results record them, without secrets.
 
         `files` names the files and folders that are not the usual ones, relative to the
-        project's folder; of one that lies elsewhere only the last name, as `…/name`.
+        project's folder where they lie in it: the commands that results show can be run.
         """
         values = asdict(self)
         files: dict[str, Path | None] = {name: values.pop(name) for name in _FILES}
@@ -380,7 +380,7 @@ class Settings:
             "files": {
                 name: path.relative_to(self.root).as_posix()
                 if path.is_relative_to(self.root)
-                else f"…/{path.name}"
+                else str(path)
                 for name, path in files.items()
                 if path is not None and path != self.root / (_FILES[name] or ".")
             },

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from capgate.checkup.check import Check, Skip, look, own_remedy
@@ -96,7 +97,7 @@ def dotenv(root: Path) -> Check:
             lines = list(parse_stream(StringIO(path.read_text(encoding="utf-8"))))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"{path} can't be read", said=str(error), remedy=f"chmod u+r {path}"
+                f"{path} can't be read", said=str(error), remedy=f"chmod u+r {quote(str(path))}"
             ) from None
         # A line's own words may be a secret.
         if faults := [
@@ -217,7 +218,7 @@ def reports(settings: Settings) -> Check:
             raise ConfigError(
                 f"{folder} can't be written",
                 said=error.strerror or str(error),
-                remedy=f"chmod u+w {folder}, or name another with --output-dir"
+                remedy=f"chmod u+w {quote(str(folder))}, or name another with --output-dir"
                 if folder.is_dir() or not folder.exists()
                 else "it is no folder: name another with --output-dir",
             ) from None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -170,7 +171,7 @@ class ServerCheckup:
             return shown
         return (
             f"{shown}. Runs that were killed have left {', '.join(left)} there; the next run, or "
-            f"inference-server unload-adapter {left[0]}, unloads it"
+            f"inference-server unload-adapter {quote(left[0])}, unloads it"
         )
 
     def _context(self) -> str:
@@ -310,8 +311,8 @@ class ServerCheckup:
             case "refused" | "unreachable" | "dns" if base.provider != "openrouter":
                 port = urlsplit(self._url).port or 80
                 return (
-                    f"start it there (vllm serve {base.served_name} --port {port}), or correct "
-                    f"base_url of {base.id} in {file}"
+                    f"start it there (vllm serve {quote(base.served_name)} --port {port}), or "
+                    f"correct base_url of {base.id} in {file}"
                 )
             case "unauthorized" if base.api_key_env is not None:
                 return (

@@ -15,6 +15,7 @@ import argparse
 import time
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from capgate.errors import ConfigError
@@ -120,8 +121,8 @@ def _run_of(options: argparse.Namespace, settings: Settings, store: object) -> S
             "the store has no run of the whole benchmark"
             + ("" if there else " (nor any other run of it)"),
             target=options.target,
-            remedy=f"pytest benchmarks -m full --model-id {options.target} (with --measure if "
-            "there is nothing to compare it with yet)"
+            remedy=f"pytest benchmarks -m full --model-id {quote(options.target)} (with --measure "
+            "if there is nothing to compare it with yet)"
             + ("" if there or not known else f"; the store has runs of {', '.join(known)}"),
         )
     return newest
@@ -183,7 +184,7 @@ def _record(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
         raise ConfigError(
             f"{_shown(path, settings)} exists already",
             target=run.target,
-            remedy=f"look at what would change: capgate baseline diff {run.target}",
+            remedy=f"look at what would change: capgate baseline diff {quote(run.target)}",
         )
     recordable(run, _policy(settings, run))
     second = _second(options, settings, run)
@@ -226,7 +227,7 @@ def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
             f"the change to the run {run.id} is not the one that was reviewed "
             f"({options.reviewed!r})",
             target=run.target,
-            remedy=f"look at it: capgate baseline diff {run.target} --run {run.id}",
+            remedy=f"look at it: capgate baseline diff {quote(run.target)} --run {quote(run.id)}",
         )
     if found.lowers and not options.reason.strip():
         raise ConfigError(
@@ -285,7 +286,7 @@ def _show_review(out: Output, found: Review, before: Baseline, run: StoredRun) -
         out.line(f"LOWER: {why}")
     reason = ' --reason "…"' if found.lowers else ""
     out.line(
-        f"to accept: capgate baseline update {found.target} --run {run.id} "
+        f"to accept: capgate baseline update {quote(found.target)} --run {quote(run.id)} "
         f"--reviewed {found.digest}{reason}"
     )
 
@@ -317,7 +318,7 @@ def _load(settings: Settings, target: str) -> Baseline:
         raise ReferenceMissingError(
             f"there is no baseline {_shown(path, settings)}",
             target=target,
-            remedy=f"record one: capgate baseline record {target}",
+            remedy=f"record one: capgate baseline record {quote(target)}",
         )
     return load_baseline(path)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.local import add_options, local_run, output_of, settings_of
@@ -130,7 +131,7 @@ def _lines(target: str, found: Calibration) -> Iterator[str]:
     if found.flips.count:
         yield (
             "its answers vary, so one look at it is luck that every later run would share: "
-            f"`capgate baseline record {target} --twice` keeps two"
+            f"`capgate baseline record {quote(target)} --twice` keeps two"
         )
     if found.holds:
         yield "within what is allowed"

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.local import FILES, add_options, output_of, settings_of
@@ -85,7 +86,7 @@ def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
         raise ReferenceMissingError(
             f"there is no baseline {path}",
             target=options.of_baseline,
-            remedy=f"record one: capgate baseline record {options.of_baseline}",
+            remedy=f"record one: capgate baseline record {quote(options.of_baseline)}",
         )
     baseline = load_baseline(path)
     if options.of_run is None and not settings.store.is_file():

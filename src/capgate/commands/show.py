@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +79,7 @@ def _lines(
     report: Report, folder: Path, settings: Settings, target: str, name: str, *, ask: bool
 ) -> Iterator[str]:
     from capgate.report.advice import reference_name
+    from capgate.report.repeat import look_command
     from capgate.report.transcripts import transcripts
 
     found = find_question(report, settings, target, name)
@@ -103,9 +103,9 @@ def _lines(
         shown = transcripts(settings, recorded or report.run, who, found.hash, folder.parent)
         yield ""
         yield from _transcript(title, shown, found.flip, side)
-    command = ["capgate", "show", report.run, found.hash, "--target", target, "--ask"]
+    again = look_command(report, "show", report.run, found.hash, "--target", target, "--ask")
     yield ""
-    yield f"ask it again: {shlex.join(command)}"
+    yield f"ask it again: {again}"
     if ask:
         yield from _ask(report, settings, target, found.hash)
 
@@ -116,6 +116,8 @@ def find_question(report: Report, settings: Settings, target: str, name: str) ->
     Raises:
         ConfigError: None begins so, or several do.
     """
+    from capgate.report.repeat import look_command
+
     flips = {
         flip.question: flip
         for flip in (report.comparisons[target].flips if target in report.comparisons else ())
@@ -131,7 +133,7 @@ def find_question(report: Report, settings: Settings, target: str, name: str) ->
         raise ConfigError(
             f"{len(hits) or 'no'} questions of {target} in the run {report.run} begin with "
             f"{name!r}",
-            remedy=f"capgate triage {report.run} lists those that flipped",
+            remedy=f"{look_command(report, 'triage', report.run)} lists those that flipped",
         )
     flip, one = flips.get(hits[0]), kept.get(hits[0])
     if one is not None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 import aiohttp
@@ -185,7 +186,7 @@ def unload_left_over(base: Endpoint, say: Callable[[str], None]) -> None:
         elif status != 404:
             say(
                 f"{base.target}: a run that was killed has left {name} there, and it could not be "
-                f"unloaded ({said}): inference-server unload-adapter {name}"
+                f"unloaded ({said}): inference-server unload-adapter {quote(name)}"
             )
         return status in {200, 404}
 

