@@ -26,6 +26,7 @@ from capgate.baselines import (
 from capgate.choice import run_targets
 from capgate.collector import collected_rarely
 from capgate.common.ownfiles import own_folder
+from capgate.common.scratch import remove_abandoned
 from capgate.common.tries import attempt_of, begin
 from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
@@ -349,6 +350,7 @@ class Run:
         """Makes the run's folder before anything is asked that could not be logged there."""
         try:
             own_folder(self.folder / "logs")
+            remove_abandoned()
         except OSError as error:
             raise CapgateError(
                 f"the reports folder {self.settings.output_dir} can't be written",

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.checkup import here
 from capgate.checkup.check import Check
 from capgate.common.output import Output
+from capgate.common.scratch import Scratch
 from capgate.errors import CapgateError
 from capgate.local import USAGE_ERROR, Parser, add_options, output_of, settings_of
 from capgate.settings import Settings
@@ -163,9 +162,9 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
         if failed:
             yield from here.rest_skipped(iter(server.NAMES), f"{failed[0]} failed")
             continue
-        with tempfile.TemporaryDirectory(prefix="capgate-doctor-") as scratch:
-            own = server.temporary(settings, Path(scratch))
-            servers = Servers({**others, **chosen}, known, Path(scratch) / "logs", say=say)
+        with Scratch() as scratch:
+            own = server.temporary(settings, scratch.path)
+            servers = Servers({**others, **chosen}, known, scratch.path / "logs", say=say)
             run = Run(own, "doctor", endpoint=servers.endpoint)
             try:
                 yield from server.ServerCheckup(own, target, base, run, servers, known).checks()

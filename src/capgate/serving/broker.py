@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,9 +20,9 @@ from multiprocessing.connection import (
     answer_challenge,
     deliver_challenge,
 )
-from pathlib import Path
 from typing import Any, Final
 
+from capgate.common.scratch import Scratch
 from capgate.errors import CapgateError, ServerError
 
 _BREATH: Final = 0.1
@@ -51,9 +50,9 @@ class Broker:
 
     def __init__(self, calls: Mapping[str, Callable[..., Any]]) -> None:
         self._calls = dict(calls)
-        self._folder = tempfile.TemporaryDirectory(prefix="capgate-")
+        self._folder = Scratch()
         key = secrets.token_bytes(16)
-        path = str(Path(self._folder.name) / "broker")
+        path = str(self._folder.path / "broker")
         # Without a key here: whoever does not say who he is may keep only his own thread waiting.
         self._listener = Listener(path, family="AF_UNIX", backlog=64)
         self._key = key
@@ -66,7 +65,7 @@ class Broker:
         """Stops listening."""
         self._closed = True
         self._listener.close()
-        self._folder.cleanup()
+        self._folder.close()
 
     def _accept(self) -> None:
         while not self._closed:

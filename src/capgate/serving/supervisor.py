@@ -15,10 +15,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from typing import Final
+
+from capgate.common.scratch import Scratch
 
 GRACE_SECONDS: Final = 10.0
 """How long a server may take to end by itself before it is killed."""
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
     # vLLM leaves its sockets behind. Their paths may have 107 characters, so the folder's is short.
     with (
         open(log_path, "ab", buffering=0) as log,  # noqa: PTH123
-        tempfile.TemporaryDirectory(prefix="capgate-", dir="/tmp") as sockets,
+        Scratch("/tmp") as sockets,
     ):
         try:
             server = subprocess.Popen(
@@ -42,8 +43,10 @@ def main(arguments: list[str]) -> int:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={"VLLM_RPC_BASE_PATH": sockets, **os.environ},
+                env={"VLLM_RPC_BASE_PATH": str(sockets.path), **os.environ},
                 start_new_session=True,
+                # Its sockets are kept for as long as it lives.
+                pass_fds=(sockets.fileno(),),
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         except OSError as error:
