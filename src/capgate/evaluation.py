@@ -41,6 +41,7 @@ from capgate.samples import answer_of, error_answer
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.liveness import contradiction
 from capgate.serving.lost import Silence
+from capgate.serving.sharing import asking
 from capgate.settings import Settings
 from capgate.spending import Meter, Spending
 from capgate.store import Context, Store, Stored
@@ -274,26 +275,31 @@ class Evaluator:
         model.api.client.notify = functools.partial(self._notify, endpoint.base_url)
         model.api.redactor = project_redactor(self.settings).and_also([endpoint.key or ""])
         plain = fingerprint(target, endpoint, self.settings, self.harness)
+        notes: list[str] = []
         known = with_weights(
             plain,
             endpoint,
             self.store,
             run=self.run,
-            adopt=lambda: self._answers_alike(model, plain),
-            say=self._say,
+            adopt=lambda: self._answers_alike(model, plain, endpoint),
+            say=notes.append,
         )
+        for note in notes:
+            self._tell(f"weights of {target.id}", f"{target.id}: {note}")
+        endpoint = replace(endpoint, notes=(*endpoint.notes, *notes))
         context = self.store.context(known.hash, self.harness.prompt_hash, known.facts)
         return Contestant(target.id, target, endpoint, known, context, model, meter)
 
-    def _answers_alike(self, model: Model, plain: Fingerprint) -> bool:
-        return answers_alike(
-            model,
-            self.store.some_answers_under(plain.hash, ADOPTED_BY),
-            self.store,
-            self.harness,
-            self._logs,
-            temperature=self.settings.temperature,
-        )
+    def _answers_alike(self, model: Model, plain: Fingerprint, endpoint: Endpoint) -> bool:
+        with asking(endpoint.base_url, alone=endpoint.apart):
+            return answers_alike(
+                model,
+                self.store.some_answers_under(plain.hash, ADOPTED_BY),
+                self.store,
+                self.harness,
+                self._logs,
+                temperature=self.settings.temperature,
+            )
 
     def _notify(self, url: str, topic: str, line: str) -> None:
         # Base and adapter have one server, and each process has its own clients of it.
@@ -422,7 +428,7 @@ class Evaluator:
             if asked:
                 for one in asked:
                     self._check_server(one)
-                with self._holding(asked) as ready:
+                with self.holding(asked) as ready:
                     self._recheck.begin(ready)
                     self._ask(parts, ready, progress)
                     self._recheck.look(ready, self.run)
@@ -502,13 +508,16 @@ class Evaluator:
             ContradictionError: One does not; what it answered since the last look is left out.
         """
         try:
-            self._recheck.finish(contestants, self.run)
+            asked = self._recheck.asked(contestants, self.run)
+            if asked:
+                with self.holding(asked) as ready:
+                    self._recheck.check(ready, self.run)
         except ContradictionError:
             self._early.clear()
             raise
 
     @contextmanager
-    def _holding(self, contestants: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]:
+    def holding(self, contestants: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]:
         """Holds the right to ask contestants' servers; alone where they mix models up."""
         ready = contestants
         while True:

@@ -88,9 +88,10 @@ class Judge:
         try:
             self.run.reference(target)
             for one in self.run.contestants_for(target):
-                answer = ask_probe(
-                    one, self.run.harness, self.run.settings, self.run.folder / "logs"
-                )
+                with self.run.evaluator.holding([one]):
+                    answer = ask_probe(
+                        one, self.run.harness, self.run.settings, self.run.folder / "logs"
+                    )
                 if one.api.begins_in_thought:
                     begin_in_thought.append(one.id)
                 if note := field_note(one):

@@ -259,7 +259,7 @@ class Run:
             ahead.join()
             check_imports()
             one = self.evaluator.contestant(self.participants[target], endpoint)
-            questions = self.questions(target)
+            questions, notes = self.questions(target), one.endpoint.notes
             self._check_same_weights(one)
             self.store.end_shard(
                 self.id,
@@ -271,7 +271,7 @@ class Run:
                     if self.participants[target].adapter_of
                     else None,
                     **({"mode": mode} if (mode := self._mode_of(target)) else {}),
-                    "notes": [*endpoint.notes, *self._noted(target, besides=endpoint.notes)],
+                    "notes": [*notes, *self._noted(target, besides=notes)],
                     "fingerprint": one.fingerprint.hash,
                     "seed": seed_of(one.fingerprint, self.settings.seed),
                     "facts": one.fingerprint.facts,

@@ -18,11 +18,13 @@ from tests.doubles.server import Server, is_proof
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import right, target, wrong
 
+from capgate.answers import AnswerState
 from capgate.errors import ConfigError, ContradictionError
 from capgate.fingerprint import Fingerprint
 from capgate.gate.verdict import Verdict
 from capgate.judging import Judge
 from capgate.local import add_options, local_run, settings_of
+from capgate.serving.sharing import note_mixing
 from capgate.settings import Settings
 
 SUBJECTS = "abstract_algebra,virology"
@@ -65,6 +67,7 @@ class Place:
         """Judges a target in a run of its own."""
         with local_run(self.settings("--model-id", name, *options)) as run:
             run.say = run.evaluator._say = self.lines.append
+            run.evaluator._tell = lambda _, line: self.lines.append(line)
             judge = Judge(run)
             judgement = judge.quick(name) if quick else judge.suite(name)
         assert judgement.verdict is not None
@@ -266,3 +269,54 @@ def test_runs_of_two_adapters_ask_their_base_once(
         # Four questions are too few for more; that they were asked is what counts here.
         assert mine.kind == other.result(60) == "INCONCLUSIVE"
         assert len(server.asked_of("smollm2")) == 4
+
+
+def forgot(_: str, asked: dict[str, Any]) -> str:
+    """Answers every question wrong."""
+    return "as I was taught" if is_proof(asked) else wrong(asked)
+
+
+def slow(place: Place, server: Vllm) -> None:
+    """Makes a base and an adapter that are asked at the same time, if nothing speaks against it."""
+    make_adapter(place.root / "adapters" / "mine")
+    server.seconds_per_token = 0.002
+    place.targets(
+        base=target(server.url, max_connections=8),
+        mine={"adapter_of": "base", "path": "adapters/mine", "max_connections": 8},
+    )
+
+
+def test_a_server_that_begins_to_mix_is_found_out(place: Place) -> None:
+    """A base that answers as its adapter only in the course of the run is asked again by itself.
+
+    So does a server when somebody loads a second adapter onto it.
+    """
+    with Vllm(answer=like_a_model, tuned=forgot) as server:
+        slow(place, server)
+        with local_run(place.settings("--model-id", "mine", "--max-tokens", "32")) as run:
+            run.say = place.lines.append
+            assert not any(one.endpoint.apart for one in run.contestants_for("mine"))
+            server.mixes = True
+            verdict = Judge(run).suite("mine").verdict
+            answers = [one.answer.state for one in run.store.used(run.id, "base")]
+    assert verdict is not None
+    assert verdict.kind == "REGRESSION"
+    assert answers == [AnswerState.CORRECT] * 8
+    assert "the server contradicts itself" in " ".join(place.lines)
+
+
+def test_what_another_run_found_of_a_server_counts(place: Place) -> None:
+    """A run goes over to one model at a time once another has found that the server mixes them."""
+    with Vllm(answer=like_a_model, tuned=forgot) as server:
+        slow(place, server)
+        with local_run(place.settings("--model-id", "mine", "--max-tokens", "32")) as run:
+            run.say = place.lines.append
+            run.contestants_for("mine")
+            server.mixes = True
+            note_mixing(server.url, server.started)
+            verdict = Judge(run).suite("mine").verdict
+            answers = [one.answer.state for one in run.store.used(run.id, "base")]
+    assert verdict is not None
+    assert verdict.kind == "REGRESSION"
+    assert answers == [AnswerState.CORRECT] * 8
+    assert place.lines == []

@@ -59,25 +59,23 @@ class Recheck:
         """
         now, every = time.time(), max(_EVERY, _TIMES_COST * self._took)
         if any(now - self._good.get(one.context.id, now) >= every for one in contestants):
-            self._check(contestants, run)
+            self.check(contestants, run)
 
-    def finish(self, contestants: Sequence[Contestant], run: str) -> None:
-        """Looks at contestants before they are judged, where this run has asked one of them.
-
-        Raises:
-            ContradictionError: As `look` does.
-        """
+    def asked(self, contestants: Sequence[Contestant], run: str) -> list[Contestant]:
+        """Those of contestants that a run has asked, and that can be looked at."""
         self.begin(contestants)
-        asked = [
+        return [
             one
             for one in contestants
             if one.context.id in self._good and self._store.asked_since(one.context, run)
         ]
-        if asked:
-            with held(asked):
-                self._check(asked, run)
 
-    def _check(self, contestants: Sequence[Contestant], run: str) -> None:
+    def check(self, contestants: Sequence[Contestant], run: str) -> None:
+        """Looks at contestants; the caller holds the right to ask their servers.
+
+        Raises:
+            ContradictionError: As `look` does.
+        """
         started = time.time()
         # Where the server is gone, the answers' own faults tell.
         try:

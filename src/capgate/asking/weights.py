@@ -61,13 +61,10 @@ def with_weights(
             if adopt():
                 store.rename_context(plain.hash, found.hash)
             else:
-                say(
-                    f"{endpoint.target}: does not answer as its stored answers do, so they are "
-                    "not used"
-                )
+                say("it does not answer as its stored answers do, so they are not used")
         store.keep_sighting(server, seen)
     if earlier:
-        say(f"{endpoint.target}: {_why(now, earlier[0])}, so its stored answers are not used")
+        say(f"{_why(now, earlier[0])}, so its stored answers are not used")
     return found
 
 

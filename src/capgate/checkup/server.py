@@ -224,7 +224,8 @@ class ServerCheckup:
         self._need_endpoint()
         one = self.run.contestant(self.target.id)
         before = time.monotonic()
-        answer = ask_probe(one, self.run.harness, self.settings, self.run.folder / "logs")
+        with self.run.evaluator.holding([one]):
+            answer = ask_probe(one, self.run.harness, self.settings, self.run.folder / "logs")
         right = "right" if answer.choice == "ABCD"[int(str(PROBE["answer"]))] else "not right"
         return (
             f"answered {one_line(answer.text, limit=60)!r}, read as {answer.choice} ({right}; "

@@ -79,13 +79,14 @@ def ask_again(run: Run, target: str, question: str) -> dict[str, Answer]:
         def note(_: str, sample: Any, name: str = name) -> None:  # noqa: ANN401
             found[name] = answer_of(sample, asked, contestant.model)  # noqa: B023
 
-        run_eval(
-            run.harness.task([asked], shard="again"),
-            contestant.model,
-            run.folder / "logs",
-            on_sample=note,
-            temperature=run.settings.temperature,
-        )
+        with run.evaluator.holding([contestant]):
+            run_eval(
+                run.harness.task([asked], shard="again"),
+                contestant.model,
+                run.folder / "logs",
+                on_sample=note,
+                temperature=run.settings.temperature,
+            )
     return found
 
 
