@@ -8,7 +8,8 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-from capgate.errors import CapgateError, ServerEndedError
+from capgate.common.files import FileError, file_error, is_of_files
+from capgate.errors import CapgateError, ServerEndedError, StoreError
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement
 from capgate.judging import Judge
@@ -61,7 +62,7 @@ class Bench:
             judgement = self._judged(
                 target, subject, "subject", lambda: self._judge.subject(target, subject)
             )
-        except ServerEndedError as error:
+        except (ServerEndedError, FileError, StoreError) as error:
             first = self._run.losses.note(target, str(error))
             # One test tells of it: the suite's where the session has it, which comes last.
             if target in self._whole or not first:
@@ -112,6 +113,8 @@ class Bench:
 
         Raises:
             ServerEndedError: The server stopped answering, which one test tells for all.
+            FileError: The disk does not take what is written; likewise, for a subject's test.
+            StoreError: The same of the store.
         """
         try:
             with self._own_faults(target, shard, scope):
@@ -119,6 +122,8 @@ class Bench:
         except ServerEndedError:
             raise
         except CapgateError as error:
+            if scope == "subject" and isinstance(error, FileError | StoreError):
+                raise
             return self._error(target, shard, error, scope)
 
     @contextlib.contextmanager
@@ -127,6 +132,7 @@ class Bench:
 
         Raises:
             PackageError: A package is missing, which needs no traceback.
+            FileError: A file can't be written or read, which needs none either.
         """
         try:
             yield
@@ -135,6 +141,8 @@ class Bench:
         except Exception as error:
             if is_missing(error):
                 raise package_error(error) from None
+            if isinstance(error, OSError) and is_of_files(error):
+                raise file_error(error) from None
             fault = CapgateError(
                 f"capgate failed by itself: {type(error).__name__}: "
                 f"{one_line(str(error), limit=400)}",

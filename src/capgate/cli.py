@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Final
 
 from capgate import __version__
+from capgate.common.files import FileError, told_of_files
 from capgate.errors import CapgateError
 from capgate.gate.verdict import EXIT_CODES
 from capgate.local import USAGE_ERROR, Parser, output_of
@@ -54,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        code: int = modules[options.command].run(options)
+        with told_of_files():
+            code: int = modules[options.command].run(options)
+    except FileError as error:
+        output_of(options).error(f"capgate: {error}")
+        return EXIT_CODES["ERROR"]
     except CapgateError as error:
         output_of(options).error(f"capgate: {error}")
         return USAGE_ERROR

@@ -24,6 +24,7 @@ from capgate.asking.ages import Age
 from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.weights import with_weights
 from capgate.client import ClientLimits
+from capgate.common.files import FileError
 from capgate.config import Target
 from capgate.datasets import Question
 from capgate.errors import (
@@ -233,7 +234,7 @@ class Evaluator:
         self._post_mortem = post_mortem
         self._say = say
         self._tell = tell
-        self._store_fault: StoreError | None = None
+        self._disk_fault: StoreError | FileError | None = None
         self._early: dict[tuple[str, str], dict[str, ShardResult]] = {}
         self._pace: dict[str, float] = {}
         self._turns: defaultdict[str, Turns] = defaultdict(Turns)
@@ -349,17 +350,18 @@ class Evaluator:
         Raises:
             ServerEndedError: The store lacks an answer, and whose it is has no server any more.
             StoreError: The store has failed, now or before: what is asked could not be kept.
+            FileError: The logs can't be written, now or before.
         """
-        if self._store_fault is not None:
-            raise self._store_fault
+        if self._disk_fault is not None:
+            raise self._disk_fault
         wanted = Shard(shard, questions)
         key = (self.run, _claim(wanted, contestants))
         if key in self._early:
             return self._early.pop(key)
         try:
             early = self._answer(wanted, contestants, ahead, progress, fresh=fresh)
-        except StoreError as fault:
-            self._store_fault = fault
+        except (StoreError, FileError) as fault:
+            self._disk_fault = fault
             raise
         except ContradictionError:
             # What was asked along may be left out as well.

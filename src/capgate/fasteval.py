@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import inspect_ai
 from inspect_ai import Task
@@ -27,9 +28,14 @@ from inspect_ai.log import EvalLog, EvalSample, transcript
 from inspect_ai.model import GenerateConfig, Model
 
 from capgate.collector import collected_rarely
+from capgate.common.files import file_error, told_of_files
+from capgate.errors import CapgateError
 from capgate.evallog import KeptSample, fill_log, keep
 from capgate.provider import listen, redactor_of
 from capgate.shortcuts import let_go, shortcuts
+
+_LOGS: Final = "the evaluation's logs"
+_ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
 
 OnSample = Callable[[str, EvalSample], None]
 
@@ -83,7 +89,9 @@ def run_eval(
         options: Further arguments of `eval()`; they win over the ones chosen here.
 
     Raises:
-        Exception: Whatever `on_sample` raised.
+        FileError: A log can't be written.
+        CapgateError: Inspect ended a task by a fault of its own.
+        Exception: What `on_sample` raised.
     """
     tasks = [tasks] if isinstance(tasks, Task) else list(tasks)
     if isinstance(models, Model):
@@ -126,17 +134,40 @@ def run_eval(
         with spared, collected_rarely(frozen=True):
             if models is not None:
                 settings["model"] = list(models)
-            logs = inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
+            with told_of_files(_LOGS, path=Path(log_dir)):
+                logs = inspect_ai.eval(tasks, log_dir=str(log_dir), **settings)
+                for log in logs:
+                    # A task that was cut short never comes to the end that the hook is told of.
+                    running.write(log)
             for log in logs:
-                # A task that was cut short never comes to the end that the hook is told of.
-                running.write(log)
+                _check_ended(log, log_dir)
             return logs
     finally:
         stop()
         _runs.remove(running)
         if running.faults:
             # What else went wrong came of it, or of the same full disk.
-            raise running.faults[0] from None
+            with told_of_files(_LOGS, path=Path(log_dir)):
+                raise running.faults[0] from None
+
+
+def _check_ended(log: EvalLog, log_dir: Path | str) -> None:
+    """Makes sure that no fault of Inspect's own ended a task: a sample's never does.
+
+    Raises:
+        FileError: The log could not be written.
+        CapgateError: The task ended by another fault.
+    """
+    if log.status != "error" or log.error is None:
+        return
+    said, number = log.error.message, _ERRNO.search(log.error.message)
+    if number is not None:
+        raise file_error(OSError(int(number[1]), said), _LOGS, path=Path(log_dir))
+    raise CapgateError(
+        "Inspect ended the evaluation by a fault of its own",
+        said=said,
+        remedy="what was answered is kept; run again, and report it if it comes back",
+    )
 
 
 class _Running:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from capgate.client import Client, ClientLimits
+from capgate.common.files import told_of_files
 from capgate.common.output import Output
 from capgate.config import Target, Targets, environment, load_targets
 from capgate.errors import CapgateError, ConfigError, RequestFault, ServerError
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     restore = interrupt_on_termination()
     try:
         targets = load_targets(options.models_file)
-        options.run(options, targets)
+        with told_of_files():
+            options.run(options, targets)
     except ConfigError as error:
         options.out.error(f"inference-server: {error}")
         return USAGE_ERROR

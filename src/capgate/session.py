@@ -25,6 +25,7 @@ from capgate.baselines import (
 )
 from capgate.choice import run_targets
 from capgate.collector import collected_rarely
+from capgate.common.files import FileError
 from capgate.common.ownfiles import own_folder
 from capgate.common.scratch import remove_abandoned
 from capgate.common.tries import attempt_of, begin
@@ -352,7 +353,7 @@ class Run:
             own_folder(self.folder / "logs")
             remove_abandoned()
         except OSError as error:
-            raise CapgateError(
+            raise FileError(
                 f"the reports folder {self.settings.output_dir} can't be written",
                 said=str(error),
                 remedy="make it writable, or name another with --output-dir",

@@ -8,6 +8,7 @@ import sqlite3
 import xml.etree.ElementTree as ET
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import psutil
@@ -18,9 +19,11 @@ from tests.doubles.red import capgate
 from tests.doubles.replies import Reply
 from tests.doubles.server import Server, hashed_answer
 from tests.integration.conftest import (
+    PROBE,
     Hold,
     Project,
     no_traceback,
+    question_of,
     questions,
     right,
     target,
@@ -113,6 +116,33 @@ def test_unwritable_reports(project: Project, server: Server) -> None:
     server.asked.clear()
     assert project.full("--store", "answers.sqlite").code == 0
     assert not questions(server.chats)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_logs_that_can_not_be_written(project: Project, workers: str) -> None:
+    """One test tells of it in a sentence, the others are skipped, and what was answered stays."""
+
+    def in_the_way(asked: dict[str, Any]) -> str:
+        if question_of(asked) != PROBE:
+            for logs in filter(Path.is_dir, project.root.glob("elsewhere/*/logs")):
+                logs.rename(logs.with_name("moved"))
+                logs.write_text("a file stands here now")
+        return right(asked)
+
+    with Server(answer=in_the_way) as server:
+        project.serve(server)
+        outcome = project.pytest(
+            *("benchmarks", "-m", "full", "-n", workers, "--domains", "stem"),
+            *("--output-dir", "elsewhere", "--store", "answers.sqlite"),
+        )
+    assert outcome.code == 11, outcome.text
+    assert outcome.counts["failed"] == 1
+    assert no_traceback(outcome.text)
+    assert "the evaluation's logs" in outcome.text
+    assert "can't be written" in outcome.text
+    assert "--output-dir" in outcome.text
+    assert len(outcome.text.splitlines()) < 60
+    assert project.root.joinpath("answers.sqlite").exists()
 
 
 def test_alerts_go_out_where_results_can_not_be_written(project: Project) -> None:

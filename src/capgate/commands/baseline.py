@@ -325,13 +325,13 @@ def _load(settings: Settings, target: str) -> Baseline:
 
 def _write(path: Path, baseline: Baseline) -> None:
     from capgate.baselines import dump_baseline
-    from capgate.errors import CapgateError
+    from capgate.common.files import FileError
     from capgate.report.write import write_atomically
 
     try:
         write_atomically(path, dump_baseline(baseline), shared=True)
     except OSError as error:
-        raise CapgateError(
+        raise FileError(
             f"{path} can't be written", said=str(error), remedy="make its folder writable"
         ) from None
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.checkup import here
 from capgate.checkup.check import Check
+from capgate.common.files import FileError, told_of_files
 from capgate.common.output import Output
 from capgate.common.scratch import Scratch
 from capgate.errors import CapgateError
@@ -68,7 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_options(parser)
     options = parser.parse_args(arguments)
     try:
-        return run(options)
+        with told_of_files():
+            return run(options)
+    except FileError as error:
+        output_of(options).error(f"{parser.prog}: {error}")
+        return 1
     except CapgateError as error:
         output_of(options).error(f"{parser.prog}: {error}")
         return USAGE_ERROR

@@ -14,6 +14,7 @@ from typing import Final
 
 from capgate.commands import list_models
 from capgate.commands.run import run_pytest
+from capgate.common.files import file_error
 from capgate.config import load_targets
 from capgate.errors import CapgateError, ConfigError
 from capgate.gate.verdict import EXIT_CODES
@@ -84,6 +85,9 @@ def _main(
     except CapgateError as error:
         out.error(f"{prog}: {error}")
         code = USAGE_ERROR
+    except OSError as error:
+        out.error(f"{prog}: {file_error(error)}")
+        code = EXIT_CODES["ERROR"]
     except Exception as error:
         # Python's own 1 would read as REGRESSION.
         if is_missing(error):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from capgate.common.files import FileError
 from capgate.common.output import Output
-from capgate.errors import CapgateError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
             for command in github.workflow_commands(report):
                 out.workflow_command(command)
     except OSError as error:
-        raise CapgateError(
+        raise FileError(
             f"the report can't be written to {folder}", said=str(error), remedy="make it writable"
         ) from None
     return 0

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from capgate.common.files import FileError
 from capgate.common.output import Output
-from capgate.errors import CapgateError, ConfigError
+from capgate.errors import ConfigError
 from capgate.local import output_of
 from capgate.report.comparison import LABELS, MEANINGS, Comparison, Flip, Side
 from capgate.text import one_line, printable
@@ -134,7 +135,7 @@ def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
         write_data(report, folder)
         write_page(report, folder, settings.output_dir / FILE)
     except OSError as error:
-        raise CapgateError(f"{folder} can't be written", said=str(error)) from None
+        raise FileError(f"{folder} can't be written", said=str(error)) from None
     return report
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from capgate.baselines import Baseline, load_baseline
+from capgate.common.files import FileError
 from capgate.common.ownfiles import own_folder
 from capgate.errors import CapgateError
 from capgate.known_secrets import project_redactor
@@ -64,11 +65,11 @@ def write_results(run: Run, *, complete: bool) -> list[str]:
         written.append(write_page(report, run.folder, folder / FILE))
         lines = [*render_report(report, written, root=settings.root), *trend]
     except OSError as error:
-        fault = CapgateError(
+        fault = FileError(
             f"the results can't be written to {folder}",
             said=str(error),
-            remedy="make it writable or name another with --output-dir; every answer is in the "
-            "store, so that the next run asks none again",
+            remedy="free space there and let this user write there, or name another folder with "
+            "--output-dir; every answer is in the store, so that the next run asks none again",
         )
         lines = []
     lines += swept

@@ -15,6 +15,7 @@ from shlex import quote
 from typing import Any
 
 from capgate.client import Client, ClientLimits
+from capgate.common.files import told_of_files
 from capgate.common.output import Output
 from capgate.config import Target
 from capgate.errors import AdapterError, CapgateError, ConfigError, RequestFault, ServerError
@@ -278,7 +279,8 @@ def _result(
     function: Callable[..., Endpoint], *arguments: Target | Endpoint
 ) -> Endpoint | CapgateError:
     try:
-        return function(*arguments)
+        with told_of_files():
+            return function(*arguments)
     except CapgateError as error:
         return error
 

@@ -1,0 +1,80 @@
+"""Files that can't be written or read, told in a sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from capgate.errors import CapgateError
+
+_REMEDIES: Final = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there, or have the quota raised",
+    errno.EFBIG: "the limit of a file's size is reached (ulimit -f)",
+    errno.EACCES: "make it readable and writable for this user",
+    errno.EPERM: "make it readable and writable for this user",
+    errno.EROFS: "the file system is read-only: mount it for writing",
+    errno.ENOTDIR: "a file stands where a folder should be: move it away",
+    errno.EEXIST: "a file stands where a folder should be: move it away",
+    errno.EISDIR: "a folder stands where a file should be: move it away",
+    errno.ENOENT: "its folder is gone: something removed it meanwhile",
+    errno.ENAMETOOLONG: "its name is too long: take a shorter folder",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.EIO: "the disk fails: look at the system's log",
+    errno.ELOOP: "its links lead round in a circle: mend them",
+    errno.ESTALE: "the network's file system has lost it: mount it again",
+}
+
+
+class FileError(CapgateError):
+    """A file or folder can't be written or read, for a reason of the operating system's."""
+
+
+def is_of_files(error: BaseException) -> bool:
+    """Whether an exception is the operating system's word on a file or disk."""
+    return isinstance(error, OSError) and error.errno in _REMEDIES
+
+
+def file_error(error: OSError, what: str = "", *, path: Path | None = None) -> FileError:
+    """The fault that an operating system's error means.
+
+    Args:
+        error: The error.
+        what: What could not be written or read, as a noun; the error's own file by default.
+        path: Where it lies, if the error does not say.
+    """
+    named = error.filename if isinstance(error.filename, str | os.PathLike) else path
+    where = str(named) if named is not None else ""
+    noun = what or (where if where else "a file")
+    at = f" ({where})" if where and where not in noun else ""
+    number = error.errno or 0
+    return FileError(
+        f"{noun}{at} can't be written or read",
+        said=error.strerror or str(error),
+        remedy=_REMEDIES.get(number, "make it readable and writable")
+        + ", or name another place (--output-dir, --store, $TMPDIR)",
+    )
+
+
+@contextmanager
+def told_of_files(what: str = "", *, path: Path | None = None) -> Iterator[None]:
+    """Turns an operating system's error on a file into its `FileError`.
+
+    Args:
+        what: As for `file_error`.
+        path: As for `file_error`.
+
+    Raises:
+        FileError: A file can't be written or read.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_of_files(error):
+            raise
+        raise file_error(error, what, path=path) from None
