@@ -127,7 +127,7 @@ def _hash(text: str) -> str:
 
 def _read(path: Path) -> Running | None:
     try:
-        server = TypeAdapter(Running).validate_python(read_json(path), strict=True)
+        server = TypeAdapter(Running).validate_python(read_json(path))
     except (OSError, ValueError):
         return None
     if not server.alive:
