@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from capgate.common import boundedyaml
 from capgate.config import LlamaCppServe, Targets, VllmServe, environment, load_targets
 from capgate.errors import ConfigError
+from capgate.redact import Redactor
 from capgate.report.alert_file import alert_urls
 from capgate.thresholds import load_floors, policy_for
 
@@ -579,3 +580,15 @@ def test_no_file_ends_in_a_traceback(
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     with suppress(ConfigError):
         load_targets(file)
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "Proxy-Authorization"])
+def test_the_redactor_leaves_the_words_of_a_fault(tmp_path: Path, name: str) -> None:
+    """A key that is called like a header is not taken for the header and its value."""
+    text = f"mine:\n  base_url: http://x/v1\n  model_name: m\n  extra_body: {{{name}: abc123}}\n"
+    (tmp_path / "models.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_targets(tmp_path / "models.yaml")
+    said = Redactor().text(str(caught.value))
+    assert f"mine.extra_body.{name} (the key): a literal secret may not stand in this file" in said
+    assert "[redacted]" not in said
