@@ -14,9 +14,10 @@ from tests.doubles.runs import answers, keep_run
 
 from capgate.answers import Answer, AnswerState
 from capgate.errors import CapgateError
+from capgate.gate.decide import judge_subject
 from capgate.gate.floor import Floor, decide_floor
 from capgate.gate.policy import Policy
-from capgate.gate.rows import Single
+from capgate.gate.rows import Pair, Single
 from capgate.gate.verdict import Verdict
 from capgate.judgement import Judgement, Usage
 from capgate.report.build import build_report, exit_code
@@ -221,6 +222,21 @@ def test_the_exit_code_is_that_of_the_weightiest_verdict(record: Record) -> None
     assert exit_code(build_report(plain.store, "r1", complete=True)) == 0
     dead = record({"anatomy": [E]}, run="r2")
     assert exit_code(build_report(dead.store, "r2", complete=True)) == 11
+
+
+def test_a_verdict_that_an_older_version_stored_has_the_words_of_today(record: Record) -> None:
+    """A report made anew from the store says `too few to tell` where PASS was stored."""
+    run = record({"anatomy": [C, W], "virology": [C, C]}, judged=False)
+    pairs = [Pair(f"q{i}", "anatomy", C, C) for i in range(4)]
+    judged = judge_subject(pairs, Policy(), n_subjects=2).to_dict()
+    del judged["domains"]
+    del judged["budget"]["domains"]
+    old = {**judged, "schema": 1, "kind": "PASS", "evidence": judged["evidence"][:1]}
+    run.store.end_shard("r1", "mine", "anatomy", {"verdict": old, "usage": None})
+    result = build_report(run.store, "r1", complete=True).targets["mine"]
+    words = {name: one.word for name, one in result.subject_details.items()}
+    assert words == {"anatomy": "too few to tell", "virology": None}
+    assert (result.subject_details["anatomy"].verdict or {})["kind"] == "too few to tell"
 
 
 def test_a_run_s_result_and_the_latest_one_are_the_same(record: Record) -> None:

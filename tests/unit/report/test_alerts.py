@@ -59,9 +59,19 @@ def test_a_regression_is_posted_with_a_text_and_numbers(hook: Hook) -> None:
     assert message["targets"][0]["subjects"] == ["anatomy"]
 
 
-@pytest.mark.parametrize(("kind", "sent"), [("ERROR", 1), ("PASS", 0), ("INCONCLUSIVE", 0)])
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [
+        ("ERROR", 1),
+        ("PASS", 0),
+        ("INCONCLUSIVE", 0),
+        ("lost", 1),
+        ("kept", 0),
+        ("too few to tell", 0),
+    ],
+)
 def test_which_verdicts_are_posted(hook: Hook, kind: str, sent: int) -> None:
-    """ERROR is; PASS and INCONCLUSIVE are not."""
+    """ERROR is, and a lost subject that was judged alone; what found no loss is not."""
     report = report_of("mine", "r", [], Verdict(kind=kind, scope="suite", reasons=("so",)))  # type: ignore[arg-type]
     lines, _ = send(report, hook.url(PATH))
     assert (len(lines), len(hook.got)) == (sent, sent)

@@ -12,6 +12,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from tests.unit.report.examples import flip, red_report, report_of
 
+from capgate.answers import AnswerState as State
+from capgate.gate.decide import judge_subject
+from capgate.gate.policy import Policy
+from capgate.gate.rows import Pair
 from capgate.gate.verdict import Verdict
 from capgate.report import github
 from capgate.report.comparison import Side
@@ -133,6 +137,19 @@ def test_failed_subjects_are_annotated() -> None:
     assert commands[0].startswith("::error title=capgate REGRESSION%3A mine::mine lost 40.0 points")
     assert commands[1].startswith("::error title=capgate%3A anatomy::mine lost 100.0 points in ana")
     assert len(commands) == 2
+
+
+def test_a_lost_subject_is_annotated_where_subjects_alone_were_judged() -> None:
+    """There is no verdict on the target then, and the run is red all the same."""
+    report = red_report()
+    pairs = [Pair(f"q{i}", "anatomy", State.CORRECT, State.WRONG) for i in range(40)]
+    verdict = judge_subject(pairs, Policy(), n_subjects=2).to_dict()
+    result = report.targets["mine"]
+    anatomy = result.subject_details["anatomy"].model_copy(update={"verdict": verdict})
+    details = {**result.subject_details, "anatomy": anatomy}
+    alone = result.model_copy(update={"verdict": None, "subject_details": details})
+    (command,) = github.workflow_commands(report.model_copy(update={"targets": {"mine": alone}}))
+    assert command.startswith("::error title=capgate%3A anatomy lost::mine: Drop 100.0 points")
 
 
 def test_the_comment_is_found_again_by_its_marker() -> None:
