@@ -242,7 +242,7 @@ def unparsed_alarms(n: int, rate: float, *, runs: int, seed: int) -> tuple[Rate,
     what = f"unparsed {rate:g}, N {n}"
     quick = (
         Rate(f"{what}, quick, watch", watch, budget.unparsed, runs),
-        Rate(f"{what}, quick", watch + harm, budget.total, runs),
+        Rate(f"{what}, quick", watch + harm, budget.pooled + budget.unparsed, runs),
     )
     many, whole = 20 * runs, Budget.whole(POLICY)
     draws = np.random.default_rng(seed).multinomial(n, kinds[:, 2], size=many)
