@@ -112,21 +112,21 @@ def pair(values: Values, quick_share: float, full_share: float) -> Played:
     return Played(np.where(first.verdicts == 0, whole, first.verdicts), first.asked)
 
 
-def pairs(n: int, discordance: float, drop: float, *, runs: int, seed: int) -> Before:
-    """Compares a pair that pays twice its shares with one that pays for them once."""
+def pairs(n: int, discordance: float, drop: float, *, runs: int, seed: int) -> tuple[Before, float]:
+    """Compares a pair that pays twice its shares with one that pays for them once.
+
+    Returns:
+        The pairs, and how often a full run without a quick one is INCONCLUSIVE on these answers.
+    """
     values = draw(n, discordance, drop, runs=runs, seed=seed)
     wrong = 1 if drop else -1
     limit = POLICY.miss if drop else POOLED.pooled
     what = f"pair, N {n}, discordance {discordance:g}, drop {drop:g}"
-    ways = [pair(values, 1.0, 1.0), pair(values, QUICK_SHARE, 1.0 - QUICK_SHARE)]
+    ways = [pair(values, *shares) for shares in ((1.0, 1.0), (QUICK_SHARE, 1.0 - QUICK_SHARE))]
     rates = [Rate(what, float(np.mean(way.verdicts == wrong)), limit, runs) for way in ways]
-    return Before(*rates, float(np.mean(ways[1].verdicts == 0)))
-
-
-def full_alone(n: int, discordance: float, drop: float, *, runs: int, seed: int) -> float:
-    """Returns how often a full run without a quick one is INCONCLUSIVE."""
-    values = draw(n, discordance, drop, runs=runs, seed=seed)
-    return float(np.mean(pair(values, 0.0, 1.0).verdicts == 0))
+    undecided = float(np.mean(ways[1].verdicts == 0))
+    alone = float(np.mean(pair(values, 0.0, 1.0).verdicts == 0))
+    return Before(*rates, undecided), alone
 
 
 def missing(n: int, discordance: float, drop: float, *, runs: int, seed: int) -> list[Before]:
@@ -295,7 +295,7 @@ def audit(*, quick: bool, seed: int) -> Audit:
     both = {}
     for at, cell in enumerate(cells):
         some = {"runs": runs // 2 if cell[0] == MMLU else runs, "seed": seed + at}
-        both[cell] = pairs(*cell, **some), full_alone(*cell, **some)
+        both[cell] = pairs(*cell, **some)
     lacking = [(n, 0.1, drop) for n in (5000, MMLU) for drop in (0.0, POLICY.catch)]
     times = (60, 100) if quick else (300, 400)
     return Audit(

@@ -210,7 +210,7 @@ def test_a_collapsed_subject_is_red_by_name(
     compared = command(recorded, "compare", recorded_run(recorded), bad)
     assert compared.code == 1
     assert "30 flips" in compared.text
-    assert re.search(r"virology +60 +100\.0% +50\.0% +30 .*LOST", compared.text)
+    assert re.search(r"virology +60 +100\.0% +50\.0% +30 .*lost", compared.text)
     monkeypatch.chdir(recorded.root)
     assert main(["compare", recorded_run(recorded), report(recorded)["run"]]) == 11
     assert main(["baseline", "record", "mine", "--run", bad]) == 4
