@@ -155,12 +155,13 @@ def test_what_was_redacted_was_there(red: Red) -> None:
 
 
 def test_the_terminal_tells_the_story_in_25_lines(red: Red) -> None:
-    """Besides the table and the alerts: verdict, where, why, what next, the files and the logs."""
+    """Besides table, alerts and faults: verdict, where, why, what next, the files and the logs."""
     lines = red.output.splitlines()
     start = next(at for at, line in enumerate(lines) if line == f"REGRESSION: {ADAPTER}")
     ends = (at for at, line in enumerate(lines) if at > start and line.startswith(("::", "====")))
     story = [line for line in lines[start : next(ends)] if line]
-    assert sum(not line.startswith("alert ") for line in story) <= 25, "\n".join(story)
+    besides = re.compile(r"alert |  no answer to |    \d+ × ")
+    assert sum(not besides.match(line) for line in story) <= 25, "\n".join(story)
     text = "\n".join(story)
     for part in ("where: ", "why:   ", "next:  ", "capgate triage", "report.html", "inspect view"):
         assert part in text
