@@ -192,7 +192,7 @@ def _steps(verdict: Mapping[str, Any] | None, comparison: Comparison | None) -> 
         error_rate = verdict["error_rate"]
         policy = verdict["policy"] or {}
         if error_rate is not None and error_rate > policy.get("max_error_rate", 1.0):
-            return [f"Look at the errors below, mend the server, and run again: {_KEPT[1]}."]
+            return [f"Mend what each fault of a missing answer names, and run again: {_KEPT[1]}."]
         if unread := _unread_steps(verdict, comparison):
             return unread
         return ["Ask more questions: raise --limit, or run the whole benchmark (-m full)."]
