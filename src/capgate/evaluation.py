@@ -7,20 +7,19 @@ inspect_evals' scorer says of it.
 from __future__ import annotations
 
 import functools
-import hashlib
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.answers import Answer, AnswerState
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
 from capgate.asking.ages import Age
+from capgate.asking.contestant import Contestant, Progress, Shard, ShardResult
+from capgate.asking.jobs import Job, Part, are_apart, at_once, claim_of, claims_of, in_order
 from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.weights import with_weights
 from capgate.client import ClientLimits
@@ -45,7 +44,7 @@ from capgate.serving.lost import Silence
 from capgate.serving.sharing import asking
 from capgate.settings import Settings
 from capgate.spending import Meter, Spending
-from capgate.store import Context, Store, Stored
+from capgate.store import Store, Stored
 from capgate.tasks import Harness
 
 if TYPE_CHECKING:
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import Model
 
-    from capgate.provider import CapgateAPI
 
 _AHEAD: Final = 60.0
 """Seconds of a server's work that are asked for in one evaluation, where so much is wanted; of
@@ -62,132 +60,6 @@ several processes each takes its share, so that none has long to wait for anothe
 _IN_PROGRESS: Final = 3
 """Samples in progress for each connection. The client bounds what is in flight; the others stand
 ready there, so that a place is taken when it is free and not when a sample is scored and logged."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A target that takes part in a run, ready to be asked.
-
-    Attributes:
-        id: The target's id.
-        target: The target.
-        endpoint: Where it answers.
-        fingerprint: What its answers are known by.
-        context: The store's number for it.
-        model: Inspect's handle on it.
-        meter: Its way to the run's purse, where the cost is bounded.
-    """
-
-    id: str
-    target: Target
-    endpoint: Endpoint
-    fingerprint: Fingerprint
-    context: Context
-    model: Model = field(repr=False)
-    meter: Meter | None = None
-
-    @property
-    def api(self) -> CapgateAPI:
-        """The way that its requests take."""
-        from capgate.provider import CapgateAPI
-
-        assert isinstance(self.model.api, CapgateAPI)
-        return self.model.api
-
-
-@dataclass(frozen=True)
-class ShardResult:
-    """How a contestant did on one shard.
-
-    Attributes:
-        answers: One for each question, in the questions' order.
-        asked: How many of them this call asked for; the others were found in the store.
-        seconds: Wall time of asking.
-        log: Inspect's log of what was asked, if anything was.
-        fault: The first fault among the errors, as the person should read it.
-        not_put: Questions that were not put, since they could have passed `--max-cost`;
-            they count as errors here and are not stored.
-        age: Of which time the answers are.
-    """
-
-    answers: tuple[Answer, ...]
-    asked: int
-    seconds: float
-    log: Path | None
-    fault: str = ""
-    not_put: int = 0
-    age: Age = field(default_factory=Age)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Questions that are asked, found and judged together.
-
-    Attributes:
-        name: Its name, such as the subject.
-        questions: The questions.
-    """
-
-    name: str
-    questions: Sequence[Question]
-
-
-@dataclass
-class _Part:
-    """A shard while it is asked.
-
-    Attributes:
-        shard: The shard.
-        claim: The store's name of it and its contestants.
-        missing: Contestant's id to the questions that the store lacks.
-        not_put: Contestant's id to its questions that `--max-cost` kept from being put, by hash.
-        logs: Contestant's id to its log.
-    """
-
-    shard: Shard
-    claim: str
-    missing: dict[str, list[Question]] = field(default_factory=dict)
-    not_put: dict[str, dict[str, Answer]] = field(default_factory=dict)
-    logs: dict[str, Path] = field(default_factory=dict)
-
-    @property
-    def lacking(self) -> int:
-        """Questions to be asked, of all contestants."""
-        return sum(map(len, self.missing.values()))
-
-
-@dataclass
-class _Job:
-    """A contestant's part of a shard, while it is asked: one of Inspect's tasks.
-
-    Attributes:
-        part: The shard.
-        contestant: Who is asked.
-        recorded: Hashes of the questions whose answers are stored.
-    """
-
-    part: _Part
-    contestant: Contestant
-    recorded: set[str] = field(default_factory=set)
-
-    @property
-    def questions(self) -> list[Question]:
-        """What is asked."""
-        return self.part.missing[self.contestant.id]
-
-    @property
-    def not_put(self) -> dict[str, Answer]:
-        """What was not put, by hash."""
-        return self.part.not_put[self.contestant.id]
-
-    @cached_property
-    def by_sample(self) -> dict[str, Question]:
-        """Inspect's id of a sample to its question."""
-        return {str(question.sample.id): question for question in self.questions}
-
-
-Progress = Callable[[str, Answer, bool], None]
-"""Called with the contestant's id, each answer, and whether it was asked for just now."""
 
 
 class Evaluator:
@@ -355,7 +227,7 @@ class Evaluator:
         if self._disk_fault is not None:
             raise self._disk_fault
         wanted = Shard(shard, questions)
-        key = (self.run, _claim(wanted, contestants))
+        key = (self.run, claim_of(wanted, contestants))
         if key in self._early:
             return self._early.pop(key)
         try:
@@ -404,12 +276,12 @@ class Evaluator:
         fresh = fresh or self.settings.fresh
         with ExitStack() as claims:
 
-            def take(shard: Shard, claim: str) -> _Part:
+            def take(shard: Shard, claim: str) -> Part:
                 self.store.keep_questions(shard.questions)
                 return self._part(shard, claim, contestants, progress, fresh=fresh)
 
-            claim = _claim(wanted, contestants)
-            for name in _claims(wanted, contestants):
+            claim = claim_of(wanted, contestants)
+            for name in claims_of(wanted, contestants):
                 claims.enter_context(
                     self.store.claim(name, waiting=lambda: self._tell_waiting(wanted.name))
                 )
@@ -418,11 +290,11 @@ class Evaluator:
             for shard in ahead:
                 if sum(part.lacking for part in parts) >= room:
                     break
-                claim = _claim(shard, contestants)
+                claim = claim_of(shard, contestants)
                 # What another process has taken is left to it: to wait for a second claim while
                 # holding one could go round in a circle.
                 if (self.run, claim) not in self._early and self._claim_all(
-                    claims, _claims(shard, contestants)
+                    claims, claims_of(shard, contestants)
                 ):
                     parts.append(take(shard, claim))
             started = time.monotonic()
@@ -450,9 +322,9 @@ class Evaluator:
         progress: Progress | None,
         *,
         fresh: bool,
-    ) -> _Part:
+    ) -> Part:
         """What of a shard is to be asked; the rest is found, and counts from now on."""
-        part = _Part(shard, claim)
+        part = Part(shard, claim)
         for contestant in contestants:
             found = self._find(contestant, shard, fresh=fresh)
             self.store.reuse(
@@ -466,7 +338,7 @@ class Evaluator:
         return part
 
     def _results(
-        self, part: _Part, contestants: Sequence[Contestant], each: float, *, fresh: bool
+        self, part: Part, contestants: Sequence[Contestant], each: float, *, fresh: bool
     ) -> dict[str, ShardResult]:
         results: dict[str, ShardResult] = {}
         for contestant in contestants:
@@ -556,16 +428,16 @@ class Evaluator:
         )
 
     def _ask(
-        self, parts: Sequence[_Part], contestants: Sequence[Contestant], progress: Progress | None
+        self, parts: Sequence[Part], contestants: Sequence[Contestant], progress: Progress | None
     ) -> None:
         """Asks the contestants what they lack, in one evaluation."""
         from capgate.fasteval import run_eval
         from capgate.provider import fault_of, given_up, job_of, was_refused
 
-        jobs: dict[tuple[str, str], _Job] = {}
+        jobs: dict[tuple[str, str], Job] = {}
         tasks: list[Task] = []
-        for part, contestant in _in_order(parts, contestants):
-            job = _Job(part, contestant)
+        for part, contestant in in_order(parts, contestants):
+            job = Job(part, contestant)
             meter = contestant.meter
             if job.questions and meter is not None and meter.over:
                 refusal = str(meter.refusal())
@@ -576,9 +448,9 @@ class Evaluator:
                 jobs[contestant.id, task.name] = job
         if not tasks:
             return
-        scored, apart = 0, _apart(contestants)
+        scored, apart = 0, are_apart(contestants)
 
-        def record(job: _Job, answer: Answer) -> None:
+        def record(job: Job, answer: Answer) -> None:
             nonlocal scored
             one = job.contestant
             self.store.add(one.context, answer, run=self.run, target=one.id)
@@ -588,7 +460,7 @@ class Evaluator:
                 progress(one.id, answer, True)
 
         # A sample that an interrupt cancels fails too; which ones did is known at the end alone.
-        unexplained: list[tuple[_Job, Answer]] = []
+        unexplained: list[tuple[Job, Answer]] = []
 
         def on_sample(eval_id: str, sample: EvalSample) -> None:
             job = jobs[job_of(eval_id)]
@@ -615,7 +487,7 @@ class Evaluator:
             None,
             self._logs,
             max_connections=samples,
-            max_tasks=_at_once(jobs.values(), 1 if apart else len(contestants), samples),
+            max_tasks=at_once(jobs.values(), 1 if apart else len(contestants), samples),
             on_sample=on_sample,
             temperature=self.settings.temperature,
         )
@@ -638,49 +510,10 @@ class Evaluator:
                     )
                     record(job, error_answer(question, str(fault)))
 
-    def _task(self, job: _Job) -> Task:
+    def _task(self, job: Job) -> Task:
         from capgate.provider import JOB
 
         task = self.harness.task(job.questions, shard=job.part.shard.name)
         task.model = job.contestant.model
         task.metadata = {**(task.metadata or {}), JOB: job.contestant.id}
         return task
-
-
-def _claim(shard: Shard, contestants: Sequence[Contestant]) -> str:
-    """What stands for the right to ask a shard: a hash of what is asked of whom."""
-    asked = "".join(
-        [*(c.context.fingerprint for c in contestants), *(q.hash for q in shard.questions)]
-    )
-    return hashlib.sha256(asked.encode()).hexdigest()[:24]
-
-
-def _claims(shard: Shard, contestants: Sequence[Contestant]) -> list[str]:
-    """What stands for the right to ask a shard of each contestant, in one order for all.
-
-    Runs that judge other adapters of one base then do not ask that twice.
-    """
-    return sorted({_claim(shard, [one]) for one in contestants})
-
-
-def _apart(contestants: Sequence[Contestant]) -> bool:
-    """Whether contestants have to be asked one after the other."""
-    return any(contestant.endpoint.apart for contestant in contestants)
-
-
-def _in_order(
-    parts: Sequence[_Part], contestants: Sequence[Contestant]
-) -> Iterator[tuple[_Part, Contestant]]:
-    """Who is asked what, in the order of asking: shard by shard, if models need not be apart."""
-    if _apart(contestants):
-        return ((part, one) for one in contestants for part in parts)
-    return ((part, one) for part in parts for one in contestants)
-
-
-def _at_once(jobs: Collection[_Job], sides: int, samples: int) -> int:
-    """How many tasks run at a time: so many that their samples are enough while one of them ends.
-
-    No more, so that one after the other ends and has its log written while others are asked.
-    """
-    mean = sum(len(job.questions) for job in jobs) / len(jobs)
-    return sides * (1 + math.ceil(samples / mean))

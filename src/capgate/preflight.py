@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.answers import Answer, AnswerState
+from capgate.asking.contestant import Contestant
 from capgate.errors import CapgateError
-from capgate.evaluation import Contestant
 from capgate.samples import answer_of
 from capgate.settings import Settings
 from capgate.tasks import Harness

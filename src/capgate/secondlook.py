@@ -6,8 +6,9 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
+from capgate.asking.contestant import Contestant, Progress, ShardResult
 from capgate.datasets import Question
-from capgate.evaluation import Contestant, Evaluator, Progress, ShardResult
+from capgate.evaluation import Evaluator
 from capgate.gate.rows import seeded_order
 
 

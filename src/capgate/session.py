@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from shlex import quote
 
+from capgate.asking.contestant import Contestant, Shard
 from capgate.asking.weights import other_weights
 from capgate.baselines import (
     READ_FROM_THOUGHTS,
@@ -33,7 +34,7 @@ from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
 from capgate.datasets.questions import Selection
 from capgate.errors import CapgateError, ConfigError, ReferenceMissingError
-from capgate.evaluation import Contestant, Evaluator, Shard
+from capgate.evaluation import Evaluator
 from capgate.fingerprint import generation, seed_of
 from capgate.gate.policy import Policy
 from capgate.gate.rows import seeded_order

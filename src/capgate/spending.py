@@ -17,8 +17,8 @@ from capgate.errors import CapgateError
 from capgate.serving.openrouter import Offer, Price
 
 if TYPE_CHECKING:
+    from capgate.asking.contestant import Contestant
     from capgate.datasets import Question
-    from capgate.evaluation import Contestant
     from capgate.settings import Settings
     from capgate.store import Store
 

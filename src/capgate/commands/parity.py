@@ -22,7 +22,7 @@ from capgate.text import one_line
 
 if TYPE_CHECKING:
     from capgate.answers import Answer
-    from capgate.evaluation import Contestant
+    from capgate.asking.contestant import Contestant
     from capgate.gate.policy import Policy
     from capgate.gate.stats import Interval
     from capgate.session import Run

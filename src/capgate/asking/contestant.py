@@ -1,0 +1,93 @@
+"""Whom a run asks, what it asks of them together, and what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capgate.answers import Answer
+from capgate.asking.ages import Age
+from capgate.config import Target
+from capgate.datasets import Question
+from capgate.fingerprint import Fingerprint
+from capgate.serving.endpoint import Endpoint
+from capgate.spending import Meter
+from capgate.store import Context
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
+    from capgate.provider import CapgateAPI
+
+Progress = Callable[[str, Answer, bool], None]
+"""Called with the contestant's id, each answer, and whether it was asked for just now."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A target that takes part in a run, ready to be asked.
+
+    Attributes:
+        id: The target's id.
+        target: The target.
+        endpoint: Where it answers.
+        fingerprint: What its answers are known by.
+        context: The store's number for it.
+        model: Inspect's handle on it.
+        meter: Its way to the run's purse, where the cost is bounded.
+    """
+
+    id: str
+    target: Target
+    endpoint: Endpoint
+    fingerprint: Fingerprint
+    context: Context
+    model: Model = field(repr=False)
+    meter: Meter | None = None
+
+    @property
+    def api(self) -> CapgateAPI:
+        """The way that its requests take."""
+        from capgate.provider import CapgateAPI
+
+        assert isinstance(self.model.api, CapgateAPI)
+        return self.model.api
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """How a contestant did on one shard.
+
+    Attributes:
+        answers: One for each question, in the questions' order.
+        asked: How many of them this call asked for; the others were found in the store.
+        seconds: Wall time of asking.
+        log: Inspect's log of what was asked, if anything was.
+        fault: The first fault among the errors, as the person should read it.
+        not_put: Questions that were not put, since they could have passed `--max-cost`;
+            they count as errors here and are not stored.
+        age: Of which time the answers are.
+    """
+
+    answers: tuple[Answer, ...]
+    asked: int
+    seconds: float
+    log: Path | None
+    fault: str = ""
+    not_put: int = 0
+    age: Age = field(default_factory=Age)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Questions that are asked, found and judged together.
+
+    Attributes:
+        name: Its name, such as the subject.
+        questions: The questions.
+    """
+
+    name: str
+    questions: Sequence[Question]

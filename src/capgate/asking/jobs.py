@@ -1,0 +1,107 @@
+"""What an evaluation asks: shards, split by contestant into Inspect's tasks, and their order."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from capgate.answers import Answer
+from capgate.asking.contestant import Contestant, Shard
+from capgate.datasets import Question
+
+
+@dataclass
+class Part:
+    """A shard while it is asked.
+
+    Attributes:
+        shard: The shard.
+        claim: The store's name of it and its contestants.
+        missing: Contestant's id to the questions that the store lacks.
+        not_put: Contestant's id to its questions that `--max-cost` kept from being put, by hash.
+        logs: Contestant's id to its log.
+    """
+
+    shard: Shard
+    claim: str
+    missing: dict[str, list[Question]] = field(default_factory=dict)
+    not_put: dict[str, dict[str, Answer]] = field(default_factory=dict)
+    logs: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def lacking(self) -> int:
+        """Questions to be asked, of all contestants."""
+        return sum(map(len, self.missing.values()))
+
+
+@dataclass
+class Job:
+    """A contestant's part of a shard, while it is asked: one of Inspect's tasks.
+
+    Attributes:
+        part: The shard.
+        contestant: Who is asked.
+        recorded: Hashes of the questions whose answers are stored.
+    """
+
+    part: Part
+    contestant: Contestant
+    recorded: set[str] = field(default_factory=set)
+
+    @property
+    def questions(self) -> list[Question]:
+        """What is asked."""
+        return self.part.missing[self.contestant.id]
+
+    @property
+    def not_put(self) -> dict[str, Answer]:
+        """What was not put, by hash."""
+        return self.part.not_put[self.contestant.id]
+
+    @cached_property
+    def by_sample(self) -> dict[str, Question]:
+        """Inspect's id of a sample to its question."""
+        return {str(question.sample.id): question for question in self.questions}
+
+
+def claim_of(shard: Shard, contestants: Sequence[Contestant]) -> str:
+    """What stands for the right to ask a shard: a hash of what is asked of whom."""
+    asked = "".join(
+        [*(c.context.fingerprint for c in contestants), *(q.hash for q in shard.questions)]
+    )
+    return hashlib.sha256(asked.encode()).hexdigest()[:24]
+
+
+def claims_of(shard: Shard, contestants: Sequence[Contestant]) -> list[str]:
+    """What stands for the right to ask a shard of each contestant, in one order for all.
+
+    Runs that judge other adapters of one base then do not ask that twice.
+    """
+    return sorted({claim_of(shard, [one]) for one in contestants})
+
+
+def are_apart(contestants: Sequence[Contestant]) -> bool:
+    """Whether contestants have to be asked one after the other."""
+    return any(contestant.endpoint.apart for contestant in contestants)
+
+
+def in_order(
+    parts: Sequence[Part], contestants: Sequence[Contestant]
+) -> Iterator[tuple[Part, Contestant]]:
+    """Who is asked what, in the order of asking: shard by shard, if models need not be apart."""
+    if are_apart(contestants):
+        return ((part, one) for one in contestants for part in parts)
+    return ((part, one) for part in parts for one in contestants)
+
+
+def at_once(jobs: Collection[Job], sides: int, samples: int) -> int:
+    """How many tasks run at a time: so many that their samples are enough while one of them ends.
+
+    No more, so that one after the other ends and has its log written while others are asked.
+    """
+    mean = sum(len(job.questions) for job in jobs) / len(jobs)
+    return sides * (1 + math.ceil(samples / mean))
