@@ -11,6 +11,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
+import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import IO, Final
 from urllib.parse import urlsplit
 
+from capgate.errors import ConfigError
 from capgate.serving.private import locked, private_folder
 
 _PATIENCE: Final = 5.0
@@ -121,4 +125,20 @@ def _file(base_url: str, kind: str) -> Path:
         host = "127.0.0.1"
     port = parts.port or (443 if parts.scheme == "https" else 80)
     name = hashlib.sha256(f"{host}:{port}{parts.path}".encode()).hexdigest()[:24]
-    return private_folder("asking") / f"{name}.{kind}"
+    return _folder() / f"{name}.{kind}"
+
+
+def _folder() -> Path:
+    """Where the locks are: a run that needs no cache otherwise goes on without one."""
+    try:
+        return private_folder("asking")
+    except ConfigError:
+        path = Path(tempfile.gettempdir()) / f"capgate-{os.getuid()}"
+        with suppress(OSError):
+            path.mkdir(mode=0o700, exist_ok=True)
+            found = path.lstat()
+            # Anybody can make a folder there.
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+                path.chmod(0o700)
+                return path
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from pathlib import Path
 
@@ -190,3 +191,17 @@ def test_runs_that_mix_nothing_up_ask_at_the_same_time() -> None:
         servers.endpoint("base")
         servers.close()
         assert server.proofs
+
+
+def test_a_run_without_a_cache_folder_shares_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the user has no cache folder that can be written, the lock is in one of their own."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with asking("http://server/v1", alone=True):
+        (folder,) = tmp_path.glob("capgate-*")
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert len(list(folder.iterdir())) == 2
+    assert list(folder.iterdir()) == []
