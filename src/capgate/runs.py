@@ -199,13 +199,18 @@ def _lacking(
     selected = about.get("selected")
     if not isinstance(facts, dict) or not isinstance(facts.get("versions"), dict):
         yield "facts"
-    if not isinstance(dataset, dict) or not isinstance(dataset.get("questions"), int):
+    if (
+        not isinstance(dataset, dict)
+        or not isinstance(dataset.get("questions"), int)
+        or not isinstance(dataset.get("source", ""), str)
+    ):
         yield "dataset"
     counts = selected.values() if isinstance(selected, dict) else [None]
     if not all(isinstance(count, int) for count in counts):
         yield "selected"
     yield from (n for n in ("prompt_hash", "fingerprint") if not isinstance(about.get(n), str))
-    if not isinstance(settings.get("task"), str):
+    limit = settings.get("max_tokens", 0)
+    if not isinstance(settings.get("task"), str) or not isinstance(limit, int):
         yield "settings"
     for name, one in shards.items():
         verdict = one.get("verdict")

@@ -70,6 +70,11 @@ def test_a_damaged_baseline_names_its_fault(
             "UPDATE shards SET facts = json_set(facts, '$.verdict', 5) WHERE shard = 'suite'",
             "suite",
         ),
+        (
+            "UPDATE shards SET facts = json_set(facts, '$.dataset.source', 5) WHERE shard = ''",
+            "set",
+        ),
+        ("UPDATE runs SET settings = json_set(settings, '$.max_tokens', '5')", "settings"),
         ("UPDATE runs SET settings = '[]'", "should be keys and values"),
         ("UPDATE runs SET settings = '{}'", "damaged: settings"),
         ("UPDATE shards SET facts = replace(hex(zeroblob(50000)), '0', '[')", "can't be read"),

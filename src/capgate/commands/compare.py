@@ -148,7 +148,11 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
         runs = [read_run(store, run, name) for name in options.target or targets_of(store, run)]
     found = [
         beside(
-            one.target, one.about["facts"]["model"], one.settings["task"], one.answers, published
+            one.target,
+            str(one.about["facts"].get("model", "")),
+            one.settings["task"],
+            one.answers,
+            published,
         )
         for one in runs
     ]
