@@ -98,8 +98,11 @@ def output_of(options: argparse.Namespace) -> Output:
     """How a command that has the options of a run writes: its project's secrets are known."""
 
     def redactor() -> Redactor:
-        from capgate.known_secrets import redactor_for, redactor_of_files
-
+        try:
+            from capgate.known_secrets import redactor_for, redactor_of_files
+        except ImportError:
+            # A package is missing, which is what is to be told.
+            return Redactor.of_environment()
         file = getattr(options, "models_file", None)
         return redactor_of_files(file) if file else redactor_for(lambda: settings_of(options))
 

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
-from pydantic_core import from_json, to_json
-
 MARK: Final = "[redacted]"
 
 _SMALLEST: Final = 4
@@ -264,6 +262,9 @@ class Redactor:
         without = self.known(text)
         if without == text:
             return raw
+        # Not above: `capgate doctor` runs, and says so, where packages are missing.
+        from pydantic_core import from_json, to_json
+
         try:
             return to_json(self.known_in(from_json(raw)))
         except ValueError:
