@@ -98,7 +98,8 @@ def test_json_is_for_scripts(checkout: Checkout, vllm: Server) -> None:
         SCRIPT, "--model-id", TARGET, "--adapter-name", "my-adapter", "--json"
     )
     assert outcome.code == 0, outcome.text
-    found = json.loads(outcome.text)
+    # What is said of the adapter goes to standard error, which is shown first.
+    found = json.loads(outcome.text[outcome.text.index("{") :])
     assert found["ok"] is True
     assert found["failed"] == []
     adapter = next(one for one in found["checks"] if one["name"] == "adapter")
