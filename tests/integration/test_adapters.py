@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -84,12 +85,12 @@ def test_exchanged_weights_are_judged_anew(home: Home) -> None:
     with Vllm(adapters={"mine": "/srv/adapters/mine"}, answer=like_a_model) as server:
         good = home.judge(server, mark="quick")
         assert (good.code, good.verdict(MINE)) == (0, "PASS"), good.text
-        asked = questions_of(server, "smollm2")
         server.tuned = forgot
         bad = home.judge(server, mark="quick")
         assert (bad.code, bad.verdict(MINE)) == (1, "REGRESSION"), bad.text
-        # The base's answers are kept: nothing of it has changed.
-        assert questions_of(server, "smollm2") <= asked + 20
+    # The base's answers are kept: nothing of it has changed.
+    asked = Counter(question_of(one) for one in server.asked_of("smollm2") if is_question(one))
+    assert set(asked.values()) == {1}
 
 
 def test_an_adapter_on_disk_is_not_asked_twice(home: Home) -> None:

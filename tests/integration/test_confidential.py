@@ -18,8 +18,8 @@ def test_a_hostile_server_whose_key_is_a_word_of_the_answers(project: Project) -
         return f"{words}\n{right(asked)}" if "ANSWER:" in right(asked) else words
 
     with Server(key="ANSWER", answer=answer) as server:
-        project.serve(server, api_key_env="PLAIN")
-        project.write(".env", "PLAIN=ANSWER\n")
+        project.serve(server, api_key_env="WORD")
+        project.write(".env", "WORD=ANSWER\n")
         outcome = project.full("-n", "2")
     assert outcome.code == 0, outcome.text
     assert project.result()["overall_score"] == 1.0

@@ -12,6 +12,7 @@ WITHOUT_LOCK = """
 import functools, time
 
 class cached_property:
+    __module__ = "functools"  # by which pydantic knows it
     def __init__(self, func):
         self.func, self.__doc__ = func, func.__doc__
     def __set_name__(self, owner, name):
@@ -36,5 +37,5 @@ def test_workers_that_come_together_find_one_server(
     project.serve(server)
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_LOCK, encoding="utf-8")
     outcome = project.full("-n", "2", "-k", "test_subject", PYTHONPATH=str(tmp_path))
-    assert outcome.counts["passed"] == 2, outcome.text
+    assert outcome.counts.get("passed") == 2, outcome.text
     assert sum(asked.path == "/v1/models" for asked in server.asked) == 1
