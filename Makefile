@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-unit test-vllm test-browser screenshots demo lint format bench bench-vllm clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-vllm test-browser screenshots demo lint format bench bench-vllm clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,7 +70,10 @@ test-openrouter: $(STAMP) ## the tests of OpenRouter, with the real service if O
 	$(BIN)/python -m pytest tests/integration/test_openrouter.py -rs $(ARGS)
 
 test: $(STAMP) ## the package's own tests, with real servers (about 10 minutes; some need Chromium)
-	$(BIN)/python -m pytest tests/unit tests/integration --ignore=tests/integration/vllm -n 2 $(LIMIT)=900 $(ARGS)
+	$(BIN)/python -m pytest tests/unit tests/integration --ignore=tests/integration/vllm -m 'not slow' -n 2 $(LIMIT)=900 $(ARGS)
+
+test-slow: $(STAMP) ## those of them that take longest: whole runs killed, resumed and repeated (about 5 minutes)
+	$(BIN)/python -m pytest tests/integration --ignore=tests/integration/vllm -m slow -n 2 $(LIMIT)=900 $(ARGS)
 
 test-unit: $(STAMP) ## those that need no server, in a minute or two
 	$(BIN)/python -m pytest tests/unit -n 2 $(LIMIT)=300 $(ARGS)

@@ -93,6 +93,7 @@ def test_exchanged_weights_are_judged_anew(home: Home) -> None:
     assert set(asked.values()) == {1}
 
 
+@pytest.mark.slow
 def test_an_adapter_on_disk_is_not_asked_twice(home: Home) -> None:
     """Equal content is known again: the second run asks nothing and leaves the server empty."""
     with Vllm(answer=like_a_model) as server:
@@ -105,6 +106,7 @@ def test_an_adapter_on_disk_is_not_asked_twice(home: Home) -> None:
         assert server.adapters == {}
 
 
+@pytest.mark.slow
 def test_a_server_that_mixes_gets_one_at_a_time(home: Home) -> None:
     """A server that applies the adapter to the base in a batch still shows what was forgotten."""
     with Vllm(answer=like_a_model, tuned=forgot, mixes=True, seconds_per_token=0.002) as server:
@@ -137,6 +139,7 @@ def test_a_dead_adapter_is_an_error(home: Home) -> None:
     assert no_traceback(outcome.text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("options", [(), ("-n", "2")])
 def test_an_ended_run_unloads(home: Home, number: signal.Signals, options: tuple[str, ...]) -> None:

@@ -61,6 +61,7 @@ def test_mmlu_quick(checkout: Checkout, vllm: Server) -> None:
     assert VLLM_KEY not in outcome.text
 
 
+@pytest.mark.slow
 def test_every_way_to_run_gives_one_result(checkout: Checkout, vllm: Server) -> None:
     """make, script, `capgate run` and pytest share their defaults and their store."""
     first = checkout.make_target("mmlu-benchmark", f"MODEL_ID={TARGET}", "MMLU_LIMIT=5")

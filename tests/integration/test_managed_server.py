@@ -53,6 +53,7 @@ def texts(project: Project) -> set[str]:
         return {text for (text,) in db.execute("SELECT text FROM answers")}
 
 
+@pytest.mark.slow
 def test_workers_share_one_server(project: Project) -> None:
     """With -n 2 one server serves both workers, on 127.0.0.1 with a secret key, and ends."""
     process, servers = in_the_middle(project, "-n", "2", "--limit", "6")
@@ -81,6 +82,7 @@ def test_workers_share_one_server(project: Project) -> None:
         assert file.is_dir() or key.encode() not in file.read_bytes()
 
 
+@pytest.mark.slow
 def test_format_is_part_of_an_answer(project: Project) -> None:
     """Free answers are not taken for constrained ones: they are asked anew."""
     options = (*ONE, "--subjects", "abstract_algebra", "--limit", "2", "--max-tokens", "16")
@@ -93,6 +95,7 @@ def test_format_is_part_of_an_answer(project: Project) -> None:
     assert not texts(project) <= {f"ANSWER: {letter}" for letter in "ABCD"}
 
 
+@pytest.mark.slow
 def test_killed_run_leaves_no_server(project: Project) -> None:
     """SIGKILL of the controller ends server and workers; the next run starts at once."""
     process, servers = in_the_middle(project, "-n", "2", "--limit", "8")
@@ -123,6 +126,7 @@ def test_interrupted_run_ends_its_server(project: Project) -> None:
     assert set(project.stored()) <= {"correct", "wrong"}
 
 
+@pytest.mark.slow
 def test_killed_server_is_told(project: Project) -> None:
     """A server that dies in the middle ends the run as an error that shows its last words."""
     process, (server,) = in_the_middle(project)

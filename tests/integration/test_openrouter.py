@@ -125,6 +125,7 @@ def test_who_answered_and_what_it_cost_is_kept(checkout: Checkout, router: OpenR
     assert 0 in [one["cost"] for one in checkout.reports()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["dropped", "failed", "empty"])
 def test_lost_answers_are_paid_for(checkout: Checkout, router: OpenRouter, loss: str) -> None:
     """Attempts that OpenRouter charged and lost do not carry a run past `--max-cost`."""
@@ -150,6 +151,7 @@ def test_a_cost_that_buys_nothing(checkout: Checkout, router: OpenRouter) -> Non
     assert "the run stops at $0.0000010" in outcome.text
 
 
+@pytest.mark.slow
 def test_the_estimate_is_of_what_will_be_asked(checkout: Checkout, router: OpenRouter) -> None:
     """It counts a quick look's few questions, stands even under -q, and tells of no price."""
     quick = checkout.run(
@@ -187,6 +189,7 @@ def test_a_passing_fault_of_the_lists_changes_nothing(
     assert len(router.chats) == asked + 1
 
 
+@pytest.mark.slow
 def test_the_cost_is_bounded(checkout: Checkout, router: OpenRouter) -> None:
     """`--max-cost` ends a run before it is passed, keeps what was answered, and says so."""
     router.latency = 0.01
@@ -222,6 +225,7 @@ def test_a_quick_run_keeps_to_its_cost(checkout: Checkout, router: OpenRouter) -
     assert "--max-cost was reached" in outcome.text
 
 
+@pytest.mark.slow
 def test_other_routes_are_not_compared(checkout: Checkout, router: OpenRouter) -> None:
     """A baseline of one provider's answers refuses another's, unless that is allowed by name."""
     measured = checkout.script(SCRIPT, "--model-id", "gpt-4o")

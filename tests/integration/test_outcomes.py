@@ -281,6 +281,7 @@ def test_a_subject_by_itself_tells_of_the_fault(project: Project) -> None:
     assert no_traceback(outcome.text)
 
 
+@pytest.mark.slow
 def test_death_in_the_middle(project: Project, server: Server) -> None:
     """A server that dies is told of at once, fails one test, and leaves what it answered."""
     project.write("conftest.py", SHORT_PATIENCE)

@@ -65,6 +65,7 @@ def test_killed_run_goes_on(
     assert project.result()["overall"]["asked"] == 3
 
 
+@pytest.mark.slow
 def test_killed_controller_takes_its_workers_along(project: Project, server: Server) -> None:
     """With -n 2 too: no worker outlives the killed controller, and no claim is left behind."""
     project.serve(server, max_connections=2)
@@ -138,6 +139,7 @@ def test_last_failed_asks_nothing(project: Project) -> None:
         assert server.chats == []
 
 
+@pytest.mark.slow
 def test_other_settings_ask_anew(project: Project, server: Server) -> None:
     """Answers are never mixed over answer formats, token limits, temperatures or tasks."""
     project.targets(free=target(server.url), forced=target(server.url, answer_format="constrained"))
@@ -156,6 +158,7 @@ def test_other_settings_ask_anew(project: Project, server: Server) -> None:
     assert asked_since(server) == 0
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(project: Project) -> None:
     """-n 2 and -n 0 give the same scores, counts and verdicts."""
     with Server(answer=hashed_answer) as server:

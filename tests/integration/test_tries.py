@@ -21,6 +21,7 @@ def run(project: Project, mode: str, *options: str) -> Outcome:
     return project.pytest("benchmarks", "-m", mode, *TWO_SUBJECTS, *options)
 
 
+@pytest.mark.slow
 def test_runs_on_one_candidate_share_its_budget(project: Project, server: Server) -> None:
     """An undecided quick run leaves a fifth to the full run; another seed or --fresh halves it."""
     project.serve(server)
