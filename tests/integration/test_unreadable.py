@@ -162,3 +162,34 @@ def test_a_measurement_tells_of_unreadable_answers(project: Project) -> None:
     assert outcome.code == 10, outcome.text
     said = "8 of 8 answers of the candidate are unreadable (100.0%), 8 of them cut off at --max-"
     assert said in outcome.text
+
+
+def test_a_thought_that_the_prompt_began_is_no_answer_when_cut_off(project: Project) -> None:
+    """Where the chat template begins the thought, a text that is cut off inside it is unreadable.
+
+    Such a text holds no mark of a thought; the preflight's answer shows that there is one.
+    """
+
+    def think(asked: dict[str, Any]) -> str:
+        if not is_question(asked) or question_of(asked) in few:
+            return f"At first I thought\n{wrong(asked)}\n</think>\n{right(asked)}"
+        return Said(f"It may be\n{right(asked)}\nor it may", cut_off=True)
+
+    few = sorted(keys())[::2]
+    with Server(answer=think) as server:
+        project.serve(server)
+        project.full("-n", "2")
+        overall = project.result()["overall"]
+    assert overall["wrong"] == 0
+    assert overall["cut_off"] == overall["unparsed"] > 0
+    assert overall["correct"] + overall["unparsed"] == 8
+
+
+@pytest.mark.parametrize("mark", ["full", "quick"])
+def test_unreadable_answers_are_under_no_floor(project: Project, mark: str) -> None:
+    """Held against a floor, a model of which nothing can be read is INCONCLUSIVE."""
+    with Server(answer=lambda asked: in_bold(asked) if is_question(asked) else right(asked)) as one:
+        project.serve(one)
+        outcome = project.pytest("benchmarks", "-m", mark, "--subjects", SOME)
+    assert outcome.code == 10, outcome.text
+    assert outcome.verdict() == "INCONCLUSIVE"
