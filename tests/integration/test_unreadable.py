@@ -95,6 +95,15 @@ def test_answers_in_another_form_conclude_nothing(judged: Judged) -> None:
     assert "set answer_format: constrained" in judged.outcome.text
 
 
+def test_what_is_unreadable_again_tells_nothing(judged: Judged) -> None:
+    """A server that ignores the constraint leaves the shares of format and knowledge open."""
+    split = judged.report["comparisons"]["base+bold"]["split"]
+    assert (split["status"], split["format"], split["knowledge"]) == ("not had", None, None)
+    said = "8 could not be read either when asked once more in a constrained form"
+    assert said in split["reason"]
+    assert "is format could not be told" in judged.outcome.text
+
+
 def test_a_thought_is_never_read_for_an_answer(judged: Judged) -> None:
     """A letter that stands in a thought alone is no answer; the thought stays in the log."""
     overall = judged.overall("thinks")
