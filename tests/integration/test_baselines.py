@@ -202,7 +202,7 @@ def test_a_collapsed_subject_is_red_by_name(
     assert f"false alarm 0.05 = {budget}unparsed 0.0125; miss 0.05" in full.text
     assert no_traceback(full.text)
     before = len(server.chats)
-    quick = run(recorded, "quick")
+    quick = run(recorded, "quick", "--seed", "1")
     assert (quick.code, failed(quick)) == (1, {"test_quick[mine]"})
     assert len(server.chats) - before < 180
 
@@ -278,7 +278,7 @@ def test_base_and_adapter_are_asked_side_by_side(recorded: Project, server: Serv
     """An adapter's quick run: never more than a batch between the two, red on its own loss."""
     server.answer = Knowing(lost=dict.fromkeys(SUBJECTS, 12), model="tuned")
     before = len(server.chats)
-    quick = run(recorded, "quick", "--adapter-name", "tuned")
+    quick = run(recorded, "quick", "--adapter-name", "tuned", "--seed", "1")
     assert (quick.code, failed(quick)) == (1, {"test_quick[tuned]"}), quick.text
     ahead = 0
     for chat in server.chats[before:]:

@@ -218,7 +218,8 @@ def test_a_quick_run_keeps_to_its_cost(checkout: Checkout, router: OpenRouter) -
     checkout.floors(**{"gpt-4o": 0.55})
     checkout.write("thresholds/policy.yaml", "catch: 0.1\nreason: few questions\n")
     outcome = checkout.run(
-        *("capgate", "run", "--quick", "--model-id", "gpt-4o", "--max-cost", "0.02")
+        *("capgate", "run", "--quick", "--model-id", "gpt-4o", "--max-cost", "0.02"),
+        *("--seed", "0"),
     )
     assert outcome.code == 10, outcome.text
     assert router.spent <= 0.02
