@@ -12,7 +12,6 @@ from typing import Any, Final
 from capgate.answers import Answer
 from capgate.asking.ages import dated
 from capgate.asking.contestant import Shard, ShardResult
-from capgate.common.tries import counted
 from capgate.confirm import confirm_subject, confirm_suite, first_look, second_look
 from capgate.datasets import Question
 from capgate.errors import CapgateError, ContradictionError, ServerEndedError
@@ -34,6 +33,7 @@ from capgate.references import (
     whole_budget,
 )
 from capgate.routes import check_routes, is_routed, routes_of
+from capgate.run.tries import counted
 from capgate.secondlook import ask_again
 from capgate.serving.liveness import check_live
 from capgate.serving.sharing import asking

@@ -29,7 +29,6 @@ from capgate.collector import collected_rarely
 from capgate.common.files import FileError
 from capgate.common.ownfiles import own_folder
 from capgate.common.scratch import remove_abandoned
-from capgate.common.tries import attempt_of, begin
 from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
 from capgate.datasets.questions import Selection
@@ -51,6 +50,7 @@ from capgate.references import (
     Reference,
     describe,
 )
+from capgate.run.tries import attempt_of, begin
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
 from capgate.settings import Settings

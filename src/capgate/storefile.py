@@ -310,7 +310,7 @@ class StoreFile:
     def claim(
         self, name: str, *, once: bool = False, waiting: Callable[[], None] = lambda: None
     ) -> Iterator[None]:
-        """Holds the right to compute `name`, waiting for whoever holds it now.
+        """Holds the right to compute `name`; waits while another process holds it.
 
         The operating system frees a claim when its holder dies, however it dies.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,16 +19,7 @@ Label = Literal[
     "duplicate",
     "knowledge",
 ]
-LABELS: Final[tuple[Label, ...]] = (
-    "error",
-    "unparsed",
-    "does not stop",
-    "letter shift",
-    "near tie",
-    "known bad label",
-    "duplicate",
-    "knowledge",
-)
+LABELS: Final[tuple[Label, ...]] = get_args(Label)
 """All labels, in the order in which they are tried."""
 
 MEANINGS: Final[dict[Label, str]] = {

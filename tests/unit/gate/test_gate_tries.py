@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capgate.common.tries import Attempt, begin, end
 from capgate.gate.tries import Allowance, Earlier, Kind, allow
 from capgate.gate.verdict import VerdictKind
+from capgate.run.tries import Attempt, begin, end
 from capgate.store import Store
 
 

@@ -51,7 +51,7 @@ def attempt_of(run: Run, target: str, kind: Kind) -> Attempt:
     """The attempt that a run makes at a target.
 
     Raises:
-        CapgateError: The target or its reference can't be had.
+        CapgateError: The target does not answer, or it has no valid reference.
     """
     from capgate.fingerprint import digest_of
     from capgate.references import identify

@@ -1,0 +1,1 @@
+"""One run: its references, what it may spend, and how it is judged."""
