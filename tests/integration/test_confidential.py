@@ -7,7 +7,7 @@ import sqlite3
 from inspect_ai.log import read_eval_log
 from tests.doubles.server import Server
 from tests.integration.conftest import Project, right
-from tests.unit.test_hostile_words import HOSTILE, KEY, TOKEN, assert_harmless
+from tests.unit.commands.test_hostile_words import HOSTILE, KEY, TOKEN, assert_harmless
 
 
 def test_a_hostile_server_whose_key_is_a_word_of_the_answers(project: Project) -> None:

@@ -1,9 +1,9 @@
-"""A real server in a thread, and short ways to ask it."""
+"""Short ways to ask a real server in a thread."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from tests.doubles.server import Server
@@ -17,13 +17,6 @@ REQUEST = {"model": "lora-a", "messages": [{"role": "user", "content": "2+2=?"}]
 QUICK = {"backoff": 0.001, "backoff_cap": 0.01, "first_patience": 0.3, "patience": 0.3}
 
 Ask = Callable[..., Completion]
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server that answers well until it is scripted."""
-    with Server() as running:
-        yield running
 
 
 @pytest.fixture

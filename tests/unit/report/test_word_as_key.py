@@ -9,7 +9,7 @@ from inspect_ai.dataset import Sample
 from inspect_ai.log import read_eval_log
 from tests.doubles.runs import answers, keep_run
 from tests.doubles.server import Server
-from tests.unit.client.test_provider import model_of, task
+from tests.unit.asking.test_provider import model_of, task
 from tests.unit.report.examples import red_report
 
 from capgate.datasets import Question

@@ -20,7 +20,7 @@ from inspect_ai.log import (
 )
 from tests.doubles import replies
 from tests.doubles.server import Server, answer
-from tests.unit.client.test_provider import model_of, run, task
+from tests.unit.asking.test_provider import model_of, run, task
 
 from capgate import evallog
 from capgate.fasteval import lean, run_eval

@@ -10,7 +10,7 @@ from capgate.answers import Answer, AnswerState
 from capgate.published import Published, load_published
 from capgate.report.published import beside, find_match, lines
 
-FILE = Path(__file__).parents[2] / "thresholds" / "published.yaml"
+FILE = Path(__file__).parents[3] / "thresholds" / "published.yaml"
 
 
 @pytest.fixture(scope="module")

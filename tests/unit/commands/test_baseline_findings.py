@@ -11,7 +11,7 @@ from tests.doubles.runs import answers, keep_run
 
 from capgate.cli import main
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 MODELS = """
 mine: {model_name: m, base_url: "http://127.0.0.1:1/v1"}
 yours: {model_name: y, base_url: "http://127.0.0.1:1/v1"}
@@ -58,7 +58,7 @@ def test_the_repository_s_own_bars_are_sound(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The thresholds that capgate ships have no finding."""
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(Path(__file__).parents[3])
     assert kinds(capsys, "--store", str(tmp_path / "none.sqlite")) == []
 
 

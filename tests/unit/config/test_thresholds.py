@@ -16,7 +16,7 @@ from capgate.thresholds import (
     reference_choice,
 )
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 MINE = Target(id="mine", model_name="m", base_url="http://127.0.0.1:1/v1")
 
 

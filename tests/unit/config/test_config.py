@@ -17,7 +17,7 @@ from capgate.redact import Redactor
 from capgate.report.alert_file import alert_urls
 from capgate.thresholds import load_floors, policy_for
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 CANARY = "sk-canary-0123456789abcdef"
 
 GUIDE = """
