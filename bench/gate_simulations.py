@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from capgate.answers import AnswerState
+from capgate.common.answers import AnswerState
 from capgate.gate import Budget, Pair, Policy, decide_fixed, stats
 from capgate.gate.race import BATCH, Outcome, Race, Scale, run_orders
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.local import FILES, add_options, local_run, settings_of
 from capgate.report.read import find_report, read_report
 from capgate.report.result import Report

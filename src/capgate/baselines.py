@@ -17,9 +17,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.common.thoughts import holds_thought
-from capgate.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.gate.rows import Single
 from capgate.routes import is_routed, routes_of
 

@@ -8,14 +8,14 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+from capgate.common.dependencies import is_missing, package_error
+from capgate.common.errors import CapgateError, ServerEndedError, StoreError
 from capgate.common.files import FileError, file_error, is_of_files
-from capgate.errors import CapgateError, ServerEndedError, StoreError
+from capgate.common.text import one_line
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement
 from capgate.judging import Judge
-from capgate.packages import is_missing, package_error
 from capgate.report.terminal import render_judgement
-from capgate.text import one_line
 
 _J = TypeVar("_J", bound=Judgement | None)
 

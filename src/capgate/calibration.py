@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from capgate.answers import Answer, AnswerState
-from capgate.errors import ConfigError
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import ConfigError
 from capgate.gate.conclude import too_many_unread
 from capgate.gate.decide import decide_fixed
 from capgate.gate.policy import Budget, Policy

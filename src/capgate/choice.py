@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from capgate.common.errors import ConfigError
 from capgate.config import Target, Targets, load_targets
-from capgate.errors import ConfigError
 from capgate.settings import Settings
 
 

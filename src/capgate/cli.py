@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import Final
 
 from capgate import __version__
+from capgate.common.errors import CapgateError
 from capgate.common.files import FileError, told_of_files
-from capgate.errors import CapgateError
 from capgate.gate.verdict import EXIT_CODES
 from capgate.local import USAGE_ERROR, Parser, output_of
 

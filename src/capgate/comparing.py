@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from capgate.answers import Answer, AnswerState
 from capgate.baselines import comparable, describe_change, disagreement
-from capgate.errors import ReferenceMissingError
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import ReferenceMissingError
 from capgate.gate.decide import decide_fixed
 from capgate.gate.groups import judged_domains, rows_of
 from capgate.gate.policy import Policy

@@ -18,6 +18,14 @@ from typing import Final
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
+from capgate.common.errors import ConfigError, FileFault
+from capgate.common.yaml_file import (
+    explain,
+    literal_secrets,
+    names_in_quotes,
+    read_yaml_mapping,
+    without_secrets,
+)
 from capgate.entries import (
     ENGINES,
     AnswerFormat,
@@ -26,14 +34,6 @@ from capgate.entries import (
     VllmServe,
     clashes,
     redact_url,
-)
-from capgate.errors import ConfigError, FileFault
-from capgate.yamlfile import (
-    explain,
-    literal_secrets,
-    names_in_quotes,
-    read_yaml_mapping,
-    without_secrets,
 )
 
 __all__ = [

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from capgate.errors import ConfigError, FileFault
-from capgate.yamlfile import is_variable
+from capgate.common.errors import ConfigError, FileFault
+from capgate.common.yaml_file import is_variable
 
 AnswerFormat = Literal["free", "constrained"]
 

@@ -23,7 +23,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log, write_eval_log
 from pydantic_core import to_json
 
-from capgate.redact import Redactor
+from capgate.common.redact import Redactor
 
 _HEADERS: Final = ("_journal/start.json", "header.json")
 _SUMMARIES: Final = "summaries.json"

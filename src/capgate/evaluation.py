@@ -15,28 +15,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from capgate.answers import Answer, AnswerState
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
 from capgate.asking.ages import Age
 from capgate.asking.contestant import Contestant, Progress, Shard, ShardResult
 from capgate.asking.jobs import Job, Part, are_apart, at_once, claim_of, claims_of, in_order
 from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.weights import with_weights
-from capgate.client import ClientLimits
-from capgate.common.files import FileError
-from capgate.config import Target
-from capgate.datasets import Question
-from capgate.errors import (
+from capgate.client.client import ClientLimits
+from capgate.client.faults import CONNECTION_KINDS
+from capgate.client.pacing import Turns
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import (
     CapgateError,
     ConfigError,
     ContradictionError,
     ServerEndedError,
     StoreError,
 )
-from capgate.faults import CONNECTION_KINDS
+from capgate.common.files import FileError
+from capgate.config import Target
+from capgate.datasets import Question
 from capgate.fingerprint import Fingerprint, fingerprint, request_fields
 from capgate.known_secrets import project_redactor
-from capgate.pacing import Turns
 from capgate.samples import answer_of, error_answer
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.liveness import contradiction

@@ -27,9 +27,9 @@ from inspect_ai.hooks import Hooks, RunStart, SampleEnd, TaskEnd, hooks
 from inspect_ai.log import EvalLog, EvalSample, transcript
 from inspect_ai.model import GenerateConfig, Model
 
-from capgate.collector import collected_rarely
+from capgate.common.errors import CapgateError
 from capgate.common.files import file_error, told_of_files
-from capgate.errors import CapgateError
+from capgate.common.garbage import collected_rarely
 from capgate.evallog import KeptSample, fill_log, keep
 from capgate.provider import listen, redactor_of
 from capgate.shortcuts import let_go, shortcuts

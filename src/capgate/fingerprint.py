@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from capgate.common.errors import ConfigError
 from capgate.config import Target
-from capgate.errors import ConfigError
 from capgate.serving.endpoint import Endpoint
 from capgate.settings import Settings
 from capgate.tasks import Harness

@@ -13,21 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from capgate.client import Client, ClientLimits
+from capgate.client.client import Client, ClientLimits
+from capgate.common.errors import CapgateError, ConfigError, RequestFault, ServerError
+from capgate.common.event_loop import in_own_loop
 from capgate.common.files import told_of_files
 from capgate.common.output import Output
+from capgate.common.signals import interrupt_on_termination
+from capgate.common.text import one_line
 from capgate.config import Target, Targets, environment, load_targets
-from capgate.errors import CapgateError, ConfigError, RequestFault, ServerError
 from capgate.known_secrets import redactor_of_files
 from capgate.local import USAGE_ERROR, Parser
 from capgate.serving import adapters, running
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.loops import in_own_loop
 from capgate.serving.managed import start
 from capgate.serving.servers import Servers, left_running, list_models
 from capgate.serving.sources import find_source
-from capgate.signals import interrupt_on_termination
-from capgate.text import one_line
 
 _NAME: Final = 300
 """Characters of a served name that are shown."""

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from capgate.answers import Answer
 from capgate.asking.ages import dated
 from capgate.asking.contestant import Shard, ShardResult
+from capgate.common.answers import Answer
+from capgate.common.errors import CapgateError, ContradictionError, ServerEndedError
 from capgate.confirm import confirm_subject, confirm_suite, first_look, second_look
 from capgate.datasets import Question
-from capgate.errors import CapgateError, ContradictionError, ServerEndedError
 from capgate.gate.conclude import too_many_errors, too_many_unread
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order

@@ -8,12 +8,12 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from capgate.common.errors import CapgateError
+from capgate.common.redact import Redactor
+from capgate.common.yaml_file import read_yaml_mapping
 from capgate.config import environment
-from capgate.errors import CapgateError
-from capgate.redact import Redactor
 from capgate.report.alert_file import secret_urls
 from capgate.settings import Settings
-from capgate.yamlfile import read_yaml_mapping
 
 
 def project_redactor(settings: Settings) -> Redactor:

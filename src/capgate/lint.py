@@ -11,7 +11,6 @@ from itertools import combinations
 from shlex import quote
 from typing import Final, Literal
 
-from capgate.answers import AnswerState
 from capgate.baselines import (
     READ_FROM_THOUGHTS,
     Baseline,
@@ -20,7 +19,8 @@ from capgate.baselines import (
     describe_change,
     disagreement,
 )
-from capgate.errors import FileFault
+from capgate.common.answers import AnswerState
+from capgate.common.errors import FileFault
 from capgate.gate.conclude import too_many_unread
 from capgate.gate.policy import Policy
 from capgate.gate.rows import count_singles

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from capgate.baselines import Baseline, load_baseline
+from capgate.common.errors import ConfigError
 from capgate.config import load_targets
-from capgate.errors import ConfigError
 from capgate.gate.policy import Policy
 from capgate.lint import (
     Finding,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from capgate.common.output import Output
-from capgate.redact import Redactor
+from capgate.common.redact import Redactor
 from capgate.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:

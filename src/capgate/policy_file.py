@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from capgate.common.boundedyaml import compose
-from capgate.errors import ConfigError, FileFault
+from capgate.common.bounded_yaml import compose
+from capgate.common.errors import ConfigError, FileFault
+from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
 from capgate.gate.policy import Policy, SubjectOverride, TargetOverride, nearest
-from capgate.yamlfile import names_in_quotes, read_yaml_mapping
 
 _REMEDY = "correct the file; docs/gate.md lists the keys and their meaning"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from capgate.answers import Answer, AnswerState
 from capgate.asking.contestant import Contestant
-from capgate.errors import CapgateError
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import CapgateError
 from capgate.samples import answer_of
 from capgate.settings import Settings
 from capgate.tasks import Harness

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 
 _FLUSH_SECONDS = 1.0
 _WINDOW_SECONDS = 30.0

@@ -49,15 +49,15 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from capgate.client import Client, ClientLimits, Toll
+from capgate.client.client import Client, ClientLimits, Toll
+from capgate.client.pacing import Lane, Turns
+from capgate.client.replies import Completion
 from capgate.common.answer_limit import MaxTokensField
-from capgate.errors import CapgateError, RequestFault
-from capgate.pacing import Lane, Turns
-from capgate.redact import Redactor
-from capgate.replies import Completion
+from capgate.common.errors import CapgateError, RequestFault
+from capgate.common.redact import Redactor
+from capgate.common.text import shortened
 from capgate.serving.openrouter import Offer
 from capgate.spending import Meter, NotAskedError
-from capgate.text import shortened
 
 _STOP_REASONS: dict[str, StopReason] = {
     "stop": "stop",
@@ -89,7 +89,7 @@ class Facts:
 
 
 class CapgateAPI(ModelAPI):
-    """OpenAI-compatible chat completions over `capgate.client.Client`.
+    """OpenAI-compatible chat completions over `capgate.client.client.Client`.
 
     Args:
         model_name: The served name.

@@ -15,11 +15,11 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from capgate.errors import ConfigError, FileFault
+from capgate.common.errors import ConfigError, FileFault
+from capgate.common.text import one_line
+from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
 from capgate.gate.floor import Floor
 from capgate.gate.policy import Reason, nearest
-from capgate.text import one_line
-from capgate.yamlfile import names_in_quotes, read_yaml_mapping
 
 CHANCE: Final = 25.0
 """Percent correct by guessing one of four choices."""

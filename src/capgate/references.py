@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeGuard
 
-from capgate.answers import Answer
 from capgate.baselines import Baseline
+from capgate.common.answers import Answer
 from capgate.gate.decide import decide_fixed, judge_domain, judge_subject
 from capgate.gate.floor import Floor, decide_floor, judge_domain_floor, judge_subject_floor
 from capgate.gate.groups import floor_domains, judged_domains

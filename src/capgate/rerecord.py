@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Any, Final
 
-from capgate.answers import Answer
 from capgate.baselines import Baseline, Revision, describe_change, dump_baseline, make_baseline
-from capgate.errors import ConfigError
+from capgate.common.answers import Answer
+from capgate.common.errors import ConfigError
 from capgate.gate.conclude import too_many_unread
 from capgate.gate.policy import Policy
 from capgate.gate.rows import count_singles

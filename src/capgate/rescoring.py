@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from capgate.answers import Answer, AnswerState
 from capgate.baselines import Baseline, describe_change
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import ConfigError
+from capgate.common.redact import MARK
 from capgate.common.thoughts import set_aside
-from capgate.errors import ConfigError
 from capgate.progress import Count
-from capgate.redact import MARK
 from capgate.runs import StoredRun
 from capgate.tasks import Harness, harness, no_model
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
 from typing import Any, Final
 
-from capgate.answers import Answer
-from capgate.errors import ReferenceMissingError
+from capgate.common.answers import Answer
+from capgate.common.errors import ReferenceMissingError
 
 ROUTER: Final = "router"
 """The key of an endpoint's identity that says that it passes requests on."""

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from capgate.answers import Answer, AnswerState
-from capgate.common.jsonfile import REPORT_BYTES, read_json
-from capgate.errors import ConfigError, StoreError
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import ConfigError, StoreError
+from capgate.common.json_file import REPORT_BYTES, read_json
 from capgate.gate.rows import Single
 from capgate.store import Store
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalSample

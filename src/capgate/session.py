@@ -25,14 +25,15 @@ from capgate.baselines import (
     requested,
 )
 from capgate.choice import run_targets
-from capgate.collector import collected_rarely
+from capgate.common.dependencies import check_found, check_imports
+from capgate.common.errors import CapgateError, ConfigError, ReferenceMissingError
 from capgate.common.files import FileError
-from capgate.common.ownfiles import own_folder
+from capgate.common.garbage import collected_rarely
+from capgate.common.private_files import own_folder
 from capgate.common.scratch import remove_abandoned
 from capgate.config import Target
 from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
 from capgate.datasets.questions import Selection
-from capgate.errors import CapgateError, ConfigError, ReferenceMissingError
 from capgate.evaluation import Evaluator
 from capgate.fingerprint import generation, seed_of
 from capgate.gate.policy import Policy
@@ -40,7 +41,6 @@ from capgate.gate.rows import seeded_order
 from capgate.gate.tries import Allowance, Kind
 from capgate.judgement import QUICK, Judgement, Mode
 from capgate.known_secrets import project_redactor
-from capgate.packages import check_found, check_imports
 from capgate.progress import Feed
 from capgate.references import (
     BaselineReference,

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.subjects import DOMAINS, SUBJECTS
 from capgate.tasks import TASKS
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from capgate.errors import CapgateError
+from capgate.common.errors import CapgateError
 from capgate.serving.openrouter import Offer, Price
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.storefile import StoreFile, facts_of
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import Any, Final, Self
 
 from filelock import FileLock, Timeout
 
-from capgate.common.ownfiles import mode_beside, own_file, own_folder
+from capgate.common.errors import StoreError
+from capgate.common.private_files import mode_beside, own_file, own_folder
+from capgate.common.redact import Redactor
+from capgate.common.text import one_line
 from capgate.common.thoughts import holds_thought
-from capgate.errors import StoreError
-from capgate.redact import Redactor
-from capgate.text import one_line
 
 _BUSY_SECONDS: Final = 60.0
 _PATIENCE: Final = 5.0

@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 
 if TYPE_CHECKING:
     from inspect_ai import Task

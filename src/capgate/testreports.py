@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from capgate.redact import Redactor
-from capgate.text import harmless, one_line
+from capgate.common.redact import Redactor
+from capgate.common.text import harmless, one_line
 
 
 def put_verdict_first(report: pytest.TestReport, judgement: Mapping[str, Any] | None) -> None:

@@ -15,8 +15,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
+from capgate.common.yaml_file import explain, names_in_quotes, read_yaml_mapping
 from capgate.config import Target
-from capgate.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.gate.floor import Floor
 from capgate.gate.policy import (
     Domain,
@@ -28,7 +29,6 @@ from capgate.gate.policy import (
     TargetOverride,
 )
 from capgate.policy_file import load_policy
-from capgate.yamlfile import explain, names_in_quotes, read_yaml_mapping
 
 Accuracy = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.datasets import load_questions
 from capgate.datasets.questions import Question
 from capgate.gate.verdict import Verdict

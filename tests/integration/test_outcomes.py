@@ -196,7 +196,7 @@ def test_an_adapter_that_is_not_there_leaves_its_base_alone(
 
 
 SHORT_PATIENCE = (
-    "from capgate.client import ClientLimits\n"
+    "from capgate.client.client import ClientLimits\n"
     "names = [name for name in ClientLimits.__dataclass_fields__]\n"
     "given = list(ClientLimits.__init__.__defaults__)\n"
     "given[names.index('patience')] = 2.0\n"

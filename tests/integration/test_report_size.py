@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.datasets import load_questions
 from capgate.gate.decide import decide_fixed
 from capgate.gate.policy import Policy

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from capgate.answers import Answer
+from capgate.common.answers import Answer
 from capgate.samples import answer_of
 from capgate.store import Store
 from capgate.tasks import Harness

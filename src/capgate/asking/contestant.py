@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from capgate.answers import Answer
 from capgate.asking.ages import Age
+from capgate.common.answers import Answer
 from capgate.config import Target
 from capgate.datasets import Question
 from capgate.fingerprint import Fingerprint

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from capgate.answers import Answer
 from capgate.asking.contestant import Contestant, Shard
+from capgate.common.answers import Answer
 from capgate.datasets import Question
 
 

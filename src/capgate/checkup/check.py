@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from capgate.errors import CapgateError, ConfigError, RequestFault
-from capgate.packages import is_missing, package_error
-from capgate.text import one_line
+from capgate.common.dependencies import is_missing, package_error
+from capgate.common.errors import CapgateError, ConfigError, RequestFault
+from capgate.common.text import one_line
 
 State = Literal["ok", "failed", "skipped"]
 

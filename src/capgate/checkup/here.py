@@ -14,9 +14,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from capgate.checkup.check import Check, Skip, look, own_remedy
-from capgate.common.ownfiles import own_folder
-from capgate.errors import ConfigError, FileFault
-from capgate.packages import (
+from capgate.common.dependencies import (
     SHOWN,
     PackageError,
     check_imports,
@@ -24,6 +22,8 @@ from capgate.packages import (
     requirements,
     version,
 )
+from capgate.common.errors import ConfigError, FileFault
+from capgate.common.private_files import own_folder
 from capgate.settings import Settings
 
 if TYPE_CHECKING:

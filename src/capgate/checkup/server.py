@@ -15,28 +15,28 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from capgate.checkup.check import Check, Skip, look, what_of
-from capgate.client import Client, ClientLimits
-from capgate.config import Target
-from capgate.errors import (
+from capgate.client.client import Client, ClientLimits
+from capgate.client.replies import ServedModel
+from capgate.common.errors import (
     CapgateError,
     ConfigError,
     ReferenceMissingError,
     RequestFault,
     ServerError,
 )
+from capgate.common.event_loop import in_own_loop
+from capgate.common.text import one_line
+from capgate.config import Target
 from capgate.preflight import PROBE, ask_probe
 from capgate.references import BaselineReference, BaseReference, FloorReference, NoReference
-from capgate.replies import ServedModel
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.exchange import exchange
 from capgate.serving.leases import left_over
 from capgate.serving.listing import find_listed, has_no_list
-from capgate.serving.loops import in_own_loop
 from capgate.serving.openrouter import check_key
 from capgate.serving.servers import Servers
 from capgate.session import Run
 from capgate.settings import Settings
-from capgate.text import one_line
 from capgate.thresholds import reference_choice
 
 NAMES: Final = (

@@ -18,12 +18,12 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.local import FILES, add_options, output_of, settings_of
 
 if TYPE_CHECKING:
-    from capgate.answers import Answer
     from capgate.baselines import Baseline
+    from capgate.common.answers import Answer
     from capgate.common.output import Output
     from capgate.gate.policy import Policy
     from capgate.rerecord import Review
@@ -311,7 +311,7 @@ def _tell(options: argparse.Namespace, settings: Settings, path: Path, baseline:
 
 def _load(settings: Settings, target: str) -> Baseline:
     from capgate.baselines import load_baseline
-    from capgate.errors import ReferenceMissingError
+    from capgate.common.errors import ReferenceMissingError
 
     path = _path(settings, target)
     if not path.exists():

@@ -18,8 +18,8 @@ from capgate.local import add_options, local_run, output_of, settings_of
 from capgate.settings import positive
 
 if TYPE_CHECKING:
-    from capgate.answers import Answer
     from capgate.calibration import Calibration, Rate
+    from capgate.common.answers import Answer
     from capgate.session import Run
 
 
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         CapgateError: The target can't be asked.
     """
     from capgate.calibration import calibrate, whole_rounds
-    from capgate.errors import ConfigError
+    from capgate.common.errors import ConfigError
     from capgate.progress import Count
     from capgate.report.missing import fault_lines, faults_of
 

@@ -14,11 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from capgate.common.text import one_line, printable
 from capgate.local import FILES, add_options, output_of, settings_of
-from capgate.text import one_line, printable
 
 if TYPE_CHECKING:
-    from capgate.answers import Answer
+    from capgate.common.answers import Answer
     from capgate.comparing import Compared, Flip, GroupRow
     from capgate.settings import Settings
     from capgate.store import KeptQuestion
@@ -66,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Compares and prints; returns the verdict's exit code."""
-    from capgate.errors import CapgateError
+    from capgate.common.errors import CapgateError
     from capgate.gate.verdict import Verdict
 
     try:
@@ -81,8 +81,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from capgate.common.errors import ConfigError
     from capgate.comparing import compare
-    from capgate.errors import ConfigError
     from capgate.report.killed import is_killed, killed_fault
     from capgate.routes import check_routes, is_routed, routes_of
     from capgate.runs import find_run, read_run, stored
@@ -130,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _published(options: argparse.Namespace, settings: Settings) -> int:
     """Shows a run beside published scores; returns 0."""
-    from capgate.errors import ConfigError
+    from capgate.common.errors import ConfigError
     from capgate.published import load_published
     from capgate.report.published import CAUTION, beside, lines
     from capgate.runs import find_run, read_run, stored, targets_of

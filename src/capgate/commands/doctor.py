@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.checkup import here
 from capgate.checkup.check import Check
+from capgate.common.errors import CapgateError
 from capgate.common.files import FileError, told_of_files
 from capgate.common.output import Output
 from capgate.common.scratch import Scratch
-from capgate.errors import CapgateError
+from capgate.common.text import printable
 from capgate.local import USAGE_ERROR, Parser, add_options, output_of, settings_of
 from capgate.settings import Settings
-from capgate.text import printable
 
 if TYPE_CHECKING:
     from capgate.config import Targets

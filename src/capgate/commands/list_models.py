@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
+from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.output import Output
+from capgate.common.text import one_line
 from capgate.config import Target, Targets, environment, load_targets
-from capgate.errors import CapgateError, ConfigError
 from capgate.known_secrets import redactor_of_files
 from capgate.report.terminal import lines_of
-from capgate.text import one_line
 
 MODELS_FILE: Final = "config/models.yaml"
 _PIPE_WIDTH: Final = 220

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.output import Output
-from capgate.errors import CapgateError, ConfigError
+from capgate.common.text import one_line
 from capgate.local import add_options, local_run, output_of, settings_of
-from capgate.text import one_line
 
 if TYPE_CHECKING:
-    from capgate.answers import Answer
     from capgate.asking.contestant import Contestant
+    from capgate.common.answers import Answer
     from capgate.gate.policy import Policy
     from capgate.gate.stats import Interval
     from capgate.session import Run
@@ -145,7 +145,7 @@ def compare(
         again: The adapter's once more.
         policy: Says how many questions may lack an answer.
     """
-    from capgate.answers import AnswerState
+    from capgate.common.answers import AnswerState
     from capgate.gate.conclude import nothing_scored, too_many_errors, too_many_unread
     from capgate.gate.rows import Pair, Single, count_pairs, count_singles
     from capgate.gate.stats import clopper_pearson, mcnemar_exact

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is nothing to score, or its questions can't be had.
     """
-    from capgate.errors import ConfigError
+    from capgate.common.errors import ConfigError
     from capgate.rescoring import moves
 
     if options.of_run is None and options.of_baseline is None:
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
     """The records to score: a baseline first, then a run."""
     from capgate.baselines import load_baseline
-    from capgate.errors import ReferenceMissingError
+    from capgate.common.errors import ReferenceMissingError
     from capgate.rescoring import record_of_baseline, record_of_run
     from capgate.runs import find_run, newest_whole, read_run, stored
     from capgate.thresholds import baseline_path
@@ -136,7 +136,7 @@ def _plain(rescored: list[Rescored], model: Moves | None) -> dict[str, Any]:
 
 
 def _lines(rescored: list[Rescored], model: Moves | None) -> Iterator[str]:
-    from capgate.text import one_line, printable
+    from capgate.common.text import one_line, printable
 
     for one in rescored:
         yield f"{one.record.target}: {one.record.name}, {len(one.readings):,} answers scored again"

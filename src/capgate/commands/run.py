@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.local import add_options
 from capgate.settings import OPTIONS
 

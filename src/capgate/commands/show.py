@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from capgate.common.errors import ConfigError
 from capgate.common.output import Output
-from capgate.errors import ConfigError
+from capgate.common.text import one_line, printable, quoted
 from capgate.spending import dollars
-from capgate.text import one_line, printable, quoted
 
 if TYPE_CHECKING:
-    from capgate.answers import Answer
-    from capgate.redact import Redactor
+    from capgate.common.answers import Answer
+    from capgate.common.redact import Redactor
     from capgate.report.comparison import Flip
     from capgate.report.result import Report
     from capgate.report.transcripts import Transcript

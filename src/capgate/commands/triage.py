@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from capgate.common.errors import ConfigError
 from capgate.common.files import FileError
 from capgate.common.output import Output
-from capgate.errors import ConfigError
+from capgate.common.text import one_line, printable
 from capgate.local import output_of
 from capgate.report.comparison import LABELS, MEANINGS, Comparison, Flip, Side
-from capgate.text import one_line, printable
 
 if TYPE_CHECKING:
     from capgate.report.result import Report

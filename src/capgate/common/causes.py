@@ -12,7 +12,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from capgate.errors import CauseName, FaultKind
+from capgate.common.errors import CauseName, FaultKind
 
 _LOOKED_AT: Final = 4_000
 """Characters of a server's words that are searched."""

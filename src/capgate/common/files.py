@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from capgate.errors import CapgateError
+from capgate.common.errors import CapgateError
 
 _REMEDIES: Final = {
     errno.ENOSPC: "free some space there",

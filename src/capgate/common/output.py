@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
-from capgate.redact import Redactor
-from capgate.text import harmless, json_text
+from capgate.common.redact import Redactor
+from capgate.common.text import harmless, json_text
 
 
 class Output:

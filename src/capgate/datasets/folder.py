@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from capgate.errors import DatasetError
+from capgate.common.errors import DatasetError
 from capgate.subjects import SUBJECTS
 
 Split = Literal["test", "dev"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from capgate.errors import DatasetError
+from capgate.common.errors import DatasetError
 
 PROBE_SECONDS: Final = 5.0
 """How long the hub may take to answer before the run is told that it can't be reached."""

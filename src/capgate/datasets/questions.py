@@ -15,9 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from capgate.common.errors import DatasetError
 from capgate.datasets import hub
 from capgate.datasets.folder import read_split
-from capgate.errors import DatasetError
 from capgate.subjects import SUBJECTS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.gate import stats
 from capgate.gate.policy import Policy
 from capgate.gate.rows import FloorCounts, Pair, PairCounts, RowsError, Single, check_rows

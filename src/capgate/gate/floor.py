@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.gate import stats
 from capgate.gate.conclude import (
     agreed,

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from capgate.answers import Answer, AnswerState
-from capgate.errors import ConfigError, FileFault
-from capgate.text import one_line
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import ConfigError, FileFault
+from capgate.common.text import one_line
 
 _SHOWN_FAULTS = 20
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from capgate.errors import CapgateError
+from capgate.common.errors import CapgateError
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import FloorCounts, PairCounts
 from capgate.gate.stats import Interval

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from capgate.common.errors import ConfigError, FileFault
+from capgate.common.yaml_file import is_variable, names_in_quotes, read_yaml_mapping
 from capgate.config import environment
-from capgate.errors import ConfigError, FileFault
-from capgate.yamlfile import is_variable, names_in_quotes, read_yaml_mapping
 
 FILE: Final = Path("config", "alerts.yaml")
 VARIABLE: Final = "CAPGATE_ALERT_URL"

@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from capgate.redact import Redactor
+from capgate.common.redact import Redactor
+from capgate.common.text import one_line
 from capgate.report.advice import headline, next_steps
 from capgate.report.repeat import look_command
 from capgate.report.result import Report
-from capgate.text import one_line
 
 KINDS: Final = frozenset({"REGRESSION", "ERROR", "lost"})
 """Kinds of a run's verdict that alerts are sent for; `lost` where only subjects were judged."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.gate.verdict import EXIT_CODES
 from capgate.judgement import Mode
 from capgate.published import Published

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from capgate.answers import Answer, AnswerState
 from capgate.baselines import Baseline
+from capgate.common.answers import Answer, AnswerState
 from capgate.report.comparison import Comparison, Flip, Paired, Side
 from capgate.report.redux import Redux
 from capgate.report.triage import (

@@ -16,8 +16,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
-from capgate.common.ownfiles import own_file, own_folder
-from capgate.errors import StoreError
+from capgate.common.errors import StoreError
+from capgate.common.private_files import own_file, own_folder
 from capgate.report.result import Report, Result
 
 FILE: Final = "history.sqlite"

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.errors import CapgateError, ConfigError
+from capgate.common.errors import CapgateError, ConfigError
 from capgate.report.repeat import run_command
 from capgate.runs import has_tests
 

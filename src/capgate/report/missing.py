@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.text import one_line, printable
 from capgate.report.result import Fault, Report, Result
-from capgate.text import one_line, printable
 
 _KEPT: Final = 20
 _SHOWN: Final = 4

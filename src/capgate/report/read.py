@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from capgate.common.jsonfile import REPORT_BYTES, read_json
-from capgate.errors import ConfigError, FileFault
+from capgate.common.errors import ConfigError, FileFault
+from capgate.common.json_file import REPORT_BYTES, read_json
 from capgate.report.groups import upgraded, words_of
 from capgate.report.killed import killed_fault_of, killed_runs
 from capgate.report.result import SCHEMA_VERSION, Report

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from capgate.errors import CapgateError
+from capgate.common.errors import CapgateError
+from capgate.common.text import one_line
 from capgate.report.build import REASK, WHOLE
 from capgate.report.compare import AGAIN
 from capgate.report.triage import is_formless
-from capgate.text import one_line
 
 if TYPE_CHECKING:
     from capgate.session import Run

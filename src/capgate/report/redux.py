@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from capgate.common.jsonfile import parse_json
-from capgate.errors import ConfigError, FileFault
+from capgate.common.errors import ConfigError, FileFault
+from capgate.common.json_file import parse_json
 from capgate.report.comparison import Flip
 from capgate.report.triage import content_key
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.gate.stats import clopper_pearson
 from capgate.gate.verdict import GroupKind
 from capgate.report.comparison import Comparison

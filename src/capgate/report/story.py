@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from capgate.common.text import printable
 from capgate.report.advice import (
     failed_domains,
     failed_subjects,
@@ -14,7 +15,6 @@ from capgate.report.advice import (
 from capgate.report.comparison import Comparison
 from capgate.report.repeat import look_command, repeat_command
 from capgate.report.result import Report, Result
-from capgate.text import printable
 
 _SUBJECTS = 4
 _STEPS = 3

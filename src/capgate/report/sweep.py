@@ -17,7 +17,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 from pydantic_core import from_json
 
-from capgate.redact import Redactor
+from capgate.common.redact import Redactor
 
 LEFT_OUT: Final = "(left out: something secret stands in it, broken over lines)"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
-from capgate.answers import Answer
-from capgate.common.jsonfile import parse_json
+from capgate.common.answers import Answer
+from capgate.common.json_file import parse_json
 from capgate.store import Store
 
 if TYPE_CHECKING:

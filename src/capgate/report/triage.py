@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.gate.stats import mcnemar_exact
 from capgate.report.comparison import LABELS, Change, Flip, Label, Shift, Side, Split
 

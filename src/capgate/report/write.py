@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from capgate.baselines import Baseline, load_baseline
+from capgate.common.errors import CapgateError
 from capgate.common.files import FileError
-from capgate.common.ownfiles import own_folder
-from capgate.errors import CapgateError
+from capgate.common.private_files import own_folder
+from capgate.common.redact import Redactor
+from capgate.common.text import harmless
 from capgate.known_secrets import project_redactor
 from capgate.published import Published, load_published
-from capgate.redact import Redactor
 from capgate.report import alerts, github
 from capgate.report.alert_file import alert_urls
 from capgate.report.build import build_report
@@ -26,7 +27,6 @@ from capgate.report.html import render_html
 from capgate.report.result import Report, Result
 from capgate.report.sweep import sweep_lines
 from capgate.report.terminal import logs_line, render_report
-from capgate.text import harmless
 
 if TYPE_CHECKING:
     from capgate.report.redux import Redux

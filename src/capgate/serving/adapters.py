@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import aiohttp
 
-from capgate.client import ClientLimits
+from capgate.client.client import ClientLimits
+from capgate.client.exchange import fault_of_exception
+from capgate.client.faults import Place, fault_of_response, words_of
+from capgate.client.replies import ServedModel
 from capgate.common.bodies import json_or_none
-from capgate.common.exchange import fault_of_exception
+from capgate.common.errors import AdapterError, RequestFault
 from capgate.config import Target
-from capgate.errors import AdapterError, RequestFault
-from capgate.faults import Place, fault_of_response, words_of
-from capgate.replies import ServedModel
 from capgate.serving import shapes
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.exchange import exchange

@@ -22,8 +22,8 @@ from multiprocessing.connection import (
 )
 from typing import Any, Final
 
+from capgate.common.errors import CapgateError, ServerError
 from capgate.common.scratch import Scratch
-from capgate.errors import CapgateError, ServerError
 
 _BREATH: Final = 0.1
 

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 
 from capgate.common.bodies import REFUSAL_BYTES, read_body
+from capgate.common.event_loop import in_own_loop
 from capgate.common.proxies import proxy_for
-from capgate.serving.loops import in_own_loop
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from capgate.serving.private import locked, private_folder
+from capgate.common.user_cache import locked, private_folder
 
 
 class Lease:

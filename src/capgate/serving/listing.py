@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from capgate.client import Client, ClientLimits
+from capgate.client.client import Client, ClientLimits
+from capgate.client.replies import ServedModel
+from capgate.common.errors import RequestFault
+from capgate.common.event_loop import in_own_loop
 from capgate.config import Target
-from capgate.errors import RequestFault
-from capgate.replies import ServedModel
-from capgate.serving.loops import in_own_loop
 
 _NO_ROUTE: Final = frozenset({404, 405, 501})
 _REQUEST: Final[Mapping[str, Any]] = {

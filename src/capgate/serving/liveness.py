@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from capgate.errors import AdapterError, ContradictionError
-from capgate.replies import TokenLogprobs
+from capgate.client.replies import TokenLogprobs
+from capgate.common.errors import AdapterError, ContradictionError
+from capgate.common.event_loop import in_own_loop
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.loops import in_own_loop
 from capgate.serving.signature import (
     LONG,
     MARGIN,

@@ -16,8 +16,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
+from capgate.common.errors import ServerError
 from capgate.config import LlamaCppServe, Target
-from capgate.errors import ServerError
 
 KEY_VARIABLE: Final = "CAPGATE_SERVER_KEY"
 """Carries the key to the server, so that it stands in no process list."""

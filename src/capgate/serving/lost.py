@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from capgate.errors import RequestFault
-from capgate.faults import CONNECTION_KINDS, FINAL_KINDS
+from capgate.client.faults import CONNECTION_KINDS, FINAL_KINDS
+from capgate.common.errors import RequestFault
 
 _GONE: Final = CONNECTION_KINDS | FINAL_KINDS
 

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 import aiohttp
 
-from capgate.common.ownfiles import own_folder
+from capgate.common.errors import ServerError
+from capgate.common.private_files import own_folder
+from capgate.common.text import printable
 from capgate.config import LlamaCppServe, Target
-from capgate.errors import ServerError
 from capgate.serving import llamacpp, vllm
 from capgate.serving.exchange import exchange
 from capgate.serving.supervisor import DETACH
 from capgate.serving.weights import digest
-from capgate.text import printable
 
 _POLL_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 5.0

@@ -12,10 +12,10 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from capgate.common.errors import AdapterError
+from capgate.common.event_loop import in_own_loop
 from capgate.config import Target
-from capgate.errors import AdapterError
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.loops import in_own_loop
 from capgate.serving.sighting import process_start
 from capgate.serving.signature import ask, difference, look
 from capgate.serving.sources import AdapterFolder, Source, find_folder, find_source, read_folder

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from capgate.client import Client
-from capgate.errors import RequestFault
+from capgate.client.client import Client
+from capgate.common.errors import RequestFault
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from capgate.errors import AdapterError
+from capgate.common.errors import AdapterError
 
 
 class NoSuchPathError(AdapterError):

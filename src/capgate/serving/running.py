@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from capgate.common.jsonfile import read_json
-from capgate.errors import ServerError
-from capgate.serving.private import locked, private_folder
+from capgate.common.errors import ServerError
+from capgate.common.json_file import read_json
+from capgate.common.user_cache import locked, private_folder
 
 _STOP_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05

@@ -14,19 +14,19 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from capgate.client import Client, ClientLimits
+from capgate.client.client import Client, ClientLimits
+from capgate.client.replies import ServedModel
+from capgate.common.errors import AdapterError, CapgateError, ConfigError, RequestFault, ServerError
+from capgate.common.event_loop import in_own_loop
 from capgate.common.files import told_of_files
 from capgate.common.output import Output
 from capgate.config import Target
-from capgate.errors import AdapterError, CapgateError, ConfigError, RequestFault, ServerError
-from capgate.replies import ServedModel
 from capgate.routes import ROUTER
 from capgate.serving import running, vllm
 from capgate.serving.adapters import LoadedAdapter, attach, unload_left_over
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.listing import ask_by_name, find_listed, has_no_list
 from capgate.serving.liveness import check_live
-from capgate.serving.loops import in_own_loop
 from capgate.serving.managed import ManagedServer, start
 from capgate.serving.managed import identity as managed_identity
 from capgate.serving.openrouter import Offer, ask_offer

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from capgate.common.jsonfile import parse_json, read_json
-from capgate.errors import AdapterError
+from capgate.common.errors import AdapterError
+from capgate.common.json_file import parse_json, read_json
 
 _LAYER: Final = re.compile(r"\.layers\.(\d{1,6})\.")
 _INTO: Final = re.compile(r"\.(q_proj|k_proj|v_proj|qkv_proj|gate_proj|up_proj)\.lora_A\b")

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import IO, Final
 from urllib.parse import urlsplit
 
-from capgate.errors import ConfigError
-from capgate.serving.private import locked, private_folder
+from capgate.common.errors import ConfigError
+from capgate.common.user_cache import locked, private_folder
 
 _PATIENCE: Final = 5.0
 """Seconds of waiting after which the user is told of it."""

@@ -14,9 +14,9 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from capgate.client import Client, ClientLimits
-from capgate.errors import RequestFault
-from capgate.replies import Completion, TokenLogprobs
+from capgate.client.client import Client, ClientLimits
+from capgate.client.replies import Completion, TokenLogprobs
+from capgate.common.errors import RequestFault
 from capgate.serving.endpoint import Endpoint
 
 PROMPTS: Final = (

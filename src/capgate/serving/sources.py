@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from capgate.common.jsonfile import read_json
-from capgate.errors import AdapterError
+from capgate.common.errors import AdapterError
+from capgate.common.json_file import read_json
 from capgate.serving.refusals import not_served
 from capgate.serving.weights import digest
 

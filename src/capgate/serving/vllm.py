@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from capgate.common.errors import ServerError
 from capgate.config import Target, VllmServe
-from capgate.errors import ServerError
 from capgate.serving.weights import digest
 
 _INSTALL = (

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from capgate.errors import ConfigError
-from capgate.serving.private import private_folder
+from capgate.common.errors import ConfigError
+from capgate.common.user_cache import private_folder
 
 _BLOCK: Final = 1 << 20
 _WHOLE_BELOW: Final = 256 << 20

@@ -11,8 +11,8 @@ from inspect_ai.model import get_model
 from tests.doubles.server import Server
 
 import capgate.provider  # noqa: F401 (registers the provider)
+from capgate.common.errors import ConfigError
 from capgate.datasets import load_questions
-from capgate.errors import ConfigError
 from capgate.tasks import TASKS, Harness, harness
 
 ZERO, FIVE = TASKS

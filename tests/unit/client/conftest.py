@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from tests.doubles.server import Server
 
-from capgate.client import Client, ClientLimits
-from capgate.errors import RequestFault
-from capgate.replies import Completion
+from capgate.client.client import Client, ClientLimits
+from capgate.client.replies import Completion
+from capgate.common.errors import RequestFault
 
 KEY = "sk-canary-0123456789abcdef"
 REQUEST = {"model": "lora-a", "messages": [{"role": "user", "content": "2+2=?"}]}

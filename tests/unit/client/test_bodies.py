@@ -12,9 +12,9 @@ from tests.doubles.flood import FAILED, GZIPPED, OK, Flood, bomb, chunk
 from tests.doubles.server import Server
 from tests.unit.client.conftest import REQUEST, client_of
 
-from capgate.client import Client
+from capgate.client.client import Client
 from capgate.common.bodies import ANSWER_BYTES, LIST_BYTES, REFUSAL_BYTES, answer_room
-from capgate.errors import RequestFault
+from capgate.common.errors import RequestFault
 from capgate.serving.adapters import unload
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.exchange import exchange

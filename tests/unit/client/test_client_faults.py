@@ -13,8 +13,8 @@ from tests.doubles.replies import Reply
 from tests.doubles.server import Server
 from tests.unit.client.conftest import KEY, Ask, ask_at, fault_of_asking
 
-from capgate.errors import RequestFault
-from capgate.faults import Place, words_of
+from capgate.client.faults import Place, words_of
+from capgate.common.errors import RequestFault
 
 # reply, kind, status, a piece of the server's words, a piece of the remedy
 FINAL = [
@@ -257,7 +257,7 @@ def test_redirect_names_where_to(server: Server, ask: Ask) -> None:
 
 def test_certificate_faults_are_tls() -> None:
     """A certificate that does not verify is a TLS fault with its reason."""
-    from capgate.common.exchange import fault_of_exception
+    from capgate.client.exchange import fault_of_exception
 
     error = ssl.SSLCertVerificationError("certificate verify failed: self-signed certificate")
     fault = fault_of_exception(Place("t", "https://h/v1"), error, limit=1)

@@ -14,8 +14,8 @@ from tests.doubles.replies import Reply
 from tests.doubles.server import Server, answer
 from tests.unit.client.conftest import KEY, REQUEST, Ask, client_of
 
-from capgate.errors import RequestFault
-from capgate.faults import seconds_to_wait
+from capgate.client.faults import seconds_to_wait
+from capgate.common.errors import RequestFault
 
 
 def test_request_as_sent(server: Server, ask: Ask) -> None:

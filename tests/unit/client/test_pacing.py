@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgate.errors import FaultKind, RequestFault
-from capgate.pacing import AdaptiveLimit, Breaker, Lane, Turns
+from capgate.client.pacing import AdaptiveLimit, Breaker, Lane, Turns
+from capgate.common.errors import FaultKind, RequestFault
 
 
 class Clock:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from tests.doubles.runs import answers, keep_run
 
-from capgate.answers import Answer, AnswerState
 from capgate.calibration import calibrate
 from capgate.cli import main
-from capgate.errors import ConfigError
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import ConfigError
 from capgate.gate.policy import Policy
 from capgate.gate.sight import visible_drop
 from capgate.subjects import SUBJECTS

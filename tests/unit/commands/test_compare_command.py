@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.doubles.runs import answers, keep_run, questions
 
-from capgate.answers import Answer, AnswerState
 from capgate.cli import main
+from capgate.common.answers import Answer, AnswerState
 from capgate.progress import Count
 
 

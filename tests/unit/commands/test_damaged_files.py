@@ -10,7 +10,7 @@ import pytest
 from tests.doubles.runs import answers, keep_run
 
 from capgate.cli import main
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.report.redux import load_redux
 
 HUGE = 10**400

@@ -21,10 +21,10 @@ from tests.unit.report.examples import flip, red_report
 from capgate import cli, inference_server
 from capgate.commands.mmlu import openrouter
 from capgate.common.output import Output
-from capgate.redact import Redactor
+from capgate.common.redact import Redactor
+from capgate.common.text import harmless
 from capgate.report.history import FILE, add_run
 from capgate.report.write import write_data
-from capgate.text import harmless
 
 KEY = "innocent-0123456789abcdef"
 TOKEN = "hf_0123456789abcdefgh"

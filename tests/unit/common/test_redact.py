@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgate import redact
-from capgate.redact import MARK, Redactor
-from capgate.text import one_line
+from capgate.common import redact
+from capgate.common.redact import MARK, Redactor
+from capgate.common.text import one_line
 
 REDACTOR = Redactor(["s3cr3t-value"], home=Path("/srv/people/ann"))
 

@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = """
 import signal, sys, time
-from capgate.signals import interrupt_on_termination
+from capgate.common.signals import interrupt_on_termination
 {before}
 restore = interrupt_on_termination(lambda: {when})
 try:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgate.errors import (
+from capgate.common.errors import (
     AdapterError,
     CapgateError,
     ConfigError,
@@ -20,7 +20,7 @@ from capgate.errors import (
     ServerError,
     StoreError,
 )
-from capgate.text import json_text, one_line, printable, quoted
+from capgate.common.text import json_text, one_line, printable, quoted
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=60)
 HOSTILE = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from capgate.choice import run_targets
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.local import Parser, add_options, settings_of
 
 URL = "http://127.0.0.1:1/v1"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgate.common import boundedyaml
+from capgate.common import bounded_yaml
+from capgate.common.errors import ConfigError
+from capgate.common.redact import Redactor
 from capgate.config import LlamaCppServe, Targets, VllmServe, environment, load_targets
-from capgate.errors import ConfigError
-from capgate.redact import Redactor
 from capgate.report.alert_file import alert_urls
 from capgate.thresholds import load_floors, policy_for
 
@@ -307,7 +307,7 @@ def test_a_file_of_60_000_entries_is_read(tmp_path: Path) -> None:
     file.write_text(head + "".join(f"m{at}:\n  <<: *base\n" for at in range(60_000)))
     assert len(load_targets(file).ids()) == 60_001
     with file.open("ab") as stream:
-        stream.truncate(boundedyaml.FILE_BYTES + 1)
+        stream.truncate(bounded_yaml.FILE_BYTES + 1)
     with pytest.raises(ConfigError, match=r"models\.yaml is larger than 16 MiB"):
         load_targets(file)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from capgate.common.errors import ConfigError
 from capgate.config import load_targets
-from capgate.errors import ConfigError
 from capgate.policy_file import load_policy
 from capgate.published import load_published
 from capgate.report.alert_file import alert_urls

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.published import load_published
 
 SHIPPED = Path(__file__).parents[3] / "thresholds" / "published.yaml"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.serving.endpoint import Endpoint
 from capgate.session import Run
 from capgate.settings import OPTIONS, Settings

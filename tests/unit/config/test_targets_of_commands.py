@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from capgate.common.errors import ConfigError
 from capgate.config import Targets, load_targets
-from capgate.errors import ConfigError
 from capgate.sidebyside import target_of
 
 

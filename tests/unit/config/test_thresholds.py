@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from capgate.common.errors import ConfigError, ReferenceMissingError
 from capgate.config import Target
-from capgate.errors import ConfigError, ReferenceMissingError
 from capgate.thresholds import (
     baseline_file,
     floor_of,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from capgate.answers import AnswerState as State
+from capgate.common.answers import AnswerState as State
 from capgate.gate.decide import decide_fixed, judge_domain, judge_subject
 from capgate.gate.floor import Floor, decide_floor
 from capgate.gate.policy import Budget, Policy

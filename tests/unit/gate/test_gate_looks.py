@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capgate.answers import AnswerState as State
+from capgate.common.answers import AnswerState as State
 from capgate.gate import Budget, Pair, Policy, SequentialGate, Verdict, decide_fixed, judge_subject
 from capgate.gate.race import BATCH, Outcome, Race, Scale
 from capgate.gate.rows import second_look

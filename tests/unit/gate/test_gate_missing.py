@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from capgate.answers import AnswerState as State
+from capgate.common.answers import AnswerState as State
 from capgate.gate import (
     Budget,
     Floor,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from capgate.answers import AnswerState as State
+from capgate.common.answers import AnswerState as State
 from capgate.gate import Budget, Pair, Policy, SequentialGate, decide_fixed, stats
 from capgate.gate.race import BATCH, Outcome, Race, Scale, confidence_sequence, run_orders
 from capgate.gate.sequential import Bet, EProcess, Spread

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.gate import Budget, Floor, Policy
 from capgate.gate.conclude import check_policy
 from capgate.gate.floor import check_floor

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capgate.answers import AnswerState as State
-from capgate.errors import ConfigError
+from capgate.common.answers import AnswerState as State
+from capgate.common.errors import ConfigError
 from capgate.gate import (
     Budget,
     Floor,

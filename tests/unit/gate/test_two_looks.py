@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from capgate.answers import AnswerState
+from capgate.common.answers import AnswerState
 from capgate.confirm import SHARE, confirm_subject, confirm_suite, first_look, second_look
 from capgate.gate.decide import decide_fixed, judge_domain, judge_subject
 from capgate.gate.policy import Budget, Policy

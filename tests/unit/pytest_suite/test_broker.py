@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from capgate.errors import ConfigError, ServerError
+from capgate.common.errors import ConfigError, ServerError
 from capgate.serving.broker import Address, Broker, BrokerClient
 from capgate.serving.endpoint import Endpoint
 

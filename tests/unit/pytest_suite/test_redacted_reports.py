@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from capgate.redact import Redactor
+from capgate.common.redact import Redactor
 from capgate.testreports import clean
 
 SECRET = "s3cr3t-value"

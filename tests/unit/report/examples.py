@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.gate.decide import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair

@@ -11,9 +11,9 @@ from tests.doubles.flood import FAILED, GZIPPED, Flood, bomb
 from tests.doubles.hook import Hook
 from tests.unit.report.examples import red_report, report_of
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
+from capgate.common.redact import Redactor
 from capgate.gate.verdict import Verdict
-from capgate.redact import Redactor
 from capgate.report import alerts
 from capgate.report.alert_file import alert_urls
 

@@ -12,14 +12,14 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from tests.unit.report.examples import flip, red_report, report_of
 
-from capgate.answers import AnswerState as State
+from capgate.common.answers import AnswerState as State
+from capgate.common.text import quoted
 from capgate.gate.decide import judge_subject
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
 from capgate.gate.verdict import Verdict
 from capgate.report import github
 from capgate.report.comparison import Side
-from capgate.text import quoted
 
 NASTY = st.one_of(
     st.text(max_size=200),

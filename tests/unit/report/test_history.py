@@ -9,7 +9,7 @@ import pytest
 from tests.unit.report.examples import red_report
 
 from capgate.cli import main
-from capgate.errors import StoreError
+from capgate.common.errors import StoreError
 from capgate.report.charts import trend_chart
 from capgate.report.history import FILE, add_run, by_series, entries, read_history
 from capgate.report.html import render_html

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.report.examples import C, W, flip, red_report, report_of
 
-from capgate.answers import Answer
+from capgate.common.answers import Answer
 from capgate.gate.decide import decide_fixed
 from capgate.gate.floor import Floor, decide_floor
 from capgate.gate.policy import Policy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.published import Published, load_published
 from capgate.report.published import beside, find_match, lines
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from tests.unit.report.examples import red_report
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 from capgate.report.read import find_report, read_report
 from capgate.report.repeat import repeat_command
 from capgate.report.result import SCHEMA_VERSION, json_schema

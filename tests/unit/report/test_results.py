@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 from tests.doubles.runs import answers, keep_run
 
-from capgate.answers import Answer, AnswerState
-from capgate.errors import CapgateError
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import CapgateError
 from capgate.gate.decide import judge_subject
 from capgate.gate.floor import Floor, decide_floor
 from capgate.gate.policy import Policy

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from capgate.answers import AnswerState
-from capgate.errors import ConfigError
+from capgate.common.answers import AnswerState
+from capgate.common.errors import ConfigError
 from capgate.report.compare import paired, relabel
 from capgate.report.comparison import LABELS, Comparison, Flip, Side
 from capgate.report.redux import load_redux

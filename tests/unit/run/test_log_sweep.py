@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import pytest
 import zipfile_zstd  # noqa: F401 (teaches the standard library Inspect's compression)
 
-from capgate.redact import Redactor
+from capgate.common.redact import Redactor
 from capgate.report.sweep import LEFT_OUT, sweep
 
 KEY = "s3cr3t-value-of-a-key"

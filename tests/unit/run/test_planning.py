@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.gate.policy import Budget, Policy, ReferenceChoice
 from capgate.planning import Known, Plan, Rates, discordance_of, plan, rates_of
 from capgate.runs import StoredRun

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.progress import Feed, Progress, Tally
 
 

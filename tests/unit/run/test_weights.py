@@ -18,8 +18,8 @@ from tests.doubles.server import Server, is_proof
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import right, target, wrong
 
-from capgate.answers import AnswerState
-from capgate.errors import ConfigError, ContradictionError
+from capgate.common.answers import AnswerState
+from capgate.common.errors import ConfigError, ContradictionError
 from capgate.fingerprint import Fingerprint
 from capgate.gate.verdict import Verdict
 from capgate.judging import Judge

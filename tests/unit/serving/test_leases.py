@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from capgate.common.user_cache import private_folder
 from capgate.serving.leases import Lease, end_left_over, left_over
-from capgate.serving.private import private_folder
 
 HOLD = """
 import sys

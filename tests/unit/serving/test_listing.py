@@ -10,8 +10,8 @@ from tests.doubles.vllm import Vllm, make_adapter
 from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 
 from capgate.commands.list_models import list_targets
+from capgate.common.errors import CapgateError
 from capgate.config import Targets
-from capgate.errors import CapgateError
 from capgate.serving.endpoint import Endpoint
 
 NOT_IMPLEMENTED = Reply(501, {"error": {"message": "Not implemented", "code": 501}})

@@ -8,7 +8,7 @@ import pytest
 from tests.doubles.vllm import Vllm
 from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 
-from capgate.errors import AdapterError
+from capgate.common.errors import AdapterError
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.liveness import check_live
 

@@ -10,9 +10,9 @@ from tests.doubles import openrouter, replies
 from tests.doubles.openrouter import OpenRouter
 from tests.doubles.replies import Handler, Reply
 
-from capgate.client import Client, ClientLimits
-from capgate.errors import ReferenceMissingError, RequestFault
-from capgate.replies import Completion
+from capgate.client.client import Client, ClientLimits
+from capgate.client.replies import Completion
+from capgate.common.errors import ReferenceMissingError, RequestFault
 from capgate.routes import check_routes, clash, is_routed
 from capgate.serving.openrouter import Offer, Price, ask_offer, check_key, read_offer
 from capgate.spending import (

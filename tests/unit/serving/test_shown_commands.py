@@ -7,8 +7,8 @@ import shlex
 import pytest
 from tests.unit.serving.conftest import base_target
 
+from capgate.common.errors import ServerError
 from capgate.config import LlamaCppServe
-from capgate.errors import ServerError
 from capgate.serving.llamacpp import weights
 from capgate.serving.servers import left_running
 

@@ -12,8 +12,8 @@ from tests.doubles.server import Server
 from tests.doubles.vllm import Vllm
 from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 
+from capgate.common.event_loop import in_own_loop
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.loops import in_own_loop
 from capgate.serving.servers import Servers
 from capgate.serving.sharing import asking
 from capgate.serving.sighting import Sighting, sight

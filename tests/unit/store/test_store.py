@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import StoreError
+from capgate.common.redact import Redactor
 from capgate.datasets import load_questions
-from capgate.errors import StoreError
-from capgate.redact import Redactor
 from capgate.store import Context, Store
 
 SECONDS = 300.0
@@ -468,7 +468,7 @@ def test_what_is_computed_once_leaves_no_file(store: Store) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from capgate.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState
 from capgate.store import Store
 
 what, path, name = sys.argv[1:]

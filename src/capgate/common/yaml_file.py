@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from capgate.common import boundedyaml
-from capgate.errors import ConfigError, FileFault
+from capgate.common import bounded_yaml
+from capgate.common.errors import ConfigError, FileFault
 
 _SECRET_KEY = re.compile(
     r"(^|[_-])(api_?key|key|password|passwd|secret|token|authorization)$", re.I
@@ -51,7 +51,7 @@ def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
     """
     try:
         with path.open("rb") as file:
-            raw = file.read(boundedyaml.FILE_BYTES + 1)
+            raw = file.read(bounded_yaml.FILE_BYTES + 1)
         text = raw.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(
@@ -60,13 +60,13 @@ def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read", said=str(error)) from None
-    if len(raw) > boundedyaml.FILE_BYTES:
+    if len(raw) > bounded_yaml.FILE_BYTES:
         raise ConfigError(
-            f"{path} is larger than {boundedyaml.FILE_BYTES >> 20} MiB; it should hold {what}",
+            f"{path} is larger than {bounded_yaml.FILE_BYTES >> 20} MiB; it should hold {what}",
             remedy="name the right file, or divide it",
         )
     try:
-        loaded = boundedyaml.load(text)
+        loaded = bounded_yaml.load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
@@ -97,7 +97,7 @@ def names_in_quotes(names: Iterable[object], *, under: str = "") -> list[FileFau
             f'YAML takes this name for {name.taken}: put it in quotes, "{name}"',
         )
         for name in names
-        if isinstance(name, boundedyaml.NotText)
+        if isinstance(name, bounded_yaml.NotText)
     ]
 
 

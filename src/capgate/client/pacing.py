@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from capgate.errors import FaultKind, RequestFault
-from capgate.faults import CONNECTION_KINDS, FINAL_KINDS
+from capgate.client.faults import CONNECTION_KINDS, FINAL_KINDS
+from capgate.common.errors import FaultKind, RequestFault
 
 Clock = Callable[[], float]
 

@@ -9,10 +9,10 @@ from typing import Final
 
 import aiohttp
 
+from capgate.client.faults import Place, words_of
 from capgate.common.bodies import BodyTooLargeError
-from capgate.errors import RequestFault
-from capgate.faults import Place, words_of
-from capgate.text import one_line
+from capgate.common.errors import RequestFault
+from capgate.common.text import one_line
 
 _NO_MORE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL})
 

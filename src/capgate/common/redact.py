@@ -26,7 +26,7 @@ _SHORTEST: Final = 8
 cut out."""
 
 _CUT: Final = "…"
-"""What stands where a text was shortened (`capgate.text`)."""
+"""What stands where a text was shortened (`capgate.common.text`)."""
 
 _OWN_KEY: Final = re.compile(r"[a-z][a-z0-9_]*")
 """A mapping's key that is a field's name, and never a secret."""

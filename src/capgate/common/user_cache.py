@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-from capgate.errors import ConfigError
+from capgate.common.errors import ConfigError
 
 
 def private_folder(name: str) -> Path:

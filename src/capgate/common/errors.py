@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from capgate.text import one_line
+from capgate.common.text import one_line
 
 _FAULTS: Final = 100
 """Faults of a file that its message shows."""

@@ -16,8 +16,8 @@ from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from capgate.common.causes import FIELDS, Cause, known_cause
-from capgate.errors import CauseName, FaultKind, RequestFault
-from capgate.text import one_line
+from capgate.common.errors import CauseName, FaultKind, RequestFault
+from capgate.common.text import one_line
 
 SAID_LIMIT: Final = 400
 """Characters of a server's own words that are shown."""

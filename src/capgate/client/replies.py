@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
+from capgate.client.faults import Place, fault_of_response, words_of
 from capgate.common.thoughts import Spoken, set_aside
-from capgate.faults import Place, fault_of_response, words_of
 
 _CUT_OFF: Final = frozenset(
     {"length", "limit", "max_tokens", "max_output_tokens", "model_length", "token_limit"}

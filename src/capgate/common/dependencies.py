@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
-from capgate.errors import CapgateError
+from capgate.common.errors import CapgateError
 
 SHOWN: Final = ("inspect-ai", "inspect-evals", "pytest", "pytest-xdist", "datasets")
 """Packages whose versions are told, as results depend on them."""

@@ -15,8 +15,8 @@ from yaml.composer import Composer
 from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
-from capgate.collector import collected_rarely
-from capgate.text import one_line
+from capgate.common.garbage import collected_rarely
+from capgate.common.text import one_line
 
 FILE_BYTES: Final = 16 << 20
 """Bytes of the largest file that is read."""

@@ -7,7 +7,7 @@
 | 408, 5xx, time-out, broken JSON, empty answer | another attempt, backing off |
 | refused, disconnected, unreachable | one look at a time until it is back, another attempt |
 | anything else | raises at once |
-| no answer any more | every request raises the same fault (`capgate.pacing.Breaker`) |
+| no answer any more | every request raises the same fault (`capgate.client.pacing.Breaker`) |
 """
 
 from __future__ import annotations
@@ -25,20 +25,16 @@ import aiohttp
 from yarl import URL
 
 from capgate import __version__
-from capgate.common.answer_limit import AnswerLimit, MaxTokensField, request_body
-from capgate.common.bodies import LIST_BYTES, answer_room, json_or_none, read_body
-from capgate.common.exchange import fault_of_exception
-from capgate.common.proxies import is_loopback, proxy_for
-from capgate.errors import RequestFault
-from capgate.faults import (
+from capgate.client.exchange import fault_of_exception
+from capgate.client.faults import (
     CONNECTION_KINDS,
     TRANSIENT_KINDS,
     Place,
     fault_of_response,
     safe_url,
 )
-from capgate.pacing import AdaptiveLimit, Breaker
-from capgate.replies import (
+from capgate.client.pacing import AdaptiveLimit, Breaker
+from capgate.client.replies import (
     Completion,
     ServedModel,
     read_completion,
@@ -46,6 +42,10 @@ from capgate.replies import (
     read_json,
     read_models,
 )
+from capgate.common.answer_limit import AnswerLimit, MaxTokensField, request_body
+from capgate.common.bodies import LIST_BYTES, answer_room, json_or_none, read_body
+from capgate.common.errors import RequestFault
+from capgate.common.proxies import is_loopback, proxy_for
 
 _T = TypeVar("_T")
 
