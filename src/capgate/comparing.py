@@ -9,7 +9,7 @@ from typing import Any
 from capgate.baselines import comparable, describe_change, disagreement
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ReferenceMissingError
-from capgate.gate.decide import decide_fixed
+from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.groups import judged_domains, rows_of
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, count_pairs, pair_up

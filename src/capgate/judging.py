@@ -13,11 +13,11 @@ from capgate.asking.ages import dated
 from capgate.asking.contestant import Shard, ShardResult
 from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError, ContradictionError, ServerEndedError
-from capgate.confirm import confirm_subject, confirm_suite, first_look, second_look
 from capgate.datasets import Question
 from capgate.gate.conclude import too_many_errors, too_many_unread
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
+from capgate.gate.two_looks import confirm_subject, confirm_suite, first_look, second_look
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement, Usage
 from capgate.preflight import ask_probe, field_note

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from capgate.gate.policy import Budget, Policy, ReferenceChoice
+from capgate.gate.power import visible_drop, visible_shortfall
 from capgate.gate.race import Orders, Scale, run_orders
-from capgate.gate.sight import visible_drop, visible_shortfall
 from capgate.runs import StoredRun
 
 ASSUMED_DISCORDANCE: Final = 0.10

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.text import one_line
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
-from capgate.gate.floor import Floor
+from capgate.gate.decide_floor import Floor
 from capgate.gate.policy import Reason, nearest
 
 CHANCE: Final = 25.0

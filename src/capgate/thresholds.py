@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.common.yaml_file import explain, names_in_quotes, read_yaml_mapping
 from capgate.config import Target
-from capgate.gate.floor import Floor
+from capgate.gate.decide_floor import Floor
 from capgate.gate.policy import (
     Domain,
     Policy,

@@ -12,7 +12,7 @@ import pytest
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.datasets import load_questions
-from capgate.gate.decide import decide_fixed
+from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
 from capgate.judgement import Judgement, Usage

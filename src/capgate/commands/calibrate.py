@@ -18,8 +18,8 @@ from capgate.local import add_options, local_run, output_of, settings_of
 from capgate.settings import positive
 
 if TYPE_CHECKING:
-    from capgate.calibration import Calibration, Rate
     from capgate.common.answers import Answer
+    from capgate.gate.calibration import Calibration, Rate
     from capgate.session import Run
 
 
@@ -51,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: The target can't be asked.
     """
-    from capgate.calibration import calibrate, whole_rounds
     from capgate.common.errors import ConfigError
+    from capgate.gate.calibration import calibrate, whole_rounds
     from capgate.progress import Count
     from capgate.report.missing import fault_lines, faults_of
 

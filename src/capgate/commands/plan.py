@@ -71,8 +71,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
     from capgate.common.errors import ReferenceMissingError
-    from capgate.confirm import first_look
     from capgate.datasets import load_questions
+    from capgate.gate.two_looks import first_look
     from capgate.planning import discordance_of, plan, rates_of
     from capgate.references import domains_judged, whole_budget
     from capgate.tasks import harness

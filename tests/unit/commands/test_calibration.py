@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from tests.doubles.runs import answers, keep_run
 
-from capgate.calibration import calibrate
 from capgate.cli import main
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
+from capgate.gate.calibration import calibrate
 from capgate.gate.policy import Policy
-from capgate.gate.sight import visible_drop
+from capgate.gate.power import visible_drop
 from capgate.subjects import SUBJECTS
 
 C, W, U, E = AnswerState.CORRECT, AnswerState.WRONG, AnswerState.UNPARSED, AnswerState.ERROR

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from capgate.common.answers import AnswerState as State
-from capgate.gate.decide import decide_fixed, judge_domain, judge_subject
-from capgate.gate.floor import Floor, decide_floor
+from capgate.gate.decide_floor import Floor, decide_floor
+from capgate.gate.decide_paired import decide_fixed, judge_domain, judge_subject
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Pair, Single
 from capgate.gate.stats import holm

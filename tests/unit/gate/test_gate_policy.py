@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from capgate.common.errors import ConfigError
 from capgate.gate import Budget, Floor, Policy
 from capgate.gate.conclude import check_policy
-from capgate.gate.floor import check_floor
+from capgate.gate.decide_floor import check_floor
 from capgate.gate.policy import QUICK_SHARE
 from capgate.policy_file import load_policy, parse_policy
 from capgate.subjects import SUBJECTS

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from capgate.common.answers import Answer, AnswerState
-from capgate.gate.decide import decide_fixed
+from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
 from capgate.gate.verdict import Verdict

@@ -14,7 +14,7 @@ from tests.unit.report.examples import flip, red_report, report_of
 
 from capgate.common.answers import AnswerState as State
 from capgate.common.text import quoted
-from capgate.gate.decide import judge_subject
+from capgate.gate.decide_paired import judge_subject
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
 from capgate.gate.verdict import Verdict

@@ -9,8 +9,8 @@ import pytest
 from tests.unit.report.examples import C, W, flip, red_report, report_of
 
 from capgate.common.answers import Answer
-from capgate.gate.decide import decide_fixed
-from capgate.gate.floor import Floor, decide_floor
+from capgate.gate.decide_floor import Floor, decide_floor
+from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, Single
 from capgate.gate.verdict import Verdict

@@ -14,8 +14,8 @@ from tests.doubles.runs import answers, keep_run
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
-from capgate.gate.decide import judge_subject
-from capgate.gate.floor import Floor, decide_floor
+from capgate.gate.decide_floor import Floor, decide_floor
+from capgate.gate.decide_paired import judge_subject
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, Single
 from capgate.gate.verdict import Verdict

@@ -28,8 +28,8 @@ from capgate.gate.conclude import (
 )
 from capgate.gate.groups import JudgedGroups, holm_over, judged_domains, rows_of, word_for
 from capgate.gate.policy import Budget, Policy
+from capgate.gate.power import visible_drop
 from capgate.gate.rows import Pair, PairCounts, check_rows, count_pairs, readings
-from capgate.gate.sight import visible_drop
 from capgate.gate.verdict import (
     Evidence,
     GroupFinding,

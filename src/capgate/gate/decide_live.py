@@ -34,9 +34,10 @@ from capgate.gate.conclude import (
     too_many_unread,
     unparsed_reason,
 )
-from capgate.gate.decide import PairedReference
-from capgate.gate.floor import Floor, check_floor
+from capgate.gate.decide_floor import Floor, check_floor
+from capgate.gate.decide_paired import PairedReference
 from capgate.gate.policy import Budget, Policy
+from capgate.gate.power import visible_in_play
 from capgate.gate.race import Outcome, Race, Scale, confidence_sequence, fill_in
 from capgate.gate.rows import (
     FloorCounts,
@@ -51,7 +52,6 @@ from capgate.gate.rows import (
     second_look,
 )
 from capgate.gate.sequential import Floats
-from capgate.gate.sight import visible_in_play
 from capgate.gate.stats import Interval, hull
 from capgate.gate.verdict import (
     Evidence,

@@ -27,8 +27,8 @@ from capgate.gate.conclude import (
 )
 from capgate.gate.groups import JudgedGroups, floor_domains, holm_over, rows_of, word_for
 from capgate.gate.policy import Budget, Policy
+from capgate.gate.power import visible_shortfall
 from capgate.gate.rows import FloorCounts, Single, check_rows, count_singles, readings
-from capgate.gate.sight import visible_shortfall
 from capgate.gate.verdict import Evidence, GroupFinding, UnparsedFinding, Verdict
 
 
