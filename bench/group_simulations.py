@@ -17,8 +17,8 @@ from gate_simulations import (
     unparsed_fails,
 )
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 from capgate.gate import Budget
-from capgate.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 
 Flags = npt.NDArray[np.bool_]
 

@@ -37,8 +37,8 @@ from gate_simulations import (
 )
 from group_simulations import BUNDLED_SIZES, Sight, sight_of, suite_false_alarms
 
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
 from capgate.gate import Budget, Policy
-from capgate.subjects import SUBJECTS
 
 DISCORDANCES = (0.02, 0.05, 0.10, 0.20, 0.40)
 DROPS = (0.0, 0.01, 0.02, 0.04, 0.05, 0.10)

@@ -20,8 +20,8 @@ _BUILD = """
 import sys, time
 import inspect_evals.mmlu
 from capgate import evaluation, fasteval
-from capgate.datasets import load_questions
-from capgate.tasks import harness
+from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.task import harness
 source, task = sys.argv[1:]
 bench = harness(task, 512)
 bench.prompt_hash  # renders a probe, which imports the rest of Inspect

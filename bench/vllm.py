@@ -52,8 +52,8 @@ from tests.integration.vllm.conftest import PYTHON, TARGET, Checkout, Taught, ma
 from tests.taught.prompts import export  # noqa: E402
 from tests.taught.teach import BASE  # noqa: E402
 
-from capgate.datasets import load_questions  # noqa: E402
-from capgate.subjects import SUBJECTS  # noqa: E402
+from capgate.benchmarks.mmlu.load import load_questions  # noqa: E402
+from capgate.benchmarks.mmlu.subjects import SUBJECTS  # noqa: E402
 
 _ONE_PROCESS: Final = ("--distributed-executor-backend=uni",)
 _ONE_PROCESS_ENV: Final = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capgate.baselines import comparable, describe_change, disagreement
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ReferenceMissingError
 from capgate.gate.decide_paired import decide_fixed
@@ -15,7 +16,6 @@ from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, count_pairs, pair_up
 from capgate.gate.verdict import Verdict
 from capgate.runs import StoredRun
-from capgate.subjects import DOMAIN_OF
 
 
 @dataclass(frozen=True, slots=True)

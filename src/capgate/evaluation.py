@@ -21,6 +21,8 @@ from capgate.asking.contestant import Contestant, Progress, Shard, ShardResult
 from capgate.asking.jobs import Job, Part, are_apart, at_once, claim_of, claims_of, in_order
 from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.weights import with_weights
+from capgate.benchmarks.mmlu.task import Harness
+from capgate.benchmarks.questions import Question
 from capgate.client.client import ClientLimits
 from capgate.client.faults import CONNECTION_KINDS
 from capgate.client.pacing import Turns
@@ -34,7 +36,6 @@ from capgate.common.errors import (
 )
 from capgate.common.files import FileError
 from capgate.config import Target
-from capgate.datasets import Question
 from capgate.fingerprint import Fingerprint, fingerprint, request_fields
 from capgate.known_secrets import project_redactor
 from capgate.samples import answer_of, error_answer
@@ -45,7 +46,6 @@ from capgate.serving.sharing import asking
 from capgate.settings import Settings
 from capgate.spending import Meter, Spending
 from capgate.store import Store, Stored
-from capgate.tasks import Harness
 
 if TYPE_CHECKING:
     from inspect_ai import Task

@@ -22,7 +22,6 @@ from typing import Any, Final
 
 import inspect_ai
 from inspect_ai import Task
-from inspect_ai.dataset import Sample
 from inspect_ai.hooks import Hooks, RunStart, SampleEnd, TaskEnd, hooks
 from inspect_ai.log import EvalLog, EvalSample, transcript
 from inspect_ai.model import GenerateConfig, Model
@@ -38,28 +37,6 @@ _LOGS: Final = "the evaluation's logs"
 _ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
 
 OnSample = Callable[[str, EvalSample], None]
-
-
-class LeanSample(Sample):
-    """A sample whose copies share its texts; Inspect copies each one before it runs."""
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> LeanSample:
-        """Returns a copy with metadata and choices of its own; strings need no copy."""
-        if self.sandbox or self.files or self.setup or not isinstance(self.input, str):
-            return super().__deepcopy__(memo)
-        return self.model_copy(
-            update={
-                "choices": None if self.choices is None else list(self.choices),
-                "metadata": None if self.metadata is None else dict(self.metadata),
-            }
-        )
-
-
-def lean(sample: Sample) -> LeanSample:
-    """Returns the same sample, cheaper to copy."""
-    return LeanSample.model_construct(
-        sample.model_fields_set, **{name: getattr(sample, name) for name in Sample.model_fields}
-    )
 
 
 def run_eval(

@@ -7,11 +7,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from capgate.benchmarks.mmlu.task import Harness
 from capgate.common.errors import ConfigError
 from capgate.config import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.settings import Settings
-from capgate.tasks import Harness
 
 
 @dataclass(frozen=True)

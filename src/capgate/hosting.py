@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.errors import CapgateError
 from capgate.common.signals import interrupt_on_termination
 from capgate.common.text import harmless
 from capgate.pytest_suite.choosing import asked_for, choose
 from capgate.settings import Settings
-from capgate.subjects import DOMAIN_OF, DOMAINS
 
 if TYPE_CHECKING:
     from capgate.bench import Bench

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from capgate.asking.ages import dated
 from capgate.asking.contestant import Shard, ShardResult
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, SUBJECTS
+from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError, ContradictionError, ServerEndedError
-from capgate.datasets import Question
 from capgate.gate.conclude import too_many_errors, too_many_unread
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
@@ -38,7 +39,6 @@ from capgate.secondlook import ask_again
 from capgate.serving.liveness import check_live
 from capgate.serving.sharing import asking
 from capgate.session import Run
-from capgate.subjects import DOMAIN_OF, SUBJECTS
 
 QUICK_LOOK: Final = 10
 """Questions of a quick run without a limit that only measures."""

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.asking.contestant import Contestant
+from capgate.benchmarks.mmlu.task import Harness
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
 from capgate.samples import answer_of
 from capgate.settings import Settings
-from capgate.tasks import Harness
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalSample
@@ -40,8 +40,7 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
     """
     from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
 
-    from capgate.datasets import Question
-    from capgate.datasets.questions import question_hash
+    from capgate.benchmarks.questions import Question, question_hash
     from capgate.fasteval import run_eval
     from capgate.provider import was_refused
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeGuard
 
 from capgate.baselines import Baseline
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer
 from capgate.gate.decide_floor import Floor, decide_floor, judge_domain_floor, judge_subject_floor
 from capgate.gate.decide_live import SequentialGate
@@ -15,7 +16,6 @@ from capgate.gate.groups import floor_domains, judged_domains
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Pair, Single, pair_up
 from capgate.gate.verdict import Verdict
-from capgate.subjects import DOMAIN_OF
 
 Rows = list[Pair] | list[Single]
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from capgate.baselines import Baseline, describe_change
+from capgate.benchmarks.mmlu.task import Harness, harness, no_model
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
 from capgate.common.redact import MARK
 from capgate.common.thoughts import set_aside
 from capgate.progress import Count
 from capgate.runs import StoredRun
-from capgate.tasks import Harness, harness, no_model
 
 if TYPE_CHECKING:
-    from capgate.datasets import Question
+    from capgate.benchmarks.questions import Question
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from inspect_ai.model import Model
     from inspect_ai.scorer import Score
 
-    from capgate.datasets import Question
+    from capgate.benchmarks.questions import Question
 
 
 def answer_of(sample: EvalSample, question: Question, model: Model) -> Answer:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from capgate.asking.contestant import Contestant, Progress, ShardResult
-from capgate.datasets import Question
+from capgate.benchmarks.questions import Question
 from capgate.evaluation import Evaluator
 from capgate.gate.rows import seeded_order
 

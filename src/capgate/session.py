@@ -24,6 +24,9 @@ from capgate.baselines import (
     load_baseline,
     requested,
 )
+from capgate.benchmarks.mmlu.load import load_questions, may_be_away
+from capgate.benchmarks.mmlu.task import Harness, harness
+from capgate.benchmarks.questions import Question, QuestionSet, Selection
 from capgate.choice import run_targets
 from capgate.common.dependencies import check_found, check_imports
 from capgate.common.errors import CapgateError, ConfigError, ReferenceMissingError
@@ -32,8 +35,6 @@ from capgate.common.garbage import collected_rarely
 from capgate.common.private_files import own_folder
 from capgate.common.scratch import remove_abandoned
 from capgate.config import Target
-from capgate.datasets import Question, QuestionSet, load_questions, may_be_away
-from capgate.datasets.questions import Selection
 from capgate.evaluation import Evaluator
 from capgate.fingerprint import generation, seed_of
 from capgate.gate.policy import Policy
@@ -56,7 +57,6 @@ from capgate.serving.lost import Losses, LostTargets
 from capgate.settings import Settings
 from capgate.spending import Purse, Spending, forecast
 from capgate.store import Store
-from capgate.tasks import Harness, harness
 from capgate.thresholds import baseline_file, floor_of, policy_for, reference_choice
 
 Say = Callable[[str], None]

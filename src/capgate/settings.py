@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from capgate.benchmarks.mmlu.subjects import DOMAINS, SUBJECTS
+from capgate.benchmarks.mmlu.task import TASKS
 from capgate.common.errors import ConfigError
-from capgate.subjects import DOMAINS, SUBJECTS
-from capgate.tasks import TASKS
 
 DEFAULT_TASK: Final = "inspect_evals/mmlu_0_shot"
 DEFAULT_TEMPERATURE: Final = 0.0

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from capgate.common.errors import CapgateError
+from capgate.common.text import dollars
 from capgate.serving.openrouter import Offer, Price
 
 if TYPE_CHECKING:
     from capgate.asking.contestant import Contestant
-    from capgate.datasets import Question
+    from capgate.benchmarks.questions import Question
     from capgate.settings import Settings
     from capgate.store import Store
 
@@ -250,16 +251,6 @@ def forecast(
     asked = f"up to {len(texts):,} questions to ask{' and the preflight' if preflight else ''}"
     bound = "" if settings.max_cost is None else f"; the run stops at {dollars(settings.max_cost)}"
     return f"{contestant.id}: {asked}, {expected or 'price unknown'}{bound}"
-
-
-def dollars(amount: float) -> str:
-    """An amount as people read it: two significant digits below a dollar."""
-    if amount == 0 or amount >= 1:
-        return f"${amount:,.2f}"
-    digits = 2
-    while amount < 10**-digits * 10 and digits < 8:
-        digits += 1
-    return f"${amount:.{digits}f}"
 
 
 def _text(question: Question) -> str:

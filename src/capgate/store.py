@@ -27,7 +27,7 @@ from capgate.common.answers import Answer, AnswerState
 from capgate.storefile import StoreFile, facts_of
 
 if TYPE_CHECKING:
-    from capgate.datasets import Question
+    from capgate.benchmarks.questions import Question
 
 _CHUNK: Final = 500
 

@@ -83,7 +83,7 @@ def sums(subject: str, n: int, seed: int) -> list[dict[str, Any]]:
 def write_questions(folder: Path, further: list[dict[str, Any]] | None = None) -> Path:
     """A data set of the bundled questions and some of our own."""
     folder.mkdir(parents=True, exist_ok=True)
-    bundled = files("capgate") / "datasets" / "bundled"
+    bundled = files("capgate.benchmarks.mmlu") / "bundled"
     rows = [json.loads(line) for line in (bundled / "test.jsonl").read_text().splitlines()]
     rows += further if further is not None else sums(BROKEN, 120, 1) + sums(SHIFTED, 100, 2)
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

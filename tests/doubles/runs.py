@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.task import harness
+from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
-from capgate.datasets import load_questions
-from capgate.datasets.questions import Question
 from capgate.gate.verdict import Verdict
 from capgate.store import Store
-from capgate.tasks import harness
 
 TASK = "inspect_evals/mmlu_0_shot"
 MAX_TOKENS = 512

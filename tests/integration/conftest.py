@@ -270,7 +270,7 @@ def until(true: Callable[[], object], what: str, timeout: float = 60.0) -> None:
 @cache
 def keys() -> dict[str, str]:
     """The bundled questions' texts and right letters."""
-    text = (files("capgate") / "datasets" / "bundled" / "test.jsonl").read_text(encoding="utf-8")
+    text = (files("capgate.benchmarks.mmlu") / "bundled" / "test.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     return {row["question"]: "ABCD"[row["answer"]] for row in rows}
 

@@ -13,8 +13,8 @@ import pytest
 from tests.doubles.server import Server
 from tests.integration.conftest import Outcome, Project, question_of, right
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.report.read import read_report
-from capgate.subjects import DOMAIN_OF
 
 BASE, ADAPTER = "taught", "forgetful"
 FEW = "formal_logic"
@@ -24,7 +24,7 @@ FEW = "formal_logic"
 @cache
 def of_humanities() -> frozenset[str]:
     """The texts of the bundled questions of the humanities."""
-    text = (files("capgate") / "datasets" / "bundled" / "test.jsonl").read_text(encoding="utf-8")
+    text = (files("capgate.benchmarks.mmlu") / "bundled" / "test.jsonl").read_text(encoding="utf-8")
     rows = map(json.loads, text.splitlines())
     return frozenset(r["question"] for r in rows if DOMAIN_OF[r["subject"]] == "humanities")
 

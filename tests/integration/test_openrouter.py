@@ -18,7 +18,7 @@ from tests.doubles.openrouter import AZURE, KEY, OPENAI, OpenRouter, Provider
 from tests.integration.checkout import Checkout
 from tests.integration.conftest import no_traceback, right, wrong
 
-from capgate.spending import dollars
+from capgate.common.text import dollars
 
 SCRIPT = "run_mmlu_openrouter.py"
 REAL_KEY = "OPENROUTER_API_KEY"

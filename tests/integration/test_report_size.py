@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from capgate.benchmarks.mmlu.load import load_questions
 from capgate.common.answers import Answer, AnswerState
-from capgate.datasets import load_questions
 from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair

@@ -8,7 +8,7 @@ import pytest
 from tests.doubles.server import Server
 from tests.integration.conftest import Outcome, Project, question_of, target
 
-from capgate.subjects import DOMAINS, SUBJECTS
+from capgate.benchmarks.mmlu.subjects import DOMAINS, SUBJECTS
 
 COLLECT = ("--collect-only", "-q")
 

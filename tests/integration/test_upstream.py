@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from capgate.subjects import SUBJECTS
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
 
 # Printed by a process of its own: what the library `datasets` may load is fixed at import.
 PROGRAM = """
@@ -76,8 +76,8 @@ if source == "upstream":
         "kind": kind(whole),
     }
 else:
-    from capgate.datasets import load_questions
-    from capgate.tasks import harness
+    from capgate.benchmarks.mmlu.load import load_questions
+    from capgate.benchmarks.mmlu.task import harness
 
     questions = load_questions(source, shots=shots)
     asks = harness(f"inspect_evals/mmlu_{shots}_shot", 512)

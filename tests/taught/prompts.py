@@ -19,8 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from capgate.datasets import Question, load_questions
-from capgate.subjects import DOMAIN_OF
+from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
+from capgate.benchmarks.questions import Question
 
 MAX_TOKENS = 16
 
@@ -29,7 +30,7 @@ def export(source: str, subjects: Sequence[str] | None = None) -> Iterator[dict[
     """The questions of `source`, each with the messages that the 0-shot task sends.
 
     Args:
-        source: What `capgate.datasets.load_questions` takes: `bundled`, or a folder.
+        source: What `capgate.benchmarks.mmlu.load.load_questions` takes: `bundled`, or a folder.
         subjects: Only these; all where it is None.
 
     Raises:

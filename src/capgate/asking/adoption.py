@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from capgate.benchmarks.mmlu.task import Harness
 from capgate.common.answers import Answer
 from capgate.samples import answer_of
 from capgate.store import Store
-from capgate.tasks import Harness
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalSample
@@ -45,7 +45,7 @@ def answers_alike(
         return False  # the store has no examples, without which it would be another prompt
     from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
 
-    from capgate.datasets import Question
+    from capgate.benchmarks.questions import Question
     from capgate.fasteval import run_eval
 
     kept = store.kept_questions([answer.question for answer in stored])

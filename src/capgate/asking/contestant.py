@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capgate.asking.ages import Age
+from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 from capgate.config import Target
-from capgate.datasets import Question
 from capgate.fingerprint import Fingerprint
 from capgate.serving.endpoint import Endpoint
 from capgate.spending import Meter

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from capgate.asking.contestant import Contestant, Shard
+from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
-from capgate.datasets import Question
 
 
 @dataclass

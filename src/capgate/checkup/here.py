@@ -156,8 +156,8 @@ def dataset(settings: Settings, target: Target) -> Check:
     """Whether the questions can be had."""
 
     def at() -> str:
-        from capgate.datasets import load_questions
-        from capgate.tasks import harness
+        from capgate.benchmarks.mmlu.load import load_questions
+        from capgate.benchmarks.mmlu.task import harness
 
         source = settings.dataset or target.dataset
         shots = harness(settings.task, settings.max_tokens).shots

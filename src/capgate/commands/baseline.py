@@ -325,8 +325,7 @@ def _load(settings: Settings, target: str) -> Baseline:
 
 def _write(path: Path, baseline: Baseline) -> None:
     from capgate.baselines import dump_baseline
-    from capgate.common.files import FileError
-    from capgate.report.write import write_atomically
+    from capgate.common.files import FileError, write_atomically
 
     try:
         write_atomically(path, dump_baseline(baseline), shared=True)

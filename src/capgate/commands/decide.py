@@ -92,9 +92,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
     from capgate.gate import Policy, decide_fixed
     from capgate.policy_file import load_policy
-    from capgate.subjects import DOMAIN_OF
 
     if args.fixed and args.orders:
         raise ConfigError(

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from capgate.local import add_options, output_of, settings_of
 
 if TYPE_CHECKING:
+    from capgate.benchmarks.questions import QuestionSet
     from capgate.config import Target
-    from capgate.datasets.questions import QuestionSet
     from capgate.gate.policy import Policy
     from capgate.planning import Effort, Known, Plan
     from capgate.runs import StoredRun
@@ -70,12 +70,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
+    from capgate.benchmarks.mmlu.load import load_questions
+    from capgate.benchmarks.mmlu.task import harness
     from capgate.common.errors import ReferenceMissingError
-    from capgate.datasets import load_questions
     from capgate.gate.two_looks import first_look
     from capgate.planning import discordance_of, plan, rates_of
     from capgate.references import domains_judged, whole_budget
-    from capgate.tasks import harness
     from capgate.thresholds import floor_of, policy_for, reference_choice
 
     folder = settings.thresholds_dir

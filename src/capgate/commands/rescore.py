@@ -105,7 +105,7 @@ def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
 
 
 def _rescored(record: Record, settings: Settings) -> Rescored:
-    from capgate.datasets import load_questions
+    from capgate.benchmarks.mmlu.load import load_questions
     from capgate.rescoring import rescore
 
     source = settings.dataset or record.dataset["source"]

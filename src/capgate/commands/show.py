@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from capgate.common.errors import ConfigError
 from capgate.common.output import Output
-from capgate.common.text import one_line, printable, quoted
-from capgate.spending import dollars
+from capgate.common.text import dollars, one_line, printable, quoted
 
 if TYPE_CHECKING:
     from capgate.common.answers import Answer

@@ -23,8 +23,8 @@ _SHOWN = 50
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's options; `run` carries it out."""
     from capgate.again import add_run_argument
+    from capgate.benchmarks.mmlu.subjects import SUBJECTS
     from capgate.settings import positive
-    from capgate.subjects import SUBJECTS
 
     parser = subparsers.add_parser(
         "triage",
@@ -102,8 +102,8 @@ def with_redux(report: Report, file: Path, dataset: Path | None) -> Report:
     Raises:
         ConfigError: The annotations can't be read.
     """
+    from capgate.benchmarks.mmlu.known_errors import load_redux
     from capgate.report.compare import relabel
-    from capgate.report.redux import load_redux
 
     if dataset is None:
         sources = (Path(str(r.dataset.get("source", ""))) for r in report.targets.values())

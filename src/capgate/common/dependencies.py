@@ -11,7 +11,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
-from typing import Final
+from typing import Any, Final
 
 from capgate.common.errors import CapgateError
 
@@ -115,3 +115,9 @@ def _required() -> list[str]:
         except OSError:
             lines = list(SHOWN)
     return [line for line in lines if "extra ==" not in line]
+
+
+def package_versions() -> dict[str, Any]:
+    """Versions of the packages that a result depends on."""
+    names = ("capgate", "inspect-ai", "inspect-evals", "pytest", "datasets")
+    return {name: version(name) for name in names}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from capgate.common.errors import CapgateError
+from capgate.common.private_files import own_folder
 
 _REMEDIES: Final = {
     errno.ENOSPC: "free some space there",
@@ -78,3 +80,34 @@ def told_of_files(what: str = "", *, path: Path | None = None) -> Iterator[None]
         if not is_of_files(error):
             raise
         raise file_error(error, what, path=path) from None
+
+
+def write_atomically(path: Path, text: str, *, shared: bool = False) -> None:
+    """Writes a file so that a reader sees the old one or the new one, never a part.
+
+    Args:
+        path: The file.
+        text: Its text; a line feed is added where it ends in none.
+        shared: For everyone who may read the folder, as files under version control are; else
+            for its owner alone.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    if shared:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    else:
+        own_folder(path.parent)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text if text.endswith("\n") else text + "\n")
+        if shared:
+            # mkstemp makes the file private.
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(name).chmod(0o666 & ~umask)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

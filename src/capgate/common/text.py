@@ -11,6 +11,7 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any, Final
 
 HEAD: Final = 16_384
@@ -24,6 +25,9 @@ _WHITE = re.compile(r"\s+")
 
 _COMMAND = re.compile(r"##(?=(?:\[|vso\[|teamcity\[))", re.IGNORECASE)
 _AT_THE_START = re.compile(r"^([^\S\n]*):(?=:)", re.MULTILINE)
+
+
+_CLAUSE_ENDS: Final = re.compile(r"[.,;:?!]+(?=\s|$)|[\"“”]")
 
 
 def inert(text: str) -> str:
@@ -114,3 +118,23 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}
     return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def content_key(text: str, choices: Sequence[str]) -> str:
+    """What two questions share where they are the same: words and choices, in any order."""
+    return "\x1e".join([_plain_words(text), *sorted(map(_plain_words, choices))])
+
+
+def _plain_words(text: str) -> str:
+    # Signs and decimal points make a formula what it is; what ends a clause does not.
+    return " ".join(_CLAUSE_ENDS.sub("", text.casefold()).split())
+
+
+def dollars(amount: float) -> str:
+    """An amount as people read it: two significant digits below a dollar."""
+    if amount == 0 or amount >= 1:
+        return f"${amount:,.2f}"
+    digits = 2
+    while amount < 10**-digits * 10 and digits < 8:
+        digits += 1
+    return f"${amount:.{digits}f}"

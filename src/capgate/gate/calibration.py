@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
 from capgate.gate.conclude import too_many_unread
@@ -22,7 +23,6 @@ from capgate.gate.policy import Budget, Policy
 from capgate.gate.race import BATCH, Outcome, Race, Scale
 from capgate.gate.rows import Pair, code_row, count_pairs
 from capgate.gate.stats import Interval, clopper_pearson
-from capgate.subjects import DOMAIN_OF
 
 WHOLE_ROWS: Final = 4_000_000
 """Rows that the whole-benchmark rule is played over in all: half a minute's worth."""

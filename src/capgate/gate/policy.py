@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from capgate.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 
 OnInconclusive = Literal["fail", "pass"]
 ReferenceChoice = Literal["base", "baseline", "floor", "published"]

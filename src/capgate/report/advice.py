@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
 from capgate.report.comparison import Comparison, Split
-from capgate.subjects import DOMAIN_OF
 
 if TYPE_CHECKING:
     from capgate.report.result import Report, Result

@@ -6,7 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from capgate.benchmarks.mmlu.known_errors import Redux
 from capgate.common.answers import Answer, AnswerState
+from capgate.common.dependencies import package_versions
 from capgate.gate.verdict import EXIT_CODES
 from capgate.judgement import Mode
 from capgate.published import Published
@@ -14,7 +16,6 @@ from capgate.report.compare import FindBaseline, compare
 from capgate.report.groups import upgraded, with_words, words_of
 from capgate.report.missing import faults_of
 from capgate.report.published import beside
-from capgate.report.redux import Redux
 from capgate.report.result import (
     Accuracy,
     Metrics,
@@ -29,7 +30,6 @@ from capgate.report.result import (
     without_scores,
 )
 from capgate.store import Store
-from capgate.tasks import package_versions
 
 WHOLE = ("suite", "quick")
 """Shards that are judgements of a whole target."""

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
 from capgate.report.comparison import Comparison
 from capgate.report.history import Entry, by_series
-from capgate.subjects import DOMAIN_OF, DOMAINS
 
 _RUNS_SHOWN: Final = 60
 _SERIES_SHOWN: Final = 4

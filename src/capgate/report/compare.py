@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from capgate.baselines import Baseline
+from capgate.benchmarks.mmlu.known_errors import Redux
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.answers import Answer, AnswerState
+from capgate.common.text import content_key
 from capgate.report.comparison import Comparison, Flip, Paired, Side
-from capgate.report.redux import Redux
 from capgate.report.triage import (
     AskedPair,
     change_of,
-    content_key,
     is_formless,
     label_counts,
     label_of,
@@ -22,7 +23,6 @@ from capgate.report.triage import (
     split_drop,
 )
 from capgate.store import KeptQuestion, Store
-from capgate.subjects import DOMAIN_OF, DOMAINS
 
 AGAIN = "#again"
 """Added to a target's id for its constrained answers to what it left unreadable."""
@@ -100,8 +100,9 @@ def relabel(comparison: Comparison, redux: Redux | None) -> Comparison:
     flips: list[Flip] = []
     known = 0
     for flip in comparison.flips:
-        bad = flip.note if redux is None else redux.fault_of(flip)
-        known += redux is not None and redux.knows(flip)
+        question = flip.subject, flip.text, flip.choices
+        bad = flip.note if redux is None else redux.fault_of(*question)
+        known += redux is not None and redux.knows(*question)
         label = label_of(
             flip.change,
             flip.reference,

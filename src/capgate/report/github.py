@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from capgate.benchmarks.mmlu.subjects import DOMAINS
 from capgate.common.text import one_line
 from capgate.report.advice import (
     failed_domains,
@@ -32,7 +33,6 @@ from capgate.report.groups import counted
 from capgate.report.missing import Missing, missing_of, notes_of, shown
 from capgate.report.repeat import look_command, repeat_command
 from capgate.report.result import Report, Result, answered_of
-from capgate.subjects import DOMAINS
 
 MARKER: Final = "<!-- capgate-report"
 """How the comment begins, so that the same one is found and replaced at the next push."""

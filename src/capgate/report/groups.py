@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.gate import stats
 from capgate.gate.verdict import GROUP_KINDS, GroupWord
 from capgate.report.result import Group, Result
-from capgate.subjects import DOMAIN_OF
 
 _FAILS: Final = frozenset({"lost", "REGRESSION"})
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.text import printable
 from capgate.report.advice import (
     failed_domains,
@@ -48,7 +49,6 @@ from capgate.report.payload import pack
 from capgate.report.published import published_lines
 from capgate.report.repeat import logs_command, look_command, repeat_command
 from capgate.report.result import Group, Report, Result, answered_of
-from capgate.subjects import DOMAIN_OF, DOMAINS
 
 LIMIT: Final = 2_000_000
 """Bytes that a report may have."""

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.text import one_line
 from capgate.gate.stats import Interval, clopper_pearson
 from capgate.published import Published, PublishedScore
 from capgate.report.advice import points
 from capgate.report.result import Report
-from capgate.subjects import DOMAIN_OF
 
 CAUTION: Final = (
     "Published scores come of other harnesses, prompts and shots, and nothing is compared question "

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
 from capgate.local import FILES
 from capgate.report.result import Report
 from capgate.settings import OPTIONS
-from capgate.subjects import SUBJECTS
 
 _NAMES: Final = {
     "--model-id": "model_ids",

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate.stats import clopper_pearson
 from capgate.gate.verdict import GroupKind
@@ -24,7 +25,6 @@ from capgate.report.forms import (
     StepDict,
     VerdictDict,
 )
-from capgate.subjects import DOMAIN_OF, DOMAINS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_VERSION: Final = 6

@@ -19,7 +19,6 @@ A gain is labelled by the same rules, from the side that failed: the reference.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +36,6 @@ SHIFT_P: Final = 0.001
 """Exact p-value, over all letters and groups looked at together, that it needs as well."""
 
 _LETTERS: Final = "ABCD"
-_ENDINGS: Final = re.compile(r"[.,;:?!]+(?=\s|$)|[\"“”]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,16 +237,6 @@ def is_formless(one: Side | Answer) -> bool:
 
 def _value(state: AnswerState) -> int:
     return int(state is AnswerState.CORRECT)
-
-
-def content_key(text: str, choices: Sequence[str]) -> str:
-    """What two questions share where they are the same: words and choices, in any order."""
-    return "\x1e".join([_words(text), *sorted(map(_words, choices))])
-
-
-def _words(text: str) -> str:
-    # Signs and decimal points make a formula what it is; what ends a clause does not.
-    return " ".join(_ENDINGS.sub("", text.casefold()).split())
 
 
 def label_counts(flips: Iterable[Flip]) -> dict[str, int]:

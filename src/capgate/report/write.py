@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,8 +12,7 @@ from pydantic import ValidationError
 
 from capgate.baselines import Baseline, load_baseline
 from capgate.common.errors import CapgateError
-from capgate.common.files import FileError
-from capgate.common.private_files import own_folder
+from capgate.common.files import FileError, write_atomically
 from capgate.common.redact import Redactor
 from capgate.common.text import harmless
 from capgate.known_secrets import project_redactor
@@ -29,7 +27,7 @@ from capgate.report.sweep import sweep_lines
 from capgate.report.terminal import logs_line, render_report
 
 if TYPE_CHECKING:
-    from capgate.report.redux import Redux
+    from capgate.benchmarks.mmlu.known_errors import Redux
     from capgate.session import Run
     from capgate.settings import Settings
 
@@ -158,37 +156,6 @@ def write_page(report: Report, folder: Path, history: Path) -> Path:
     return path
 
 
-def write_atomically(path: Path, text: str, *, shared: bool = False) -> None:
-    """Writes a file so that a reader sees the old one or the new one, never a part.
-
-    Args:
-        path: The file.
-        text: Its text; a line feed is added where it ends in none.
-        shared: For everyone who may read the folder, as files under version control are; else
-            for its owner alone.
-
-    Raises:
-        OSError: It can't be written.
-    """
-    if shared:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    else:
-        own_folder(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text if text.endswith("\n") else text + "\n")
-        if shared:
-            # mkstemp makes the file private.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(name).chmod(0o666 & ~umask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def _send_alerts(report: Report, settings: Settings, redactor: Redactor) -> list[str]:
     return alerts.send_alerts(report, alert_urls(settings.root, settings.alerts), redactor)
 
@@ -216,4 +183,4 @@ def _write_result(folder: Path, target: str, result: Result) -> Path:
     return path
 
 
-__all__ = ["Report", "write_atomically", "write_results"]
+__all__ = ["Report", "write_results"]

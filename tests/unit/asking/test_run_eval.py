@@ -23,7 +23,8 @@ from tests.doubles.server import Server, answer
 from tests.unit.asking.test_provider import model_of, run, task
 
 from capgate import evallog
-from capgate.fasteval import lean, run_eval
+from capgate.benchmarks.lean import lean
+from capgate.fasteval import run_eval
 from capgate.provider import fault_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from capgate.datasets import load_questions
-from capgate.subjects import SUBJECTS
+from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
 
 EACH = {"test": 4, "dev": 2}
 
 
 def rows(split: str) -> list[dict[str, Any]]:
     """Returns the rows of a bundled split."""
-    text = (files("capgate.datasets") / "bundled" / f"{split}.jsonl").read_text(encoding="utf-8")
+    text = (files("capgate.benchmarks.mmlu") / "bundled" / f"{split}.jsonl").read_text(
+        encoding="utf-8"
+    )
     return [json.loads(line) for line in text.split("\n") if line]
 
 

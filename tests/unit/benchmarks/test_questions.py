@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inspect_ai.dataset import Sample
 
+from capgate.benchmarks.mmlu import hub
+from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
+from capgate.benchmarks.questions import Question, QuestionSet, question_hash
 from capgate.common.errors import DatasetError
-from capgate.datasets import Question, QuestionSet, hub, load_questions
-from capgate.datasets.questions import question_hash
-from capgate.subjects import SUBJECTS
 
 Row = dict[str, Any]
 
@@ -336,7 +337,7 @@ def test_a_hub_out_of_reach_is_told_within_seconds(tmp_path: Path) -> None:
     program = (
         "import os, time\n"
         "from inspect_evals.mmlu import mmlu\n"
-        "from capgate.datasets import load_questions\n"
+        "from capgate.benchmarks.mmlu.load import load_questions\n"
         "from capgate.common.errors import DatasetError\n"
         "for offline in ('0', '1'):\n"
         "    os.environ['HF_HUB_OFFLINE'] = offline\n"

@@ -11,9 +11,9 @@ from inspect_ai.model import get_model
 from tests.doubles.server import Server
 
 import capgate.provider  # noqa: F401 (registers the provider)
+from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.task import TASKS, Harness, harness
 from capgate.common.errors import ConfigError
-from capgate.datasets import load_questions
-from capgate.tasks import TASKS, Harness, harness
 
 ZERO, FIVE = TASKS
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from tests.doubles.runs import answers, keep_run
 
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
 from capgate.cli import main
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
 from capgate.gate.calibration import calibrate
 from capgate.gate.policy import Policy
 from capgate.gate.power import visible_drop
-from capgate.subjects import SUBJECTS
 
 C, W, U, E = AnswerState.CORRECT, AnswerState.WRONG, AnswerState.UNPARSED, AnswerState.ERROR
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tests.doubles.runs import answers, keep_run
 
+from capgate.benchmarks.mmlu.known_errors import load_redux
 from capgate.cli import main
 from capgate.common.errors import ConfigError
-from capgate.report.redux import load_redux
 
 HUGE = 10**400
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
 from capgate.commands.decide import main
-from capgate.subjects import SUBJECTS
 
 Write = Callable[[str], str]
 

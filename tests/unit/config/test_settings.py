@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 from capgate.common.errors import ConfigError
 from capgate.serving.endpoint import Endpoint
 from capgate.session import Run
 from capgate.settings import OPTIONS, Settings
-from capgate.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 
 ROOT = Path("project")
 

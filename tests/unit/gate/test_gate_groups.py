@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from capgate.benchmarks.mmlu.subjects import DOMAINS as MMLU
 from capgate.common.answers import AnswerState as State
 from capgate.gate.decide_floor import Floor, decide_floor
 from capgate.gate.decide_paired import decide_fixed, judge_domain, judge_subject
@@ -13,7 +14,6 @@ from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Pair, Single
 from capgate.gate.stats import holm
 from capgate.gate.verdict import Verdict
-from capgate.subjects import DOMAINS as MMLU
 
 DOMAINS = {f"{domain}{i}": domain for domain in ("arts", "law", "sums") for i in range(8)}
 """Three domains of eight subjects, in place of a benchmark's."""

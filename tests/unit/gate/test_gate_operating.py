@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, SUBJECTS
 from capgate.common.answers import AnswerState as State
 from capgate.gate import Budget, Pair, Policy, SequentialGate, decide_fixed, stats
 from capgate.gate.race import BATCH, Outcome, Race, Scale, confidence_sequence, run_orders
 from capgate.gate.sequential import Bet, EProcess, Spread
-from capgate.subjects import DOMAIN_OF, SUBJECTS
 
 ALL_POOLED = Budget(total=0.05, pooled=0.05, subjects=0.0, unparsed=0.0)
 MMLU = 14_042

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
 from capgate.common.answers import AnswerState as State
 from capgate.common.errors import ConfigError
 from capgate.gate import (
@@ -28,7 +29,6 @@ from capgate.gate import (
     pair_up,
     seeded_order,
 )
-from capgate.subjects import SUBJECTS
 
 
 def pairs(

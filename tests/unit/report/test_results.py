@@ -14,6 +14,7 @@ from tests.doubles.runs import answers, keep_run
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
+from capgate.common.files import write_atomically
 from capgate.gate.decide_floor import Floor, decide_floor
 from capgate.gate.decide_paired import judge_subject
 from capgate.gate.policy import Policy
@@ -25,7 +26,7 @@ from capgate.report.github import summary
 from capgate.report.html import render_html
 from capgate.report.result import answered_of, json_schema, shipped_schema
 from capgate.report.terminal import render_report
-from capgate.report.write import write_atomically, write_results
+from capgate.report.write import write_results
 from capgate.serving.endpoint import Endpoint
 from capgate.session import Run
 from capgate.settings import OPTIONS, Settings

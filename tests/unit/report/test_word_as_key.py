@@ -12,8 +12,8 @@ from tests.doubles.server import Server
 from tests.unit.asking.test_provider import model_of, task
 from tests.unit.report.examples import red_report
 
+from capgate.benchmarks.questions import Question
 from capgate.common.redact import MARK, Redactor
-from capgate.datasets import Question
 from capgate.fasteval import run_eval
 from capgate.report.sweep import sweep
 from capgate.report.write import redacted

@@ -13,17 +13,10 @@ from tests.doubles.replies import Handler, Reply
 from capgate.client.client import Client, ClientLimits
 from capgate.client.replies import Completion
 from capgate.common.errors import ReferenceMissingError, RequestFault
+from capgate.common.text import dollars
 from capgate.routes import check_routes, clash, is_routed
 from capgate.serving.openrouter import Offer, Price, ask_offer, check_key, read_offer
-from capgate.spending import (
-    Estimate,
-    Meter,
-    NotAskedError,
-    Purse,
-    dollars,
-    estimate,
-    most_tokens,
-)
+from capgate.spending import Estimate, Meter, NotAskedError, Purse, estimate, most_tokens
 
 LLAMA = "meta-llama/llama-3.1-8b-instruct"
 REQUEST = {

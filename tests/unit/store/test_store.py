@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capgate.benchmarks.mmlu.load import load_questions
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import StoreError
 from capgate.common.redact import Redactor
-from capgate.datasets import load_questions
 from capgate.store import Context, Store
 
 SECONDS = 300.0

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from capgate.benchmarks.mmlu.folder import read_split
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.json_file import parse_json
-from capgate.report.comparison import Flip
-from capgate.report.triage import content_key
+from capgate.common.text import content_key
 
 FAULTS: Final[dict[str, str]] = {
     "wrong_groundtruth": "the key is wrong",
@@ -48,17 +48,13 @@ class Redux:
     refused: int
     _faults: Mapping[str, str] = field(repr=False)
 
-    def knows(self, flip: Flip) -> bool:
+    def knows(self, subject: str, text: str, choices: Sequence[str]) -> bool:
         """Whether the question is annotated at all."""
-        return self._key(flip) in self._faults
+        return _key(subject, text, choices) in self._faults
 
-    def fault_of(self, flip: Flip) -> str:
+    def fault_of(self, subject: str, text: str, choices: Sequence[str]) -> str:
         """What is wrong with a question; `""` where nothing is, or it is not annotated."""
-        return self._faults.get(self._key(flip), "")
-
-    @staticmethod
-    def _key(flip: Flip) -> str:
-        return f"{flip.subject}\x1e{content_key(flip.text, flip.choices)}"
+        return self._faults.get(_key(subject, text, choices), "")
 
 
 def load_redux(path: Path, dataset: Path | None = None) -> Redux:
@@ -100,7 +96,7 @@ def load_redux(path: Path, dataset: Path | None = None) -> Redux:
                 refused += 1
                 continue
             text, choices = original["question"], original["choices"]
-        faults[f"{subject}\x1e{content_key(text, choices)}"] = said
+        faults[_key(subject, text, choices)] = said
     if broken or not rows:
         raise ConfigError(
             f"{path.name} holds no annotations of MMLU-Redux that can be read",
@@ -116,6 +112,10 @@ def load_redux(path: Path, dataset: Path | None = None) -> Redux:
             "--dataset-dir DIR",
         )
     return Redux(path.name, refused, faults)
+
+
+def _key(subject: str, text: str, choices: Sequence[str]) -> str:
+    return f"{subject}\x1e{content_key(text, choices)}"
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -179,8 +179,6 @@ def _unescaped(text: str) -> str:
 
 
 def _originals(path: Path, dataset: Path | None) -> dict[str, list[Mapping[str, Any]]]:
-    from capgate.datasets.folder import read_split
-
     if dataset is None:
         raise ConfigError(
             f"{path.name} names its questions by their place in MMLU's test file",

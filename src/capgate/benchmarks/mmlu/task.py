@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from capgate.common.errors import ConfigError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from inspect_ai import Task
     from inspect_ai.solver import TaskState
 
-    from capgate.datasets import Question
+    from capgate.benchmarks.questions import Question
 
 TASKS: Final[dict[str, int]] = {"inspect_evals/mmlu_0_shot": 0, "inspect_evals/mmlu_5_shot": 5}
 """Task name to its number of few-shot examples."""
@@ -59,7 +59,7 @@ class Harness:
         from inspect_ai.scorer import choice
         from inspect_evals.mmlu.mmlu import EVAL_VERSION, mmlu_multiple_choice
 
-        from capgate.fasteval import lean
+        from capgate.benchmarks.lean import lean
 
         return Task(
             name=f"{self.name.split('/')[-1]}_{shard}",
@@ -159,9 +159,3 @@ def no_model() -> Iterator[None]:
             del os.environ["INSPECT_EVAL_MODEL"]
         else:
             os.environ["INSPECT_EVAL_MODEL"] = before
-
-
-def package_versions() -> dict[str, Any]:
-    """Versions of the packages that a result depends on."""
-    names = ("capgate", "inspect-ai", "inspect-evals", "pytest", "datasets")
-    return {name: version(name) for name in names}

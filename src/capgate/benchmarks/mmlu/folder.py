@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
 from capgate.common.errors import DatasetError
-from capgate.subjects import SUBJECTS
 
 Split = Literal["test", "dev"]
 

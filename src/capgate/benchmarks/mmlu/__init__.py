@@ -1,0 +1,1 @@
+"""MMLU: its subjects, questions, tasks and known errors."""

@@ -1,0 +1,139 @@
+"""Questions of one benchmark, cut into subjects, each known by the hash of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inspect_ai.dataset import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question as it is asked.
+
+    Attributes:
+        hash: SHA-256 of its content (messages, choices, key), 32 hex digits.
+        subject: Its subject.
+        sample: Inspect's form of it.
+    """
+
+    hash: str
+    subject: str
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """All questions of one benchmark, from one source.
+
+    Attributes:
+        source: `hub`, `bundled` or the folder's path.
+        revision: The hub's pinned commit, or `""`.
+        shots: Few-shot examples before each question: 0 or 5.
+        questions: In the order in which upstream's task asks them.
+    """
+
+    source: str
+    revision: str
+    shots: int
+    questions: tuple[Question, ...]
+
+    @cached_property
+    def by_subject(self) -> dict[str, tuple[Question, ...]]:
+        """Subject to its questions, in order; subjects alphabetically."""
+        shards: dict[str, list[Question]] = {}
+        for question in self.questions:
+            shards.setdefault(question.subject, []).append(question)
+        return {subject: tuple(shards[subject]) for subject in sorted(shards)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the set's content whatever its order and source: 16 hex digits."""
+        joined = "\n".join(sorted(question.hash for question in self.questions))
+        return hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+    def describe(self) -> dict[str, Any]:
+        """The set's identity as results record it."""
+        return {
+            "source": self.source,
+            "revision": self.revision,
+            "digest": self.digest,
+            "questions": len(self.questions),
+            "subjects": len(self.by_subject),
+            "shots": self.shots,
+        }
+
+    def select(self, subjects: Sequence[str] | None = None, limit: int | None = None) -> Selection:
+        """The questions of a run: of `subjects` (all of them by default), at most `limit` in all.
+
+        A limit is spread over the subjects in proportion to their size, each subject
+        that has room for one getting at least one; within a subject the questions
+        with the smallest hashes are taken, so that a larger limit contains a smaller one.
+        """
+        pools = {s: self.by_subject[s] for s in subjects or self.by_subject if s in self.by_subject}
+        total = sum(map(len, pools.values()))
+        if limit is None or limit >= total:
+            return Selection({s: tuple(pool) for s, pool in pools.items()})
+        quotas = _quotas({s: len(pool) for s, pool in pools.items()}, limit)
+        chosen: dict[str, tuple[Question, ...]] = {}
+        for subject, pool in pools.items():
+            kept = {q.hash for q in sorted(pool, key=lambda q: q.hash)[: quotas[subject]]}
+            chosen[subject] = tuple(q for q in pool if q.hash in kept)
+        return Selection(chosen)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a run asks: subject to its chosen questions (empty where a limit left none)."""
+
+    by_subject: dict[str, tuple[Question, ...]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_subject.values()))
+
+    def __iter__(self) -> Iterator[Question]:
+        for questions in self.by_subject.values():
+            yield from questions
+
+
+def question_hash(sample: Sample) -> str:
+    """Hash of a question's content: messages (with few-shot examples), choices and key."""
+    content = json.dumps(content_of(sample), ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def content_of(sample: Sample) -> tuple[str, str, list[str] | None, str | list[str]]:
+    """Returns what makes a question: digest of the messages before it, text, choices, key."""
+    if isinstance(sample.input, str):
+        return "", sample.input, sample.choices, sample.target
+    head = "\x1e".join(f"{message.role}\x1f{message.text}" for message in sample.input[:-1])
+    return _digest(head), sample.input[-1].text, sample.choices, sample.target
+
+
+@lru_cache(maxsize=256)
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _quotas(sizes: dict[str, int], limit: int) -> dict[str, int]:
+    """Shares `limit` over subjects in proportion, at least one each where it reaches.
+
+    By Webster's divisor method: unlike one by remainders, it never takes a place from a
+    subject because the limit grew. Ties and, where the limit is below the number of
+    subjects, the subjects that get one are settled by hash, so that no alphabet's end is
+    favoured.
+    """
+    places = sorted(
+        ((place - 0.5) / size if place > 1 else 0.0, hashlib.sha256(s.encode()).digest(), s)
+        for s, size in sizes.items()
+        for place in range(1, size + 1)
+    )
+    given = Counter(subject for _, _, subject in places[:limit])
+    return {subject: given[subject] for subject in sizes}
