@@ -11,10 +11,10 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from capgate.common.errors import ConfigError
+from capgate.config.settings import Settings
 from capgate.local import FILES, add_options, local_run, settings_of
 from capgate.report.read import find_report, read_report
 from capgate.report.result import Report
-from capgate.settings import Settings
 
 if TYPE_CHECKING:
     from capgate.session import Run

@@ -35,15 +35,15 @@ from capgate.common.errors import (
     StoreError,
 )
 from capgate.common.files import FileError
-from capgate.config import Target
+from capgate.config.secrets import project_redactor
+from capgate.config.settings import Settings
+from capgate.config.targets import Target
 from capgate.fingerprint import Fingerprint, fingerprint, request_fields
-from capgate.known_secrets import project_redactor
 from capgate.samples import answer_of, error_answer
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.liveness import contradiction
 from capgate.serving.lost import Silence
 from capgate.serving.sharing import asking
-from capgate.settings import Settings
 from capgate.spending import Meter, Spending
 from capgate.store import Store, Stored
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from capgate.benchmarks.mmlu.task import Harness
 from capgate.common.errors import ConfigError
-from capgate.config import Target
+from capgate.config.settings import Settings
+from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
-from capgate.settings import Settings
 
 
 @dataclass(frozen=True)

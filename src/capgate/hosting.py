@@ -19,8 +19,8 @@ from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.errors import CapgateError
 from capgate.common.signals import interrupt_on_termination
 from capgate.common.text import harmless
+from capgate.config.settings import Settings
 from capgate.pytest_suite.choosing import asked_for, choose
-from capgate.settings import Settings
 
 if TYPE_CHECKING:
     from capgate.bench import Bench
@@ -137,13 +137,13 @@ class Host:
         """The run's id; the controller's in every process."""
         if self._input is not None:
             return str(self._input["run"])
-        from capgate.choice import new_run_id
+        from capgate.config.chosen_targets import new_run_id
 
         return new_run_id()
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Gives a test its targets, and its subjects where it takes one."""
-        from capgate.report.alert_file import alert_urls
+        from capgate.config.alerts import alert_urls
 
         try:
             targets = tuple(self.run.targets) if self._fault is None else ()
@@ -342,7 +342,7 @@ class Host:
 
     @cached_property
     def _servers(self) -> Servers:
-        from capgate.config import environment
+        from capgate.config.targets import environment
         from capgate.serving.servers import Servers
 
         return Servers(
@@ -372,7 +372,7 @@ class Host:
 
     def _fit(self, text: str) -> str:
         """A text as it may be shown: without secrets, and no command to a terminal or log."""
-        from capgate.known_secrets import redactor_for
+        from capgate.config.secrets import redactor_for
 
         return harmless(redactor_for(lambda: self.settings).text(text))
 

@@ -20,8 +20,8 @@ from capgate.common.files import told_of_files
 from capgate.common.output import Output
 from capgate.common.signals import interrupt_on_termination
 from capgate.common.text import one_line
-from capgate.config import Target, Targets, environment, load_targets
-from capgate.known_secrets import redactor_of_files
+from capgate.config.secrets import redactor_of_files
+from capgate.config.targets import Target, Targets, environment, load_targets
 from capgate.local import USAGE_ERROR, Parser
 from capgate.serving import adapters, running
 from capgate.serving.endpoint import Endpoint

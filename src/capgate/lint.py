@@ -21,13 +21,13 @@ from capgate.baselines import (
 )
 from capgate.common.answers import AnswerState
 from capgate.common.errors import FileFault
+from capgate.config.published_scores import CHANCE
+from capgate.config.thresholds import TargetFloors, weakened
 from capgate.gate.conclude import too_many_unread
 from capgate.gate.policy import Policy
 from capgate.gate.rows import count_singles
 from capgate.gate.stats import clopper_pearson
-from capgate.published import CHANCE
 from capgate.runs import StoredRun
-from capgate.thresholds import TargetFloors, weakened
 
 FAR: Final = 0.10
 """How far a floor may lie under what is measured before it is called dead, as a fraction."""

@@ -7,7 +7,11 @@ from typing import Final
 
 from capgate.baselines import Baseline, load_baseline
 from capgate.common.errors import ConfigError
-from capgate.config import load_targets
+from capgate.config.policy_file import load_policy
+from capgate.config.published_scores import load_published
+from capgate.config.settings import Settings
+from capgate.config.targets import load_targets
+from capgate.config.thresholds import TargetFloors, load_floors, with_floors
 from capgate.gate.policy import Policy
 from capgate.lint import (
     Finding,
@@ -20,11 +24,7 @@ from capgate.lint import (
     of_twins,
     of_unexplained_floors,
 )
-from capgate.policy_file import load_policy
-from capgate.published import load_published
 from capgate.runs import StoredRun, known_targets, newest_whole, stored
-from capgate.settings import Settings
-from capgate.thresholds import TargetFloors, load_floors, with_floors
 
 _SHIPPED: Final = frozenset({"local-smollm2"})
 """Targets of a new checkout that have a floor there. A project that replaces them by its own

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from capgate.common.output import Output
 from capgate.common.redact import Redactor
-from capgate.settings import OPTIONS, Settings
+from capgate.config.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
     from capgate.serving.endpoint import Endpoint
@@ -67,9 +67,9 @@ def local_run(
     Raises:
         CapgateError: The targets' file has faults, or a target is unknown.
     """
-    from capgate.choice import new_run_id
-    from capgate.config import environment
-    from capgate.known_secrets import project_redactor
+    from capgate.config.chosen_targets import new_run_id
+    from capgate.config.secrets import project_redactor
+    from capgate.config.targets import environment
     from capgate.report.sweep import sweep_lines
     from capgate.serving.servers import Servers
     from capgate.session import Run
@@ -99,7 +99,7 @@ def output_of(options: argparse.Namespace) -> Output:
 
     def redactor() -> Redactor:
         try:
-            from capgate.known_secrets import redactor_for, redactor_of_files
+            from capgate.config.secrets import redactor_for, redactor_of_files
         except ImportError:
             # A package is missing, which is what is to be told.
             return Redactor.of_environment()

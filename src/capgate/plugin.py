@@ -30,7 +30,7 @@ class _Reports:
     @pytest.hookimpl(optionalhook=True)
     def pytest_json_modifyreport(self, json_report: dict[str, Any]) -> None:
         """Takes secrets and home folders out of the report (pytest-json-report)."""
-        from capgate.known_secrets import redactor_for
+        from capgate.config.secrets import redactor_for
 
         redactor = redactor_for(lambda: self._host.settings)
         for key in list(json_report):
@@ -39,7 +39,7 @@ class _Reports:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds capgate's options (`pytest_addoption`)."""
-    from capgate.settings import OPTIONS
+    from capgate.config.settings import OPTIONS
 
     group = parser.getgroup("capgate", "capgate: capability of fine-tuned models")
     for option in OPTIONS:
@@ -115,7 +115,7 @@ def pytest_runtest_makereport(
     report = yield
     if "capgate" in getattr(item, "fixturenames", ()):
         from capgate.bench import JUDGEMENT
-        from capgate.known_secrets import project_redactor
+        from capgate.config.secrets import project_redactor
         from capgate.testreports import clean, put_verdict_first
 
         put_verdict_first(report, item.stash.get(JUDGEMENT, None))

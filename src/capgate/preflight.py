@@ -9,8 +9,8 @@ from capgate.asking.contestant import Contestant
 from capgate.benchmarks.mmlu.task import Harness
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
+from capgate.config.settings import Settings
 from capgate.samples import answer_of
-from capgate.settings import Settings
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalSample

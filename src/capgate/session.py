@@ -27,21 +27,23 @@ from capgate.baselines import (
 from capgate.benchmarks.mmlu.load import load_questions, may_be_away
 from capgate.benchmarks.mmlu.task import Harness, harness
 from capgate.benchmarks.questions import Question, QuestionSet, Selection
-from capgate.choice import run_targets
 from capgate.common.dependencies import check_found, check_imports
 from capgate.common.errors import CapgateError, ConfigError, ReferenceMissingError
 from capgate.common.files import FileError
 from capgate.common.garbage import collected_rarely
 from capgate.common.private_files import own_folder
 from capgate.common.scratch import remove_abandoned
-from capgate.config import Target
+from capgate.config.chosen_targets import run_targets
+from capgate.config.secrets import project_redactor
+from capgate.config.settings import Settings
+from capgate.config.targets import Target
+from capgate.config.thresholds import baseline_file, floor_of, policy_for, reference_choice
 from capgate.evaluation import Evaluator
 from capgate.fingerprint import generation, seed_of
 from capgate.gate.policy import Policy
 from capgate.gate.rows import seeded_order
 from capgate.gate.tries import Allowance, Kind
 from capgate.judgement import QUICK, Judgement, Mode
-from capgate.known_secrets import project_redactor
 from capgate.progress import Feed
 from capgate.references import (
     BaselineReference,
@@ -54,10 +56,8 @@ from capgate.references import (
 from capgate.run.tries import attempt_of, begin
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
-from capgate.settings import Settings
 from capgate.spending import Purse, Spending, forecast
 from capgate.store import Store
-from capgate.thresholds import baseline_file, floor_of, policy_for, reference_choice
 
 Say = Callable[[str], None]
 Tell = Callable[[str, str], None]

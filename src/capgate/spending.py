@@ -20,7 +20,7 @@ from capgate.serving.openrouter import Offer, Price
 if TYPE_CHECKING:
     from capgate.asking.contestant import Contestant
     from capgate.benchmarks.questions import Question
-    from capgate.settings import Settings
+    from capgate.config.settings import Settings
     from capgate.store import Store
 
 Grant = Literal["granted", "wait", "over"]

@@ -12,6 +12,7 @@ import pytest
 
 from capgate.benchmarks.mmlu.load import load_questions
 from capgate.common.answers import Answer, AnswerState
+from capgate.config.settings import OPTIONS, Settings
 from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
@@ -22,7 +23,6 @@ from capgate.report.payload import unpack
 from capgate.report.read import read_report
 from capgate.report.write import write_results
 from capgate.session import Run
-from capgate.settings import OPTIONS, Settings
 
 LETTERS = "ABCD"
 

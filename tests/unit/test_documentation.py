@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from capgate.config import LlamaCppServe, Target, VllmServe, load_targets
-from capgate.settings import OPTIONS
-from capgate.thresholds import load_floors
+from capgate.config.settings import OPTIONS
+from capgate.config.targets import LlamaCppServe, Target, VllmServe, load_targets
+from capgate.config.thresholds import load_floors
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 

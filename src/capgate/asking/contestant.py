@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from capgate.asking.ages import Age
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
-from capgate.config import Target
+from capgate.config.targets import Target
 from capgate.fingerprint import Fingerprint
 from capgate.serving.endpoint import Endpoint
 from capgate.spending import Meter

@@ -24,10 +24,10 @@ from capgate.common.dependencies import (
 )
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.private_files import own_folder
-from capgate.settings import Settings
+from capgate.config.settings import Settings
 
 if TYPE_CHECKING:
-    from capgate.config import Target, Targets
+    from capgate.config.targets import Target, Targets
 
 PYTHON: Final = (3, 11)
 _LONG_AGO: Final = 1_700_000_000
@@ -126,7 +126,7 @@ def models_file(settings: Settings, found: list[Targets]) -> Check:
     """Whether the targets' file is valid; puts the targets into `found`."""
 
     def at() -> str:
-        from capgate.config import load_targets
+        from capgate.config.targets import load_targets
 
         targets = load_targets(settings.models_file)
         found.append(targets)
@@ -175,7 +175,7 @@ def thresholds(settings: Settings, target: Target) -> Check:
     """Whether the policy and the floors that are in force for a target have no fault."""
 
     def at() -> str:
-        from capgate.thresholds import policy_for
+        from capgate.config.thresholds import policy_for
 
         folder = settings.thresholds_dir
         policy = policy_for(folder, target.id, settings.policy)
@@ -193,7 +193,7 @@ def alerts(settings: Settings) -> Check:
     """Whether alerts can be sent to where they are to go."""
 
     def at() -> str:
-        from capgate.report.alert_file import alert_urls
+        from capgate.config.alerts import alert_urls
 
         urls = alert_urls(settings.root, settings.alerts)
         if not urls:

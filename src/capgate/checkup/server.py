@@ -26,7 +26,9 @@ from capgate.common.errors import (
 )
 from capgate.common.event_loop import in_own_loop
 from capgate.common.text import one_line
-from capgate.config import Target
+from capgate.config.settings import Settings
+from capgate.config.targets import Target
+from capgate.config.thresholds import reference_choice
 from capgate.preflight import PROBE, ask_probe
 from capgate.references import BaselineReference, BaseReference, FloorReference, NoReference
 from capgate.serving.endpoint import Endpoint
@@ -36,8 +38,6 @@ from capgate.serving.listing import find_listed, has_no_list
 from capgate.serving.openrouter import check_key
 from capgate.serving.servers import Servers
 from capgate.session import Run
-from capgate.settings import Settings
-from capgate.thresholds import reference_choice
 
 NAMES: Final = (
     "server",

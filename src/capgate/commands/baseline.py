@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from capgate.baselines import Baseline
     from capgate.common.answers import Answer
     from capgate.common.output import Output
+    from capgate.config.settings import Settings
     from capgate.gate.policy import Policy
     from capgate.rerecord import Review
     from capgate.runs import StoredRun
-    from capgate.settings import Settings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -129,7 +129,7 @@ def _run_of(options: argparse.Namespace, settings: Settings, store: object) -> S
 
 
 def _policy(settings: Settings, run: StoredRun) -> Policy:
-    from capgate.thresholds import policy_for
+    from capgate.config.thresholds import policy_for
 
     return policy_for(settings.thresholds_dir, run.target, settings.policy)
 
@@ -336,7 +336,7 @@ def _write(path: Path, baseline: Baseline) -> None:
 
 
 def _path(settings: Settings, target: str) -> Path:
-    from capgate.thresholds import baseline_path
+    from capgate.config.thresholds import baseline_path
 
     return baseline_path(settings.thresholds_dir, target)
 

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
+from capgate.config.settings import positive
 from capgate.local import add_options, local_run, output_of, settings_of
-from capgate.settings import positive
 
 if TYPE_CHECKING:
     from capgate.common.answers import Answer

@@ -20,7 +20,7 @@ from capgate.local import FILES, add_options, output_of, settings_of
 if TYPE_CHECKING:
     from capgate.common.answers import Answer
     from capgate.comparing import Compared, Flip, GroupRow
-    from capgate.settings import Settings
+    from capgate.config.settings import Settings
     from capgate.store import KeptQuestion
 
 PUBLISHED: Final = Path("published.yaml")
@@ -83,10 +83,10 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from capgate.common.errors import ConfigError
     from capgate.comparing import compare
+    from capgate.config.thresholds import policy_for
     from capgate.report.killed import is_killed, killed_fault
     from capgate.routes import check_routes, is_routed, routes_of
     from capgate.runs import find_run, read_run, stored
-    from capgate.thresholds import policy_for
 
     settings = settings_of(options)
     if options.published is not None:
@@ -131,7 +131,7 @@ def _run(options: argparse.Namespace) -> int:
 def _published(options: argparse.Namespace, settings: Settings) -> int:
     """Shows a run beside published scores; returns 0."""
     from capgate.common.errors import ConfigError
-    from capgate.published import load_published
+    from capgate.config.published_scores import load_published
     from capgate.report.published import CAUTION, beside, lines
     from capgate.runs import find_run, read_run, stored, targets_of
 

@@ -93,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
+    from capgate.config.policy_file import load_policy
     from capgate.gate import Policy, decide_fixed
-    from capgate.policy_file import load_policy
 
     if args.fixed and args.orders:
         raise ConfigError(

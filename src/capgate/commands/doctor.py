@@ -19,11 +19,11 @@ from capgate.common.files import FileError, told_of_files
 from capgate.common.output import Output
 from capgate.common.scratch import Scratch
 from capgate.common.text import printable
+from capgate.config.settings import Settings
 from capgate.local import USAGE_ERROR, Parser, add_options, output_of, settings_of
-from capgate.settings import Settings
 
 if TYPE_CHECKING:
-    from capgate.config import Targets
+    from capgate.config.targets import Targets
 
 OPTIONS: Final = (
     "--model-id",
@@ -138,9 +138,9 @@ def examine(settings: Settings) -> Iterator[Check]:
 
 def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
     from capgate.checkup import server
-    from capgate.choice import run_targets
-    from capgate.config import environment
-    from capgate.known_secrets import project_redactor
+    from capgate.config.chosen_targets import run_targets
+    from capgate.config.secrets import project_redactor
+    from capgate.config.targets import environment
     from capgate.serving.servers import Servers
     from capgate.session import Run
 

@@ -17,8 +17,8 @@ from rich.table import Table
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.output import Output
 from capgate.common.text import one_line
-from capgate.config import Target, Targets, environment, load_targets
-from capgate.known_secrets import redactor_of_files
+from capgate.config.secrets import redactor_of_files
+from capgate.config.targets import Target, Targets, environment, load_targets
 from capgate.report.terminal import lines_of
 
 MODELS_FILE: Final = "config/models.yaml"

@@ -17,7 +17,7 @@ from capgate.commands.run import run_pytest
 from capgate.common.dependencies import is_missing, package_error
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.files import file_error
-from capgate.config import load_targets
+from capgate.config.targets import load_targets
 from capgate.gate.verdict import EXIT_CODES
 from capgate.local import USAGE_ERROR, Parser, add_options, output_of
 

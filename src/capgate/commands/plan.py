@@ -16,11 +16,11 @@ from capgate.local import add_options, output_of, settings_of
 
 if TYPE_CHECKING:
     from capgate.benchmarks.questions import QuestionSet
-    from capgate.config import Target
+    from capgate.config.settings import Settings
+    from capgate.config.targets import Target
     from capgate.gate.policy import Policy
     from capgate.planning import Effort, Known, Plan
     from capgate.runs import StoredRun
-    from capgate.settings import Settings
     from capgate.store import Store
 
 
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: The target is unknown, has no reference, or its questions can't be had.
     """
-    from capgate.choice import run_targets
+    from capgate.config.chosen_targets import run_targets
 
     settings = settings_of(options)
     targets, _ = run_targets(settings)
@@ -73,10 +73,10 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
     from capgate.benchmarks.mmlu.load import load_questions
     from capgate.benchmarks.mmlu.task import harness
     from capgate.common.errors import ReferenceMissingError
+    from capgate.config.thresholds import floor_of, policy_for, reference_choice
     from capgate.gate.two_looks import first_look
     from capgate.planning import discordance_of, plan, rates_of
     from capgate.references import domains_judged, whole_budget
-    from capgate.thresholds import floor_of, policy_for, reference_choice
 
     folder = settings.thresholds_dir
     policy = policy_for(folder, target.id, settings.policy)

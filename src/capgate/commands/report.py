@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from capgate.again import open_report
     from capgate.commands.triage import with_redux
     from capgate.common.files import write_atomically
-    from capgate.known_secrets import project_redactor
+    from capgate.config.secrets import project_redactor
     from capgate.report import github
     from capgate.report.history import FILE
     from capgate.report.write import redacted, write_data, write_page

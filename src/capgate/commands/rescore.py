@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from capgate.local import FILES, add_options, output_of, settings_of
 
 if TYPE_CHECKING:
+    from capgate.config.settings import Settings
     from capgate.rescoring import Moves, Record, Rescored
-    from capgate.settings import Settings
 
 _SHOWN: Final = 10
 
@@ -73,9 +73,9 @@ def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
     """The records to score: a baseline first, then a run."""
     from capgate.baselines import load_baseline
     from capgate.common.errors import ReferenceMissingError
+    from capgate.config.thresholds import baseline_path
     from capgate.rescoring import record_of_baseline, record_of_run
     from capgate.runs import find_run, newest_whole, read_run, stored
-    from capgate.thresholds import baseline_path
 
     if options.of_baseline is None:
         with stored(settings.store) as store:

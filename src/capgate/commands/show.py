@@ -15,10 +15,10 @@ from capgate.common.text import dollars, one_line, printable, quoted
 if TYPE_CHECKING:
     from capgate.common.answers import Answer
     from capgate.common.redact import Redactor
+    from capgate.config.settings import Settings
     from capgate.report.comparison import Flip
     from capgate.report.result import Report
     from capgate.report.transcripts import Transcript
-    from capgate.settings import Settings
     from capgate.store import KeptQuestion
 
 _SHORTEST = 4
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         CapgateError: There is no such run or question, or it can't be asked again.
     """
     from capgate.again import one_target, open_report
-    from capgate.known_secrets import project_redactor
+    from capgate.config.secrets import project_redactor
 
     report, folder, settings = open_report(options)
     target = one_target(report, options.target)
@@ -193,7 +193,7 @@ def _changed(before: Answer | None, now: Answer, redactor: Redactor) -> str:
 
 def _ask(report: Report, settings: Settings, target: str, question: str) -> Iterator[str]:
     from capgate.again import resumed
-    from capgate.known_secrets import project_redactor
+    from capgate.config.secrets import project_redactor
     from capgate.report.transcripts import ask_again
 
     redactor = project_redactor(settings)

@@ -14,8 +14,8 @@ from capgate.local import output_of
 from capgate.report.comparison import LABELS, MEANINGS, Comparison, Flip, Side
 
 if TYPE_CHECKING:
+    from capgate.config.settings import Settings
     from capgate.report.result import Report
-    from capgate.settings import Settings
 
 _SHOWN = 50
 
@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Adds the command's options; `run` carries it out."""
     from capgate.again import add_run_argument
     from capgate.benchmarks.mmlu.subjects import SUBJECTS
-    from capgate.settings import positive
+    from capgate.config.settings import positive
 
     parser = subparsers.add_parser(
         "triage",
@@ -116,7 +116,7 @@ def with_redux(report: Report, file: Path, dataset: Path | None) -> Report:
 def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
     """Asks again, and writes and returns the report that follows from it."""
     from capgate.again import resumed
-    from capgate.known_secrets import project_redactor
+    from capgate.config.secrets import project_redactor
     from capgate.report.history import FILE
     from capgate.report.reask import reask
     from capgate.report.write import redacted, report_of, write_data, write_page

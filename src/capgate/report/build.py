@@ -9,9 +9,9 @@ from typing import Any, Final
 from capgate.benchmarks.mmlu.known_errors import Redux
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.dependencies import package_versions
+from capgate.config.published_scores import Published
 from capgate.gate.verdict import EXIT_CODES
 from capgate.judgement import Mode
-from capgate.published import Published
 from capgate.report.compare import FindBaseline, compare
 from capgate.report.groups import upgraded, with_words, words_of
 from capgate.report.missing import faults_of

@@ -14,8 +14,8 @@ from typing import Any, Final
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.text import one_line
+from capgate.config.published_scores import Published, PublishedScore
 from capgate.gate.stats import Interval, clopper_pearson
-from capgate.published import Published, PublishedScore
 from capgate.report.advice import points
 from capgate.report.result import Report
 

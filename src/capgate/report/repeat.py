@@ -8,9 +8,9 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import SUBJECTS
+from capgate.config.settings import OPTIONS
 from capgate.local import FILES
 from capgate.report.result import Report
-from capgate.settings import OPTIONS
 
 _NAMES: Final = {
     "--model-id": "model_ids",

@@ -13,8 +13,8 @@ from capgate.common.json_file import parse_json
 from capgate.store import Store
 
 if TYPE_CHECKING:
+    from capgate.config.settings import Settings
     from capgate.session import Run
-    from capgate.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from capgate.common.errors import CapgateError
 from capgate.common.files import FileError, write_atomically
 from capgate.common.redact import Redactor
 from capgate.common.text import harmless
-from capgate.known_secrets import project_redactor
-from capgate.published import Published, load_published
+from capgate.config.alerts import alert_urls
+from capgate.config.published_scores import Published, load_published
+from capgate.config.secrets import project_redactor
 from capgate.report import alerts, github
-from capgate.report.alert_file import alert_urls
 from capgate.report.build import build_report
 from capgate.report.history import FILE, Entry, add_run, read_history
 from capgate.report.html import render_html
@@ -28,8 +28,8 @@ from capgate.report.terminal import logs_line, render_report
 
 if TYPE_CHECKING:
     from capgate.benchmarks.mmlu.known_errors import Redux
+    from capgate.config.settings import Settings
     from capgate.session import Run
-    from capgate.settings import Settings
 
 DATA: Final = "report.json"
 PAGE: Final = "report.html"

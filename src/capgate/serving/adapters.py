@@ -22,7 +22,7 @@ from capgate.client.faults import Place, fault_of_response, words_of
 from capgate.client.replies import ServedModel
 from capgate.common.bodies import json_or_none
 from capgate.common.errors import AdapterError, RequestFault
-from capgate.config import Target
+from capgate.config.targets import Target
 from capgate.serving import shapes
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.exchange import exchange

@@ -14,7 +14,7 @@ from capgate.client.client import Client, ClientLimits
 from capgate.client.replies import ServedModel
 from capgate.common.errors import RequestFault
 from capgate.common.event_loop import in_own_loop
-from capgate.config import Target
+from capgate.config.targets import Target
 
 _NO_ROUTE: Final = frozenset({404, 405, 501})
 _REQUEST: Final[Mapping[str, Any]] = {

@@ -17,7 +17,7 @@ from shlex import quote
 from typing import Final
 
 from capgate.common.errors import ServerError
-from capgate.config import LlamaCppServe, Target
+from capgate.config.targets import LlamaCppServe, Target
 
 KEY_VARIABLE: Final = "CAPGATE_SERVER_KEY"
 """Carries the key to the server, so that it stands in no process list."""

@@ -18,7 +18,7 @@ import aiohttp
 from capgate.common.errors import ServerError
 from capgate.common.private_files import own_folder
 from capgate.common.text import printable
-from capgate.config import LlamaCppServe, Target
+from capgate.config.targets import LlamaCppServe, Target
 from capgate.serving import llamacpp, vllm
 from capgate.serving.exchange import exchange
 from capgate.serving.supervisor import DETACH

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from capgate.common.errors import AdapterError
 from capgate.common.event_loop import in_own_loop
-from capgate.config import Target
+from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.sighting import process_start
 from capgate.serving.signature import ask, difference, look

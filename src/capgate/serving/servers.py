@@ -20,7 +20,7 @@ from capgate.common.errors import AdapterError, CapgateError, ConfigError, Reque
 from capgate.common.event_loop import in_own_loop
 from capgate.common.files import told_of_files
 from capgate.common.output import Output
-from capgate.config import Target
+from capgate.config.targets import Target
 from capgate.routes import ROUTER
 from capgate.serving import running, vllm
 from capgate.serving.adapters import LoadedAdapter, attach, unload_left_over

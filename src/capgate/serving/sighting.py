@@ -15,7 +15,7 @@ from capgate.client.faults import CONNECTION_KINDS
 from capgate.common.errors import RequestFault
 from capgate.common.event_loop import in_own_loop
 from capgate.common.proxies import proxy_for
-from capgate.config import Target
+from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.signature import Signature, difference, look
 from capgate.serving.weights import folder_digest, youngest

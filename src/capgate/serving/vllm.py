@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from capgate.common.errors import ServerError
-from capgate.config import Target, VllmServe
+from capgate.config.targets import Target, VllmServe
 from capgate.serving.weights import digest
 
 _INSTALL = (

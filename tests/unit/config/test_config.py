@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from capgate.common import bounded_yaml
 from capgate.common.errors import ConfigError
 from capgate.common.redact import Redactor
-from capgate.config import LlamaCppServe, Targets, VllmServe, environment, load_targets
-from capgate.report.alert_file import alert_urls
-from capgate.thresholds import load_floors, policy_for
+from capgate.config.alerts import alert_urls
+from capgate.config.targets import LlamaCppServe, Targets, VllmServe, environment, load_targets
+from capgate.config.thresholds import load_floors, policy_for
 
 REPOSITORY = Path(__file__).parents[3]
 CANARY = "sk-canary-0123456789abcdef"

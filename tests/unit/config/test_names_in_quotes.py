@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from capgate.common.errors import ConfigError
-from capgate.config import load_targets
-from capgate.policy_file import load_policy
-from capgate.published import load_published
-from capgate.report.alert_file import alert_urls
-from capgate.thresholds import load_floors
+from capgate.config.alerts import alert_urls
+from capgate.config.policy_file import load_policy
+from capgate.config.published_scores import load_published
+from capgate.config.targets import load_targets
+from capgate.config.thresholds import load_floors
 
 NAMES = {
     "3.1": "a number",

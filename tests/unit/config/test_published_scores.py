@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from capgate.common.errors import ConfigError
-from capgate.published import load_published
+from capgate.config.published_scores import load_published
 
 SHIPPED = Path(__file__).parents[3] / "thresholds" / "published.yaml"
 

@@ -9,9 +9,9 @@ import pytest
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 from capgate.common.errors import ConfigError
+from capgate.config.settings import OPTIONS, Settings
 from capgate.serving.endpoint import Endpoint
 from capgate.session import Run
-from capgate.settings import OPTIONS, Settings
 
 ROOT = Path("project")
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from capgate.common.errors import ConfigError
-from capgate.config import Targets, load_targets
+from capgate.config.targets import Targets, load_targets
 from capgate.sidebyside import target_of
 
 

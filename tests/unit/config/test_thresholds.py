@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from capgate.common.errors import ConfigError, ReferenceMissingError
-from capgate.config import Target
-from capgate.thresholds import (
+from capgate.config.targets import Target
+from capgate.config.thresholds import (
     baseline_file,
     floor_of,
     load_floors,

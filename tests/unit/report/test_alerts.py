@@ -13,9 +13,9 @@ from tests.unit.report.examples import red_report, report_of
 
 from capgate.common.errors import ConfigError
 from capgate.common.redact import Redactor
+from capgate.config.alerts import alert_urls
 from capgate.gate.verdict import Verdict
 from capgate.report import alerts
-from capgate.report.alert_file import alert_urls
 
 PATH = "hook/very-secret-path"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from capgate.common.answers import Answer, AnswerState
-from capgate.published import Published, load_published
+from capgate.config.published_scores import Published, load_published
 from capgate.report.published import beside, find_match, lines
 
 FILE = Path(__file__).parents[3] / "thresholds" / "published.yaml"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tests.unit.report.examples import red_report
 
+from capgate.config.settings import OPTIONS, Settings
 from capgate.report.html import render_html
 from capgate.report.repeat import logs_command, look_command, repeat_command
 from capgate.report.result import Report
-from capgate.settings import OPTIONS, Settings
 
 ROOT = Path("/home/someone/project")
 

@@ -15,6 +15,7 @@ from tests.doubles.runs import answers, keep_run
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
 from capgate.common.files import write_atomically
+from capgate.config.settings import OPTIONS, Settings
 from capgate.gate.decide_floor import Floor, decide_floor
 from capgate.gate.decide_paired import judge_subject
 from capgate.gate.policy import Policy
@@ -29,7 +30,6 @@ from capgate.report.terminal import render_report
 from capgate.report.write import write_results
 from capgate.serving.endpoint import Endpoint
 from capgate.session import Run
-from capgate.settings import OPTIONS, Settings
 from capgate.store import Store
 
 C, W, U, E = AnswerState.CORRECT, AnswerState.WRONG, AnswerState.UNPARSED, AnswerState.ERROR

@@ -20,12 +20,12 @@ from tests.integration.conftest import right, target, wrong
 
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError, ContradictionError
+from capgate.config.settings import Settings
 from capgate.fingerprint import Fingerprint
 from capgate.gate.verdict import Verdict
 from capgate.judging import Judge
 from capgate.local import add_options, local_run, settings_of
 from capgate.serving.sharing import note_mixing
-from capgate.settings import Settings
 
 SUBJECTS = "abstract_algebra,virology"
 ONE_SUBJECT = ("--subjects", "virology")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from capgate.config import Target
+from capgate.config.targets import Target
 from capgate.serving.servers import Servers
 
 

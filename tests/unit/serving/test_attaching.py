@@ -16,7 +16,7 @@ from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 
 from capgate.client.replies import ServedModel
 from capgate.common.errors import AdapterError, CapgateError, RequestFault
-from capgate.config import Target
+from capgate.config.targets import Target
 from capgate.serving.adapters import load, loaded_as, unload
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.leases import Lease

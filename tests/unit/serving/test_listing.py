@@ -11,7 +11,7 @@ from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 
 from capgate.commands.list_models import list_targets
 from capgate.common.errors import CapgateError
-from capgate.config import Targets
+from capgate.config.targets import Targets
 from capgate.serving.endpoint import Endpoint
 
 NOT_IMPLEMENTED = Reply(501, {"error": {"message": "Not implemented", "code": 501}})

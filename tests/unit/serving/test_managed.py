@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.doubles.vllm import interpreter
 
-from capgate.config import Target, VllmServe
+from capgate.config.targets import Target, VllmServe
 from capgate.serving import managed
 
 

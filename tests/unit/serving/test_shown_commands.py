@@ -8,7 +8,7 @@ import pytest
 from tests.unit.serving.conftest import base_target
 
 from capgate.common.errors import ServerError
-from capgate.config import LlamaCppServe
+from capgate.config.targets import LlamaCppServe
 from capgate.serving.llamacpp import weights
 from capgate.serving.servers import left_running
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from tests.doubles.vllm import interpreter
 
-from capgate.config import Target, VllmServe
+from capgate.config.targets import Target, VllmServe
 from capgate.serving import vllm
 
 

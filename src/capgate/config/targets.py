@@ -26,7 +26,7 @@ from capgate.common.yaml_file import (
     read_yaml_mapping,
     without_secrets,
 )
-from capgate.entries import (
+from capgate.config.target import (
     ENGINES,
     AnswerFormat,
     LlamaCppServe,

@@ -11,9 +11,9 @@ from pathlib import Path
 from capgate.common.errors import CapgateError
 from capgate.common.redact import Redactor
 from capgate.common.yaml_file import read_yaml_mapping
-from capgate.config import environment
-from capgate.report.alert_file import secret_urls
-from capgate.settings import Settings
+from capgate.config.alerts import secret_urls
+from capgate.config.settings import Settings
+from capgate.config.targets import environment
 
 
 def project_redactor(settings: Settings) -> Redactor:

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.common.yaml_file import explain, names_in_quotes, read_yaml_mapping
-from capgate.config import Target
+from capgate.config.policy_file import load_policy
+from capgate.config.targets import Target
 from capgate.gate.decide_floor import Floor
 from capgate.gate.policy import (
     Domain,
@@ -28,7 +29,6 @@ from capgate.gate.policy import (
     SubjectOverride,
     TargetOverride,
 )
-from capgate.policy_file import load_policy
 
 Accuracy = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
 
@@ -199,7 +199,7 @@ def floor_of(policy: Policy, target: Target, folder: Path, published: Path | Non
         ConfigError: The published score can't be used.
     """
     if published is not None or policy.reference == "published":
-        from capgate.published import load_published
+        from capgate.config.published_scores import load_published
 
         scores = load_published(published or folder / "published.yaml")
         # Without a name in the policy, the names that the target itself goes by.

@@ -18,7 +18,7 @@ from typing import Final
 
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.yaml_file import is_variable, names_in_quotes, read_yaml_mapping
-from capgate.config import environment
+from capgate.config.targets import environment
 
 FILE: Final = Path("config", "alerts.yaml")
 VARIABLE: Final = "CAPGATE_ALERT_URL"

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from capgate.common.errors import ConfigError
-from capgate.config import Target, Targets, load_targets
-from capgate.settings import Settings
+from capgate.config.settings import Settings
+from capgate.config.targets import Target, Targets, load_targets
 
 
 def run_targets(

@@ -1,0 +1,1 @@
+"""Every file and option that a person writes."""
