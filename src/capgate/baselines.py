@@ -21,7 +21,7 @@ from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.common.thoughts import holds_thought
 from capgate.gate.rows import Single
-from capgate.routes import is_routed, routes_of
+from capgate.serving.routes import is_routed, routes_of
 
 TEXT_LIMIT: Final = 600
 """Characters of an answer beyond which its text is not kept in the file."""
@@ -102,7 +102,7 @@ class Baseline(_Frozen):
         prompt_hash: Hash of the prompt's form.
         dataset: Source, revision, digest and counts of the questions.
         history: All recordings, the present one last.
-        served_by: Route behind a router to its answers, see `capgate.routes`.
+        served_by: Route behind a router to its answers, see `capgate.serving.routes`.
         subjects: Counts by subject.
         answers: Subject to question hash to `STATE LETTER`, the state one of C, W, U; `U cut off`
             where the token limit ended an unreadable answer.
@@ -205,7 +205,7 @@ def comparable(
 ) -> dict[str, Any]:
     """What two runs must agree in, so that their answers may be compared.
 
-    A route is not among it: who answered is known of each answer (`capgate.routes`).
+    A route is not among it: who answered is known of each answer (`capgate.serving.routes`).
     """
     return {
         "dataset": dataset["digest"],

@@ -40,8 +40,8 @@ from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.fingerprint import Fingerprint, fingerprint, request_fields
 from capgate.samples import answer_of, error_answer
+from capgate.serving.adapters.liveness import contradiction
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.liveness import contradiction
 from capgate.serving.lost import Silence
 from capgate.serving.sharing import asking
 from capgate.spending import Meter, Spending

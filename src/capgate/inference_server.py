@@ -23,11 +23,12 @@ from capgate.common.text import one_line
 from capgate.config.secrets import redactor_of_files
 from capgate.config.targets import Target, Targets, environment, load_targets
 from capgate.local import USAGE_ERROR, Parser
-from capgate.serving import adapters, running
+from capgate.serving import running_servers
+from capgate.serving.adapters import attach
+from capgate.serving.adapters.sources import find_source
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.managed import start
+from capgate.serving.engines.managed import start
 from capgate.serving.servers import Servers, left_running, list_models
-from capgate.serving.sources import find_source
 
 _NAME: Final = 300
 """Characters of a served name that are shown."""
@@ -97,15 +98,15 @@ def _start(options: argparse.Namespace, targets: Targets) -> None:
             target=target.id,
             remedy="start its server where it lives, or describe it in config/models.yaml",
         )
-    with running.starting(target.id):
-        if running.find(target.id) is not None:
+    with running_servers.starting(target.id):
+        if running_servers.find(target.id) is not None:
             left_running(target)
             options.out.line(f"{target.id} is already running")
             return
-        server = start(target, running.logs(), functools.partial(print, file=sys.stderr))
-        running.remember(
-            running.Running(
-                project=running.project(),
+        server = start(target, running_servers.logs(), functools.partial(print, file=sys.stderr))
+        running_servers.remember(
+            running_servers.Running(
+                project=running_servers.project(),
                 target=target.id,
                 base_url=server.base_url,
                 key=server.key,
@@ -122,16 +123,16 @@ def _stop(options: argparse.Namespace, targets: Targets) -> None:
     if options.model_id is None:
         servers = _here()
     else:
-        found = running.find(targets.get(options.model_id).id)
+        found = running_servers.find(targets.get(options.model_id).id)
         if found is None:
             raise ServerError("no server was left running for it here", target=options.model_id)
         servers = [found]
     for server in servers:
-        running.stop(server)
+        running_servers.stop(server)
         options.out.line(f"{server.target} is stopped")
     if not servers:
         options.out.line("no server is running")
-        for other in running.all_running():
+        for other in running_servers.all_running():
             options.out.line(f"(in {other.project}: {other.target})")
 
 
@@ -179,14 +180,14 @@ def _load(options: argparse.Namespace, targets: Targets) -> None:
     else:
         source = find_source(options.name, entry.path, entry.revision, target=options.name)
     endpoint = _base(options, targets)
-    adapters.load(endpoint, source, target=options.name, name=options.name)
+    attach.load(endpoint, source, target=options.name, name=options.name)
     options.out.line(f"{options.name} is loaded onto {endpoint.target}")
 
 
 def _unload(options: argparse.Namespace, targets: Targets) -> None:
     endpoint = _base(options, targets)
-    name = adapters.loaded_as(options.name, endpoint, list_models(endpoint))
-    adapters.unload(endpoint, name)
+    name = attach.loaded_as(options.name, endpoint, list_models(endpoint))
+    attach.unload(endpoint, name)
     options.out.line(f"{name} is unloaded from {endpoint.target}")
 
 
@@ -214,14 +215,16 @@ def _endpoint(model_id: str | None, options: argparse.Namespace, targets: Target
     if target.serve is not None:
         endpoint = left_running(target)
     else:
-        known, logs, say = environment(Path.cwd()), running.logs(), options.out.error
+        known, logs, say = environment(Path.cwd()), running_servers.logs(), options.out.error
         endpoint = Servers({target.id: target}, known, logs, say=say).endpoint(target.id)
     options.out.hide(endpoint.key)
     return endpoint
 
 
-def _here() -> list[running.Running]:
-    return [one for one in running.all_running() if one.project == running.project()]
+def _here() -> list[running_servers.Running]:
+    return [
+        one for one in running_servers.all_running() if one.project == running_servers.project()
+    ]
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ from capgate.references import (
     sequential_gate,
     whole_budget,
 )
-from capgate.routes import check_routes, is_routed, routes_of
 from capgate.run.tries import counted
 from capgate.secondlook import ask_again
-from capgate.serving.liveness import check_live
+from capgate.serving.adapters.liveness import check_live
+from capgate.serving.routes import check_routes, is_routed, routes_of
 from capgate.serving.sharing import asking
 from capgate.session import Run
 

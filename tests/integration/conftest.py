@@ -221,7 +221,7 @@ class Project:
         return [
             process
             for process in self.processes()
-            if "capgate.serving.llamacpp" in process.cmdline()[:3]
+            if "capgate.serving.engines.llamacpp" in process.cmdline()[:3]
         ]
 
     def processes(self) -> list[psutil.Process]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.common.errors import RequestFault
 from capgate.common.event_loop import in_own_loop
-from capgate.serving.liveness import contradiction, mixes_now
+from capgate.serving.adapters.liveness import contradiction, mixes_now
 from capgate.serving.sharing import asking, known_to_mix, note_mixing
 from capgate.serving.signature import look_again
 from capgate.store import Store

@@ -31,9 +31,9 @@ from capgate.config.targets import Target
 from capgate.config.thresholds import reference_choice
 from capgate.preflight import PROBE, ask_probe
 from capgate.references import BaselineReference, BaseReference, FloorReference, NoReference
+from capgate.serving.adapters.leases import left_over
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.exchange import exchange
-from capgate.serving.leases import left_over
 from capgate.serving.listing import find_listed, has_no_list
 from capgate.serving.openrouter import check_key
 from capgate.serving.servers import Servers

@@ -85,8 +85,8 @@ def _run(options: argparse.Namespace) -> int:
     from capgate.comparing import compare
     from capgate.config.thresholds import policy_for
     from capgate.report.killed import is_killed, killed_fault
-    from capgate.routes import check_routes, is_routed, routes_of
     from capgate.runs import find_run, read_run, stored
+    from capgate.serving.routes import check_routes, is_routed, routes_of
 
     settings = settings_of(options)
     if options.published is not None:

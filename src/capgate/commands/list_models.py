@@ -161,13 +161,13 @@ def list_targets(
 
 
 def _ask(target: Target, targets: Targets, known: Mapping[str, str]) -> tuple[bool | None, str]:
-    from capgate.serving import running
-    from capgate.serving.adapters import names_on
+    from capgate.serving import running_servers
+    from capgate.serving.adapters.attach import names_on
+    from capgate.serving.adapters.sources import find_folder
     from capgate.serving.servers import Servers, left_running, list_models
-    from capgate.serving.sources import find_folder
 
     base = targets.get(target.adapter_of) if target.adapter_of else target
-    if base.serve is not None and running.find(base.id) is None:
+    if base.serve is not None and running_servers.find(base.id) is None:
         return None, "started by the run"
     try:
         endpoint = (

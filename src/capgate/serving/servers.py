@@ -21,15 +21,16 @@ from capgate.common.event_loop import in_own_loop
 from capgate.common.files import told_of_files
 from capgate.common.output import Output
 from capgate.config.targets import Target
-from capgate.routes import ROUTER
-from capgate.serving import running, vllm
-from capgate.serving.adapters import LoadedAdapter, attach, unload_left_over
+from capgate.serving import running_servers
+from capgate.serving.adapters.attach import LoadedAdapter, attach, unload_left_over
+from capgate.serving.adapters.liveness import check_live
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.engines import vllm
+from capgate.serving.engines.managed import ManagedServer, start
+from capgate.serving.engines.managed import identity as managed_identity
 from capgate.serving.listing import ask_by_name, find_listed, has_no_list
-from capgate.serving.liveness import check_live
-from capgate.serving.managed import ManagedServer, start
-from capgate.serving.managed import identity as managed_identity
 from capgate.serving.openrouter import Offer, ask_offer
+from capgate.serving.routes import ROUTER
 from capgate.serving.sharing import asking, known_to_mix, note_mixing
 from capgate.serving.sighting import process_start, sight
 
@@ -246,16 +247,16 @@ def left_running(target: Target) -> Endpoint:
     return _connect(target, left)
 
 
-def _left_running(target: Target) -> running.Running | None:
+def _left_running(target: Target) -> running_servers.Running | None:
     """This project's server of a target, or another project's that serves the very same."""
-    mine = running.find(target.id)
+    mine = running_servers.find(target.id)
     if mine is not None:
         return mine
-    others = [one for one in running.all_running() if one.target == target.id]
+    others = [one for one in running_servers.all_running() if one.target == target.id]
     return next((one for one in others if one.identity == managed_identity(target)), None)
 
 
-def _connect(target: Target, server: running.Running | ManagedServer) -> Endpoint:
+def _connect(target: Target, server: running_servers.Running | ManagedServer) -> Endpoint:
     served, _ = _ask(target, server.base_url, server.key)
     endpoint = _endpoint(target, server.base_url, server.key, served, server.identity)
     # Of a model on the hub, the name and no content.

@@ -17,8 +17,8 @@ from capgate.common.event_loop import in_own_loop
 from capgate.common.proxies import proxy_for
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.engines.weights import folder_digest, youngest
 from capgate.serving.signature import Signature, difference, look
-from capgate.serving.weights import folder_digest, youngest
 
 _STARTED: Final = re.compile(rb"^process_start_time_seconds(?:\{[^}]*\})? (\S+)", re.MULTILINE)
 _METRICS_SECONDS: Final = 5.0

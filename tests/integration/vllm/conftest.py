@@ -163,7 +163,7 @@ class Checkout(Project):
         return [
             process
             for process in self.processes()
-            if "capgate.serving.supervisor" in process.cmdline()
+            if "capgate.serving.engines.supervisor" in process.cmdline()
         ]
 
     def in_the_middle(self, process: Process, answers: int) -> None:

@@ -19,7 +19,7 @@ import yaml
 from tests.doubles.vllm import Vllm, interpreter, make_adapter
 from tests.integration.conftest import until
 
-from capgate.serving.supervisor import GRACE_SECONDS
+from capgate.serving.engines.supervisor import GRACE_SECONDS
 
 
 @dataclass

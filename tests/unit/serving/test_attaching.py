@@ -17,11 +17,11 @@ from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 from capgate.client.replies import ServedModel
 from capgate.common.errors import AdapterError, CapgateError, RequestFault
 from capgate.config.targets import Target
-from capgate.serving.adapters import load, loaded_as, unload
+from capgate.serving.adapters.attach import load, loaded_as, unload
+from capgate.serving.adapters.leases import Lease
+from capgate.serving.adapters.sources import find_source
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.leases import Lease
 from capgate.serving.servers import Servers
-from capgate.serving.sources import find_source
 
 
 def opened(server: Vllm, target: Target, **keys: object) -> Endpoint:

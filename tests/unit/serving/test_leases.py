@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from capgate.common.user_cache import private_folder
-from capgate.serving.leases import Lease, end_left_over, left_over
+from capgate.serving.adapters.leases import Lease, end_left_over, left_over
 
 HOLD = """
 import sys
-from capgate.serving.leases import Lease, end_left_over, left_over
+from capgate.serving.adapters.leases import Lease, end_left_over, left_over
 lease = Lease("http://server/v1", "mine")
 if "loads" in sys.argv:
     lease.claim()

@@ -9,8 +9,8 @@ from tests.doubles.vllm import Vllm
 from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 
 from capgate.common.errors import AdapterError
+from capgate.serving.adapters.liveness import check_live
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.liveness import check_live
 
 ADAPTERS = {"mine": "/srv/mine", "other": "/srv/other"}
 

@@ -9,7 +9,7 @@ import pytest
 from tests.doubles.vllm import interpreter
 
 from capgate.config.targets import Target, VllmServe
-from capgate.serving import managed
+from capgate.serving.engines import managed
 
 
 def test_a_slow_start_is_told_ever_more_rarely(

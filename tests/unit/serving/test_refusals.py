@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from capgate.serving.refusals import refusal
+from capgate.serving.adapters.refusals import refusal
 
 ADD = "Call to add_lora method failed: Worker failed with error '{}', please check the stack trace"
 

@@ -10,8 +10,8 @@ from tests.doubles.vllm import Vllm, make_adapter
 from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 
 from capgate.common.errors import AdapterError
-from capgate.serving import running
-from capgate.serving.shapes import Shape, of_adapter
+from capgate.serving import running_servers
+from capgate.serving.adapters.tensor_shapes import Shape, of_adapter
 
 NAME = "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight"
 DEEP = "[" * 100_000
@@ -93,7 +93,7 @@ def test_damaged_weights_stop_a_run_s_adapter(home: Path) -> None:
 @pytest.mark.parametrize("text", [DEEP, "5", "{}", '{"pid": "x"}', "null", "\xff"])
 def test_a_server_s_file_of_another_form_is_no_server(home: Path, text: str) -> None:  # noqa: ARG001
     """What `inference-server start` left, and something else wrote over."""
-    file = running._file(running.project(), "tiny")
+    file = running_servers._file(running_servers.project(), "tiny")
     file.write_text(text, encoding="latin-1")
-    assert running.find("tiny") is None
-    assert running.all_running() == []
+    assert running_servers.find("tiny") is None
+    assert running_servers.all_running() == []

@@ -9,7 +9,7 @@ from tests.unit.serving.conftest import base_target
 
 from capgate.common.errors import ServerError
 from capgate.config.targets import LlamaCppServe
-from capgate.serving.llamacpp import weights
+from capgate.serving.engines.llamacpp import weights
 from capgate.serving.servers import left_running
 
 

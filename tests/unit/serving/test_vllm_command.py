@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from tests.doubles.vllm import interpreter
 
 from capgate.config.targets import Target, VllmServe
-from capgate.serving import vllm
+from capgate.serving.engines import vllm
 
 
 def spec_of(home: Path, *flags: str, model: str = "org/model") -> VllmServe:

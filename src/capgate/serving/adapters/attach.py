@@ -23,19 +23,16 @@ from capgate.client.replies import ServedModel
 from capgate.common.bodies import json_or_none
 from capgate.common.errors import AdapterError, RequestFault
 from capgate.config.targets import Target
-from capgate.serving import shapes
-from capgate.serving.endpoint import Endpoint
-from capgate.serving.exchange import exchange
-from capgate.serving.leases import Lease, end_left_over
-from capgate.serving.listing import ask_by_name, has_no_list
-from capgate.serving.namesakes import beside_its_folder, readable_folder
-from capgate.serving.refusals import (
+from capgate.serving.adapters import tensor_shapes
+from capgate.serving.adapters.leases import Lease, end_left_over
+from capgate.serving.adapters.namesakes import beside_its_folder, readable_folder
+from capgate.serving.adapters.refusals import (
     AlreadyLoadedError,
     NoSuchPathError,
     cannot_serve,
     refusal,
 )
-from capgate.serving.sources import (
+from capgate.serving.adapters.sources import (
     AdapterFolder,
     Source,
     find_folder,
@@ -43,6 +40,9 @@ from capgate.serving.sources import (
     is_hub_id,
     new_nonce,
 )
+from capgate.serving.endpoint import Endpoint
+from capgate.serving.exchange import exchange
+from capgate.serving.listing import ask_by_name, has_no_list
 
 _LOAD_SECONDS: Final = 300.0
 _UNLOAD_SECONDS: Final = 15.0
@@ -353,9 +353,9 @@ def _check_shapes(
     vLLM accepts such adapters and applies what happens to fit, or nothing.
     """
     root = next((model.root for model in served if model.name == base.model), "")
-    model = shapes.of_model(root)
-    own = shapes.of_adapter(adapter.path, target.id)
-    if model is None or own is None or shapes.fit(own, model):
+    model = tensor_shapes.of_model(root)
+    own = tensor_shapes.of_adapter(adapter.path, target.id)
+    if model is None or own is None or tensor_shapes.fit(own, model):
         return
     raise AdapterError(
         f"the adapter was made for another base: {own}, but the served model has {model}",

@@ -1,6 +1,6 @@
 """Keeps a server alive for exactly as long as its owner lives.
 
-Run as `python -m capgate.serving.supervisor LOG COMMAND…`. The owner holds the other end
+Run as `python -m capgate.serving.engines.supervisor LOG COMMAND…`. The owner holds the other end
 of standard input: when it closes it, or dies in whatever way (SIGKILL included), reading
 ends and the server's whole process group is ended. An owner whose last word is `DETACH`
 leaves the server running; it then ends by SIGTERM. When the server ends first, so does this

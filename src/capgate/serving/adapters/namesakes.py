@@ -15,14 +15,20 @@ from typing import TYPE_CHECKING
 from capgate.common.errors import AdapterError
 from capgate.common.event_loop import in_own_loop
 from capgate.config.targets import Target
+from capgate.serving.adapters.sources import (
+    AdapterFolder,
+    Source,
+    find_folder,
+    find_source,
+    read_folder,
+)
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.engines.weights import youngest
 from capgate.serving.sighting import process_start
 from capgate.serving.signature import ask, difference, look
-from capgate.serving.sources import AdapterFolder, Source, find_folder, find_source, read_folder
-from capgate.serving.weights import youngest
 
 if TYPE_CHECKING:
-    from capgate.serving.adapters import LoadedAdapter
+    from capgate.serving.adapters.attach import LoadedAdapter
 
 
 def beside_its_folder(

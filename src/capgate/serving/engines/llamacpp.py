@@ -1,6 +1,6 @@
 """llama.cpp's own HTTP server, from the package `xllamacpp`.
 
-Also the program that a run starts: `python -m capgate.serving.llamacpp …` serves one GGUF
+Also the program that a run starts: `python -m capgate.serving.engines.llamacpp …` serves one GGUF
 file on 127.0.0.1 at a free port and writes its address to the file given.
 """
 
@@ -63,7 +63,7 @@ def command(target: Target, spec: LlamaCppServe, address_file: Path) -> list[str
     return [
         sys.executable,
         "-m",
-        "capgate.serving.llamacpp",
+        "capgate.serving.engines.llamacpp",
         f"--model={weights(spec, target.id)}",
         f"--alias={target.served_name}",
         f"--parallel={spec.parallel}",
@@ -89,7 +89,7 @@ def engine_version(target: str) -> str:
 
 def serve(arguments: list[str]) -> None:
     """Serves until it is ended by a signal."""
-    parser = argparse.ArgumentParser(prog="capgate.serving.llamacpp")
+    parser = argparse.ArgumentParser(prog="capgate.serving.engines.llamacpp")
     parser.add_argument("--model", required=True)
     parser.add_argument("--alias", required=True)
     parser.add_argument("--parallel", type=int, required=True)

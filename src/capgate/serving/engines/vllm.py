@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from capgate.common.errors import ServerError
 from capgate.config.targets import Target, VllmServe
-from capgate.serving.weights import digest
+from capgate.serving.engines.weights import digest
 
 _INSTALL = (
     "install it with: pip install 'capgate[vllm]' on a machine with a GPU (docs/vllm.md tells how "

@@ -19,10 +19,10 @@ from capgate.common.errors import ServerError
 from capgate.common.private_files import own_folder
 from capgate.common.text import printable
 from capgate.config.targets import LlamaCppServe, Target
-from capgate.serving import llamacpp, vllm
+from capgate.serving.engines import llamacpp, vllm
+from capgate.serving.engines.supervisor import DETACH
+from capgate.serving.engines.weights import digest
 from capgate.serving.exchange import exchange
-from capgate.serving.supervisor import DETACH
-from capgate.serving.weights import digest
 
 _POLL_SECONDS: Final = 0.1
 _LOOK_SECONDS: Final = 5.0
@@ -120,7 +120,7 @@ def start(
         [
             sys.executable,
             "-m",
-            "capgate.serving.supervisor",
+            "capgate.serving.engines.supervisor",
             str(log),
             *command,
         ],

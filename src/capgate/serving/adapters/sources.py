@@ -11,8 +11,8 @@ from typing import Final
 
 from capgate.common.errors import AdapterError
 from capgate.common.json_file import read_json
-from capgate.serving.refusals import not_served
-from capgate.serving.weights import digest
+from capgate.serving.adapters.refusals import not_served
+from capgate.serving.engines.weights import digest
 
 CONFIG: Final = "adapter_config.json"
 

@@ -57,7 +57,7 @@ class Running:
             command = Path(f"/proc/{self.pid}/cmdline").read_bytes()
         except OSError:
             return False
-        return b"capgate.serving.supervisor" in command and os.fsencode(self.log) in command
+        return b"capgate.serving.engines.supervisor" in command and os.fsencode(self.log) in command
 
 
 def project() -> str:

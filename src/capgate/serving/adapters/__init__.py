@@ -1,0 +1,1 @@
+"""Adapters: their sources, attaching them, their leases, and the proof that they are live."""

@@ -1,0 +1,1 @@
+"""Engines that serve models: llama.cpp and vLLM, started and ended."""
