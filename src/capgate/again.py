@@ -60,7 +60,7 @@ def check_store(report: Report, settings: Settings) -> None:
     Raises:
         ConfigError: It does not.
     """
-    from capgate.store import Store
+    from capgate.store.answer_store import Store
 
     if settings.store.exists():
         with Store(settings.store) as store:

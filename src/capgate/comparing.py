@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from capgate.baselines import comparable, describe_change, disagreement
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ReferenceMissingError
@@ -15,7 +14,8 @@ from capgate.gate.groups import judged_domains, rows_of
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, count_pairs, pair_up
 from capgate.gate.verdict import Verdict
-from capgate.runs import StoredRun
+from capgate.store.baselines import comparable, describe_change, disagreement
+from capgate.store.runs import StoredRun
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Silence
 from capgate.serving.sharing import asking
 from capgate.spending import Meter, Spending
-from capgate.store import Store, Stored
+from capgate.store.answer_store import Store, Stored
 
 if TYPE_CHECKING:
     from inspect_ai import Task

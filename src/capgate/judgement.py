@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from capgate.asking.contestant import ShardResult
 from capgate.gate.verdict import Verdict
-from capgate.store import Stored
+from capgate.store.answer_store import Stored
 
 PREFLIGHT: Final = "preflight"
 SUITE: Final = "suite"

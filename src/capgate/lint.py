@@ -11,14 +11,6 @@ from itertools import combinations
 from shlex import quote
 from typing import Final, Literal
 
-from capgate.baselines import (
-    READ_FROM_THOUGHTS,
-    Baseline,
-    comparable,
-    count,
-    describe_change,
-    disagreement,
-)
 from capgate.common.answers import AnswerState
 from capgate.common.errors import FileFault
 from capgate.config.published_scores import CHANCE
@@ -27,7 +19,15 @@ from capgate.gate.conclude import too_many_unread
 from capgate.gate.policy import Policy
 from capgate.gate.rows import count_singles
 from capgate.gate.stats import clopper_pearson
-from capgate.runs import StoredRun
+from capgate.store.baselines import (
+    READ_FROM_THOUGHTS,
+    Baseline,
+    comparable,
+    count,
+    describe_change,
+    disagreement,
+)
+from capgate.store.runs import StoredRun
 
 FAR: Final = 0.10
 """How far a floor may lie under what is measured before it is called dead, as a fraction."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from capgate.baselines import Baseline, load_baseline
 from capgate.common.errors import ConfigError
 from capgate.config.policy_file import load_policy
 from capgate.config.published_scores import load_published
@@ -24,7 +23,8 @@ from capgate.lint import (
     of_twins,
     of_unexplained_floors,
 )
-from capgate.runs import StoredRun, known_targets, newest_whole, stored
+from capgate.store.baselines import Baseline, load_baseline
+from capgate.store.runs import StoredRun, known_targets, newest_whole, stored
 
 _SHIPPED: Final = frozenset({"local-smollm2"})
 """Targets of a new checkout that have a floor there. A project that replaces them by its own

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from capgate.gate.policy import Budget, Policy, ReferenceChoice
 from capgate.gate.power import visible_drop, visible_shortfall
 from capgate.gate.race import Orders, Scale, run_orders
-from capgate.runs import StoredRun
+from capgate.store.runs import StoredRun
 
 ASSUMED_DISCORDANCE: Final = 0.10
 """Share of questions on which two related models differ, where nothing is known."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeGuard
 
-from capgate.baselines import Baseline
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer
 from capgate.gate.decide_floor import Floor, decide_floor, judge_domain_floor, judge_subject_floor
@@ -16,6 +15,7 @@ from capgate.gate.groups import floor_domains, judged_domains
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Pair, Single, pair_up
 from capgate.gate.verdict import Verdict
+from capgate.store.baselines import Baseline
 
 Rows = list[Pair] | list[Single]
 

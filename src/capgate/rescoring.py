@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from capgate.baselines import Baseline, describe_change
 from capgate.benchmarks.mmlu.task import Harness, harness, no_model
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
 from capgate.common.redact import MARK
 from capgate.common.thoughts import set_aside
 from capgate.progress import Count
-from capgate.runs import StoredRun
+from capgate.store.baselines import Baseline, describe_change
+from capgate.store.runs import StoredRun
 
 if TYPE_CHECKING:
     from capgate.benchmarks.questions import Question

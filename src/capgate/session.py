@@ -16,14 +16,6 @@ from shlex import quote
 
 from capgate.asking.contestant import Contestant, Shard
 from capgate.asking.weights import other_weights
-from capgate.baselines import (
-    READ_FROM_THOUGHTS,
-    comparable,
-    describe_change,
-    disagreement,
-    load_baseline,
-    requested,
-)
 from capgate.benchmarks.mmlu.load import load_questions, may_be_away
 from capgate.benchmarks.mmlu.task import Harness, harness
 from capgate.benchmarks.questions import Question, QuestionSet, Selection
@@ -57,7 +49,15 @@ from capgate.run.tries import attempt_of, begin
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
 from capgate.spending import Purse, Spending, forecast
-from capgate.store import Store
+from capgate.store.answer_store import Store
+from capgate.store.baselines import (
+    READ_FROM_THOUGHTS,
+    comparable,
+    describe_change,
+    disagreement,
+    load_baseline,
+    requested,
+)
 
 Say = Callable[[str], None]
 Tell = Callable[[str, str], None]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from capgate.asking.contestant import Contestant
     from capgate.benchmarks.questions import Question
     from capgate.config.settings import Settings
-    from capgate.store import Store
+    from capgate.store.answer_store import Store
 
 Grant = Literal["granted", "wait", "over"]
 

@@ -11,7 +11,7 @@ from capgate.benchmarks.mmlu.task import harness
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate.verdict import Verdict
-from capgate.store import Store
+from capgate.store.answer_store import Store
 
 TASK = "inspect_evals/mmlu_0_shot"
 MAX_TOKENS = 512

@@ -14,7 +14,7 @@ import pytest
 from tests.doubles.server import Server
 from tests.integration.conftest import Project, no_traceback, questions, target
 
-from capgate.store import Store
+from capgate.store.answer_store import Store
 
 USAGE, NO_PREFLIGHT = 4, 11
 

@@ -21,7 +21,7 @@ from tests.integration.conftest import (
 )
 
 from capgate.cli import main
-from capgate.store import Store
+from capgate.store.answer_store import Store
 
 
 def asked_since(server: Server) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from capgate.benchmarks.mmlu.task import Harness
 from capgate.common.answers import Answer
 from capgate.samples import answer_of
-from capgate.store import Store
+from capgate.store.answer_store import Store
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalSample

@@ -14,7 +14,7 @@ from capgate.config.targets import Target
 from capgate.fingerprint import Fingerprint
 from capgate.serving.endpoint import Endpoint
 from capgate.spending import Meter
-from capgate.store import Context
+from capgate.store.answer_store import Context
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model

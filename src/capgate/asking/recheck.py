@@ -18,7 +18,7 @@ from capgate.common.event_loop import in_own_loop
 from capgate.serving.adapters.liveness import contradiction, mixes_now
 from capgate.serving.sharing import asking, known_to_mix, note_mixing
 from capgate.serving.signature import look_again
-from capgate.store import Store
+from capgate.store.answer_store import Store
 
 if TYPE_CHECKING:
     from capgate.asking.contestant import Contestant

@@ -15,7 +15,7 @@ from capgate.asking.ages import minute
 from capgate.fingerprint import Fingerprint
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.sighting import Sighting
-from capgate.store import Seen, Store
+from capgate.store.answer_store import Seen, Store
 
 SEEN: Final = "seen"
 """The key of an identity that stands for the weights that were seen."""

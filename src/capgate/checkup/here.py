@@ -207,7 +207,7 @@ def reports(settings: Settings) -> Check:
     """Whether results and answers can be written."""
 
     def at() -> str:
-        from capgate.store import Store
+        from capgate.store.answer_store import Store
 
         folder = settings.output_dir
         try:

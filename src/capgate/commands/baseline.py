@@ -22,13 +22,13 @@ from capgate.common.errors import ConfigError
 from capgate.local import FILES, add_options, output_of, settings_of
 
 if TYPE_CHECKING:
-    from capgate.baselines import Baseline
     from capgate.common.answers import Answer
     from capgate.common.output import Output
     from capgate.config.settings import Settings
     from capgate.gate.policy import Policy
-    from capgate.rerecord import Review
-    from capgate.runs import StoredRun
+    from capgate.store.baseline_review import Review
+    from capgate.store.baselines import Baseline
+    from capgate.store.runs import StoredRun
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     if options.action == "lint":
         return _lint(options, settings)
-    from capgate.runs import stored
+    from capgate.store.runs import stored
 
     with stored(settings.store) as store:
         return {"record": _record, "diff": _diff, "update": _update}[options.action](
@@ -100,8 +100,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_of(options: argparse.Namespace, settings: Settings, store: object) -> StoredRun:
     from capgate.report.killed import is_killed, killed_fault
-    from capgate.runs import find_run, known_targets, newest_whole, read_run, runs_of
-    from capgate.store import Store
+    from capgate.store.answer_store import Store
+    from capgate.store.runs import find_run, known_targets, newest_whole, read_run, runs_of
 
     assert isinstance(store, Store)
     output = settings.output_dir
@@ -136,8 +136,8 @@ def _policy(settings: Settings, run: StoredRun) -> Policy:
 
 def _second(options: argparse.Namespace, settings: Settings, run: StoredRun) -> list[Answer] | None:
     """The target's second answers to a run's questions; None where it was asked once."""
-    from capgate.rerecord import kept_look
-    from capgate.runs import stored
+    from capgate.store.baseline_review import kept_look
+    from capgate.store.runs import stored
 
     if options.twice:
         _ask_again(settings, run)
@@ -157,8 +157,8 @@ def _ask_again(settings: Settings, run: StoredRun) -> None:
 
     from capgate.again import settings_of_run
     from capgate.local import local_run
-    from capgate.rerecord import AGAIN
     from capgate.secondlook import ask_again
+    from capgate.store.baseline_review import AGAIN
 
     known = settings_of_run(run.settings, settings)
     with local_run(replace(known, fresh=False), run_id=run.id) as live:
@@ -177,7 +177,7 @@ def _ask_again(settings: Settings, run: StoredRun) -> None:
 
 
 def _record(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
-    from capgate.rerecord import baseline_of, recordable
+    from capgate.store.baseline_review import baseline_of, recordable
 
     path = _path(settings, run.target)
     if path.exists():
@@ -195,7 +195,7 @@ def _record(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
 
 
 def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
-    from capgate.rerecord import baseline_of, recordable, review
+    from capgate.store.baseline_review import baseline_of, recordable, review
 
     before = _load(settings, run.target)
     recordable(run, _policy(settings, run), red=True)
@@ -210,7 +210,7 @@ def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> in
 
 
 def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
-    from capgate.rerecord import baseline_of, recordable, review
+    from capgate.store.baseline_review import baseline_of, recordable, review
 
     path, before = _path(settings, run.target), _load(settings, run.target)
     recordable(run, _policy(settings, run), red=bool(options.reason.strip()))
@@ -310,8 +310,8 @@ def _tell(options: argparse.Namespace, settings: Settings, path: Path, baseline:
 
 
 def _load(settings: Settings, target: str) -> Baseline:
-    from capgate.baselines import load_baseline
     from capgate.common.errors import ReferenceMissingError
+    from capgate.store.baselines import load_baseline
 
     path = _path(settings, target)
     if not path.exists():
@@ -324,8 +324,8 @@ def _load(settings: Settings, target: str) -> Baseline:
 
 
 def _write(path: Path, baseline: Baseline) -> None:
-    from capgate.baselines import dump_baseline
     from capgate.common.files import FileError, write_atomically
+    from capgate.store.baselines import dump_baseline
 
     try:
         write_atomically(path, dump_baseline(baseline), shared=True)

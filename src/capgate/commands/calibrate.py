@@ -88,8 +88,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
     from capgate.progress import Count
-    from capgate.rerecord import AGAIN
     from capgate.secondlook import ask_again
+    from capgate.store.baseline_review import AGAIN
 
     one = run.contestant(target)
     count = Count(f"{target}, asked twice", 2 * len(run.selection(target)), "answers", run.say)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from capgate.common.answers import Answer
     from capgate.comparing import Compared, Flip, GroupRow
     from capgate.config.settings import Settings
-    from capgate.store import KeptQuestion
+    from capgate.store.answer_store import KeptQuestion
 
 PUBLISHED: Final = Path("published.yaml")
 """The file of published scores in the thresholds' folder."""
@@ -85,8 +85,8 @@ def _run(options: argparse.Namespace) -> int:
     from capgate.comparing import compare
     from capgate.config.thresholds import policy_for
     from capgate.report.killed import is_killed, killed_fault
-    from capgate.runs import find_run, read_run, stored
     from capgate.serving.routes import check_routes, is_routed, routes_of
+    from capgate.store.runs import find_run, read_run, stored
 
     settings = settings_of(options)
     if options.published is not None:
@@ -133,7 +133,7 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
     from capgate.common.errors import ConfigError
     from capgate.config.published_scores import load_published
     from capgate.report.published import CAUTION, beside, lines
-    from capgate.runs import find_run, read_run, stored, targets_of
+    from capgate.store.runs import find_run, read_run, stored, targets_of
 
     if options.candidate is not None:
         raise ConfigError(

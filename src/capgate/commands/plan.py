@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from capgate.config.targets import Target
     from capgate.gate.policy import Policy
     from capgate.planning import Effort, Known, Plan
-    from capgate.runs import StoredRun
-    from capgate.store import Store
+    from capgate.store.answer_store import Store
+    from capgate.store.runs import StoredRun
 
 
 _LOOKED_AT: Final = 5
@@ -113,7 +113,7 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
 
 def _runs(settings: Settings, target: Target) -> tuple[list[StoredRun], list[StoredRun]]:
     """The last runs of a target, and one of each other adapter of its base, newest first."""
-    from capgate.runs import known_targets, runs_of, stored
+    from capgate.store.runs import known_targets, runs_of, stored
 
     if not settings.store.is_file():
         return [], []
@@ -133,7 +133,7 @@ def _runs(settings: Settings, target: Target) -> tuple[list[StoredRun], list[Sto
 
 def _one_of(store: Store, target: str) -> list[StoredRun]:
     """A target's newest whole run, or else its newest."""
-    from capgate.runs import runs_of
+    from capgate.store.runs import runs_of
 
     whole = list(islice(runs_of(store, target, shard="suite"), 1))
     return whole or list(islice(runs_of(store, target), 1))

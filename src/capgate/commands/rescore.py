@@ -71,11 +71,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
     """The records to score: a baseline first, then a run."""
-    from capgate.baselines import load_baseline
     from capgate.common.errors import ReferenceMissingError
     from capgate.config.thresholds import baseline_path
     from capgate.rescoring import record_of_baseline, record_of_run
-    from capgate.runs import find_run, newest_whole, read_run, stored
+    from capgate.store.baselines import load_baseline
+    from capgate.store.runs import find_run, newest_whole, read_run, stored
 
     if options.of_baseline is None:
         with stored(settings.store) as store:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from capgate.report.comparison import Flip
     from capgate.report.result import Report
     from capgate.report.transcripts import Transcript
-    from capgate.store import KeptQuestion
+    from capgate.store.answer_store import KeptQuestion
 
 _SHORTEST = 4
 
@@ -142,7 +142,7 @@ def find_question(report: Report, settings: Settings, target: str, name: str) ->
 
 
 def _kept(report: Report, settings: Settings, target: str) -> dict[str, KeptQuestion]:
-    from capgate.store import Store
+    from capgate.store.answer_store import Store
 
     if not settings.store.exists():
         return {}

@@ -29,7 +29,7 @@ from capgate.report.result import (
     total_cost,
     without_scores,
 )
-from capgate.store import Store
+from capgate.store.answer_store import Store
 
 WHOLE = ("suite", "quick")
 """Shards that are judgements of a whole target."""

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from capgate.baselines import Baseline
 from capgate.benchmarks.mmlu.known_errors import Redux
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.answers import Answer, AnswerState
@@ -22,7 +21,8 @@ from capgate.report.triage import (
     shifted_in,
     split_drop,
 )
-from capgate.store import KeptQuestion, Store
+from capgate.store.answer_store import KeptQuestion, Store
+from capgate.store.baselines import Baseline
 
 AGAIN = "#again"
 """Added to a target's id for its constrained answers to what it left unreadable."""

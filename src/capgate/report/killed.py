@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.report.repeat import run_command
-from capgate.runs import has_tests
+from capgate.store.runs import has_tests
 
 if TYPE_CHECKING:
-    from capgate.store import Store
+    from capgate.store.answer_store import Store
 
 _REPORT: Final = "report.json"
 
@@ -26,7 +26,7 @@ def killed_runs(store: Path, output: Path) -> list[str]:
         store: The store's file.
         output: The folder of results.
     """
-    from capgate.store import Store
+    from capgate.store.answer_store import Store
 
     if not store.is_file():
         return []
@@ -62,7 +62,7 @@ def killed_fault_of(store: Path, run: str) -> ConfigError:
     Raises:
         StoreError: It can't be opened.
     """
-    from capgate.store import Store
+    from capgate.store.answer_store import Store
 
     with Store(store) as opened:
         return killed_fault(opened, run)

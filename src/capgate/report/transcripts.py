@@ -10,7 +10,7 @@ from zipfile import BadZipFile, ZipFile
 
 from capgate.common.answers import Answer
 from capgate.common.json_file import parse_json
-from capgate.store import Store
+from capgate.store.answer_store import Store
 
 if TYPE_CHECKING:
     from capgate.config.settings import Settings

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
-from capgate.baselines import Baseline, load_baseline
 from capgate.common.errors import CapgateError
 from capgate.common.files import FileError, write_atomically
 from capgate.common.redact import Redactor
@@ -25,6 +24,7 @@ from capgate.report.html import render_html
 from capgate.report.result import Report, Result
 from capgate.report.sweep import sweep_lines
 from capgate.report.terminal import logs_line, render_report
+from capgate.store.baselines import Baseline, load_baseline
 
 if TYPE_CHECKING:
     from capgate.benchmarks.mmlu.known_errors import Redux

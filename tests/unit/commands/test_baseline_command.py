@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from tests.doubles.runs import answers, keep_run, questions
 
-from capgate.baselines import load_baseline
 from capgate.cli import main
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
 from capgate.gate import Pair
 from capgate.gate.verdict import Verdict
 from capgate.references import BaselineReference, rows
-from capgate.store import Store
+from capgate.store.answer_store import Store
+from capgate.store.baselines import load_baseline
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from capgate.report.terminal import render_report
 from capgate.report.write import write_results
 from capgate.serving.endpoint import Endpoint
 from capgate.session import Run
-from capgate.store import Store
+from capgate.store.answer_store import Store
 
 C, W, U, E = AnswerState.CORRECT, AnswerState.WRONG, AnswerState.UNPARSED, AnswerState.ERROR
 

@@ -18,9 +18,9 @@ from capgate.fasteval import run_eval
 from capgate.report.sweep import sweep
 from capgate.report.write import redacted
 from capgate.rescoring import record_of_run
-from capgate.runs import read_run
 from capgate.samples import answer_of
-from capgate.store import Store
+from capgate.store.answer_store import Store
+from capgate.store.runs import read_run
 
 QUESTION = Question("0" * 32, "anatomy", Sample(input="?", target="B"))
 

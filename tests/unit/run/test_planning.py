@@ -7,7 +7,7 @@ import pytest
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate.policy import Budget, Policy, ReferenceChoice
 from capgate.planning import Known, Plan, Rates, discordance_of, plan, rates_of
-from capgate.runs import StoredRun
+from capgate.store.runs import StoredRun
 
 
 def run_of(*, discordance: float, reference: str, cost: float = 0.002) -> StoredRun:

@@ -22,7 +22,7 @@ from capgate.benchmarks.mmlu.load import load_questions
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import StoreError
 from capgate.common.redact import Redactor
-from capgate.store import Context, Store
+from capgate.store.answer_store import Context, Store
 
 SECONDS = 300.0
 """How long another process may take on a slow machine."""
@@ -436,7 +436,7 @@ def test_a_store_of_strange_content_is_told(tmp_path: Path, change: str) -> None
 
 def test_a_long_wait_for_a_claim_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for another process is told of it, once, and only where it takes a while."""
-    monkeypatch.setattr("capgate.storefile._PATIENCE", 0.05)
+    monkeypatch.setattr("capgate.store.schema._PATIENCE", 0.05)
     path, told = tmp_path / "answers.sqlite", Event()
     with Store(path) as store, process("claim", path) as holder:
         begin(holder)
@@ -469,7 +469,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from capgate.common.answers import Answer, AnswerState
-from capgate.store import Store
+from capgate.store.answer_store import Store
 
 what, path, name = sys.argv[1:]
 sys.stdin.readline()

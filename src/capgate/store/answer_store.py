@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.common.answers import Answer, AnswerState
-from capgate.storefile import StoreFile, facts_of
+from capgate.store.schema import StoreFile, facts_of
 
 if TYPE_CHECKING:
     from capgate.benchmarks.questions import Question

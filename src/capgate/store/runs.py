@@ -14,7 +14,7 @@ from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError, StoreError
 from capgate.common.json_file import REPORT_BYTES, read_json
 from capgate.gate.rows import Single
-from capgate.store import Store
+from capgate.store.answer_store import Store
 
 LATEST: Final = "latest"
 Mode = Literal["full", "quick", "unfinished"]

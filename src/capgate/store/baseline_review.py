@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Any, Final
 
-from capgate.baselines import Baseline, Revision, describe_change, dump_baseline, make_baseline
 from capgate.common.answers import Answer
 from capgate.common.errors import ConfigError
 from capgate.gate.conclude import too_many_unread
@@ -21,8 +20,15 @@ from capgate.gate.policy import Policy
 from capgate.gate.rows import count_singles
 from capgate.gate.stats import mcnemar_exact
 from capgate.report.missing import faults_of, shown
-from capgate.runs import StoredRun
-from capgate.store import Store
+from capgate.store.answer_store import Store
+from capgate.store.baselines import (
+    Baseline,
+    Revision,
+    describe_change,
+    dump_baseline,
+    make_baseline,
+)
+from capgate.store.runs import StoredRun
 
 LOST_SUBJECTS: Final = 0.05
 """Chance that one of many unchanged subjects is called lost by an update."""
