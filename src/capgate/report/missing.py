@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from capgate.common.answers import Answer, AnswerState
-from capgate.common.text import one_line, printable
+from capgate.common.answers import Answer
+from capgate.common.distinct_faults import distinct_faults, fault_gist, fault_line
+from capgate.common.text import printable
 from capgate.report.result import Fault, Report, Result
 
 _KEPT: Final = 20
 _SHOWN: Final = 4
 """Faults of a target that are shown; the report's data has more."""
-
-_CHARACTERS: Final = 1_000
-_FIGURES: Final = re.compile(r"\b[0-9a-f-]{16,}\b|\d+", re.IGNORECASE)
-"""What differs from request to request in the words of one and the same fault: counts and ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +37,8 @@ class Missing:
 
 def faults_of(answers: Iterable[Answer]) -> tuple[Fault, ...]:
     """The distinct faults of answers, each in the words of its first, the commonest first."""
-    found: dict[str, list[str]] = {}
-    for answer in answers:
-        if answer.state is AnswerState.ERROR:
-            found.setdefault(_gist(answer.text), []).append(answer.text)
-    ordered = sorted(found.values(), key=len, reverse=True)
-    return tuple(Fault(text=texts[0], times=len(texts)) for texts in ordered[:_KEPT])
+    found = distinct_faults(answers)[:_KEPT]
+    return tuple(Fault(text=text, times=times) for text, times in found)
 
 
 def missing_of(report: Report, target: str) -> Iterator[Missing]:
@@ -56,9 +48,11 @@ def missing_of(report: Report, target: str) -> Iterator[Missing]:
         report: The report.
         target: The target's id.
     """
-    told = _gist(" ".join((report.targets[target].verdict or {}).get("reasons", ())))
+    told = fault_gist(" ".join((report.targets[target].verdict or {}).get("reasons", ())))
     for name, result in _sides(report, target):
-        untold = [fault for fault in result.faults if _gist(fault.text).rstrip(".") not in told]
+        untold = [
+            fault for fault in result.faults if fault_gist(fault.text).rstrip(".") not in told
+        ]
         if untold:
             overall = result.overall
             yield Missing(
@@ -95,7 +89,7 @@ def fault_lines(faults: Iterable[Fault]) -> list[str]:
 
 def shown(fault: Fault) -> str:
     """A fault as one bounded line."""
-    return one_line(fault.text, limit=_CHARACTERS)
+    return fault_line(fault.text)
 
 
 def _sides(report: Report, target: str) -> Iterator[tuple[str, Result]]:
@@ -104,7 +98,3 @@ def _sides(report: Report, target: str) -> Iterator[tuple[str, Result]]:
     for name in dict.fromkeys((target, str(reference.get("target") or target))):
         if name in report.targets:
             yield name, report.targets[name]
-
-
-def _gist(text: str) -> str:
-    return _FIGURES.sub("#", one_line(text, limit=20_000))

@@ -14,12 +14,12 @@ from shlex import quote
 from typing import Any, Final
 
 from capgate.common.answers import Answer
+from capgate.common.distinct_faults import distinct_faults, fault_line
 from capgate.common.errors import ConfigError
 from capgate.gate.conclude import too_many_unread
 from capgate.gate.policy import Policy
 from capgate.gate.rows import count_singles
 from capgate.gate.stats import mcnemar_exact
-from capgate.report.missing import faults_of, shown
 from capgate.store.answer_store import Store
 from capgate.store.baselines import (
     Baseline,
@@ -116,7 +116,7 @@ def recordable(run: StoredRun, policy: Policy, *, red: bool = False) -> None:
         raise ConfigError(
             f"{run.errors:,} of {len(run.answers):,} questions of the run {run.id} have no answer",
             target=run.target,
-            said=shown(faults_of(run.answers)[0]),
+            said=fault_line(distinct_faults(run.answers)[0][0]),
             remedy=f"run it again: {whole}; only what has no answer is asked",
         )
     if unread := too_many_unread(count_singles(run.singles), policy):

@@ -1,0 +1,1 @@
+"""Asking through Inspect: the provider, the evaluation, and its logs."""
