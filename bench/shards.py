@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 _BUILD = """
 import sys, time
 import inspect_evals.mmlu
-from capgate import evaluation, fasteval
+from capgate.asking import evaluator
+from capgate.asking.inspect_backend import run_eval
 from capgate.benchmarks.mmlu.load import load_questions
 from capgate.benchmarks.mmlu.task import harness
 source, task = sys.argv[1:]

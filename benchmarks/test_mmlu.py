@@ -18,7 +18,7 @@ from capgate.bench import Bench
 @pytest.mark.other
 def test_preflight(capgate: Bench, target: str) -> None:
     """The target is reachable, accepts the key, serves the model and answers in form."""
-    capgate.preflight(target)
+    capgate.asking.probe(target)
 
 
 @pytest.mark.quick

@@ -23,16 +23,16 @@ from capgate.config.settings import Settings
 from capgate.pytest_suite.choosing import asked_for, choose
 
 if TYPE_CHECKING:
+    from capgate.asking.cost_limit import Grant, Spending
+    from capgate.asking.progress import Progress, Tally
     from capgate.bench import Bench
     from capgate.judgement import Mode
     from capgate.judging import Judge
-    from capgate.progress import Progress, Tally
     from capgate.serving.broker import Broker, BrokerClient
     from capgate.serving.endpoint import Endpoint
     from capgate.serving.lost import Losses
     from capgate.serving.servers import Servers
     from capgate.session import Run
-    from capgate.spending import Grant, Spending
 
 MARKERS: Final = (
     "quick: a verdict from a growing random sample over all subjects",
@@ -98,7 +98,7 @@ class Host:
     @cached_property
     def run(self) -> Run:
         """This process's part in the run."""
-        from capgate.progress import Feed
+        from capgate.asking.progress import Feed
         from capgate.session import Run
 
         run = Run(
@@ -261,7 +261,7 @@ class Host:
 
     @cached_property
     def _purse(self) -> Spending | None:
-        from capgate.spending import Purse
+        from capgate.asking.cost_limit import Purse
 
         limit = self.settings.max_cost
         if limit is None:
@@ -355,7 +355,7 @@ class Host:
 
     @cached_property
     def _progress(self) -> Progress:
-        from capgate.progress import Progress
+        from capgate.asking.progress import Progress
 
         return Progress(self._show)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from capgate.asking.contestant import ShardResult
+from capgate.asking.ready_target import ShardResult
 from capgate.gate.verdict import Verdict
 from capgate.store.answer_store import Stored
 

@@ -10,7 +10,9 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from capgate.asking.ages import dated
-from capgate.asking.contestant import Shard, ShardResult
+from capgate.asking.ask_again import ask_again
+from capgate.asking.probe import ask_probe, field_note
+from capgate.asking.ready_target import Shard, ShardResult
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, SUBJECTS
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
@@ -21,7 +23,6 @@ from capgate.gate.rows import Single, count_singles, seeded_order
 from capgate.gate.two_looks import confirm_subject, confirm_suite, first_look, second_look
 from capgate.gate.verdict import Scope, Verdict
 from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement, Usage
-from capgate.preflight import ask_probe, field_note
 from capgate.references import (
     BaselineReference,
     FloorReference,
@@ -34,7 +35,6 @@ from capgate.references import (
     whole_budget,
 )
 from capgate.run.tries import counted
-from capgate.secondlook import ask_again
 from capgate.serving.adapters.liveness import check_live
 from capgate.serving.routes import check_routes, is_routed, routes_of
 from capgate.serving.sharing import asking

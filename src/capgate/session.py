@@ -14,7 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from shlex import quote
 
-from capgate.asking.contestant import Contestant, Shard
+from capgate.asking.cost_forecast import forecast
+from capgate.asking.cost_limit import Purse, Spending
+from capgate.asking.evaluator import Evaluator
+from capgate.asking.fingerprint import generation, seed_of
+from capgate.asking.progress import Feed
+from capgate.asking.ready_target import Contestant, Shard
 from capgate.asking.weights import other_weights
 from capgate.benchmarks.mmlu.load import load_questions, may_be_away
 from capgate.benchmarks.mmlu.task import Harness, harness
@@ -30,13 +35,10 @@ from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.config.thresholds import baseline_file, floor_of, policy_for, reference_choice
-from capgate.evaluation import Evaluator
-from capgate.fingerprint import generation, seed_of
 from capgate.gate.policy import Policy
 from capgate.gate.rows import seeded_order
 from capgate.gate.tries import Allowance, Kind
 from capgate.judgement import QUICK, Judgement, Mode
-from capgate.progress import Feed
 from capgate.references import (
     BaselineReference,
     BaseReference,
@@ -48,7 +50,6 @@ from capgate.references import (
 from capgate.run.tries import attempt_of, begin
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
-from capgate.spending import Purse, Spending, forecast
 from capgate.store.answer_store import Store
 from capgate.store.baselines import (
     READ_FROM_THOUGHTS,
@@ -366,7 +367,7 @@ class Run:
             check_imports()
             _ = self.harness.prompt_hash
             self.questions(target)
-            from capgate.shortcuts import warm_up
+            from capgate.asking.inspect_backend.shortcuts import warm_up
 
             warm_up()
 

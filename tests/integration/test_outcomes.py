@@ -59,7 +59,7 @@ def test_under_its_floor_is_a_regression(project: Project) -> None:
     """A server under its floor fails the build with exit code 1, with progress on the way."""
     project.write(
         "conftest.py",
-        "from capgate import progress\n"
+        "from capgate.asking import progress\n"
         "progress.Progress.__init__.__kwdefaults__['every'] = 0.0\n"
         "progress._FLUSH_SECONDS = 0.0\n",
     )

@@ -15,8 +15,8 @@ from tests.doubles.server import Server, answer
 from tests.integration.checkout import like_a_model
 from tests.integration.conftest import no_traceback, question_of, right, target, wrong
 
+from capgate.asking.progress import Count
 from capgate.cli import main
-from capgate.progress import Count
 
 BASE, ADAPTER = "smollm2", "tuned"
 REFUSED = Reply(400, {"error": {"message": "made to fail", "code": 400}})

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from capgate.asking.inspect_backend.read_sample import answer_of
 from capgate.benchmarks.mmlu.task import Harness
 from capgate.common.answers import Answer
-from capgate.samples import answer_of
 from capgate.store.answer_store import Store
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def answers_alike(
         return False  # the store has no examples, without which it would be another prompt
     from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
 
+    from capgate.asking.inspect_backend.run_eval import run_eval
     from capgate.benchmarks.questions import Question
-    from capgate.fasteval import run_eval
 
     kept = store.kept_questions([answer.question for answer in stored])
     questions = {

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from capgate.asking.contestant import ShardResult
+    from capgate.asking.ready_target import ShardResult
     from capgate.gate.verdict import Verdict
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from capgate.asking.contestant import Contestant, Shard
+from capgate.asking.ready_target import Contestant, Shard
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 

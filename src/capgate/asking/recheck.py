@@ -21,7 +21,7 @@ from capgate.serving.signature import look_again
 from capgate.store.answer_store import Store
 
 if TYPE_CHECKING:
-    from capgate.asking.contestant import Contestant
+    from capgate.asking.ready_target import Contestant
 
 _EVERY: Final = 10.0
 """Fewest seconds between two looks in the course of a run."""

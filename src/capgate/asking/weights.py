@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from capgate.asking.ages import minute
-from capgate.fingerprint import Fingerprint
+from capgate.asking.fingerprint import Fingerprint
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.sighting import Sighting
 from capgate.store.answer_store import Seen, Store

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from capgate.asking.probe import PROBE, ask_probe
 from capgate.checkup.check import Check, Skip, look, what_of
 from capgate.client.client import Client, ClientLimits
 from capgate.client.replies import ServedModel
@@ -29,7 +30,6 @@ from capgate.common.text import one_line
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.config.thresholds import reference_choice
-from capgate.preflight import PROBE, ask_probe
 from capgate.references import BaselineReference, BaseReference, FloorReference, NoReference
 from capgate.serving.adapters.leases import left_over
 from capgate.serving.endpoint import Endpoint

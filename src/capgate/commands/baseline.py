@@ -156,8 +156,8 @@ def _ask_again(settings: Settings, run: StoredRun) -> None:
     from dataclasses import replace
 
     from capgate.again import settings_of_run
+    from capgate.asking.ask_again import ask_again
     from capgate.local import local_run
-    from capgate.secondlook import ask_again
     from capgate.store.baseline_review import AGAIN
 
     known = settings_of_run(run.settings, settings)

@@ -51,9 +51,9 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: The target can't be asked.
     """
+    from capgate.asking.progress import Count
     from capgate.common.errors import ConfigError
     from capgate.gate.calibration import calibrate, whole_rounds
-    from capgate.progress import Count
     from capgate.report.missing import fault_lines, faults_of
 
     settings = settings_of(options)
@@ -87,8 +87,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
-    from capgate.progress import Count
-    from capgate.secondlook import ask_again
+    from capgate.asking.ask_again import ask_again
+    from capgate.asking.progress import Count
     from capgate.store.baseline_review import AGAIN
 
     one = run.contestant(target)

@@ -21,7 +21,7 @@ from capgate.common.text import one_line
 from capgate.local import add_options, local_run, output_of, settings_of
 
 if TYPE_CHECKING:
-    from capgate.asking.contestant import Contestant
+    from capgate.asking.ready_target import Contestant
     from capgate.common.answers import Answer
     from capgate.gate.policy import Policy
     from capgate.gate.stats import Interval
@@ -199,8 +199,8 @@ def compare(
 def _ask(
     run: Run, adapter: Contestant, merged: Contestant
 ) -> tuple[list[Answer], list[Answer], list[Answer]]:
-    from capgate.progress import Count
-    from capgate.secondlook import ask_again
+    from capgate.asking.ask_again import ask_again
+    from capgate.asking.progress import Count
 
     count = Count(
         f"{adapter.id} twice, and {merged.id}",

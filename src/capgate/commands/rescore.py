@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from capgate.local import FILES, add_options, output_of, settings_of
 
 if TYPE_CHECKING:
+    from capgate.asking.rescore import Moves, Record, Rescored
     from capgate.config.settings import Settings
-    from capgate.rescoring import Moves, Record, Rescored
 
 _SHOWN: Final = 10
 
@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is nothing to score, or its questions can't be had.
     """
+    from capgate.asking.rescore import moves
     from capgate.common.errors import ConfigError
-    from capgate.rescoring import moves
 
     if options.of_run is None and options.of_baseline is None:
         raise ConfigError(
@@ -71,9 +71,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
     """The records to score: a baseline first, then a run."""
+    from capgate.asking.rescore import record_of_baseline, record_of_run
     from capgate.common.errors import ReferenceMissingError
     from capgate.config.thresholds import baseline_path
-    from capgate.rescoring import record_of_baseline, record_of_run
     from capgate.store.baselines import load_baseline
     from capgate.store.runs import find_run, newest_whole, read_run, stored
 
@@ -105,8 +105,8 @@ def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
 
 
 def _rescored(record: Record, settings: Settings) -> Rescored:
+    from capgate.asking.rescore import rescore
     from capgate.benchmarks.mmlu.load import load_questions
-    from capgate.rescoring import rescore
 
     source = settings.dataset or record.dataset["source"]
     questions = load_questions(source, shots=record.harness.shots).questions

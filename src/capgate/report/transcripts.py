@@ -67,8 +67,8 @@ def ask_again(run: Run, target: str, question: str) -> dict[str, Answer]:
     Raises:
         CapgateError: A target can't be had.
     """
-    from capgate.fasteval import run_eval
-    from capgate.samples import answer_of
+    from capgate.asking.inspect_backend.read_sample import answer_of
+    from capgate.asking.inspect_backend.run_eval import run_eval
 
     base = run.participants[target].adapter_of
     found: dict[str, Answer] = {}

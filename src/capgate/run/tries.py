@@ -53,7 +53,7 @@ def attempt_of(run: Run, target: str, kind: Kind) -> Attempt:
     Raises:
         CapgateError: The target does not answer, or it has no valid reference.
     """
-    from capgate.fingerprint import digest_of
+    from capgate.asking.fingerprint import digest_of
     from capgate.references import identify
 
     settings, reference = run.settings, run.reference(target)

@@ -20,10 +20,10 @@ from tests.doubles.replies import Handler
 from tests.doubles.server import Server, answer
 from tests.unit.client.conftest import KEY, QUICK
 
+from capgate.asking.inspect_backend.provider import facts_of, fault_of
 from capgate.client.client import ClientLimits
 from capgate.common.errors import CapgateError
 from capgate.common.text import HEAD, TAIL
-from capgate.provider import facts_of, fault_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

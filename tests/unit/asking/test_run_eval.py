@@ -22,10 +22,10 @@ from tests.doubles import replies
 from tests.doubles.server import Server, answer
 from tests.unit.asking.test_provider import model_of, run, task
 
-from capgate import evallog
+from capgate.asking.inspect_backend import eval_log
+from capgate.asking.inspect_backend.provider import fault_of
+from capgate.asking.inspect_backend.run_eval import run_eval
 from capgate.benchmarks.lean import lean
-from capgate.fasteval import run_eval
-from capgate.provider import fault_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -60,7 +60,7 @@ def test_same_as_plain(
     trusted: bool | None,
 ) -> None:
     """Prompts, answers, scores, events and metrics are a plain eval's, however it is written."""
-    monkeypatch.setattr(evallog, "_trusted", trusted)
+    monkeypatch.setattr(eval_log, "_trusted", trusted)
     server.script(replies.PROMPT_TOO_LONG)
     plain = run(model_of(server), tmp_path / "plain", 10)
     sent = sorted(str(asked.body) for asked in server.chats)
@@ -117,15 +117,15 @@ def test_unreadable_fast_log_is_written_plainly(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where Inspect can't read the quick log, its own writer is used from then on."""
-    monkeypatch.setattr(evallog, "_trusted", None)
-    monkeypatch.setattr(evallog, "_reads_back", lambda *_: False)
+    monkeypatch.setattr(eval_log, "_trusted", None)
+    monkeypatch.setattr(eval_log, "_reads_back", lambda *_: False)
     for _ in range(2):
         seen: list[EvalSample] = []
         model = model_of(server)
         (log,) = run_eval(task(3), model, tmp_path, on_sample=lambda _, s, to=seen: to.append(s))
         assert len(seen) == 3
         assert gists(read_eval_log(log.location)) == sorted(map(gist, seen), key=str)
-    assert evallog._trusted is False
+    assert eval_log._trusted is False
 
 
 def test_samples_arrive_as_they_end(server: Server, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_several_tasks_and_models(server: Server, tmp_path: Path) -> None:
 
 def test_leaves_the_process_as_it_was(server: Server, tmp_path: Path) -> None:
     """Collector and context are as before after an eval, and nobody listens any more."""
-    from capgate import provider
+    from capgate.asking.inspect_backend import provider
 
     before, context = gc.get_threshold(), dict(contextvars.copy_context())
     run_eval(task(2), model_of(server), tmp_path)

@@ -10,7 +10,7 @@ import shortuuid.main
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgate.shortcuts import shortcuts
+from capgate.asking.inspect_backend.shortcuts import shortcuts
 
 _PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 _KEYS = st.text() | st.tuples(st.integers(), st.text())

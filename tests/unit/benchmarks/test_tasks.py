@@ -10,7 +10,7 @@ from inspect_ai import eval as inspect_eval
 from inspect_ai.model import get_model
 from tests.doubles.server import Server
 
-import capgate.provider  # noqa: F401 (registers the provider)
+import capgate.asking.inspect_backend.provider  # noqa: F401 (registers the provider)
 from capgate.benchmarks.mmlu.load import load_questions
 from capgate.benchmarks.mmlu.task import TASKS, Harness, harness
 from capgate.common.errors import ConfigError

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.doubles.runs import answers, keep_run, questions
 
+from capgate.asking.progress import Count
 from capgate.cli import main
 from capgate.common.answers import Answer, AnswerState
-from capgate.progress import Count
 
 
 @pytest.fixture

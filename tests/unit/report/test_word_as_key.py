@@ -12,13 +12,13 @@ from tests.doubles.server import Server
 from tests.unit.asking.test_provider import model_of, task
 from tests.unit.report.examples import red_report
 
+from capgate.asking.inspect_backend.read_sample import answer_of
+from capgate.asking.inspect_backend.run_eval import run_eval
+from capgate.asking.rescore import record_of_run
 from capgate.benchmarks.questions import Question
 from capgate.common.redact import MARK, Redactor
-from capgate.fasteval import run_eval
 from capgate.report.sweep import sweep
 from capgate.report.write import redacted
-from capgate.rescoring import record_of_run
-from capgate.samples import answer_of
 from capgate.store.answer_store import Store
 from capgate.store.runs import read_run
 

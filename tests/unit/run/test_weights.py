@@ -18,10 +18,10 @@ from tests.doubles.server import Server, is_proof
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import right, target, wrong
 
+from capgate.asking.fingerprint import Fingerprint
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError, ContradictionError
 from capgate.config.settings import Settings
-from capgate.fingerprint import Fingerprint
 from capgate.gate.verdict import Verdict
 from capgate.judging import Judge
 from capgate.local import add_options, local_run, settings_of

@@ -10,13 +10,14 @@ from tests.doubles import openrouter, replies
 from tests.doubles.openrouter import OpenRouter
 from tests.doubles.replies import Handler, Reply
 
+from capgate.asking.cost_forecast import Estimate, estimate
+from capgate.asking.cost_limit import Meter, NotAskedError, Purse, most_tokens
 from capgate.client.client import Client, ClientLimits
 from capgate.client.replies import Completion
 from capgate.common.errors import ReferenceMissingError, RequestFault
 from capgate.common.text import dollars
 from capgate.serving.openrouter import Offer, Price, ask_offer, check_key, read_offer
 from capgate.serving.routes import check_routes, clash, is_routed
-from capgate.spending import Estimate, Meter, NotAskedError, Purse, estimate, most_tokens
 
 LLAMA = "meta-llama/llama-3.1-8b-instruct"
 REQUEST = {

@@ -5,8 +5,8 @@ of them. `run_eval` turns off what is only for watching a run live, takes finish
 from a hook, and writes them into their task's log in one go when that is over: a log of
 the same samples with the same events, prompts, answers and scores.
 
-What goes beyond Inspect's public interface for that is in `capgate.shortcuts` and
-`capgate.evallog`.
+What goes beyond Inspect's public interface for that is in `shortcuts` and `eval_log` beside
+this module.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from inspect_ai.hooks import Hooks, RunStart, SampleEnd, TaskEnd, hooks
 from inspect_ai.log import EvalLog, EvalSample, transcript
 from inspect_ai.model import GenerateConfig, Model
 
+from capgate.asking.inspect_backend.eval_log import KeptSample, fill_log, keep
+from capgate.asking.inspect_backend.provider import listen, redactor_of
+from capgate.asking.inspect_backend.shortcuts import let_go, shortcuts
 from capgate.common.errors import CapgateError
 from capgate.common.files import file_error, told_of_files
 from capgate.common.garbage import collected_rarely
-from capgate.evallog import KeptSample, fill_log, keep
-from capgate.provider import listen, redactor_of
-from capgate.shortcuts import let_go, shortcuts
 
 _LOGS: Final = "the evaluation's logs"
 _ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
@@ -52,7 +52,7 @@ def run_eval(
     """Runs one `eval()` and returns its logs, whose samples are in their files alone.
 
     A sample that fails stays a failed sample: it is not scored and stops no other; read
-    its fault with `capgate.provider.fault_of`.
+    its fault with `capgate.asking.inspect_backend.provider.fault_of`.
 
     Args:
         tasks: One or several tasks, of different names.

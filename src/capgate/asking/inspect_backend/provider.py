@@ -49,6 +49,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
+from capgate.asking.cost_limit import Meter, NotAskedError
 from capgate.client.client import Client, ClientLimits, Toll
 from capgate.client.pacing import Lane, Turns
 from capgate.client.replies import Completion
@@ -57,7 +58,6 @@ from capgate.common.errors import CapgateError, RequestFault
 from capgate.common.redact import Redactor
 from capgate.common.text import shortened
 from capgate.serving.openrouter import Offer
-from capgate.spending import Meter, NotAskedError
 
 _STOP_REASONS: dict[str, StopReason] = {
     "stop": "stop",

@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
 from capgate.asking.ages import Age
-from capgate.asking.contestant import Contestant, Progress, Shard, ShardResult
+from capgate.asking.cost_limit import Meter, Spending
+from capgate.asking.fingerprint import Fingerprint, fingerprint, request_fields
+from capgate.asking.inspect_backend.read_sample import answer_of, error_answer
 from capgate.asking.jobs import Job, Part, are_apart, at_once, claim_of, claims_of, in_order
+from capgate.asking.ready_target import Contestant, Progress, Shard, ShardResult
 from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.weights import with_weights
 from capgate.benchmarks.mmlu.task import Harness
@@ -38,13 +41,10 @@ from capgate.common.files import FileError
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
-from capgate.fingerprint import Fingerprint, fingerprint, request_fields
-from capgate.samples import answer_of, error_answer
 from capgate.serving.adapters.liveness import contradiction
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Silence
 from capgate.serving.sharing import asking
-from capgate.spending import Meter, Spending
 from capgate.store.answer_store import Store, Stored
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Evaluator:
         """
         from inspect_ai.model import GenerateConfig, get_model
 
-        from capgate.provider import CapgateAPI
+        from capgate.asking.inspect_backend.provider import CapgateAPI
 
         model = get_model(
             f"capgate/{endpoint.model}",
@@ -404,7 +404,7 @@ class Evaluator:
                     return
 
     def _put_apart(self, one: Contestant) -> Contestant:
-        from capgate.provider import CapgateAPI
+        from capgate.asking.inspect_backend.provider import CapgateAPI
 
         assert isinstance(one.model.api, CapgateAPI)
         one.model.api.turns = self._turns[one.endpoint.base_url]
@@ -431,8 +431,8 @@ class Evaluator:
         self, parts: Sequence[Part], contestants: Sequence[Contestant], progress: Progress | None
     ) -> None:
         """Asks the contestants what they lack, in one evaluation."""
-        from capgate.fasteval import run_eval
-        from capgate.provider import fault_of, given_up, job_of, was_refused
+        from capgate.asking.inspect_backend.provider import fault_of, given_up, job_of, was_refused
+        from capgate.asking.inspect_backend.run_eval import run_eval
 
         jobs: dict[tuple[str, str], Job] = {}
         tasks: list[Task] = []
@@ -511,7 +511,7 @@ class Evaluator:
                     record(job, error_answer(question, str(fault)))
 
     def _task(self, job: Job) -> Task:
-        from capgate.provider import JOB
+        from capgate.asking.inspect_backend.provider import JOB
 
         task = self.harness.task(job.questions, shard=job.part.shard.name)
         task.model = job.contestant.model

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capgate.asking.ages import Age
+from capgate.asking.cost_limit import Meter
+from capgate.asking.fingerprint import Fingerprint
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 from capgate.config.targets import Target
-from capgate.fingerprint import Fingerprint
 from capgate.serving.endpoint import Endpoint
-from capgate.spending import Meter
 from capgate.store.answer_store import Context
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
 
-    from capgate.provider import CapgateAPI
+    from capgate.asking.inspect_backend.provider import CapgateAPI
 
 Progress = Callable[[str, Answer, bool], None]
 """Called with the contestant's id, each answer, and whether it was asked for just now."""
@@ -50,7 +50,7 @@ class Contestant:
     @property
     def api(self) -> CapgateAPI:
         """The way that its requests take."""
-        from capgate.provider import CapgateAPI
+        from capgate.asking.inspect_backend.provider import CapgateAPI
 
         assert isinstance(self.model.api, CapgateAPI)
         return self.model.api

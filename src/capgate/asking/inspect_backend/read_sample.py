@@ -22,7 +22,7 @@ def answer_of(sample: EvalSample, question: Question, model: Model) -> Answer:
         question: The question it asked.
         model: The model that was asked.
     """
-    from capgate.provider import facts_of, fault_of, redactor_of
+    from capgate.asking.inspect_backend.provider import facts_of, fault_of, redactor_of
 
     if sample.error is not None:
         fault = fault_of(model, sample)

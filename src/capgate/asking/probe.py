@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from capgate.asking.contestant import Contestant
+from capgate.asking.inspect_backend.read_sample import answer_of
+from capgate.asking.ready_target import Contestant
 from capgate.benchmarks.mmlu.task import Harness
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
 from capgate.config.settings import Settings
-from capgate.samples import answer_of
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalSample
@@ -40,9 +40,9 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
     """
     from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
 
+    from capgate.asking.inspect_backend.provider import was_refused
+    from capgate.asking.inspect_backend.run_eval import run_eval
     from capgate.benchmarks.questions import Question, question_hash
-    from capgate.fasteval import run_eval
-    from capgate.provider import was_refused
 
     sample = record_to_sample_mmlu(PROBE)
     question = Question(question_hash(sample), str(PROBE["subject"]), sample)

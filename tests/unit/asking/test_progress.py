@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capgate.asking.progress import Feed, Progress, Tally
 from capgate.common.answers import Answer, AnswerState
-from capgate.progress import Feed, Progress, Tally
 
 
 class Clock:

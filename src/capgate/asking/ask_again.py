@@ -6,9 +6,9 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
-from capgate.asking.contestant import Contestant, Progress, ShardResult
+from capgate.asking.evaluator import Evaluator
+from capgate.asking.ready_target import Contestant, Progress, ShardResult
 from capgate.benchmarks.questions import Question
-from capgate.evaluation import Evaluator
 from capgate.gate.rows import seeded_order
 
 

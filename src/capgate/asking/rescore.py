@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from capgate.asking.progress import Count
 from capgate.benchmarks.mmlu.task import Harness, harness, no_model
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
 from capgate.common.redact import MARK
 from capgate.common.thoughts import set_aside
-from capgate.progress import Count
 from capgate.store.baselines import Baseline, describe_change
 from capgate.store.runs import StoredRun
 
@@ -240,7 +240,7 @@ async def _read(
     from inspect_ai.solver import TaskState
     from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
 
-    from capgate.samples import state_of
+    from capgate.asking.inspect_backend.read_sample import state_of
 
     found: list[tuple[AnswerState, str]] = []
     score = choice()

@@ -20,7 +20,7 @@ from inspect_ai.hooks import Hooks
 from inspect_ai.log import Transcript
 from inspect_ai.model import Model
 
-from capgate.provider import CapgateAPI
+from capgate.asking.inspect_backend.provider import CapgateAPI
 
 _QUIET: Final = ("inspect_ai.model._model", "inspect_ai.log._recorders.eval")
 
