@@ -10,14 +10,15 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from capgate.commands.options import add_options, settings_of
 from capgate.common.errors import ConfigError
-from capgate.config.settings import Settings
-from capgate.local import FILES, add_options, local_run, settings_of
+from capgate.config.settings import FILES, Settings
 from capgate.report.read import find_report, read_report
 from capgate.report.result import Report
+from capgate.run.standalone import local_run
 
 if TYPE_CHECKING:
-    from capgate.session import Run
+    from capgate.run.run import Run
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:

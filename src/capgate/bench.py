@@ -13,9 +13,9 @@ from capgate.common.errors import CapgateError, ServerEndedError, StoreError
 from capgate.common.files import FileError, file_error, is_of_files
 from capgate.common.text import one_line
 from capgate.gate.verdict import Scope, Verdict
-from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement
-from capgate.judging import Judge
 from capgate.report.terminal import render_judgement
+from capgate.run.judge import Judge
+from capgate.run.judgement import PREFLIGHT, QUICK, SUITE, Judgement
 
 _J = TypeVar("_J", bound=Judgement | None)
 

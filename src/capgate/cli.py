@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import Final
 
 from capgate import __version__
+from capgate.commands.options import USAGE_ERROR, Parser, output_of
 from capgate.common.errors import CapgateError
 from capgate.common.files import FileError, told_of_files
 from capgate.gate.verdict import EXIT_CODES
-from capgate.local import USAGE_ERROR, Parser, output_of
 
 COMMANDS: Final = (
     "run",

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from capgate.asking.cost_limit import Grant, Spending
     from capgate.asking.progress import Progress, Tally
     from capgate.bench import Bench
-    from capgate.judgement import Mode
-    from capgate.judging import Judge
+    from capgate.run.judge import Judge
+    from capgate.run.judgement import Mode
+    from capgate.run.run import Run
     from capgate.serving.broker import Broker, BrokerClient
     from capgate.serving.endpoint import Endpoint
     from capgate.serving.lost import Losses
     from capgate.serving.servers import Servers
-    from capgate.session import Run
 
 MARKERS: Final = (
     "quick: a verdict from a growing random sample over all subjects",
@@ -99,7 +99,7 @@ class Host:
     def run(self) -> Run:
         """This process's part in the run."""
         from capgate.asking.progress import Feed
-        from capgate.session import Run
+        from capgate.run.run import Run
 
         run = Run(
             self.settings,
@@ -128,7 +128,7 @@ class Host:
 
     @cached_property
     def _judge(self) -> Judge:
-        from capgate.judging import Judge
+        from capgate.run.judge import Judge
 
         return Judge(self.run)
 
@@ -396,7 +396,7 @@ class Host:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             return
         if self._has_news and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
-            from capgate.report.reask import reask_red
+            from capgate.run.reask import reask_red
 
             # While the servers are still there; a fault of the store is told of below.
             with suppress(CapgateError):

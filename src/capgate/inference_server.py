@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from capgate.client.client import Client, ClientLimits
+from capgate.commands.options import USAGE_ERROR, Parser
 from capgate.common.errors import CapgateError, ConfigError, RequestFault, ServerError
 from capgate.common.event_loop import in_own_loop
 from capgate.common.files import told_of_files
@@ -22,7 +23,6 @@ from capgate.common.signals import interrupt_on_termination
 from capgate.common.text import one_line
 from capgate.config.secrets import redactor_of_files
 from capgate.config.targets import Target, Targets, environment, load_targets
-from capgate.local import USAGE_ERROR, Parser
 from capgate.serving import running_servers
 from capgate.serving.adapters import attach
 from capgate.serving.adapters.sources import find_source

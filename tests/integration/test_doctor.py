@@ -22,7 +22,7 @@ from capgate.checkup import here
 from capgate.checkup import server as server_checks
 from capgate.checkup.check import Check
 from capgate.commands.doctor import examine
-from capgate.local import settings_of
+from capgate.commands.options import settings_of
 
 SCRIPT = "test_mmlu_setup.py"
 TARGET = "lambda-ai-gpu"

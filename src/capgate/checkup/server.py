@@ -30,14 +30,14 @@ from capgate.common.text import one_line
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.config.thresholds import reference_choice
-from capgate.references import BaselineReference, BaseReference, FloorReference, NoReference
+from capgate.run.reference import BaselineReference, BaseReference, FloorReference, NoReference
+from capgate.run.run import Run
 from capgate.serving.adapters.leases import left_over
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.exchange import exchange
 from capgate.serving.listing import find_listed, has_no_list
 from capgate.serving.openrouter import check_key
 from capgate.serving.servers import Servers
-from capgate.session import Run
 
 NAMES: Final = (
     "server",

@@ -18,8 +18,9 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from capgate.commands.options import add_options, output_of, settings_of
 from capgate.common.errors import ConfigError
-from capgate.local import FILES, add_options, output_of, settings_of
+from capgate.config.settings import FILES
 
 if TYPE_CHECKING:
     from capgate.common.answers import Answer
@@ -157,7 +158,7 @@ def _ask_again(settings: Settings, run: StoredRun) -> None:
 
     from capgate.again import settings_of_run
     from capgate.asking.ask_again import ask_again
-    from capgate.local import local_run
+    from capgate.run.standalone import local_run
     from capgate.store.baseline_review import AGAIN
 
     known = settings_of_run(run.settings, settings)

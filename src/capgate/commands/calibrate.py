@@ -14,13 +14,14 @@ from dataclasses import asdict
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
+from capgate.commands.options import add_options, output_of, settings_of
 from capgate.config.settings import positive
-from capgate.local import add_options, local_run, output_of, settings_of
+from capgate.run.standalone import local_run
 
 if TYPE_CHECKING:
     from capgate.common.answers import Answer
     from capgate.gate.calibration import Calibration, Rate
-    from capgate.session import Run
+    from capgate.run.run import Run
 
 
 _FAULTS: Final = 4

@@ -14,13 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from capgate.commands.options import add_options, output_of, settings_of
 from capgate.common.text import one_line, printable
-from capgate.local import FILES, add_options, output_of, settings_of
+from capgate.config.settings import FILES
 
 if TYPE_CHECKING:
     from capgate.common.answers import Answer
-    from capgate.comparing import Compared, Flip, GroupRow
     from capgate.config.settings import Settings
+    from capgate.run.compare_stored import Compared, Flip, GroupRow
     from capgate.store.answer_store import KeptQuestion
 
 PUBLISHED: Final = Path("published.yaml")
@@ -82,9 +83,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from capgate.common.errors import ConfigError
-    from capgate.comparing import compare
     from capgate.config.thresholds import policy_for
     from capgate.report.killed import is_killed, killed_fault
+    from capgate.run.compare_stored import compare
     from capgate.serving.routes import check_routes, is_routed, routes_of
     from capgate.store.runs import find_run, read_run, stored
 

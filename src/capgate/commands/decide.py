@@ -18,10 +18,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from capgate.commands.options import output_of
 from capgate.common.answers import AnswerState
 from capgate.common.errors import CapgateError, ConfigError, FileFault
 from capgate.common.text import one_line
-from capgate.local import output_of
 
 if TYPE_CHECKING:
     from capgate.gate import Pair, Policy, Verdict

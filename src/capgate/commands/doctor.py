@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.checkup import here
 from capgate.checkup.check import Check
+from capgate.commands.options import USAGE_ERROR, Parser, add_options, output_of, settings_of
 from capgate.common.errors import CapgateError
 from capgate.common.files import FileError, told_of_files
 from capgate.common.output import Output
 from capgate.common.scratch import Scratch
 from capgate.common.text import printable
 from capgate.config.settings import Settings
-from capgate.local import USAGE_ERROR, Parser, add_options, output_of, settings_of
 
 if TYPE_CHECKING:
     from capgate.config.targets import Targets
@@ -141,8 +141,8 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
     from capgate.config.chosen_targets import run_targets
     from capgate.config.secrets import project_redactor
     from capgate.config.targets import environment
+    from capgate.run.run import Run
     from capgate.serving.servers import Servers
-    from capgate.session import Run
 
     known = environment(settings.root)
     say = Output(lambda: project_redactor(settings)).error

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from capgate.commands.options import add_options, output_of, settings_of
 from capgate.common.text import one_line
-from capgate.local import add_options, output_of, settings_of
 
 if TYPE_CHECKING:
     from capgate.report.history import Entry

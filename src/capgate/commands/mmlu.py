@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from capgate.commands import list_models
+from capgate.commands.options import USAGE_ERROR, Parser, add_options, output_of
 from capgate.commands.run import run_pytest
 from capgate.common.dependencies import is_missing, package_error
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.files import file_error
 from capgate.config.targets import load_targets
 from capgate.gate.verdict import EXIT_CODES
-from capgate.local import USAGE_ERROR, Parser, add_options, output_of
 
 MEANINGS: Final = {
     0: "nothing lost, or only measured",

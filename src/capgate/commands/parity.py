@@ -15,17 +15,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from capgate.commands.options import add_options, output_of, settings_of
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.output import Output
 from capgate.common.text import one_line
-from capgate.local import add_options, local_run, output_of, settings_of
+from capgate.run.standalone import local_run
 
 if TYPE_CHECKING:
     from capgate.asking.ready_target import Contestant
     from capgate.common.answers import Answer
     from capgate.gate.policy import Policy
     from capgate.gate.stats import Interval
-    from capgate.session import Run
+    from capgate.run.run import Run
 
 FALSE_ALARM: Final = 0.05
 """Chance that equal models are called different."""

@@ -12,14 +12,14 @@ from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from capgate.local import add_options, output_of, settings_of
+from capgate.commands.options import add_options, output_of, settings_of
 
 if TYPE_CHECKING:
     from capgate.benchmarks.questions import QuestionSet
     from capgate.config.settings import Settings
     from capgate.config.targets import Target
     from capgate.gate.policy import Policy
-    from capgate.planning import Effort, Known, Plan
+    from capgate.run.planning import Effort, Known, Plan
     from capgate.store.answer_store import Store
     from capgate.store.runs import StoredRun
 
@@ -75,8 +75,8 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
     from capgate.common.errors import ReferenceMissingError
     from capgate.config.thresholds import floor_of, policy_for, reference_choice
     from capgate.gate.two_looks import first_look
-    from capgate.planning import discordance_of, plan, rates_of
-    from capgate.references import domains_judged, whole_budget
+    from capgate.run.planning import discordance_of, plan, rates_of
+    from capgate.run.reference import domains_judged, whole_budget
 
     folder = settings.thresholds_dir
     policy = policy_for(folder, target.id, settings.policy)
@@ -140,7 +140,7 @@ def _one_of(store: Store, target: str) -> list[StoredRun]:
 
 
 def _accuracy(runs: list[StoredRun], floor: float, policy: Policy) -> Known:
-    from capgate.planning import Known, by_weight
+    from capgate.run.planning import Known, by_weight
 
     for run in by_weight(runs):
         if run.accuracy is not None and run.mode != "unfinished":

@@ -17,7 +17,8 @@ from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.local import FILES, add_options, output_of, settings_of
+from capgate.commands.options import add_options, output_of, settings_of
+from capgate.config.settings import FILES
 
 if TYPE_CHECKING:
     from capgate.asking.rescore import Moves, Record, Rescored

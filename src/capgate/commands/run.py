@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from capgate.commands.options import add_options
 from capgate.common.errors import ConfigError
 from capgate.config.settings import OPTIONS
-from capgate.local import add_options
 
 _IMPORTED: Final = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 """pytest, started in our own process, can't rewrite the asserts of what runs already."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from capgate.config.settings import Settings
     from capgate.report.comparison import Flip
     from capgate.report.result import Report
-    from capgate.report.transcripts import Transcript
+    from capgate.run.transcripts import Transcript
     from capgate.store.answer_store import KeptQuestion
 
 _SHORTEST = 4
@@ -79,7 +79,7 @@ def _lines(
 ) -> Iterator[str]:
     from capgate.report.advice import reference_name
     from capgate.report.repeat import look_command
-    from capgate.report.transcripts import transcripts
+    from capgate.run.transcripts import transcripts
 
     found = find_question(report, settings, target, name)
     yield f"{found.subject}  {found.hash}"
@@ -194,7 +194,7 @@ def _changed(before: Answer | None, now: Answer, redactor: Redactor) -> str:
 def _ask(report: Report, settings: Settings, target: str, question: str) -> Iterator[str]:
     from capgate.again import resumed
     from capgate.config.secrets import project_redactor
-    from capgate.report.transcripts import ask_again
+    from capgate.run.transcripts import ask_again
 
     redactor = project_redactor(settings)
     with resumed(report, settings) as run:

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from capgate.commands.options import output_of
 from capgate.common.errors import ConfigError
 from capgate.common.files import FileError
 from capgate.common.output import Output
 from capgate.common.text import one_line, printable
-from capgate.local import output_of
 from capgate.report.comparison import LABELS, MEANINGS, Comparison, Flip, Side
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
     from capgate.again import resumed
     from capgate.config.secrets import project_redactor
     from capgate.report.history import FILE
-    from capgate.report.reask import reask
     from capgate.report.write import redacted, report_of, write_data, write_page
+    from capgate.run.reask import reask
 
     redactor = project_redactor(settings)
     out = Output(lambda: redactor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 
 class AnswerState(StrEnum):
@@ -70,3 +71,20 @@ class Answer:
     finish_reason: str = ""
     cut_off: bool = False
     reasoning_tokens: int = 0
+
+
+class HasForm(Protocol):
+    """What tells whether an answer has the form that the task asks for."""
+
+    @property
+    def state(self) -> AnswerState:
+        """How it was scored."""
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it went on to the token limit."""
+
+
+def is_formless(one: HasForm) -> bool:
+    """Whether an answer failed in its form: unreadable, or wrong and not come to its end."""
+    return one.state is AnswerState.UNPARSED or (one.state is AnswerState.WRONG and one.cut_off)

@@ -33,6 +33,10 @@ _FILES: Final[Mapping[str, str | None]] = {
 """The settings that are files or folders of the project, and where each usually is."""
 
 
+FILES: Final = frozenset({"--output-dir", "--store", "--models-file", "--thresholds-dir"})
+"""The options that say where a project's files are."""
+
+
 def positive(text: str) -> int:
     """Reads a whole number of at least 1.
 

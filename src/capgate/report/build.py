@@ -11,7 +11,6 @@ from capgate.common.answers import Answer, AnswerState
 from capgate.common.dependencies import package_versions
 from capgate.config.published_scores import Published
 from capgate.gate.verdict import EXIT_CODES
-from capgate.judgement import Mode
 from capgate.report.compare import FindBaseline, compare
 from capgate.report.groups import upgraded, with_words, words_of
 from capgate.report.missing import faults_of
@@ -29,14 +28,8 @@ from capgate.report.result import (
     total_cost,
     without_scores,
 )
+from capgate.run.judgement import PREFLIGHT, REASK, WHOLE, Mode
 from capgate.store.answer_store import Store
-
-WHOLE = ("suite", "quick")
-"""Shards that are judgements of a whole target."""
-
-PREFLIGHT: Final = "preflight"
-REASK: Final = "#reask"
-"""The shard that says how asking unparsed questions again went."""
 
 _UNREAD_SHOWN: Final = 20
 _UNREAD_CHARACTERS: Final = 2_000

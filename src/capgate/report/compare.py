@@ -8,24 +8,21 @@ from typing import Any
 
 from capgate.benchmarks.mmlu.known_errors import Redux
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
-from capgate.common.answers import Answer, AnswerState
+from capgate.common.answers import Answer, AnswerState, is_formless
 from capgate.common.text import content_key
 from capgate.report.comparison import Comparison, Flip, Paired, Side
 from capgate.report.triage import (
     AskedPair,
     change_of,
-    is_formless,
     label_counts,
     label_of,
     letter_shifts,
     shifted_in,
     split_drop,
 )
+from capgate.run.judgement import AGAIN
 from capgate.store.answer_store import KeptQuestion, Store
 from capgate.store.baselines import Baseline
-
-AGAIN = "#again"
-"""Added to a target's id for its constrained answers to what it left unreadable."""
 
 FindBaseline = Callable[[str], Baseline | None]
 

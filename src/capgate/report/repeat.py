@@ -8,8 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import SUBJECTS
-from capgate.config.settings import OPTIONS
-from capgate.local import FILES
+from capgate.config.settings import FILES, OPTIONS
 from capgate.report.result import Report
 
 _NAMES: Final = {

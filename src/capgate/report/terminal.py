@@ -22,7 +22,7 @@ from capgate.report.story import story_lines
 
 if TYPE_CHECKING:
     from capgate.gate.verdict import Verdict
-    from capgate.judgement import Judgement
+    from capgate.run.judgement import Judgement
 
 _WIDTH = 140
 

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from capgate.common.answers import Answer, AnswerState
+from capgate.common.answers import AnswerState, is_formless
 from capgate.gate.stats import mcnemar_exact
 from capgate.report.comparison import LABELS, Change, Flip, Label, Shift, Side, Split
 
@@ -228,11 +228,6 @@ def split_drop(
         format=drop - knowledge,
         knowledge=knowledge,
     )
-
-
-def is_formless(one: Side | Answer) -> bool:
-    """Whether an answer failed in its form: unreadable, or wrong and not come to its end."""
-    return one.state is AnswerState.UNPARSED or (one.state is AnswerState.WRONG and one.cut_off)
 
 
 def _value(state: AnswerState) -> int:

@@ -22,14 +22,14 @@ from capgate.report.build import build_report
 from capgate.report.history import FILE, Entry, add_run, read_history
 from capgate.report.html import render_html
 from capgate.report.result import Report, Result
-from capgate.report.sweep import sweep_lines
 from capgate.report.terminal import logs_line, render_report
+from capgate.run.log_sweep import sweep_lines
 from capgate.store.baselines import Baseline, load_baseline
 
 if TYPE_CHECKING:
     from capgate.benchmarks.mmlu.known_errors import Redux
     from capgate.config.settings import Settings
-    from capgate.session import Run
+    from capgate.run.run import Run
 
 DATA: Final = "report.json"
 PAGE: Final = "report.html"

@@ -13,7 +13,7 @@ from capgate.gate.tries import Allowance, Earlier, Kind, allow
 from capgate.gate.verdict import Verdict, VerdictKind
 
 if TYPE_CHECKING:
-    from capgate.session import Run
+    from capgate.run.run import Run
 
 _COLUMNS = "run, kind, variant, number, share, follows, verdict"
 
@@ -54,7 +54,7 @@ def attempt_of(run: Run, target: str, kind: Kind) -> Attempt:
         CapgateError: The target does not answer, or it has no valid reference.
     """
     from capgate.asking.fingerprint import digest_of
-    from capgate.references import identify
+    from capgate.run.reference import identify
 
     settings, reference = run.settings, run.reference(target)
     base = reference.target if reference.kind == "base" else target

@@ -14,7 +14,7 @@ from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
 from capgate.gate import Pair
 from capgate.gate.verdict import Verdict
-from capgate.references import BaselineReference, rows
+from capgate.run.reference import BaselineReference, rows
 from capgate.store.answer_store import Store
 from capgate.store.baselines import load_baseline
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from capgate.commands.options import Parser, add_options, settings_of
 from capgate.common.errors import ConfigError
 from capgate.config.chosen_targets import run_targets
-from capgate.local import Parser, add_options, settings_of
 
 URL = "http://127.0.0.1:1/v1"
 

@@ -10,8 +10,8 @@ import pytest
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 from capgate.common.errors import ConfigError
 from capgate.config.settings import OPTIONS, Settings
+from capgate.run.run import Run
 from capgate.serving.endpoint import Endpoint
-from capgate.session import Run
 
 ROOT = Path("project")
 

@@ -21,15 +21,15 @@ from capgate.gate.decide_paired import judge_subject
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, Single
 from capgate.gate.verdict import Verdict
-from capgate.judgement import Judgement, Usage
 from capgate.report.build import build_report, exit_code
 from capgate.report.github import summary
 from capgate.report.html import render_html
 from capgate.report.result import answered_of, json_schema, shipped_schema
 from capgate.report.terminal import render_report
 from capgate.report.write import write_results
+from capgate.run.judgement import Judgement, Usage
+from capgate.run.run import Run
 from capgate.serving.endpoint import Endpoint
-from capgate.session import Run
 from capgate.store.answer_store import Store
 
 C, W, U, E = AnswerState.CORRECT, AnswerState.WRONG, AnswerState.UNPARSED, AnswerState.ERROR

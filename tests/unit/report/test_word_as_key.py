@@ -17,8 +17,8 @@ from capgate.asking.inspect_backend.run_eval import run_eval
 from capgate.asking.rescore import record_of_run
 from capgate.benchmarks.questions import Question
 from capgate.common.redact import MARK, Redactor
-from capgate.report.sweep import sweep
 from capgate.report.write import redacted
+from capgate.run.log_sweep import sweep
 from capgate.store.answer_store import Store
 from capgate.store.runs import read_run
 

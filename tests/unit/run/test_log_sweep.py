@@ -10,7 +10,7 @@ import pytest
 import zipfile_zstd  # noqa: F401 (teaches the standard library Inspect's compression)
 
 from capgate.common.redact import Redactor
-from capgate.report.sweep import LEFT_OUT, sweep
+from capgate.run.log_sweep import LEFT_OUT, sweep
 
 KEY = "s3cr3t-value-of-a-key"
 REDACTOR = Redactor([KEY], home=Path("/home/me"))

@@ -6,7 +6,7 @@ import pytest
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate.policy import Budget, Policy, ReferenceChoice
-from capgate.planning import Known, Plan, Rates, discordance_of, plan, rates_of
+from capgate.run.planning import Known, Plan, Rates, discordance_of, plan, rates_of
 from capgate.store.runs import StoredRun
 
 

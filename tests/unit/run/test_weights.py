@@ -19,12 +19,13 @@ from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import right, target, wrong
 
 from capgate.asking.fingerprint import Fingerprint
+from capgate.commands.options import add_options, settings_of
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError, ContradictionError
 from capgate.config.settings import Settings
 from capgate.gate.verdict import Verdict
-from capgate.judging import Judge
-from capgate.local import add_options, local_run, settings_of
+from capgate.run.judge import Judge
+from capgate.run.standalone import local_run
 from capgate.serving.sharing import note_mixing
 
 SUBJECTS = "abstract_algebra,virology"

@@ -22,8 +22,8 @@ from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
 from capgate.gate.two_looks import confirm_subject, confirm_suite, first_look, second_look
 from capgate.gate.verdict import Scope, Verdict
-from capgate.judgement import PREFLIGHT, QUICK, SUITE, Judgement, Usage
-from capgate.references import (
+from capgate.run.judgement import PREFLIGHT, QUICK, QUICK_LOOK, SUITE, Judgement, Usage
+from capgate.run.reference import (
     BaselineReference,
     FloorReference,
     Reference,
@@ -34,14 +34,11 @@ from capgate.references import (
     sequential_gate,
     whole_budget,
 )
+from capgate.run.run import Run
 from capgate.run.tries import counted
 from capgate.serving.adapters.liveness import check_live
 from capgate.serving.routes import check_routes, is_routed, routes_of
 from capgate.serving.sharing import asking
-from capgate.session import Run
-
-QUICK_LOOK: Final = 10
-"""Questions of a quick run without a limit that only measures."""
 
 _BATCH: Final = (16, 128)
 

@@ -1,11 +1,10 @@
-"""A run without pytest, for commands that ask questions by themselves."""
+"""The options of a run as commands have them, and the exit code of wrong usage."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -14,13 +13,7 @@ from capgate.common.redact import Redactor
 from capgate.config.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
-    from capgate.serving.endpoint import Endpoint
-    from capgate.session import Run
-
-FILES: Final = frozenset({"--output-dir", "--store", "--models-file", "--thresholds-dir"})
-"""The options that say where a project's files are."""
-
-
+    pass
 USAGE_ERROR: Final = 4
 """pytest's exit code for wrong usage, which every command shares."""
 
@@ -51,47 +44,6 @@ def add_options(
     for option in OPTIONS:
         if (only is None or option.flag in only) and option.flag not in without:
             parser.add_argument(option.flag, dest=option.dest, **option.keywords)
-
-
-@contextmanager
-def local_run(
-    settings: Settings, *, further: Sequence[str] = (), run_id: str | None = None
-) -> Iterator[Run]:
-    """A run in this process; its servers end with it, and then its logs lose what is secret.
-
-    Args:
-        settings: The run's settings.
-        further: Targets that take part beside those in the settings.
-        run_id: A run that is taken up again; a new one where None.
-
-    Raises:
-        CapgateError: The targets' file has faults, or a target is unknown.
-    """
-    from capgate.config.chosen_targets import new_run_id
-    from capgate.config.secrets import project_redactor
-    from capgate.config.targets import environment
-    from capgate.report.sweep import sweep_lines
-    from capgate.serving.servers import Servers
-    from capgate.session import Run
-
-    run_id = run_id or new_run_id()
-
-    def endpoint(target: str) -> Endpoint:
-        return servers.endpoint(target)
-
-    redactor = project_redactor(settings)
-    say = Output(lambda: redactor).error
-    run = Run(settings, run_id, endpoint=endpoint, say=say, further=further)
-    servers = Servers(
-        run.participants, environment(settings.root), run.folder / "logs", say=say, look=True
-    )
-    try:
-        yield run
-    finally:
-        run.close()
-        servers.close()
-        for line in sweep_lines(run.folder / "logs", redactor):
-            say(line)
 
 
 def output_of(options: argparse.Namespace) -> Output:

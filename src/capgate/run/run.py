@@ -38,8 +38,8 @@ from capgate.config.thresholds import baseline_file, floor_of, policy_for, refer
 from capgate.gate.policy import Policy
 from capgate.gate.rows import seeded_order
 from capgate.gate.tries import Allowance, Kind
-from capgate.judgement import QUICK, Judgement, Mode
-from capgate.references import (
+from capgate.run.judgement import QUICK, Judgement, Mode
+from capgate.run.reference import (
     BaselineReference,
     BaseReference,
     FloorReference,
@@ -328,7 +328,7 @@ class Run:
         if planned:
             return [q for s in planned for q in chosen.by_subject.get(s, ())]
         # A quick run draws from all questions.
-        from capgate.judging import QUICK_LOOK
+        from capgate.run.judgement import QUICK_LOOK
 
         pool = {q.hash: q for q in self.questions(target).select(self.settings.subjects)}
         judged = not isinstance(self._references.get(target), NoReference)

@@ -14,7 +14,7 @@ from capgate.store.answer_store import Store
 
 if TYPE_CHECKING:
     from capgate.config.settings import Settings
-    from capgate.session import Run
+    from capgate.run.run import Run
 
 
 @dataclass(frozen=True)

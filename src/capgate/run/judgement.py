@@ -10,12 +10,26 @@ from capgate.asking.ready_target import ShardResult
 from capgate.gate.verdict import Verdict
 from capgate.store.answer_store import Stored
 
-PREFLIGHT: Final = "preflight"
 SUITE: Final = "suite"
 QUICK: Final = "quick"
 
 Mode = Literal["full", "quick"]
 """What a run is asked for: the whole benchmark subject by subject, or a growing sample of it."""
+
+
+WHOLE = ("suite", "quick")
+"""Shards that are judgements of a whole target."""
+
+PREFLIGHT: Final = "preflight"
+
+REASK: Final = "#reask"
+"""The shard that says how asking unparsed questions again went."""
+
+AGAIN = "#again"
+"""Added to a target's id for its constrained answers to what it left unreadable."""
+
+QUICK_LOOK: Final = 10
+"""Questions of a quick run without a limit that only measures."""
 
 
 @dataclass(frozen=True)

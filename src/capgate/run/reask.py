@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from capgate.common.answers import is_formless
 from capgate.common.errors import CapgateError
 from capgate.common.text import one_line
-from capgate.report.build import REASK, WHOLE
-from capgate.report.compare import AGAIN
-from capgate.report.triage import is_formless
+from capgate.run.judgement import AGAIN, REASK, WHOLE
 
 if TYPE_CHECKING:
-    from capgate.session import Run
+    from capgate.run.run import Run
 
 
 def reask_red(run: Run) -> None:
