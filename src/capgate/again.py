@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from capgate.commands.options import add_options, settings_of
 from capgate.common.errors import ConfigError
 from capgate.config.settings import FILES, Settings
-from capgate.report.read import find_report, read_report
-from capgate.report.result import Report
+from capgate.report.data.read import find_report, read_report
+from capgate.report.data.result import Report
 from capgate.run.standalone import local_run
 
 if TYPE_CHECKING:

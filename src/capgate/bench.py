@@ -13,7 +13,7 @@ from capgate.common.errors import CapgateError, ServerEndedError, StoreError
 from capgate.common.files import FileError, file_error, is_of_files
 from capgate.common.text import one_line
 from capgate.gate.verdict import Scope, Verdict
-from capgate.report.terminal import render_judgement
+from capgate.report.text.terminal import render_judgement
 from capgate.run.judge import Judge
 from capgate.run.judgement import PREFLIGHT, QUICK, SUITE, Judgement
 

@@ -14,7 +14,7 @@ from tests.doubles.server import Server
 from tests.integration.conftest import Outcome, Project, question_of, right
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
-from capgate.report.read import read_report
+from capgate.report.data.read import read_report
 
 BASE, ADAPTER = "taught", "forgetful"
 FEW = "formal_logic"

@@ -24,7 +24,7 @@ from tests.integration.conftest import (
     wrong,
 )
 
-from capgate.report.history import FILE, read_history
+from capgate.report.data.history import FILE, read_history
 
 
 def paragraph(text: str, name: str) -> str:

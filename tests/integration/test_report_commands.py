@@ -22,8 +22,8 @@ from tests.doubles.hook import Hook
 from tests.doubles.red import ADAPTER, BASE, BROKEN, Answers, Red, capgate, make_red_run
 from tests.doubles.server import answer
 
-from capgate.report.advice import subject_words
-from capgate.report.read import read_report
+from capgate.report.data.read import read_report
+from capgate.report.text.advice import subject_words
 
 KEY = "canary-key-5b1f9c0a7d"
 ENVIRONMENT = "canary-environment-77aa21"

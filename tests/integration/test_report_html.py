@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 from tests.doubles.red import ADAPTER, BASE, BROKEN, HOSTILE, LONG_LINE, Red, capgate, make_red_run
 
-from capgate.report.payload import unpack
-from capgate.report.read import read_report
+from capgate.report.data.read import read_report
+from capgate.report.page.payload import unpack
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, LocatorAssertions, Page

@@ -16,9 +16,9 @@ from capgate.config.settings import OPTIONS, Settings
 from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
-from capgate.report.html import LIMIT
-from capgate.report.payload import unpack
-from capgate.report.read import read_report
+from capgate.report.data.read import read_report
+from capgate.report.page.html import LIMIT
+from capgate.report.page.payload import unpack
 from capgate.report.write import write_results
 from capgate.run.judgement import Judgement, Usage
 from capgate.run.reference import BaseReference, describe

@@ -30,7 +30,7 @@ from tests.integration.conftest import (
     wrong,
 )
 
-from capgate.report.result import shipped_schema
+from capgate.report.data.result import shipped_schema
 
 CANARY = "sk-canary-9f8e7d6c5b4a39281706"
 TOKEN, ARGUMENT, CHANNEL = "canary-token-51fe", "canary-argument-62ad", "canary-channel-73bc"

@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_of(options: argparse.Namespace, settings: Settings, store: object) -> StoredRun:
-    from capgate.report.killed import is_killed, killed_fault
+    from capgate.report.data.killed import is_killed, killed_fault
     from capgate.store.answer_store import Store
     from capgate.store.runs import find_run, known_targets, newest_whole, read_run, runs_of
 
@@ -259,7 +259,7 @@ def _lint(options: argparse.Namespace, settings: Settings) -> int:
 def _show_review(out: Output, found: Review, before: Baseline, run: StoredRun) -> None:
     from rich.table import Table
 
-    from capgate.report.terminal import lines_of
+    from capgate.report.text.terminal import lines_of
 
     out.line(f"{found.target}: recorded {before.recorded} from {before.run}  →  run {run.id}")
     for fact in found.facts:
@@ -347,7 +347,7 @@ def _shown(path: Path, settings: Settings) -> str:
 
 
 def _now() -> str:
-    from capgate.report.result import iso
+    from capgate.report.data.result import iso
 
     return iso(time.time())
 

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from capgate.asking.progress import Count
     from capgate.common.errors import ConfigError
     from capgate.gate.calibration import calibrate, whole_rounds
-    from capgate.report.missing import fault_lines, faults_of
+    from capgate.report.text.missing import fault_lines, faults_of
 
     settings = settings_of(options)
     with local_run(settings) as run:

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     from capgate.common.errors import ConfigError
     from capgate.config.thresholds import policy_for
-    from capgate.report.killed import is_killed, killed_fault
+    from capgate.report.data.killed import is_killed, killed_fault
     from capgate.run.compare_stored import compare
     from capgate.serving.routes import check_routes, is_routed, routes_of
     from capgate.store.runs import find_run, read_run, stored
@@ -133,7 +133,8 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
     """Shows a run beside published scores; returns 0."""
     from capgate.common.errors import ConfigError
     from capgate.config.published_scores import load_published
-    from capgate.report.published import CAUTION, beside, lines
+    from capgate.report.data.published_beside import CAUTION, beside
+    from capgate.report.text.published_lines import lines
     from capgate.store.runs import find_run, read_run, stored, targets_of
 
     if options.candidate is not None:
@@ -210,7 +211,7 @@ def _plain_answer(answer: Answer) -> dict[str, str]:
 
 
 def _lines(compared: Compared, texts: Mapping[str, KeptQuestion]) -> Iterator[str]:
-    from capgate.report.terminal import verdict_lines
+    from capgate.report.text.terminal import verdict_lines
 
     one, other = compared.reference, compared.candidate
     yield f"A: {one.id}  {one.target}   B: {other.id}  {other.target}"
@@ -230,7 +231,7 @@ def _lines(compared: Compared, texts: Mapping[str, KeptQuestion]) -> Iterator[st
 def _table(compared: Compared) -> list[str]:
     from rich.table import Table
 
-    from capgate.report.terminal import lines_of
+    from capgate.report.text.terminal import lines_of
 
     table = Table(box=None)
     table.add_column("subject", no_wrap=True)

@@ -11,7 +11,7 @@ from capgate.commands.options import add_options, output_of, settings_of
 from capgate.common.text import one_line
 
 if TYPE_CHECKING:
-    from capgate.report.history import Entry
+    from capgate.report.data.history import Entry
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         StoreError: The trend can't be read.
     """
-    from capgate.report.history import FILE, read_history
+    from capgate.report.data.history import FILE, read_history
 
     out = output_of(options)
     rows = read_history(settings_of(options).output_dir / FILE, options.target)
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(target: str, rows: list[Entry]) -> Iterator[str]:
-    from capgate.report.history import by_series, folded
+    from capgate.report.data.history import by_series, folded
 
     yield one_line(target, limit=100)
     for group in by_series(rows).values():

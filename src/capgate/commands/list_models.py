@@ -19,7 +19,7 @@ from capgate.common.output import Output
 from capgate.common.text import one_line
 from capgate.config.secrets import redactor_of_files
 from capgate.config.targets import Target, Targets, environment, load_targets
-from capgate.report.terminal import lines_of
+from capgate.report.text.terminal import lines_of
 
 MODELS_FILE: Final = "config/models.yaml"
 _PIPE_WIDTH: Final = 220

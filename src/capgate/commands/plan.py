@@ -187,7 +187,7 @@ def _by_subject(found: Plan) -> Iterator[str]:
     """What each subject by itself can show; many that are alike have one line."""
     from rich.table import Table
 
-    from capgate.report.terminal import lines_of
+    from capgate.report.text.terminal import lines_of
 
     alike: dict[tuple[int, str], list[str]] = {}
     for subject, drop in found.subjects.items():

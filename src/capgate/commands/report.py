@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
     from capgate.commands.triage import with_redux
     from capgate.common.files import write_atomically
     from capgate.config.secrets import project_redactor
-    from capgate.report import github
-    from capgate.report.history import FILE
+    from capgate.report.data.history import FILE
+    from capgate.report.text import github
     from capgate.report.write import redacted, write_data, write_page
 
     report, folder, settings = open_report(options)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from capgate.common.answers import Answer
     from capgate.common.redact import Redactor
     from capgate.config.settings import Settings
-    from capgate.report.comparison import Flip
-    from capgate.report.result import Report
+    from capgate.report.data.comparison import Flip
+    from capgate.report.data.result import Report
     from capgate.run.transcripts import Transcript
     from capgate.store.answer_store import KeptQuestion
 
@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
 def _lines(
     report: Report, folder: Path, settings: Settings, target: str, name: str, *, ask: bool
 ) -> Iterator[str]:
-    from capgate.report.advice import reference_name
-    from capgate.report.repeat import look_command
+    from capgate.report.text.advice import reference_name
+    from capgate.report.text.shown_commands import look_command
     from capgate.run.transcripts import transcripts
 
     found = find_question(report, settings, target, name)
@@ -115,7 +115,7 @@ def find_question(report: Report, settings: Settings, target: str, name: str) ->
     Raises:
         ConfigError: None begins so, or several do.
     """
-    from capgate.report.repeat import look_command
+    from capgate.report.text.shown_commands import look_command
 
     flips = {
         flip.question: flip

@@ -11,11 +11,11 @@ from capgate.common.errors import ConfigError
 from capgate.common.files import FileError
 from capgate.common.output import Output
 from capgate.common.text import one_line, printable
-from capgate.report.comparison import LABELS, MEANINGS, Comparison, Flip, Side
+from capgate.report.data.comparison import LABELS, MEANINGS, Comparison, Flip, Side
 
 if TYPE_CHECKING:
     from capgate.config.settings import Settings
-    from capgate.report.result import Report
+    from capgate.report.data.result import Report
 
 _SHOWN = 50
 
@@ -103,7 +103,7 @@ def with_redux(report: Report, file: Path, dataset: Path | None) -> Report:
         ConfigError: The annotations can't be read.
     """
     from capgate.benchmarks.mmlu.known_errors import load_redux
-    from capgate.report.compare import relabel
+    from capgate.report.data.flips import relabel
 
     if dataset is None:
         sources = (Path(str(r.dataset.get("source", ""))) for r in report.targets.values())
@@ -117,7 +117,7 @@ def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
     """Asks again, and writes and returns the report that follows from it."""
     from capgate.again import resumed
     from capgate.config.secrets import project_redactor
-    from capgate.report.history import FILE
+    from capgate.report.data.history import FILE
     from capgate.report.write import redacted, report_of, write_data, write_page
     from capgate.run.reask import reask
 
@@ -142,8 +142,8 @@ def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
 def _lines(
     report: Report, target: str, comparison: Comparison, flips: list[Flip], limit: int
 ) -> list[str]:
-    from capgate.report.advice import headline, reference_name, split_sentence
-    from capgate.report.repeat import look_command
+    from capgate.report.text.advice import headline, reference_name, split_sentence
+    from capgate.report.text.shown_commands import look_command
 
     verdict = report.targets[target].verdict
     against = reference_name(comparison.reference)

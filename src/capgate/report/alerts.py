@@ -20,9 +20,9 @@ import httpx
 
 from capgate.common.redact import Redactor
 from capgate.common.text import one_line
-from capgate.report.advice import headline, next_steps
-from capgate.report.repeat import look_command
-from capgate.report.result import Report
+from capgate.report.data.result import Report
+from capgate.report.text.advice import headline, next_steps
+from capgate.report.text.shown_commands import look_command
 
 KINDS: Final = frozenset({"REGRESSION", "ERROR", "lost"})
 """Kinds of a run's verdict that alerts are sent for; `lost` where only subjects were judged."""

@@ -17,12 +17,13 @@ from capgate.common.text import harmless
 from capgate.config.alerts import alert_urls
 from capgate.config.published_scores import Published, load_published
 from capgate.config.secrets import project_redactor
-from capgate.report import alerts, github
-from capgate.report.build import build_report
-from capgate.report.history import FILE, Entry, add_run, read_history
-from capgate.report.html import render_html
-from capgate.report.result import Report, Result
-from capgate.report.terminal import logs_line, render_report
+from capgate.report import alerts
+from capgate.report.data.build import build_report
+from capgate.report.data.history import FILE, Entry, add_run, read_history
+from capgate.report.data.result import Report, Result
+from capgate.report.page.html import render_html
+from capgate.report.text import github
+from capgate.report.text.terminal import logs_line, render_report
 from capgate.run.log_sweep import sweep_lines
 from capgate.store.baselines import Baseline, load_baseline
 

@@ -23,7 +23,7 @@ from capgate.commands.mmlu import openrouter
 from capgate.common.output import Output
 from capgate.common.redact import Redactor
 from capgate.common.text import harmless
-from capgate.report.history import FILE, add_run
+from capgate.report.data.history import FILE, add_run
 from capgate.report.write import write_data
 
 KEY = "innocent-0123456789abcdef"

@@ -10,10 +10,11 @@ from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
 from capgate.gate.verdict import Verdict
-from capgate.report.compare import paired
-from capgate.report.comparison import Comparison, Flip, Side
-from capgate.report.groups import with_words, words_of
-from capgate.report.result import (
+from capgate.report.data.comparison import Comparison, Flip, Side
+from capgate.report.data.flips import paired
+from capgate.report.data.groups import with_words, words_of
+from capgate.report.data.labels import AskedPair, label_counts, split_drop
+from capgate.report.data.result import (
     Accuracy,
     Metrics,
     Report,
@@ -22,7 +23,6 @@ from capgate.report.result import (
     group,
     subject_groups,
 )
-from capgate.report.triage import AskedPair, label_counts, split_drop
 
 C, W = AnswerState.CORRECT, AnswerState.WRONG
 

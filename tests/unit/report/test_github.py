@@ -18,8 +18,8 @@ from capgate.gate.decide_paired import judge_subject
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
 from capgate.gate.verdict import Verdict
-from capgate.report import github
-from capgate.report.comparison import Side
+from capgate.report.data.comparison import Side
+from capgate.report.text import github
 
 NASTY = st.one_of(
     st.text(max_size=200),

@@ -10,10 +10,10 @@ from tests.unit.report.examples import red_report
 
 from capgate.cli import main
 from capgate.common.errors import StoreError
-from capgate.report.charts import trend_chart
-from capgate.report.history import FILE, add_run, by_series, entries, read_history
-from capgate.report.html import render_html
-from capgate.report.result import Report
+from capgate.report.data.history import FILE, add_run, by_series, entries, read_history
+from capgate.report.data.result import Report
+from capgate.report.page.charts import trend_chart
+from capgate.report.page.html import render_html
 
 
 def changed(report: Report, run: str, finished: str, **changes: object) -> Report:

@@ -14,14 +14,14 @@ from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, Single
 from capgate.gate.verdict import Verdict
-from capgate.report.advice import headline, next_steps
-from capgate.report.charts import drop_chart, evidence_chart, nice_ticks, trend_chart
-from capgate.report.comparison import Side, Split
-from capgate.report.history import entries
-from capgate.report.html import render_html
-from capgate.report.payload import pack, unpack
-from capgate.report.published import CAUTION
-from capgate.report.triage import AskedPair
+from capgate.report.data.comparison import Side, Split
+from capgate.report.data.history import entries
+from capgate.report.data.labels import AskedPair
+from capgate.report.data.published_beside import CAUTION
+from capgate.report.page.charts import drop_chart, evidence_chart, nice_ticks, trend_chart
+from capgate.report.page.html import render_html
+from capgate.report.page.payload import pack, unpack
+from capgate.report.text.advice import headline, next_steps
 
 
 def test_a_page_names_its_only_script_and_style() -> None:

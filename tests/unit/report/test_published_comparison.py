@@ -8,7 +8,8 @@ import pytest
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.config.published_scores import Published, load_published
-from capgate.report.published import beside, find_match, lines
+from capgate.report.data.published_beside import beside, find_match
+from capgate.report.text.published_lines import lines
 
 FILE = Path(__file__).parents[3] / "thresholds" / "published.yaml"
 

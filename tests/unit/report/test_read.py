@@ -11,9 +11,9 @@ import pytest
 from tests.unit.report.examples import red_report
 
 from capgate.common.errors import ConfigError
-from capgate.report.read import find_report, read_report
-from capgate.report.repeat import repeat_command
-from capgate.report.result import SCHEMA_VERSION, json_schema
+from capgate.report.data.read import find_report, read_report
+from capgate.report.data.result import SCHEMA_VERSION, json_schema
+from capgate.report.text.shown_commands import repeat_command
 
 
 def written(path: Path, **changes: Any) -> Path:  # noqa: ANN401

@@ -9,9 +9,9 @@ from pathlib import Path
 from tests.unit.report.examples import red_report
 
 from capgate.config.settings import OPTIONS, Settings
-from capgate.report.html import render_html
-from capgate.report.repeat import logs_command, look_command, repeat_command
-from capgate.report.result import Report
+from capgate.report.data.result import Report
+from capgate.report.page.html import render_html
+from capgate.report.text.shown_commands import logs_command, look_command, repeat_command
 
 ROOT = Path("/home/someone/project")
 

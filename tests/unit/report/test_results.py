@@ -21,11 +21,11 @@ from capgate.gate.decide_paired import judge_subject
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, Single
 from capgate.gate.verdict import Verdict
-from capgate.report.build import build_report, exit_code
-from capgate.report.github import summary
-from capgate.report.html import render_html
-from capgate.report.result import answered_of, json_schema, shipped_schema
-from capgate.report.terminal import render_report
+from capgate.report.data.build import build_report, exit_code
+from capgate.report.data.result import answered_of, json_schema, shipped_schema
+from capgate.report.page.html import render_html
+from capgate.report.text.github import summary
+from capgate.report.text.terminal import render_report
 from capgate.report.write import write_results
 from capgate.run.judgement import Judgement, Usage
 from capgate.run.run import Run
@@ -119,7 +119,8 @@ def result_of(run: Run) -> dict[str, Any]:
 def test_the_shipped_schema_is_the_models_own() -> None:
     """The JSON Schema that is shipped is made from the models as they are."""
     assert shipped_schema() == json_schema(), (
-        "write it anew: python -c 'import json; from capgate.report.result import json_schema; "
+        "write it anew: python -c 'import json; "
+        "from capgate.report.data.result import json_schema; "
         "print(json.dumps(json_schema(), indent=2))' > src/capgate/report/schema/report.schema.json"
     )
     jsonschema.Draft202012Validator.check_schema(shipped_schema())

@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.unit.report.examples import flip, red_report
 
 from capgate.gate.verdict import Verdict
-from capgate.report.advice import next_steps
-from capgate.report.terminal import logs_line, render_report
+from capgate.report.text.advice import next_steps
+from capgate.report.text.terminal import logs_line, render_report
 
 
 def test_what_could_not_be_judged_is_named_at_the_end(tmp_path: Path) -> None:

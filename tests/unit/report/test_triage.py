@@ -11,9 +11,9 @@ from capgate.benchmarks.mmlu.known_errors import load_redux
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError
 from capgate.common.text import content_key
-from capgate.report.compare import paired, relabel
-from capgate.report.comparison import LABELS, Comparison, Flip, Side
-from capgate.report.triage import AskedPair, change_of, label_of, letter_shifts, split_drop
+from capgate.report.data.comparison import LABELS, Comparison, Flip, Side
+from capgate.report.data.flips import paired, relabel
+from capgate.report.data.labels import AskedPair, change_of, label_of, letter_shifts, split_drop
 
 C, W, U, E = AnswerState.CORRECT, AnswerState.WRONG, AnswerState.UNPARSED, AnswerState.ERROR
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from capgate.common.errors import StoreError
 from capgate.common.private_files import own_file, own_folder
-from capgate.report.result import Report, Result
+from capgate.report.data.result import Report, Result
 
 FILE: Final = "history.sqlite"
 SCHEMA_VERSION: Final = 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from capgate.common.text import printable
-from capgate.report.advice import (
+from capgate.report.data.comparison import Comparison
+from capgate.report.data.result import Report, Result
+from capgate.report.text.advice import (
     failed_domains,
     failed_subjects,
     next_steps,
@@ -12,9 +14,7 @@ from capgate.report.advice import (
     split_sentence,
     subject_words,
 )
-from capgate.report.comparison import Comparison
-from capgate.report.repeat import look_command, repeat_command
-from capgate.report.result import Report, Result
+from capgate.report.text.shown_commands import look_command, repeat_command
 
 _SUBJECTS = 4
 _STEPS = 3

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
-from capgate.report.comparison import Comparison, Split
+from capgate.report.data.comparison import Comparison, Split
 
 if TYPE_CHECKING:
-    from capgate.report.result import Report, Result
+    from capgate.report.data.result import Report, Result
 
 _MANY: Final = 0.5
 """Share of the losses at which a label is what to look at first."""

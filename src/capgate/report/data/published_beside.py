@@ -7,22 +7,13 @@ with another harness; nothing is tested and no verdict follows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer, AnswerState
-from capgate.common.text import one_line
 from capgate.config.published_scores import Published, PublishedScore
 from capgate.gate.stats import Interval, clopper_pearson
-from capgate.report.advice import points
-from capgate.report.result import Report
-
-CAUTION: Final = (
-    "Published scores come of other harnesses, prompts and shots, and nothing is compared question "
-    "by question: a point or two means nothing. capgate compare RUN_A RUN_B compares two runs."
-)
 
 _MAKERS: Final = frozenset(
     {
@@ -62,6 +53,12 @@ _FORMS: Final = frozenset(
 
 _DATE = re.compile(r"^(20\d{6}|20\d\d|\d{4}|\d\d)$")
 _QUANT = re.compile(r"^(q\d(_[0-9a-z])*|\d+bit)$")
+
+
+CAUTION: Final = (
+    "Published scores come of other harnesses, prompts and shots, and nothing is compared question "
+    "by question: a point or two means nothing. capgate compare RUN_A RUN_B compares two runs."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,57 +175,6 @@ def find_match(names: Iterable[str], published: Published) -> Match | None:
                 how = f", apart from {', '.join(extra)}" if extra else ""
                 return Match(score, f"{name!r} was taken for {score.model!r}{how}")
     return None
-
-
-def lines(one: Beside, published: Published) -> Iterator[str]:
-    """What is shown of a target beside its published score."""
-    ours = "nothing was scored"
-    if one.accuracy is not None and one.interval is not None:
-        low, high, level = one.interval
-        ours = (
-            f"{one.accuracy:.1%}  ({100 * level:.3g} % interval {low:.1%} to {high:.1%}, "
-            f"{one.questions:,} questions, {one.task})"
-        )
-    yield f"{one.target}  {one_line(one.model, limit=80)}"
-    yield f"  this run   {ours}"
-    match = one.match
-    if match is None:
-        like = f"; nearest: {', '.join(one.nearest)}" if one.nearest else ""
-        yield f"  published  none of this name in {published.path.name}{like}"
-        return
-    score = match.score
-    yield f"  published  {score.mmlu:.1f}%  ({score.source}; setup: {score.setup})"
-    if one.difference is not None:
-        yield f"  difference {100 * one.difference:+.1f} points"
-    yield f"  names      {match.note}"
-
-
-def published_lines(report: Report, target: str) -> list[str]:
-    """What a report says of a target's and its base's accuracy beside published ones.
-
-    Args:
-        report: The report.
-        target: A target of it.
-
-    Returns:
-        A sentence for each score that is known, and what that is worth; nothing without one.
-    """
-    comparison = report.comparisons.get(target)
-    base = str(comparison.reference.get("target", "")) if comparison else ""
-    lines: list[str] = []
-    for name in (base, target):
-        result = report.targets.get(name)
-        found = result.published if result else None
-        if result and found and found["published"] and found["accuracy"] is not None:
-            score = found["published"]
-            part = len(result.subject_details)
-            only = f" on {part} of {len(DOMAIN_OF)} subjects" if part < len(DOMAIN_OF) else ""
-            lines.append(
-                f"Published: {score['model']} {score['mmlu']:.1f} % ({score['source']}; setup: "
-                f"{score['setup']}). {name} has {100 * found['accuracy']:.1f} % here{only}, "
-                f"{points(found['difference'], sign=True)}; {score['matched']}."
-            )
-    return [*lines, CAUTION] if lines else []
 
 
 def _extra(name: str, published: str, loosely: bool) -> tuple[str, ...] | None:

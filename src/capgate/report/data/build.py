@@ -11,11 +11,10 @@ from capgate.common.answers import Answer, AnswerState
 from capgate.common.dependencies import package_versions
 from capgate.config.published_scores import Published
 from capgate.gate.verdict import EXIT_CODES
-from capgate.report.compare import FindBaseline, compare
-from capgate.report.groups import upgraded, with_words, words_of
-from capgate.report.missing import faults_of
-from capgate.report.published import beside
-from capgate.report.result import (
+from capgate.report.data.flips import FindBaseline, compare
+from capgate.report.data.groups import upgraded, with_words, words_of
+from capgate.report.data.published_beside import beside
+from capgate.report.data.result import (
     Accuracy,
     Metrics,
     Report,
@@ -28,6 +27,7 @@ from capgate.report.result import (
     total_cost,
     without_scores,
 )
+from capgate.report.text.missing import faults_of
 from capgate.run.judgement import PREFLIGHT, REASK, WHOLE, Mode
 from capgate.store.answer_store import Store
 

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.json_file import REPORT_BYTES, read_json
-from capgate.report.groups import upgraded, words_of
-from capgate.report.killed import killed_fault_of, killed_runs
-from capgate.report.result import SCHEMA_VERSION, Report
+from capgate.report.data.groups import upgraded, words_of
+from capgate.report.data.killed import killed_fault_of, killed_runs
+from capgate.report.data.result import SCHEMA_VERSION, Report
 
 REPORT: Final = "report.json"
 _SHOWN: Final = 10

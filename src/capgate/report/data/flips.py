@@ -10,8 +10,8 @@ from capgate.benchmarks.mmlu.known_errors import Redux
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.answers import Answer, AnswerState, is_formless
 from capgate.common.text import content_key
-from capgate.report.comparison import Comparison, Flip, Paired, Side
-from capgate.report.triage import (
+from capgate.report.data.comparison import Comparison, Flip, Paired, Side
+from capgate.report.data.labels import (
     AskedPair,
     change_of,
     label_counts,

@@ -7,7 +7,7 @@ from typing import Final, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from capgate.common.answers import Answer, AnswerState
-from capgate.report.forms import ReferenceDict
+from capgate.report.data.forms import ReferenceDict
 
 Label = Literal[
     "error",

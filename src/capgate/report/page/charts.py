@@ -14,8 +14,8 @@ from typing import Any, Final
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
-from capgate.report.comparison import Comparison
-from capgate.report.history import Entry, by_series
+from capgate.report.data.comparison import Comparison
+from capgate.report.data.history import Entry, by_series
 
 _RUNS_SHOWN: Final = 60
 _SERIES_SHOWN: Final = 4

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.text import printable
-from capgate.report.advice import reference_name, subjects_to_read
-from capgate.report.comparison import LABELS, Flip, Side
-from capgate.report.repeat import look_command
-from capgate.report.result import Report
+from capgate.report.data.comparison import LABELS, Flip, Side
+from capgate.report.data.result import Report
+from capgate.report.text.advice import reference_name, subjects_to_read
+from capgate.report.text.shown_commands import look_command
 
 _CUTS: Final = (20_000, 4_000, 1_000, 300)
 """Characters that an answer may have; the next is tried where the page would be too big."""

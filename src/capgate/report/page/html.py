@@ -21,7 +21,21 @@ from markupsafe import Markup
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.text import printable
-from capgate.report.advice import (
+from capgate.report.data.comparison import LABELS, MEANINGS, Comparison, Shift
+from capgate.report.data.history import Entry, by_series
+from capgate.report.data.result import Group, Report, Result, answered_of
+from capgate.report.page.charts import (
+    DomainBars,
+    DropChart,
+    EvidenceChart,
+    TrendChart,
+    drop_chart,
+    evidence_chart,
+    subject_bars,
+    trend_chart,
+)
+from capgate.report.page.payload import pack
+from capgate.report.text.advice import (
     failed_domains,
     failed_subjects,
     headline,
@@ -32,23 +46,9 @@ from capgate.report.advice import (
     split_sentence,
     subject_words,
 )
-from capgate.report.charts import (
-    DomainBars,
-    DropChart,
-    EvidenceChart,
-    TrendChart,
-    drop_chart,
-    evidence_chart,
-    subject_bars,
-    trend_chart,
-)
-from capgate.report.comparison import LABELS, MEANINGS, Comparison, Shift
-from capgate.report.history import Entry, by_series
-from capgate.report.missing import Missing, missing_of, notes_of
-from capgate.report.payload import pack
-from capgate.report.published import published_lines
-from capgate.report.repeat import logs_command, look_command, repeat_command
-from capgate.report.result import Group, Report, Result, answered_of
+from capgate.report.text.missing import Missing, missing_of, notes_of
+from capgate.report.text.published_lines import published_lines
+from capgate.report.text.shown_commands import logs_command, look_command, repeat_command
 
 LIMIT: Final = 2_000_000
 """Bytes that a report may have."""
@@ -347,7 +347,7 @@ def _csp_hash(text: str) -> str:
 
 
 def _part(name: str) -> str:
-    return (files("capgate.report") / "templates" / name).read_text(encoding="utf-8")
+    return (files("capgate.report.page") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _shown(value: object) -> object:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.gate import stats
 from capgate.gate.verdict import GROUP_KINDS, GroupWord
-from capgate.report.result import Group, Result
+from capgate.report.data.result import Group, Result
 
 _FAILS: Final = frozenset({"lost", "REGRESSION"})
 

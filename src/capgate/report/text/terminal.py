@@ -14,11 +14,11 @@ from rich.table import Table
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.text import dollars, printable
 from capgate.gate.policy import Budget
-from capgate.report.advice import next_steps, rest_sentence
-from capgate.report.groups import counted, word_counts
-from capgate.report.missing import missing_lines
-from capgate.report.result import Group, Report, Result, answered_of
-from capgate.report.story import story_lines
+from capgate.report.data.groups import counted, word_counts
+from capgate.report.data.result import Group, Report, Result, answered_of
+from capgate.report.text.advice import next_steps, rest_sentence
+from capgate.report.text.missing import missing_lines
+from capgate.report.text.story import story_lines
 
 if TYPE_CHECKING:
     from capgate.gate.verdict import Verdict

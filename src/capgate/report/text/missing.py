@@ -9,7 +9,7 @@ from typing import Final
 from capgate.common.answers import Answer
 from capgate.common.distinct_faults import distinct_faults, fault_gist, fault_line
 from capgate.common.text import printable
-from capgate.report.result import Fault, Report, Result
+from capgate.report.data.result import Fault, Report, Result
 
 _KEPT: Final = 20
 _SHOWN: Final = 4

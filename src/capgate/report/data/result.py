@@ -17,8 +17,8 @@ from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate.stats import clopper_pearson
 from capgate.gate.verdict import GroupKind
-from capgate.report.comparison import Comparison
-from capgate.report.forms import (
+from capgate.report.data.comparison import Comparison
+from capgate.report.data.forms import (
     AttemptDict,
     BesideDict,
     ReferenceDict,

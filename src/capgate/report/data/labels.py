@@ -26,7 +26,7 @@ from typing import Final
 
 from capgate.common.answers import AnswerState, is_formless
 from capgate.gate.stats import mcnemar_exact
-from capgate.report.comparison import LABELS, Change, Flip, Label, Shift, Side, Split
+from capgate.report.data.comparison import LABELS, Change, Flip, Label, Shift, Side, Split
 
 NEAR_TIE_NATS: Final = 0.1
 SHIFT_SHARE: Final = 0.10

@@ -16,7 +16,10 @@ from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import DOMAINS
 from capgate.common.text import one_line
-from capgate.report.advice import (
+from capgate.report.data.comparison import MEANINGS, Comparison, Flip, Label, Side
+from capgate.report.data.groups import counted
+from capgate.report.data.result import Report, Result, answered_of
+from capgate.report.text.advice import (
     failed_domains,
     failed_subjects,
     headline,
@@ -28,11 +31,8 @@ from capgate.report.advice import (
     subject_words,
     subjects_to_read,
 )
-from capgate.report.comparison import MEANINGS, Comparison, Flip, Label, Side
-from capgate.report.groups import counted
-from capgate.report.missing import Missing, missing_of, notes_of, shown
-from capgate.report.repeat import look_command, repeat_command
-from capgate.report.result import Report, Result, answered_of
+from capgate.report.text.missing import Missing, missing_of, notes_of, shown
+from capgate.report.text.shown_commands import look_command, repeat_command
 
 MARKER: Final = "<!-- capgate-report"
 """How the comment begins, so that the same one is found and replaced at the next push."""

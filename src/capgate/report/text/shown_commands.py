@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import SUBJECTS
 from capgate.config.settings import FILES, OPTIONS
-from capgate.report.result import Report
+from capgate.report.data.result import Report
 
 _NAMES: Final = {
     "--model-id": "model_ids",

@@ -1,0 +1,1 @@
+"""A report as text: for the terminal and for GitHub."""
