@@ -7,7 +7,7 @@ pytest benchmarks -k abstract_algebra           # any part by itself
 
 import pytest
 
-from capgate.bench import Bench
+from capgate.pytest_suite.fixture import Bench
 
 
 @pytest.mark.quick

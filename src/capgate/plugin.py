@@ -1,4 +1,4 @@
-"""The pytest plugin: hooks only, each thin; what they do lives in `capgate.hosting`.
+"""The pytest plugin: hooks only, each thin; what they do lives in `capgate.pytest_suite.host`.
 
 Without a test that uses the `capgate` fixture it adds its options and does nothing else.
 """
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from capgate.bench import Bench
-    from capgate.hosting import Host
+    from capgate.pytest_suite.fixture import Bench
+    from capgate.pytest_suite.host import Host
 
 HOST = pytest.StashKey["Host"]()
 
@@ -48,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers markers and makes this process's part of the run (`pytest_configure`)."""
-    from capgate.hosting import FILTERS, MARKERS, Host
+    from capgate.pytest_suite.host import FILTERS, MARKERS, Host
 
     for line in MARKERS:
         config.addinivalue_line("markers", line)
@@ -114,9 +114,9 @@ def pytest_runtest_makereport(
     """Takes secrets out of a test's report (`pytest_runtest_makereport`)."""
     report = yield
     if "capgate" in getattr(item, "fixturenames", ()):
-        from capgate.bench import JUDGEMENT
         from capgate.config.secrets import project_redactor
-        from capgate.testreports import clean, put_verdict_first
+        from capgate.pytest_suite.fixture import JUDGEMENT
+        from capgate.pytest_suite.redacted_reports import clean, put_verdict_first
 
         put_verdict_first(report, item.stash.get(JUDGEMENT, None))
         clean(report, project_redactor(item.config.stash[HOST].settings))
@@ -154,7 +154,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_json_runtest_metadata(item: pytest.Item) -> dict[str, Any]:
     """Puts the verdict into the test's metadata (pytest-json-report)."""
-    from capgate.bench import JUDGEMENT
+    from capgate.pytest_suite.fixture import JUDGEMENT
 
     judgement = item.stash.get(JUDGEMENT, None)
     return {} if judgement is None else {"capgate": judgement}

@@ -21,7 +21,7 @@ class cached_property:
         if instance is None:
             return self
         if self.name not in instance.__dict__:
-            if type(instance).__module__ == "capgate.hosting":
+            if type(instance).__module__ == "capgate.pytest_suite.host":
                 time.sleep(0.2)
             instance.__dict__[self.name] = self.func(instance)
         return instance.__dict__[self.name]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from capgate.testreports import part_of
+from capgate.pytest_suite.redacted_reports import part_of
 
 _ORDER = {"test_preflight": 0, "test_quick": 1, "test_subject": 1, "test_suite": 2}
 _NAMED = re.compile(r"(?<![A-Za-z0-9])quick(?![A-Za-z0-9])")

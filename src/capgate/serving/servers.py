@@ -1,6 +1,6 @@
 """The servers of one run: started once, checked once, ended with the run.
 
-Lives in the run's controller. Workers reach it through `capgate.serving.broker`.
+Lives in the run's controller. Workers reach it through `capgate.pytest_suite.broker`.
 """
 
 from __future__ import annotations

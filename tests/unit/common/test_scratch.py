@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from capgate.common.scratch import Scratch, remove_abandoned
-from capgate.serving.broker import Broker
+from capgate.pytest_suite.broker import Broker
 
 _OWNER = """
 import sys
-from capgate.serving.broker import Broker
+from capgate.pytest_suite.broker import Broker
 broker = Broker({})
 print(broker.address.path, flush=True)
 sys.stdin.read()

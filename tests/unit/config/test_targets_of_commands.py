@@ -9,7 +9,7 @@ import yaml
 
 from capgate.common.errors import ConfigError
 from capgate.config.targets import Targets, load_targets
-from capgate.sidebyside import target_of
+from capgate.pytest_suite.scheduler import target_of
 
 
 def targets(folder: Path, **entries: dict[str, object]) -> Targets:

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from capgate.common.errors import ConfigError, ServerError
-from capgate.serving.broker import Address, Broker, BrokerClient
+from capgate.pytest_suite.broker import Address, Broker, BrokerClient
 from capgate.serving.endpoint import Endpoint
 
 _CONTROLLER = """
 import os, time
-from capgate.serving.broker import Broker
+from capgate.pytest_suite.broker import Broker
 broker = Broker({"go": lambda: os._exit(1)})
 print(broker.address.path, broker.address.key, flush=True)
 time.sleep(60)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from capgate.common.redact import Redactor
-from capgate.testreports import clean
+from capgate.pytest_suite.redacted_reports import clean
 
 SECRET = "s3cr3t-value"
 

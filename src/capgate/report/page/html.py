@@ -358,7 +358,7 @@ def _shown(value: object) -> object:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("capgate.report"),
+        loader=PackageLoader("capgate.report.page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

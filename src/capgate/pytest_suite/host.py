@@ -25,11 +25,11 @@ from capgate.pytest_suite.choosing import asked_for, choose
 if TYPE_CHECKING:
     from capgate.asking.cost_limit import Grant, Spending
     from capgate.asking.progress import Progress, Tally
-    from capgate.bench import Bench
+    from capgate.pytest_suite.broker import Broker, BrokerClient
+    from capgate.pytest_suite.fixture import Bench
     from capgate.run.judge import Judge
     from capgate.run.judgement import Mode
     from capgate.run.run import Run
-    from capgate.serving.broker import Broker, BrokerClient
     from capgate.serving.endpoint import Endpoint
     from capgate.serving.lost import Losses
     from capgate.serving.servers import Servers
@@ -215,7 +215,7 @@ class Host:
     @contextmanager
     def bench(self, node: pytest.Item) -> Iterator[Bench]:
         """The run, for one test."""
-        from capgate.bench import Bench
+        from capgate.pytest_suite.fixture import Bench
 
         yield Bench(self._judge, node, self._preflighted, self._chosen.whole)
 
@@ -235,7 +235,7 @@ class Host:
 
     @cached_property
     def _controller(self) -> BrokerClient:
-        from capgate.serving.broker import Address, BrokerClient
+        from capgate.pytest_suite.broker import Address, BrokerClient
 
         assert self._input is not None
         return BrokerClient(Address(self._input["path"], self._input["key"]))
@@ -302,7 +302,7 @@ class Host:
     def for_worker(self) -> dict[str, str]:
         """What a worker must know, as plain values."""
         if self._broker is None:
-            from capgate.serving.broker import Broker
+            from capgate.pytest_suite.broker import Broker
 
             self._broker = Broker(
                 {
@@ -332,7 +332,7 @@ class Host:
 
     def scheduler(self, log: Any) -> object | None:  # noqa: ANN401 (xdist's)
         """How tests are shared out to workers; None for xdist's own way."""
-        from capgate.sidebyside import by_target
+        from capgate.pytest_suite.scheduler import by_target
 
         return by_target(self._config, log, lambda: self.run.targets)
 
