@@ -18,9 +18,9 @@ from tests.doubles.server import Server, answer
 from tests.integration.checkout import VLLM_KEY, Checkout, like_a_model, vllm_double
 from tests.integration.conftest import hide, no_traceback
 
-from capgate.checkup import here
-from capgate.checkup import server as server_checks
-from capgate.checkup.check import Check
+from capgate.commands.checks import machine
+from capgate.commands.checks import server as server_checks
+from capgate.commands.checks.check import Check
 from capgate.commands.doctor import examine
 from capgate.commands.options import settings_of
 
@@ -293,15 +293,15 @@ def test_openrouter_is_examined(examined: Checkout) -> None:
 
 def test_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that is not set is told."""
-    monkeypatch.setattr(here.time, "time", lambda: 1000.0)
-    assert here.clock().state == "failed"
+    monkeypatch.setattr(machine.time, "time", lambda: 1000.0)
+    assert machine.clock().state == "failed"
     monkeypatch.undo()
-    assert here.clock().state == "ok"
+    assert machine.clock().state == "ok"
 
 
 def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Python that is too old is told with the command that takes another."""
-    monkeypatch.setattr(here.sys, "version_info", (3, 10, 4))
-    check = here.python()
+    monkeypatch.setattr(machine.sys, "version_info", (3, 10, 4))
+    check = machine.python()
     assert check.state == "failed"
     assert "make install PYTHON=" in check.remedy

@@ -156,8 +156,8 @@ def _second(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
 def _ask_again(settings: Settings, run: StoredRun) -> None:
     from dataclasses import replace
 
-    from capgate.again import settings_of_run
     from capgate.asking.ask_again import ask_again
+    from capgate.commands.finished_run import settings_of_run
     from capgate.run.standalone import local_run
     from capgate.store.baseline_review import AGAIN
 
@@ -242,8 +242,8 @@ def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
 
 
 def _lint(options: argparse.Namespace, settings: Settings) -> int:
-    from capgate.lint import worst_first
-    from capgate.linting import findings
+    from capgate.commands.baseline_findings import worst_first
+    from capgate.commands.baseline_lint import findings
 
     found = worst_first(findings(settings, options.published))
     out = output_of(options)

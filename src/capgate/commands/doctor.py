@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from capgate.checkup import here
-from capgate.checkup.check import Check
+from capgate.commands.checks import machine
+from capgate.commands.checks.check import Check
 from capgate.commands.options import USAGE_ERROR, Parser, add_options, output_of, settings_of
 from capgate.common.errors import CapgateError
 from capgate.common.files import FileError, told_of_files
@@ -114,30 +114,30 @@ def examine(settings: Settings) -> Iterator[Check]:
         settings: The settings of the run that is to be possible.
     """
     names = (settings.models_file.name, "target", "key variable", "data set", "thresholds")
-    yield here.python()
-    packages = here.packages()
+    yield machine.python()
+    packages = machine.packages()
     yield packages
     if packages.state == "failed":
-        yield from here.rest_skipped(iter(("pytest plugin", ".env", *names)), "packages failed")
-        yield here.clock()
+        yield from machine.rest_skipped(iter(("pytest plugin", ".env", *names)), "packages failed")
+        yield machine.clock()
         return
-    yield here.plugin()
+    yield machine.plugin()
     # The check of .env tells what python-dotenv would warn of at each reading.
     logging.getLogger("dotenv").setLevel(logging.ERROR)
-    yield here.dotenv(settings.root)
+    yield machine.dotenv(settings.root)
     found: list[Targets] = []
-    yield here.models_file(settings, found)
+    yield machine.models_file(settings, found)
     if found:
         yield from _target_checks(settings, found[0])
     else:
-        yield from here.rest_skipped(iter(names[1:]), f"{names[0]} failed")
-    yield here.alerts(settings)
-    yield here.reports(settings)
-    yield here.clock()
+        yield from machine.rest_skipped(iter(names[1:]), f"{names[0]} failed")
+    yield machine.alerts(settings)
+    yield machine.reports(settings)
+    yield machine.clock()
 
 
 def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
-    from capgate.checkup import server
+    from capgate.commands.checks import server
     from capgate.config.chosen_targets import run_targets
     from capgate.config.secrets import project_redactor
     from capgate.config.targets import environment
@@ -150,22 +150,22 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
         chosen, others = run_targets(settings)
     except CapgateError as error:
         yield Check("target", "failed", error.what, error.remedy)
-        yield from here.rest_skipped(
+        yield from machine.rest_skipped(
             iter(("key variable", "data set", "thresholds", *server.NAMES)), "target failed"
         )
         return
     for target in chosen.values():
         base = others[target.adapter_of] if target.adapter_of else target
         yield Check("target", "ok", f"{target.id}: {target.description or target.served_name}")
-        key = here.keys(target, base, targets, known)
+        key = machine.keys(target, base, targets, known)
         yield key
-        data = here.dataset(settings, target)
+        data = machine.dataset(settings, target)
         yield data
-        bars = here.thresholds(settings, target)
+        bars = machine.thresholds(settings, target)
         yield bars
         failed = [check.name for check in (key, data, bars) if check.state == "failed"]
         if failed:
-            yield from here.rest_skipped(iter(server.NAMES), f"{failed[0]} failed")
+            yield from machine.rest_skipped(iter(server.NAMES), f"{failed[0]} failed")
             continue
         with Scratch() as scratch:
             own = server.temporary(settings, scratch.path)

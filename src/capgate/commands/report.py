@@ -11,7 +11,7 @@ from capgate.common.output import Output
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's options; `run` carries it out."""
-    from capgate.again import add_run_argument
+    from capgate.commands.finished_run import add_run_argument
 
     parser = subparsers.add_parser(
         "report",
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is no such run, or the files can't be written.
     """
-    from capgate.again import open_report
+    from capgate.commands.finished_run import open_report
     from capgate.commands.triage import with_redux
     from capgate.common.files import write_atomically
     from capgate.config.secrets import project_redactor

@@ -38,7 +38,7 @@ class Found:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's options; `run` carries it out."""
-    from capgate.again import add_run_argument
+    from capgate.commands.finished_run import add_run_argument
 
     parser = subparsers.add_parser(
         "show",
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is no such run or question, or it can't be asked again.
     """
-    from capgate.again import one_target, open_report
+    from capgate.commands.finished_run import one_target, open_report
     from capgate.config.secrets import project_redactor
 
     report, folder, settings = open_report(options)
@@ -192,7 +192,7 @@ def _changed(before: Answer | None, now: Answer, redactor: Redactor) -> str:
 
 
 def _ask(report: Report, settings: Settings, target: str, question: str) -> Iterator[str]:
-    from capgate.again import resumed
+    from capgate.commands.finished_run import resumed
     from capgate.config.secrets import project_redactor
     from capgate.run.transcripts import ask_again
 

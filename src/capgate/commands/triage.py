@@ -22,8 +22,8 @@ _SHOWN = 50
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command's options; `run` carries it out."""
-    from capgate.again import add_run_argument
     from capgate.benchmarks.mmlu.subjects import SUBJECTS
+    from capgate.commands.finished_run import add_run_argument
     from capgate.config.settings import positive
 
     parser = subparsers.add_parser(
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is no such run, or it can't be asked again.
     """
-    from capgate.again import one_target, open_report
+    from capgate.commands.finished_run import one_target, open_report
 
     report, folder, settings = open_report(options)
     if options.reask:
@@ -115,7 +115,7 @@ def with_redux(report: Report, file: Path, dataset: Path | None) -> Report:
 
 def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
     """Asks again, and writes and returns the report that follows from it."""
-    from capgate.again import resumed
+    from capgate.commands.finished_run import resumed
     from capgate.config.secrets import project_redactor
     from capgate.report.data.history import FILE
     from capgate.report.write import redacted, report_of, write_data, write_page

@@ -118,7 +118,7 @@ class Checkout(Project):
 
     def command(self, *arguments: str) -> Outcome:
         """Runs `capgate` or `inference-server` with arguments."""
-        module = {"capgate": "capgate.cli", "inference-server": "capgate.inference_server"}
+        module = {"capgate": "capgate.cli", "inference-server": "capgate.commands.inference_server"}
         done = subprocess.run(
             [sys.executable, "-m", module[arguments[0]], *arguments[1:]],
             cwd=self.root,

@@ -18,8 +18,9 @@ from tests.doubles.runs import answers, keep_run, questions
 from tests.doubles.server import Server
 from tests.unit.report.examples import flip, red_report
 
-from capgate import cli, inference_server
-from capgate.commands.mmlu import openrouter
+from capgate import cli
+from capgate.commands import inference_server
+from capgate.commands.script_aliases import openrouter
 from capgate.common.output import Output
 from capgate.common.redact import Redactor
 from capgate.common.text import harmless

@@ -47,7 +47,7 @@ class Folder:
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts `inference-server` with arguments."""
         return subprocess.Popen(
-            [sys.executable, "-m", "capgate.inference_server", *arguments],
+            [sys.executable, "-m", "capgate.commands.inference_server", *arguments],
             cwd=self.root,
             env={**os.environ, "XDG_CACHE_HOME": str(self.cache), **self.environment},
             stdin=subprocess.DEVNULL,

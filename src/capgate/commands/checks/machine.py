@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from capgate.checkup.check import Check, Skip, look, own_remedy
+from capgate.commands.checks.check import Check, Skip, look, own_remedy
 from capgate.common.dependencies import (
     SHOWN,
     PackageError,

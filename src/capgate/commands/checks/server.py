@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from capgate.asking.probe import PROBE, ask_probe
-from capgate.checkup.check import Check, Skip, look, what_of
 from capgate.client.client import Client, ClientLimits
 from capgate.client.replies import ServedModel
+from capgate.commands.checks.check import Check, Skip, look, what_of
 from capgate.common.errors import (
     CapgateError,
     ConfigError,

@@ -5,14 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from capgate.common.errors import ConfigError
-from capgate.config.policy_file import load_policy
-from capgate.config.published_scores import load_published
-from capgate.config.settings import Settings
-from capgate.config.targets import load_targets
-from capgate.config.thresholds import TargetFloors, load_floors, with_floors
-from capgate.gate.policy import Policy
-from capgate.lint import (
+from capgate.commands.baseline_findings import (
     Finding,
     Measured,
     near_chance_scores,
@@ -23,6 +16,13 @@ from capgate.lint import (
     of_twins,
     of_unexplained_floors,
 )
+from capgate.common.errors import ConfigError
+from capgate.config.policy_file import load_policy
+from capgate.config.published_scores import load_published
+from capgate.config.settings import Settings
+from capgate.config.targets import load_targets
+from capgate.config.thresholds import TargetFloors, load_floors, with_floors
+from capgate.gate.policy import Policy
 from capgate.store.baselines import Baseline, load_baseline
 from capgate.store.runs import StoredRun, known_targets, newest_whole, stored
 
