@@ -110,10 +110,10 @@ format: $(STAMP) ## ruff's formatter and fixes
 bench: $(STAMP) ## what the suite costs beside its peers (about 15 minutes; lm-evaluation-harness gets its own venv)
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check 'lm-eval[api]==0.4.13'
-	$(BIN)/python bench/overhead.py $(ARGS)
+	$(BIN)/python perf/overhead.py $(ARGS)
 
 bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clients of real vLLM (25 minutes; needs MMLU)
-	$(BIN)/python bench/vllm.py $(ARGS)
+	$(BIN)/python perf/vllm.py $(ARGS)
 
 clean: ## remove the venv and all caches (reports stay)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -233,7 +233,7 @@ DOMAINS_PART: Final = 0.25
 """Part of the groups' share that the domains have together where some are judged.
 
 Weighted like this, Holm's procedure names a domain that lost 2 points in three runs of five where
-equal weights do so in fewer than half, and hardly changes what is seen of a subject (see `bench/`).
+equal weights do so in fewer than half, and hardly changes what is seen of a subject (see `perf/`).
 """
 QUICK_SHARE: Final = 0.8
 """Part of its shares that a quick run spends: a full run may follow it on the rest."""

@@ -1,4 +1,4 @@
-"""Error rates and questions needed, simulated at fixed seeds (the full grid is in `bench/`)."""
+"""Error rates and questions needed, simulated at fixed seeds (the full grid is in `perf/`)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_error_rates_where_answers_are_drawn_anew(
 
 def test_an_unchanged_model_rarely_fails_the_whole_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     """57 subjects of MMLU's sizes, 4 domains, all tests: no more than 5 % fail together."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "bench"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "perf"))
     simulations = importlib.import_module("group_simulations")
     for discordance in (0.05, 0.4):
         found = simulations.suite_false_alarms(discordance, runs=2000, seed=13)
@@ -104,7 +104,7 @@ def test_an_unchanged_model_rarely_fails_the_whole_suite(monkeypatch: pytest.Mon
 
 def test_a_loss_in_one_domain_is_seen_far_oftener_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """STEM loses 3 points: no subject shows that, and its domain does nearly always."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "bench"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "perf"))
     simulations = importlib.import_module("group_simulations")
     found = simulations.sight_of(simulations.MMLU_SIZES, "stem", 0.1, 0.03, runs=2000, seed=16)
     assert found.named >= 0.95
@@ -118,7 +118,7 @@ def test_a_steady_share_of_unreadable_answers_rarely_fails(
     monkeypatch: pytest.MonkeyPatch, n: int, rate: float
 ) -> None:
     """Where many answers are unreadable on either side, few questions don't fail the candidate."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "bench"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "perf"))
     simulations = importlib.import_module("gate_simulations")
     found = simulations.unparsed_alarms(n, rate, runs=1500, seed=15)
     assert [one.what for one in found if not one.holds] == []

@@ -1,7 +1,7 @@
 """What it takes a worker to build every shard of MMLU, beyond imports.
 
-    python bench/shards.py                 # questions from ../shared/data/mmlu
-    python bench/shards.py --mmlu DIR
+    python perf/shards.py                 # questions from ../shared/data/mmlu
+    python perf/shards.py --mmlu DIR
 
 Each row is a fresh process: the questions are read and hashed, and the Inspect task of each of
 the 57 subjects is built. CPU seconds after everything is imported.

@@ -1,7 +1,7 @@
 """What the client costs: this suite and its peers, side by side, against one stand-in server.
 
     make bench                                    # all 14,042 questions; about 15 minutes
-    python bench/overhead.py --questions 2000     # a smaller sample of them
+    python perf/overhead.py --questions 2000     # a smaller sample of them
 
 Each contender asks the whole of MMLU (from the folder that --mmlu names) of one local server
 that answers every question after 50 ms. Measured are wall time, CPU time of the contender's

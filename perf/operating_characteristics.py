@@ -1,7 +1,7 @@
 """How often the gate errs and how many questions it needs, by simulation.
 
-    python bench/operating_characteristics.py            # some five minutes on one core
-    python bench/operating_characteristics.py --quick    # half a minute, for a look
+    python perf/operating_characteristics.py            # some five minutes on one core
+    python perf/operating_characteristics.py --quick    # half a minute, for a look
 
 Writes `operating_characteristics.md` and `.svg` beside this file (with --quick to a directory
 of your choice, `--out`). Needs matplotlib for the plot. Exits with 1 if an error rate is above
@@ -178,7 +178,7 @@ def report(
     yield "# Operating characteristics of the gate"
     yield ""
     flag = " --quick" if quick else ""
-    yield f"Remade by `python bench/operating_characteristics.py{flag}` (seed {seed})."
+    yield f"Remade by `python perf/operating_characteristics.py{flag}` (seed {seed})."
     yield "Policy: tolerate 0, catch 0.02, false alarm 0.05 and miss 0.05, all spent on the pooled"
     yield "test; batches of 64."
     yield "“Wrong” is REGRESSION at a drop of 0 and PASS at a drop of 0.02 or more, with a 95 %"
