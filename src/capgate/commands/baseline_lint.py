@@ -17,7 +17,7 @@ from capgate.commands.baseline_findings import (
     of_unexplained_floors,
 )
 from capgate.common.errors import ConfigError
-from capgate.config.policy_file import load_policy
+from capgate.config.policy_file import load_policy, parse_policy
 from capgate.config.published_scores import load_published
 from capgate.config.settings import Settings
 from capgate.config.targets import load_targets
@@ -87,12 +87,12 @@ def _baselines(folder: Path, found: list[Finding]) -> dict[str, Baseline]:
 def _policy(folder: Path, found: list[Finding]) -> Policy:
     path = folder / "policy.yaml"
     if not path.exists():
-        return Policy()
+        return parse_policy(None)
     try:
         return load_policy(path)
     except ConfigError as error:
         found += _of_error(path.name, error)
-        return Policy()
+        return parse_policy(None)
 
 
 def _floors(folder: Path, found: list[Finding]) -> dict[str, TargetFloors]:

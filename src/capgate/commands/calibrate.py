@@ -14,6 +14,7 @@ from dataclasses import asdict
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.commands.options import add_options, output_of, settings_of
 from capgate.config.settings import positive
 from capgate.run.standalone import local_run
@@ -76,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
             population=len(run.questions(target).select(settings.subjects)),
             simulations=options.simulations,
             seed=settings.seed or 0,
+            domains=DOMAIN_OF,
             step=count.step,
         )
     out = output_of(options)

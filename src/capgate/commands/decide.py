@@ -93,15 +93,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
-    from capgate.config.policy_file import load_policy
-    from capgate.gate import Policy, decide_fixed
+    from capgate.config.policy_file import load_policy, parse_policy
+    from capgate.gate import decide_fixed
 
     if args.fixed and args.orders:
         raise ConfigError(
             "--orders repeats the sequential rule and can't be used with --fixed",
             remedy="leave one of them out",
         )
-    policy = load_policy(args.policy) if args.policy else Policy()
+    policy = load_policy(args.policy) if args.policy else parse_policy(None)
     if args.target:
         if args.target not in policy.targets:
             known = ", ".join(policy.targets) or "none"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 from capgate.common.bounded_yaml import compose
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
 from capgate.gate.policy import Policy, SubjectOverride, TargetOverride, nearest
+
+GROUP_NAMES: Final = {"domain": tuple(DOMAINS), "subject": SUBJECTS}
+"""Names that a policy or a file of floors may use: context of their validation."""
 
 _REMEDY = "correct the file; docs/gate.md lists the keys and their meaning"
 
@@ -49,7 +53,7 @@ def parse_policy(data: object, *, source: str = "the policy") -> Policy:
         raise ConfigError(f"{source} can't be used", faults=[fault], remedy=_REMEDY)
     faults: list[FileFault] = []
     try:
-        policy = Policy.model_validate(data)
+        policy = _policy(data)
     except ValidationError as error:
         problems = error.errors()
         faults = [_fault(one["type"], one["loc"], one["msg"]) for one in problems]
@@ -97,9 +101,13 @@ def _without(data: dict[Any, Any], places: list[tuple[int | str, ...]]) -> Polic
         if isinstance(part, dict) and path:
             part.pop(path[-1], None)
     try:
-        return Policy.model_validate(sound)
+        return _policy(sound)
     except ValidationError:
-        return Policy()
+        return _policy({})
+
+
+def _policy(data: dict[Any, Any]) -> Policy:
+    return Policy.model_validate(data, context=GROUP_NAMES).grouped(DOMAIN_OF)
 
 
 def _fault(kind: str, loc: tuple[int | str, ...], message: str) -> FileFault:

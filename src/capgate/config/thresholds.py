@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.common.yaml_file import explain, names_in_quotes, read_yaml_mapping
-from capgate.config.policy_file import load_policy
+from capgate.config.policy_file import GROUP_NAMES, load_policy, parse_policy
 from capgate.config.targets import Target
 from capgate.gate.decide_floor import Floor
 from capgate.gate.policy import (
@@ -70,7 +70,7 @@ def load_floors(path: Path) -> dict[str, TargetFloors]:
             )
             continue
         try:
-            floors[str(target)] = TargetFloors.model_validate(body)
+            floors[str(target)] = TargetFloors.model_validate(body, context=GROUP_NAMES)
         except ValidationError as error:
             faults.extend(explain(error, prefix=str(target), model=TargetFloors))
     if faults:
@@ -97,7 +97,7 @@ def policy_for(folder: Path, target: str, file: Path | None = None) -> Policy:
         ConfigError: A file has faults, or the one named is missing.
     """
     named = file or folder / "policy.yaml"
-    suite = load_policy(named) if file is not None or named.exists() else Policy()
+    suite = load_policy(named) if file is not None or named.exists() else parse_policy(None)
     path = folder / "floors.yaml"
     floors = load_floors(path).get(target)
     if faults := weakened(target, floors, suite):

@@ -8,13 +8,12 @@ flips show how often an unchanged model would have failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
 from capgate.gate.conclude import too_many_unread
@@ -96,6 +95,7 @@ def calibrate(
     population: int,
     simulations: int,
     seed: int,
+    domains: Mapping[str, str],
     step: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """Compares two looks at one target.
@@ -109,6 +109,7 @@ def calibrate(
         simulations: How often the flips are re-signed and judged; the whole-benchmark rule on
             many questions fewer times, see `WHOLE_ROWS`.
         seed: Of the signs and orders.
+        domains: Subject to its domain.
         step: Called after each round of the whole-benchmark rule.
 
     Raises:
@@ -136,7 +137,7 @@ def calibrate(
         losses=sum(_right(pair.reference) for pair in flipped),
         accuracy_first=sum(_right(pair.reference) for pair in pairs) / len(pairs),
         accuracy_second=sum(_right(pair.candidate) for pair in pairs) / len(pairs),
-        whole=Rate.of_count(_whole(pairs, policy, times, seed, step), times),
+        whole=Rate.of_count(_whole(pairs, policy, times, seed, domains, step), times),
         quick=Rate.of_count(failed, simulations),
         quick_undecided=undecided,
         quick_questions=mean_questions,
@@ -156,7 +157,12 @@ def whole_rounds(questions: int, simulations: int) -> int:
 
 
 def _whole(
-    pairs: Sequence[Pair], policy: Policy, simulations: int, seed: int, step: Callable[[], None]
+    pairs: Sequence[Pair],
+    policy: Policy,
+    simulations: int,
+    seed: int,
+    domains: Mapping[str, str],
+    step: Callable[[], None],
 ) -> int:
     """How often the whole-benchmark rule fails when the two looks change places at random."""
     rng = np.random.default_rng(seed)
@@ -169,7 +175,7 @@ def _whole(
             rows[at] = (
                 pair._replace(reference=pair.candidate, candidate=pair.reference) if swap else pair
             )
-        verdict = decide_fixed(rows, policy, reference="baseline", domains=DOMAIN_OF)
+        verdict = decide_fixed(rows, policy, reference="baseline", domains=domains)
         failed += verdict.kind == "REGRESSION"
         step()
     return failed

@@ -9,6 +9,7 @@ A bar may be raised freely; to weaken one, a `reason:` must stand beside it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -17,12 +18,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     StringConstraints,
+    ValidationInfo,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 
 OnInconclusive = Literal["fail", "pass"]
 ReferenceChoice = Literal["base", "baseline", "floor", "published"]
@@ -48,8 +49,14 @@ def nearest(name: str, known: tuple[str, ...]) -> str | None:
     return next(iter(get_close_matches(name, known, n=1, cutoff=0.5)), None)
 
 
-def _one_of(kind: str, known: tuple[str, ...]) -> AfterValidator:
-    def check(name: str) -> str:
+def _known(kind: str) -> AfterValidator:
+    """Refuses a name that the validation's context does not list under `kind`.
+
+    Without a context, every name is taken: the gate itself knows no benchmark.
+    """
+
+    def check(name: str, info: ValidationInfo) -> str:
+        known = tuple((info.context or {}).get(kind, (name,)))
         if name in known:
             return name
         meant = nearest(name, known)
@@ -62,8 +69,8 @@ def _one_of(kind: str, known: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Domain = Annotated[str, _one_of("domain", tuple(DOMAINS))]
-Subject = Annotated[str, _one_of("subject", SUBJECTS)]
+Domain = Annotated[str, _known("domain")]
+Subject = Annotated[str, _known("subject")]
 
 
 class _Frozen(BaseModel):
@@ -144,6 +151,8 @@ class Policy(_Frozen):
         targets: Overrides by target id.
         domains: Overrides by domain.
         subjects: Overrides by subject; they win over the domain's.
+
+    A subject's domain is known after `grouped`.
     """
 
     tolerate: Share = 0.0
@@ -161,6 +170,13 @@ class Policy(_Frozen):
     targets: dict[str, TargetOverride] = Field(default_factory=dict)
     domains: dict[Domain, SubjectOverride] = Field(default_factory=dict)
     subjects: dict[Subject, SubjectOverride] = Field(default_factory=dict)
+    _domain_of: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def grouped(self, domain_of: Mapping[str, str]) -> Policy:
+        """Returns the same policy for a benchmark whose subjects have these domains."""
+        policy = self.model_copy()
+        policy._domain_of = domain_of
+        return policy
 
     def for_target(self, target: str) -> Policy:
         """Returns the policy with the target's overrides in force (itself if there are none)."""
@@ -170,7 +186,10 @@ class Policy(_Frozen):
     def for_subject(self, subject: str) -> Policy:
         """Returns the policy of one subject: the suite's, its domain's, then its own."""
         policy = self.model_copy(update={"floor": None})
-        for override in (self.domains.get(DOMAIN_OF.get(subject, "")), self.subjects.get(subject)):
+        for override in (
+            self.domains.get(self._domain_of.get(subject, "")),
+            self.subjects.get(subject),
+        ):
             if override is not None:
                 policy = policy._overridden(override)
         return policy
@@ -200,7 +219,7 @@ class Policy(_Frozen):
         for name, entry in self.domains.items():
             found += _weaker(suite, entry, f"domains.{name}")
         for name, entry in self.subjects.items():
-            domain = self.domains.get(DOMAIN_OF[name])
+            domain = self.domains.get(self._domain_of.get(name, ""))
             base = suite if domain is None else suite._overridden(domain)
             found += _weaker(base, entry, f"subjects.{name}")
         return found + self._faults_together()
@@ -213,10 +232,8 @@ class Policy(_Frozen):
             if _contradictions(policy, ""):
                 continue
             groups = [(policy.for_domain(name), f"domains.{name}") for name in self.domains]
-            for name in SUBJECTS:
-                place = (
-                    f"subjects.{name}" if name in self.subjects else f"domains.{DOMAIN_OF[name]}"
-                )
+            for name, domain in self._domain_of.items():
+                place = f"subjects.{name}" if name in self.subjects else f"domains.{domain}"
                 groups.append((policy.for_subject(name), place))
             for own, place in groups:
                 for at, what in _contradictions(own, place):

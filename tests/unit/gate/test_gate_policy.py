@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from capgate.benchmarks.mmlu.subjects import SUBJECTS
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, SUBJECTS
 from capgate.common.errors import ConfigError
 from capgate.config.policy_file import load_policy, parse_policy
 from capgate.gate import Budget, Floor, Policy
@@ -33,7 +33,7 @@ def faults(data: object) -> dict[str, str]:
 
 def test_the_shipped_policy_is_the_default() -> None:
     """thresholds/policy.yaml says in words what the defaults are."""
-    assert load_policy(REPOSITORY / "thresholds" / "policy.yaml") == Policy()
+    assert load_policy(REPOSITORY / "thresholds" / "policy.yaml") == Policy().grouped(DOMAIN_OF)
 
 
 def test_the_nearest_override_wins() -> None:
@@ -239,7 +239,7 @@ def test_an_empty_or_missing_file(tmp_path: Path) -> None:
     """An empty file is the default policy; a missing one is an error."""
     file = tmp_path / "policy.yaml"
     file.write_text("# nothing set\n")
-    assert load_policy(file) == Policy()
+    assert load_policy(file) == Policy().grouped(DOMAIN_OF)
     with pytest.raises(ConfigError, match="does not exist"):
         load_policy(tmp_path / "none.yaml")
 
@@ -296,7 +296,7 @@ def test_the_gate_reads_no_files() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     names = {name.removeprefix("capgate.") for name in said if "capgate.gate" not in name}
-    assert names == {"capgate", "answers", "errors", "subjects", "text"}
+    assert names == {"capgate", "common", "common.answers", "common.errors", "common.text"}
     for name in said:
         spec = importlib.util.find_spec(name)
         assert spec is not None

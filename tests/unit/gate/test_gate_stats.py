@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, multinomial, norm
 
-from capgate.gate import power, stats
+from capgate.gate import stats
+from capgate.gate.power import visible_drop, visible_shortfall
 
 counts = st.integers(min_value=0, max_value=400)
 
@@ -152,7 +153,7 @@ def test_holm_rejects_at_least_what_bonferroni_does(p: list[float], alpha: float
 def test_the_visible_drop_is_seen_as_often_as_said(n: int, discordance: float) -> None:
     """Simulated, the smallest visible drop is found with its stated power and no more."""
     alpha, power = 0.0125 / 57, 0.8
-    drop = power.visible_drop(n, discordance=discordance, alpha=alpha, power=power)
+    drop = visible_drop(n, discordance=discordance, alpha=alpha, power=power)
     assert drop is not None
     rate = max(discordance, drop)
     rng = np.random.default_rng(5)
@@ -170,7 +171,7 @@ def test_beyond_a_tolerated_drop_as_much_is_seen_as_said(
     n: int, discordance: float, tolerate: float, alpha: float
 ) -> None:
     """The drop named lies beyond what is tolerated and is seen as often as said."""
-    drop = power.visible_drop(n, discordance=discordance, alpha=alpha, power=0.9, tolerate=tolerate)
+    drop = visible_drop(n, discordance=discordance, alpha=alpha, power=0.9, tolerate=tolerate)
     assert drop is not None
     assert drop > tolerate
     rate = max(discordance, drop)
@@ -186,21 +187,21 @@ def test_beyond_a_tolerated_drop_as_much_is_seen_as_said(
 
 def test_a_hundred_questions_show_only_a_collapse() -> None:
     """With 100 questions at a subject's Bonferroni share, 12 to 25 points are visible."""
-    drop = power.visible_drop(100, discordance=0.1, alpha=0.0125 / 57, power=0.8)
+    drop = visible_drop(100, discordance=0.1, alpha=0.0125 / 57, power=0.8)
     assert drop is not None
     assert 0.12 < drop < 0.25
 
 
 def test_nothing_is_visible_in_too_few_questions() -> None:
     """Where losing every question would not be significant, no drop is visible: None, never 0."""
-    assert power.visible_drop(4, discordance=0.5, alpha=0.05, power=0.8) is None
-    assert power.visible_shortfall(2, floor=0.5, alpha=0.01, power=0.8) is None
+    assert visible_drop(4, discordance=0.5, alpha=0.05, power=0.8) is None
+    assert visible_shortfall(2, floor=0.5, alpha=0.01, power=0.8) is None
 
 
 def test_the_visible_shortfall_is_seen_as_often_as_said() -> None:
     """At the smallest visible shortfall the exact binomial test has its stated power."""
     n, floor, alpha, power, tolerate = 400, 0.7, 0.01, 0.9, 0.05
-    shortfall = power.visible_shortfall(n, floor=floor, alpha=alpha, power=power, tolerate=tolerate)
+    shortfall = visible_shortfall(n, floor=floor, alpha=alpha, power=power, tolerate=tolerate)
     assert shortfall is not None
     limit = max(k for k in range(n) if binom.cdf(k, n, floor - tolerate) <= alpha)
     assert binom.cdf(limit, n, floor - shortfall) == pytest.approx(power, abs=1e-3)
@@ -218,8 +219,8 @@ def test_the_visible_shortfall_is_seen_as_often_as_said() -> None:
         lambda: stats.tango_score(1, 1, 9, 1.0),
         lambda: stats.clopper_pearson(0, 0),
         lambda: stats.holm([float("nan")]),
-        lambda: power.visible_drop(0, discordance=0.1, alpha=0.05, power=0.8),
-        lambda: power.visible_drop(9, discordance=0.1, alpha=0.0, power=0.8),
+        lambda: visible_drop(0, discordance=0.1, alpha=0.05, power=0.8),
+        lambda: visible_drop(9, discordance=0.1, alpha=0.0, power=0.8),
     ],
 )
 def test_what_cannot_be_computed_raises(call: object) -> None:
