@@ -98,10 +98,12 @@ test-browser: $(STAMP) ## the HTML report in headless Chromium (Debian's, instal
 screenshots: $(STAMP) ## remake the pictures of a report in docs/ (after test-browser; ARGS=REPORT.html shows that one)
 	$(BIN)/python scripts/screenshots.py $(ARGS)
 
-lint: $(STAMP) ## ruff and mypy
+lint: $(STAMP) ## ruff, mypy, the layers of the package, and its declared dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
 
 format: $(STAMP) ## ruff's formatter and fixes
 	$(BIN)/ruff format .

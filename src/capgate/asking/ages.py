@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from capgate.asking.ready_target import ShardResult
     from capgate.gate.verdict import Verdict
+
+
+class HasAge(Protocol):
+    """Answers of which the time is known."""
+
+    @property
+    def age(self) -> Age:
+        """Of which time they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class Age:
         )
 
 
-def dated(verdict: Verdict | None, shards: Sequence[Mapping[str, ShardResult]]) -> Verdict | None:
+def dated(verdict: Verdict | None, shards: Sequence[Mapping[str, HasAge]]) -> Verdict | None:
     """A verdict that says last which of its answers are from earlier runs.
 
     Args:

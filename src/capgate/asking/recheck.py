@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 from capgate.common.errors import RequestFault
 from capgate.common.event_loop import in_own_loop
 from capgate.serving.adapters.liveness import contradiction, mixes_now
+from capgate.serving.look import look_again
 from capgate.serving.sharing import asking, known_to_mix, note_mixing
-from capgate.serving.signature import look_again
 from capgate.store.answer_store import Store
 
 if TYPE_CHECKING:

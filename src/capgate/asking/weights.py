@@ -14,7 +14,7 @@ from typing import Any, Final
 from capgate.asking.ages import minute
 from capgate.asking.fingerprint import Fingerprint
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.sighting import Sighting
+from capgate.serving.signature import Sighting
 from capgate.store.answer_store import Seen, Store
 
 SEEN: Final = "seen"

@@ -56,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
     from capgate.asking.progress import Count
     from capgate.common.errors import ConfigError
     from capgate.gate.calibration import calibrate, whole_rounds
-    from capgate.report.text.missing import fault_lines, faults_of
+    from capgate.report.data.missing import faults_of
+    from capgate.report.text.missing_lines import fault_lines
 
     settings = settings_of(options)
     with local_run(settings) as run:

@@ -20,6 +20,7 @@ from capgate.common.errors import CapgateError, ContradictionError, ServerEndedE
 from capgate.gate.conclude import too_many_errors, too_many_unread
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
+from capgate.gate.tries import Kind
 from capgate.gate.two_looks import confirm_subject, confirm_suite, first_look, second_look
 from capgate.gate.verdict import Scope, Verdict
 from capgate.run.judgement import PREFLIGHT, QUICK, QUICK_LOOK, SUITE, Judgement, Usage
@@ -35,10 +36,10 @@ from capgate.run.reference import (
     whole_budget,
 )
 from capgate.run.run import Run
-from capgate.run.tries import counted
 from capgate.serving.adapters.liveness import check_live
 from capgate.serving.routes import check_routes, is_routed, routes_of
 from capgate.serving.sharing import asking
+from capgate.store.tries import end
 
 _BATCH: Final = (16, 128)
 
@@ -145,7 +146,7 @@ class Judge:
             second = self._second(target, subject, again, verdict)
             verdict, usage = confirm_subject(verdict, second), [*usage, again[target]]
         verdict = dated(verdict, [results])
-        verdict = counted(self.run, target, "full", verdict)
+        verdict = _counted(self.run, target, "full", verdict)
         return self._ended(Judgement(target, subject, verdict, Usage.of(usage)))
 
     def suite(self, target: str) -> Judgement:
@@ -178,7 +179,7 @@ class Judge:
             usage += [results[target] for results in again]
             asked += sum(results[target].asked for results in again)
         verdict = dated(verdict, shards)
-        verdict = counted(self.run, target, "full", verdict)
+        verdict = _counted(self.run, target, "full", verdict)
         took = replace(Usage.of(usage), asked=asked)
         return self._ended(Judgement(target, SUITE, verdict, took))
 
@@ -284,7 +285,7 @@ class Judge:
         if verdict is not None and verdict.kind != "ERROR":
             self._check_still_live(target, reference, _answers(shards))
         verdict = dated(verdict, shards)
-        verdict = counted(self.run, target, "quick", verdict)
+        verdict = _counted(self.run, target, "quick", verdict)
         usage = Usage.of([results[target] for results in shards])
         return self._ended(Judgement(target, QUICK, verdict, usage, tuple(path)))
 
@@ -507,3 +508,18 @@ def _not_measured(
         policy=policy,
         reasons=tuple(filter(None, reasons)),
     )
+
+
+def _counted(run: Run, target: str, kind: Kind, verdict: Verdict | None) -> Verdict | None:
+    """Records a verdict as a try on its candidate; returns it, saying which try it was."""
+    if verdict is None or verdict.kind == "ERROR" or verdict.reference is None:
+        return verdict
+    part = verdict.scope == "subject"
+    lost = verdict.kind in ("lost", "REGRESSION")
+    if lost or not part:
+        said = "REGRESSION" if lost else verdict.kind
+        end(run.store.transaction, run.id, target, kind, said, part=part)
+    reason = run.allowance(target, kind).reason
+    if not reason or (part and not lost):
+        return verdict
+    return replace(verdict, reasons=(*verdict.reasons, reason))

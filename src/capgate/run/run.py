@@ -17,7 +17,7 @@ from shlex import quote
 from capgate.asking.cost_forecast import forecast
 from capgate.asking.cost_limit import Purse, Spending
 from capgate.asking.evaluator import Evaluator
-from capgate.asking.fingerprint import generation, seed_of
+from capgate.asking.fingerprint import digest_of, generation, seed_of
 from capgate.asking.progress import Feed
 from capgate.asking.ready_target import Contestant, Shard
 from capgate.asking.weights import other_weights
@@ -46,8 +46,8 @@ from capgate.run.reference import (
     NoReference,
     Reference,
     describe,
+    identify,
 )
-from capgate.run.tries import attempt_of, begin
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
 from capgate.store.answer_store import Store
@@ -59,6 +59,7 @@ from capgate.store.baselines import (
     load_baseline,
     requested,
 )
+from capgate.store.tries import Attempt, begin
 
 Say = Callable[[str], None]
 Tell = Callable[[str, str], None]
@@ -343,11 +344,34 @@ class Run:
         return seed_of(self.contestant(target).fingerprint, self.settings.seed)
 
     def allowance(self, target: str, kind: Kind) -> Allowance:
-        """What the run may spend of the error shares on a target; the first call settles it."""
+        """What the run may spend of the error shares on a target; the first call settles it.
+
+        Raises:
+            CapgateError: The target does not answer, or it has no valid reference.
+        """
         if (target, kind) not in self._allowances:
-            attempt = attempt_of(self, target, kind)
+            attempt = self._attempt(target, kind)
             self._allowances[target, kind] = begin(self.store.transaction, attempt)
         return self._allowances[target, kind]
+
+    def _attempt(self, target: str, kind: Kind) -> Attempt:
+        settings, reference = self.settings, self.reference(target)
+        base = reference.target if reference.kind == "base" else target
+        return Attempt(
+            run=self.id,
+            target=target,
+            kind=kind,
+            variant=str(self.seed(target) if kind == "quick" else settings.limit or "all"),
+            candidate=self.contestant(target).fingerprint.hash,
+            reference=identify(reference, self.contestant(base).fingerprint.hash),
+            questions=digest_of(
+                self.questions(target).describe()["digest"],
+                self.harness.prompt_hash,
+                *settings.subjects,
+            ),
+            fresh=settings.fresh,
+            beside_quick=kind == "full" and self.beside_quick(target),
+        )
 
     def _make_folder(self) -> None:
         """Makes the run's folder before anything is asked that could not be logged there."""

@@ -10,7 +10,7 @@ from capgate.common.answer_limit import MaxTokensField
 
 if TYPE_CHECKING:
     from capgate.serving.openrouter import Offer
-    from capgate.serving.sighting import Sighting
+    from capgate.serving.signature import Sighting
 
 
 @dataclass(frozen=True, slots=True)

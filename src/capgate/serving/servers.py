@@ -22,8 +22,9 @@ from capgate.common.files import told_of_files
 from capgate.common.output import Output
 from capgate.config.targets import Target
 from capgate.serving import running_servers
-from capgate.serving.adapters.attach import LoadedAdapter, attach, unload_left_over
+from capgate.serving.adapters.attach import attach, unload_left_over
 from capgate.serving.adapters.liveness import check_live
+from capgate.serving.adapters.loaded import LoadedAdapter
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines import vllm
 from capgate.serving.engines.managed import ManagedServer, start

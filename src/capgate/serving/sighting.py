@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,60 +16,12 @@ from capgate.common.proxies import proxy_for
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines.weights import folder_digest, youngest
-from capgate.serving.signature import Signature, difference, look
+from capgate.serving.look import look
+from capgate.serving.signature import Sighting
 
 _STARTED: Final = re.compile(rb"^process_start_time_seconds(?:\{[^}]*\})? (\S+)", re.MULTILINE)
 _METRICS_SECONDS: Final = 5.0
 _METRICS_BYTES: Final = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """What was seen of a server's weights when a run came to it.
-
-    Attributes:
-        at: When, Unix seconds.
-        signature: Its answers to the prompts; None where it did not answer them.
-        started: When its process started, Unix seconds, where it says.
-        weights: Hash of the folder that it serves, where this machine can read that and nothing
-            in it is younger than the process.
-        fault: Why there is no signature.
-    """
-
-    at: float
-    signature: Signature | None = None
-    started: float | None = None
-    weights: str = ""
-    fault: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the store."""
-        return {
-            "signature": None if self.signature is None else self.signature.to_dict(),
-            "started": self.started,
-            "weights": self.weights,
-        }
-
-    def change_since(self, then: Mapping[str, Any]) -> str:
-        """What shows that other weights answer now, as a clause; `""` where the same do.
-
-        Args:
-            then: An earlier sighting, as `to_dict` gives it.
-        """
-        try:
-            earlier = then["signature"] and Signature.from_dict(then["signature"])
-            weights, started = str(then["weights"]), then["started"]
-        except (KeyError, TypeError, ValueError):
-            earlier = None
-            weights, started = "", None
-        if self.signature is None or earlier is None:
-            return "there is nothing to compare its answers to the proof's prompts with"
-        if self.weights and weights and self.weights != weights:
-            return "the files of its weights are others"
-        clause = difference(self.signature, earlier)
-        if clause and started and self.started and self.started != started:
-            clause += "; it was started anew meanwhile"
-        return clause
 
 
 def sight(target: Target, endpoint: Endpoint) -> Sighting:

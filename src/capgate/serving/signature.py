@@ -7,17 +7,13 @@ before the answers count again. Tokens and texts are kept as hashes: a compariso
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from capgate.client.client import Client, ClientLimits
-from capgate.client.replies import Completion, TokenLogprobs
-from capgate.common.errors import RequestFault
-from capgate.serving.endpoint import Endpoint
+from capgate.client.replies import TokenLogprobs
 
 PROMPTS: Final = (
     "Name three things that float on water.",
@@ -63,8 +59,6 @@ _TEXTS_UNMOVED: Final = 0.25
 _TEXTS_NOISE: Final = 0.5
 """Share of other texts among a server's own repeats from which texts say nothing."""
 
-_LOOKS: Final = 3
-"""How often a server is looked at before it is said to have moved."""
 
 _TOP: Final = 5
 
@@ -124,7 +118,7 @@ class Signature:
         """Plain values for the store."""
         return {
             "by": self.by,
-            "prompts": _hash("\0".join(self.prompts)),
+            "prompts": text_hash("\0".join(self.prompts)),
             "noise": self.noise,
             "mean_noise": self.mean_noise,
             "answers": [
@@ -153,7 +147,7 @@ class Signature:
             for text, places in data["answers"]
         )
         found = cls(data["by"], answers, float(data["noise"]), float(data["mean_noise"]))
-        return found if data["prompts"] == _hash("\0".join(found.prompts)) else None
+        return found if data["prompts"] == text_hash("\0".join(found.prompts)) else None
 
 
 def difference(now: Signature, then: Signature, *, lenient: bool = False) -> str:
@@ -185,90 +179,6 @@ def difference(now: Signature, then: Signature, *, lenient: bool = False) -> str
         f"its log-probabilities for the proof's prompts differ by {apart:.2g} on average (by "
         f"{noise:.2g} when it is asked twice)"
     )
-
-
-async def look(endpoint: Endpoint, further: Mapping[str, Any] | None = None) -> Signature:
-    """Asks a server the prompts, and some of them once more, one request at a time.
-
-    Args:
-        endpoint: The server and the model.
-        further: Members of each request that its target has.
-
-    Raises:
-        RequestFault: It gave no answer.
-    """
-    known = Signature("log-probabilities", (), 0.0, 0.0, dict(further or {}))
-    while True:
-        try:
-            answers = tuple(await ask(endpoint, known.prompts, known.fields))
-        except RequestFault as fault:
-            if fault.cause == "temperature" and not known.temperature:
-                # Log-probabilities tell at any temperature.
-                known = replace(known, temperature=1.0)
-                continue
-            # vLLM under --max-logprobs 0 does not accept such a request.
-            if fault.kind != "bad_request" or known.by == "texts":
-                raise
-            answers = ()
-        if known.by == "texts" or (answers and all(one.logprobs for one in answers)):
-            break
-        known = replace(known, by="texts")
-    again = await ask(endpoint, PROMPTS, known.fields)
-    first = answers[: len(PROMPTS)]
-    return replace(
-        known,
-        answers=answers,
-        noise=distance(first, again, known.by),
-        mean_noise=mean_distance(first, again, known.by),
-    )
-
-
-async def look_again(endpoint: Endpoint, then: Signature) -> str:
-    """How a server answers otherwise than at an earlier look of the same run; `""` if it does not.
-
-    Raises:
-        RequestFault: It gave no answer.
-    """
-    how = ""
-    before: Sequence[Said] = ()
-    for _ in range(_LOOKS):
-        answers = tuple(await ask(endpoint, then.prompts, then.fields))
-        noise = mean_distance(before, answers, then.by) if before else 0.0
-        before = answers
-        how = difference(replace(then, answers=answers, mean_noise=noise), then, lenient=True)
-        if not how:
-            break
-    return how
-
-
-async def ask(
-    endpoint: Endpoint, prompts: Sequence[str], fields: Mapping[str, Any], *, at_once: int = 1
-) -> list[Said]:
-    """What a model says to prompts.
-
-    Raises:
-        RequestFault: The server gave no answer.
-    """
-    salt = {"cache_salt": endpoint.salt} if endpoint.salt else {}
-    client = Client(
-        endpoint.base_url,
-        target=endpoint.target,
-        model=endpoint.model,
-        key=endpoint.key or "",
-        limits=ClientLimits(connections=at_once, attempt_timeout=60.0, max_retries=2),
-        max_tokens_field=endpoint.max_tokens_field,
-    )
-
-    def one(prompt: str) -> Coroutine[Any, Any, Completion]:
-        messages = [{"role": "user", "content": prompt}]
-        return client.complete({**salt, **fields, "model": endpoint.model, "messages": messages})
-
-    async with client:
-        if at_once == 1:
-            found = [await one(prompt) for prompt in prompts]
-        else:
-            found = list(await asyncio.gather(*map(one, prompts)))
-    return [_said(completion) for completion in found]
 
 
 def distance(one: Sequence[Said], other: Sequence[Said], by: By) -> float:
@@ -320,18 +230,58 @@ def _fields(by: By) -> dict[str, Any]:
     return {"max_tokens": TOKENS, "logprobs": True, "top_logprobs": _TOP}
 
 
-def _said(completion: Completion) -> Said:
-    places = tuple(
-        TokenLogprobs(_hash(p.token), p.logprob, tuple((_hash(t), odds) for t, odds in p.top))
-        for p in completion.logprobs
-    )
-    # A thought is the weights' own as well as an answer is.
-    return Said(_hash(completion.thought + completion.text), places)
-
-
-def _hash(text: str) -> str:
+def text_hash(text: str) -> str:
     data = text.encode("utf-8", "backslashreplace")
     return hashlib.blake2b(data, digest_size=6).hexdigest()
 
 
-_SILENCE: Final = _hash("")
+_SILENCE: Final = text_hash("")
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What was seen of a server's weights when a run came to it.
+
+    Attributes:
+        at: When, Unix seconds.
+        signature: Its answers to the prompts; None where it did not answer them.
+        started: When its process started, Unix seconds, where it says.
+        weights: Hash of the folder that it serves, where this machine can read that and nothing
+            in it is younger than the process.
+        fault: Why there is no signature.
+    """
+
+    at: float
+    signature: Signature | None = None
+    started: float | None = None
+    weights: str = ""
+    fault: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the store."""
+        return {
+            "signature": None if self.signature is None else self.signature.to_dict(),
+            "started": self.started,
+            "weights": self.weights,
+        }
+
+    def change_since(self, then: Mapping[str, Any]) -> str:
+        """What shows that other weights answer now, as a clause; `""` where the same do.
+
+        Args:
+            then: An earlier sighting, as `to_dict` gives it.
+        """
+        try:
+            earlier = then["signature"] and Signature.from_dict(then["signature"])
+            weights, started = str(then["weights"]), then["started"]
+        except (KeyError, TypeError, ValueError):
+            earlier = None
+            weights, started = "", None
+        if self.signature is None or earlier is None:
+            return "there is nothing to compare its answers to the proof's prompts with"
+        if self.weights and weights and self.weights != weights:
+            return "the files of its weights are others"
+        clause = difference(self.signature, earlier)
+        if clause and started and self.started and self.started != started:
+            clause += "; it was started anew meanwhile"
+        return clause

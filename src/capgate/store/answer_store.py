@@ -9,7 +9,7 @@
 | `uses` | that a run's target was judged on an answer, made by it or found here |
 | `shards` | how a run's shard ended |
 | `sightings` | the weights that a server was first seen with, and how these are known again |
-| `tries` | which try on a candidate a run was (`capgate.run.tries`) |
+| `tries` | which try on a candidate a run was (`capgate.store.tries`) |
 
 An answer is reused where target fingerprint, prompt hash and question hash agree. Each is
 committed as it arrives, so a run that is killed loses none and asks none again.

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from capgate.gate.tries import Allowance, Earlier, Kind, allow
 from capgate.gate.verdict import VerdictKind
-from capgate.run.tries import Attempt, begin, end
 from capgate.store.answer_store import Store
+from capgate.store.tries import Attempt, begin, end
 
 
 class Ledger:

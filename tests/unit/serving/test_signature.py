@@ -14,10 +14,11 @@ from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 
 from capgate.common.event_loop import in_own_loop
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.look import look, look_again
 from capgate.serving.servers import Servers
 from capgate.serving.sharing import asking
-from capgate.serving.sighting import Sighting, sight
-from capgate.serving.signature import look, look_again
+from capgate.serving.sighting import sight
+from capgate.serving.signature import Sighting
 
 
 def seen(server: Server, engine: str = "vllm", root: str = "") -> Sighting:

@@ -13,6 +13,7 @@ from capgate.config.published_scores import Published
 from capgate.gate.verdict import EXIT_CODES
 from capgate.report.data.flips import FindBaseline, compare
 from capgate.report.data.groups import upgraded, with_words, words_of
+from capgate.report.data.missing import faults_of
 from capgate.report.data.published_beside import beside
 from capgate.report.data.result import (
     Accuracy,
@@ -27,7 +28,6 @@ from capgate.report.data.result import (
     total_cost,
     without_scores,
 )
-from capgate.report.text.missing import faults_of
 from capgate.run.judgement import PREFLIGHT, REASK, WHOLE, Mode
 from capgate.store.answer_store import Store
 

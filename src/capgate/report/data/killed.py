@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.common.errors import CapgateError, ConfigError
-from capgate.report.text.shown_commands import run_command
+from capgate.config.shown_command import run_command
 from capgate.store.runs import has_tests
 
 if TYPE_CHECKING:

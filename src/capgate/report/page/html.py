@@ -23,6 +23,7 @@ from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.text import printable
 from capgate.report.data.comparison import LABELS, MEANINGS, Comparison, Shift
 from capgate.report.data.history import Entry, by_series
+from capgate.report.data.missing import Missing, missing_of, notes_of
 from capgate.report.data.result import Group, Report, Result, answered_of
 from capgate.report.page.charts import (
     DomainBars,
@@ -46,7 +47,6 @@ from capgate.report.text.advice import (
     split_sentence,
     subject_words,
 )
-from capgate.report.text.missing import Missing, missing_of, notes_of
 from capgate.report.text.published_lines import published_lines
 from capgate.report.text.shown_commands import logs_command, look_command, repeat_command
 

@@ -18,6 +18,7 @@ from capgate.benchmarks.mmlu.subjects import DOMAINS
 from capgate.common.text import one_line
 from capgate.report.data.comparison import MEANINGS, Comparison, Flip, Label, Side
 from capgate.report.data.groups import counted
+from capgate.report.data.missing import Missing, missing_of, notes_of
 from capgate.report.data.result import Report, Result, answered_of
 from capgate.report.text.advice import (
     failed_domains,
@@ -31,7 +32,7 @@ from capgate.report.text.advice import (
     subject_words,
     subjects_to_read,
 )
-from capgate.report.text.missing import Missing, missing_of, notes_of, shown
+from capgate.report.text.missing_lines import shown
 from capgate.report.text.shown_commands import look_command, repeat_command
 
 MARKER: Final = "<!-- capgate-report"

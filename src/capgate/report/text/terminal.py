@@ -17,7 +17,7 @@ from capgate.gate.policy import Budget
 from capgate.report.data.groups import counted, word_counts
 from capgate.report.data.result import Group, Report, Result, answered_of
 from capgate.report.text.advice import next_steps, rest_sentence
-from capgate.report.text.missing import missing_lines
+from capgate.report.text.missing_lines import missing_lines
 from capgate.report.text.story import story_lines
 
 if TYPE_CHECKING:

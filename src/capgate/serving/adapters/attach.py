@@ -14,17 +14,13 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Final
 
-import aiohttp
-
 from capgate.client.client import ClientLimits
-from capgate.client.exchange import fault_of_exception
-from capgate.client.faults import Place, fault_of_response, words_of
 from capgate.client.replies import ServedModel
-from capgate.common.bodies import json_or_none
 from capgate.common.errors import AdapterError, RequestFault
 from capgate.config.targets import Target
 from capgate.serving.adapters import tensor_shapes
 from capgate.serving.adapters.leases import Lease, end_left_over
+from capgate.serving.adapters.loaded import LoadedAdapter, ask_unload, not_unloaded, post
 from capgate.serving.adapters.namesakes import beside_its_folder, readable_folder
 from capgate.serving.adapters.refusals import (
     AlreadyLoadedError,
@@ -41,48 +37,13 @@ from capgate.serving.adapters.sources import (
     new_nonce,
 )
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.exchange import exchange
 from capgate.serving.listing import ask_by_name, has_no_list
 
 _LOAD_SECONDS: Final = 300.0
-_UNLOAD_SECONDS: Final = 15.0
 _TAGGED: Final = re.compile(r"-[0-9a-f]{10}$")
 
 Listing = Callable[[], Sequence[ServedModel]]
 """Asks a server what it lists."""
-
-
-class LoadedAdapter:
-    """An adapter that this run uses under `endpoint`; released when the run ends."""
-
-    def __init__(self, endpoint: Endpoint, lease: Lease | None) -> None:
-        self.endpoint = endpoint
-        self._lease = lease
-
-    def release(self) -> None:
-        """Unloads the adapter where capgate loaded it and nobody else uses it any more.
-
-        Raises:
-            AdapterError: The server did not unload it.
-            RequestFault: It gave no usable answer.
-        """
-        lease, self._lease = self._lease, None
-        if lease is None:
-            return
-        with lease.ending() as last:
-            if last:
-                self.unload()
-
-    def unload(self) -> None:
-        """Has the server unload the adapter, if it has it.
-
-        Raises:
-            AdapterError: It did not.
-            RequestFault: It gave no usable answer.
-        """
-        status, said = _ask_unload(self.endpoint, self.endpoint.model)
-        if status not in {200, 404}:
-            raise _not_unloaded(self.endpoint, self.endpoint.model, status, said)
 
 
 def attach(
@@ -163,9 +124,9 @@ def unload(endpoint: Endpoint, name: str) -> None:
         AdapterError: It has none of that name.
         RequestFault: It gave no usable answer.
     """
-    status, said = _ask_unload(endpoint, name)
+    status, said = ask_unload(endpoint, name)
     if status != 200:
-        raise _not_unloaded(endpoint, name, status, said)
+        raise not_unloaded(endpoint, name, status, said)
 
 
 def unload_left_over(base: Endpoint, say: Callable[[str], None]) -> None:
@@ -178,7 +139,7 @@ def unload_left_over(base: Endpoint, say: Callable[[str], None]) -> None:
 
     def end(name: str) -> bool:
         try:
-            status, said = _ask_unload(base, name)
+            status, said = ask_unload(base, name)
         except RequestFault as fault:
             status, said = 0, str(fault)
         if status == 200:
@@ -372,42 +333,9 @@ def _elsewhere(target: Target, name: str, parent: str) -> AdapterError:
     )
 
 
-def _not_unloaded(endpoint: Endpoint, name: str, status: int, said: str) -> AdapterError:
-    return AdapterError(
-        f"the server could not unload the adapter {name} (HTTP {status})",
-        target=endpoint.target,
-        said=said,
-        remedy="inference-server list shows what it serves",
-    )
-
-
 def _ask_load(base: Endpoint, path: str, *, target: str, name: str) -> None:
-    status, said = _post(
+    status, said = post(
         base, target, "load_lora_adapter", _LOAD_SECONDS, lora_name=name, lora_path=path
     )
     if status != 200:
         raise refusal(target, path, status, said)
-
-
-def _ask_unload(endpoint: Endpoint, name: str) -> tuple[int, str]:
-    return _post(endpoint, endpoint.target, "unload_lora_adapter", _UNLOAD_SECONDS, lora_name=name)
-
-
-def _post(
-    endpoint: Endpoint, target: str, route: str, limit: float, **body: str
-) -> tuple[int, str]:
-    """A server's status and words.
-
-    Raises:
-        RequestFault: It did not answer, or does not accept the key.
-    """
-    url = f"{endpoint.base_url}/{route}"
-    place = Place(target, url, endpoint.model, endpoint.key or "")
-    try:
-        answer = exchange("POST", url, limit=limit, key=endpoint.key or "", json=body)
-    except (aiohttp.ClientError, OSError) as error:
-        raise fault_of_exception(place, error, limit=limit) from None
-    parsed = json_or_none(answer.raw)
-    if answer.status in {401, 403}:
-        raise fault_of_response(place, answer.status, parsed, answer.raw, answer.headers)
-    return answer.status, words_of(parsed, answer.raw)

@@ -19,18 +19,8 @@ from capgate.client.replies import TokenLogprobs
 from capgate.common.errors import AdapterError, ContradictionError
 from capgate.common.event_loop import in_own_loop
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.signature import (
-    LONG,
-    MARGIN,
-    PROMPTS,
-    TIMES_NOISE,
-    Said,
-    Signature,
-    ask,
-    distance,
-    look,
-    look_again,
-)
+from capgate.serving.look import ask, look, look_again
+from capgate.serving.signature import LONG, MARGIN, PROMPTS, TIMES_NOISE, Said, Signature, distance
 
 _TIMES_NEARER: Final = 2.0
 """How much nearer to the adapter than to itself the base must be. Batching's rounding moves it

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
 
 from capgate.common.errors import AdapterError
 from capgate.common.event_loop import in_own_loop
 from capgate.config.targets import Target
+from capgate.serving.adapters.loaded import LoadedAdapter
 from capgate.serving.adapters.sources import (
     AdapterFolder,
     Source,
@@ -24,11 +24,9 @@ from capgate.serving.adapters.sources import (
 )
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines.weights import youngest
+from capgate.serving.look import ask, look
 from capgate.serving.sighting import process_start
-from capgate.serving.signature import ask, difference, look
-
-if TYPE_CHECKING:
-    from capgate.serving.adapters.attach import LoadedAdapter
+from capgate.serving.signature import difference
 
 
 def beside_its_folder(

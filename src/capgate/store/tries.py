@@ -5,15 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from sqlite3 import Connection
-from typing import TYPE_CHECKING
 
 from capgate.gate.tries import Allowance, Earlier, Kind, allow
-from capgate.gate.verdict import Verdict, VerdictKind
-
-if TYPE_CHECKING:
-    from capgate.run.run import Run
+from capgate.gate.verdict import VerdictKind
 
 _COLUMNS = "run, kind, variant, number, share, follows, verdict"
 
@@ -45,34 +41,6 @@ class Attempt:
     questions: str
     fresh: bool
     beside_quick: bool = False
-
-
-def attempt_of(run: Run, target: str, kind: Kind) -> Attempt:
-    """The attempt that a run makes at a target.
-
-    Raises:
-        CapgateError: The target does not answer, or it has no valid reference.
-    """
-    from capgate.asking.fingerprint import digest_of
-    from capgate.run.reference import identify
-
-    settings, reference = run.settings, run.reference(target)
-    base = reference.target if reference.kind == "base" else target
-    return Attempt(
-        run=run.id,
-        target=target,
-        kind=kind,
-        variant=str(run.seed(target) if kind == "quick" else settings.limit or "all"),
-        candidate=run.contestant(target).fingerprint.hash,
-        reference=identify(reference, run.contestant(base).fingerprint.hash),
-        questions=digest_of(
-            run.questions(target).describe()["digest"],
-            run.harness.prompt_hash,
-            *settings.subjects,
-        ),
-        fresh=settings.fresh,
-        beside_quick=kind == "full" and run.beside_quick(target),
-    )
 
 
 def begin(transaction: Transaction, attempt: Attempt) -> Allowance:
@@ -140,18 +108,3 @@ def end(
             "AND (verdict IS NULL OR NOT ?)",
             (verdict, run, target, kind, part),
         )
-
-
-def counted(run: Run, target: str, kind: Kind, verdict: Verdict | None) -> Verdict | None:
-    """Records a verdict as a try on its candidate; returns it, saying which try it was."""
-    if verdict is None or verdict.kind == "ERROR" or verdict.reference is None:
-        return verdict
-    part = verdict.scope == "subject"
-    lost = verdict.kind in ("lost", "REGRESSION")
-    if lost or not part:
-        said = "REGRESSION" if lost else verdict.kind
-        end(run.store.transaction, run.id, target, kind, said, part=part)
-    reason = run.allowance(target, kind).reason
-    if not reason or (part and not lost):
-        return verdict
-    return replace(verdict, reasons=(*verdict.reasons, reason))

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from capgate.common.answers import Answer
-from capgate.common.distinct_faults import distinct_faults, fault_gist, fault_line
-from capgate.common.text import printable
+from capgate.common.distinct_faults import distinct_faults, fault_gist
 from capgate.report.data.result import Fault, Report, Result
 
 _KEPT: Final = 20
@@ -67,29 +66,6 @@ def missing_of(report: Report, target: str) -> Iterator[Missing]:
 def notes_of(report: Report, target: str) -> list[tuple[str, str]]:
     """What a person should know of a target and its base: whose, and the sentence."""
     return [(name, note) for name, result in _sides(report, target) for note in result.notes]
-
-
-def missing_lines(report: Report, target: str) -> list[str]:
-    """The terminal's lines on what a target and its base lack."""
-    lines: list[str] = []
-    for one in missing_of(report, target):
-        lines.append(
-            f"no answer to {one.errors:,} of {one.questions:,} questions by {one.target}, because:"
-        )
-        lines += fault_lines(one.faults)
-        if one.more:
-            lines.append(f"  … and {one.more} further faults, which report.json lists")
-    return [printable(line) for line in lines]
-
-
-def fault_lines(faults: Iterable[Fault]) -> list[str]:
-    """One line for each fault: how often, who was asked where, the words, and the remedy."""
-    return [f"  {fault.times:,} × {shown(fault)}" for fault in faults]
-
-
-def shown(fault: Fault) -> str:
-    """A fault as one bounded line."""
-    return fault_line(fault.text)
 
 
 def _sides(report: Report, target: str) -> Iterator[tuple[str, Result]]:

@@ -1,0 +1,78 @@
+"""The command line that a run's settings stand for, as people may type it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
+
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
+from capgate.config.settings import FILES, OPTIONS
+
+_NAMES: Final = {
+    "--model-id": "model_ids",
+    "--adapter-name": "adapter_names",
+    "--tasks": "task",
+}
+"""Options whose setting has another name."""
+
+_LEFT_OUT: Final = frozenset({"--domains", "--fresh"})
+"""`--domains` stands in the subjects already; `--fresh` is said beside the command."""
+
+
+def run_command(
+    recorded: Mapping[str, Any], modes: AbstractSet[str], models: AbstractSet[str]
+) -> str:
+    """`pytest benchmarks …`, with all options that are not their default.
+
+    Args:
+        recorded: The settings of a run.
+        modes: `full`, `quick` or both.
+        models: Base models, for a run that named none and took the default.
+    """
+    words = ["pytest", "benchmarks", "-m", " or ".join(sorted(modes))]
+    settings = {**recorded, **files_of(recorded)}
+    if not settings.get("model_ids"):
+        settings["model_ids"] = sorted(models)
+    for option in OPTIONS:
+        if option.flag not in _LEFT_OUT:
+            words += _words(option.flag, option.keywords, settings)
+    return joined(words)
+
+
+def file_options(settings: Mapping[str, Any]) -> list[str]:
+    """Returns the options that say where a run's files are, if they are not in the usual places."""
+    files = files_of(settings)
+    options = [option for option in OPTIONS if option.flag in FILES]
+    return [word for one in options for word in _words(one.flag, one.keywords, files)]
+
+
+def files_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a run's files and folders that are not the usual ones, by their setting's name."""
+    found = settings.get("files")
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def joined(words: Sequence[str]) -> str:
+    """Returns words as one line for a shell."""
+    # A quoted `~` is no home folder.
+    return " ".join(
+        f"~/{shlex.quote(word[2:])}" if word[:2] == "~/" and word[2:] else shlex.quote(word)
+        for word in words
+    )
+
+
+def _words(flag: str, keywords: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    value = settings.get(_NAMES.get(flag, flag.removeprefix("--").replace("-", "_")))
+    if value is None or value is False or value == keywords.get("default"):
+        return []
+    if value is True:
+        return [flag]
+    if not isinstance(value, list | tuple):
+        return [flag, str(value)]
+    if keywords.get("action") == "append":
+        return [word for one in value for word in (flag, str(one))]
+    if not value or (flag == "--subjects" and set(value) == set(SUBJECTS)):
+        return []
+    return [flag, ",".join(map(str, value))]

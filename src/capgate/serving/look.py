@@ -1,0 +1,120 @@
+"""Asking a server the fixed prompts by which its weights are known again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from capgate.client.client import Client, ClientLimits
+from capgate.client.replies import Completion, TokenLogprobs
+from capgate.common.errors import RequestFault
+from capgate.serving.endpoint import Endpoint
+from capgate.serving.signature import (
+    PROMPTS,
+    Said,
+    Signature,
+    difference,
+    distance,
+    mean_distance,
+    text_hash,
+)
+
+_LOOKS: Final = 3
+"""How often a server is looked at before it is said to have moved."""
+
+
+async def look(endpoint: Endpoint, further: Mapping[str, Any] | None = None) -> Signature:
+    """Asks a server the prompts, and some of them once more, one request at a time.
+
+    Args:
+        endpoint: The server and the model.
+        further: Members of each request that its target has.
+
+    Raises:
+        RequestFault: It gave no answer.
+    """
+    known = Signature("log-probabilities", (), 0.0, 0.0, dict(further or {}))
+    while True:
+        try:
+            answers = tuple(await ask(endpoint, known.prompts, known.fields))
+        except RequestFault as fault:
+            if fault.cause == "temperature" and not known.temperature:
+                # Log-probabilities tell at any temperature.
+                known = replace(known, temperature=1.0)
+                continue
+            # vLLM under --max-logprobs 0 does not accept such a request.
+            if fault.kind != "bad_request" or known.by == "texts":
+                raise
+            answers = ()
+        if known.by == "texts" or (answers and all(one.logprobs for one in answers)):
+            break
+        known = replace(known, by="texts")
+    again = await ask(endpoint, PROMPTS, known.fields)
+    first = answers[: len(PROMPTS)]
+    return replace(
+        known,
+        answers=answers,
+        noise=distance(first, again, known.by),
+        mean_noise=mean_distance(first, again, known.by),
+    )
+
+
+async def look_again(endpoint: Endpoint, then: Signature) -> str:
+    """How a server answers otherwise than at an earlier look of the same run; `""` if it does not.
+
+    Raises:
+        RequestFault: It gave no answer.
+    """
+    how = ""
+    before: Sequence[Said] = ()
+    for _ in range(_LOOKS):
+        answers = tuple(await ask(endpoint, then.prompts, then.fields))
+        noise = mean_distance(before, answers, then.by) if before else 0.0
+        before = answers
+        how = difference(replace(then, answers=answers, mean_noise=noise), then, lenient=True)
+        if not how:
+            break
+    return how
+
+
+async def ask(
+    endpoint: Endpoint, prompts: Sequence[str], fields: Mapping[str, Any], *, at_once: int = 1
+) -> list[Said]:
+    """What a model says to prompts.
+
+    Raises:
+        RequestFault: The server gave no answer.
+    """
+    salt = {"cache_salt": endpoint.salt} if endpoint.salt else {}
+    client = Client(
+        endpoint.base_url,
+        target=endpoint.target,
+        model=endpoint.model,
+        key=endpoint.key or "",
+        limits=ClientLimits(connections=at_once, attempt_timeout=60.0, max_retries=2),
+        max_tokens_field=endpoint.max_tokens_field,
+    )
+
+    def one(prompt: str) -> Coroutine[Any, Any, Completion]:
+        messages = [{"role": "user", "content": prompt}]
+        return client.complete({**salt, **fields, "model": endpoint.model, "messages": messages})
+
+    async with client:
+        if at_once == 1:
+            found = [await one(prompt) for prompt in prompts]
+        else:
+            found = list(await asyncio.gather(*map(one, prompts)))
+    return [_said(completion) for completion in found]
+
+
+def _said(completion: Completion) -> Said:
+    places = tuple(
+        TokenLogprobs(
+            text_hash(p.token), p.logprob, tuple((text_hash(t), odds) for t, odds in p.top)
+        )
+        for p in completion.logprobs
+    )
+    # A thought is the weights' own as well as an answer is.
+    return Said(text_hash(completion.thought + completion.text), places)
