@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import random
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -21,6 +20,7 @@ from typing import Any
 from aiohttp import web
 from tests.doubles.replies import PROMPT_TOO_LONG, completion
 from tests.doubles.server import Server
+from tests.processes import run
 
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 300.0
@@ -168,43 +168,27 @@ def make_red_run(
         f"  context_window: 2048\n  logprobs: 5\n  max_connections: 32\n{named}"
         f"{ADAPTER}:\n  adapter_of: {BASE}\n"
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            str(REPOSITORY / "benchmarks"),
-            "-m",
-            mode,
-            "--model-id",
-            ADAPTER,
-            "-p",
-            "no:cacheprovider",
-            *arguments,
-        ],
-        cwd=root,
-        env={**_clean(os.environ), **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
+    chosen = ("-m", mode, "--model-id", ADAPTER, "-p", "no:cacheprovider", *arguments)
+    code, output, _ = run(
+        (sys.executable, "-m", "pytest", str(REPOSITORY / "benchmarks"), *chosen),
+        root,
+        {**_clean(os.environ), **(environment or {})},
+        SECONDS,
     )
-    return Red(root, done.returncode, done.stdout + done.stderr, server)
+    return Red(root, code, output, server)
 
 
 def capgate(root: Path, *arguments: str, environment: dict[str, str] | None = None) -> str:
     """What the `capgate` command prints in a project's folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", "capgate.cli", *arguments],
-        cwd=root,
-        env={**_clean(os.environ), **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
+    code, output, errors = run(
+        (sys.executable, "-m", "capgate.cli", *arguments),
+        root,
+        {**_clean(os.environ), **(environment or {})},
+        SECONDS,
+        apart=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert code == 0, output + errors
+    return output
 
 
 def _clean(environment: Any) -> dict[str, str]:  # noqa: ANN401

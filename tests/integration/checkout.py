@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -16,12 +15,18 @@ import yaml
 from tests.doubles.openrouter import KEY, OpenRouter
 from tests.doubles.server import Server
 from tests.integration.conftest import REPOSITORY, Outcome, Project, right
+from tests.processes import run
 
 VLLM_KEY = "vllm-canary-0123456789abcdef"
 BASE = "meta-llama/Llama-3.1-8B-Instruct"
 ADAPTER = "my-adapter"
 SECONDS = 300.0
 
+_PYTHON = {
+    "python": (sys.executable,),
+    "pytest": (sys.executable, "-m", "pytest"),
+    "capgate": (sys.executable, "-m", "capgate.cli"),
+}
 _COPIED = ("Makefile", "pyproject.toml", "constraints.txt", "scripts")
 
 
@@ -92,18 +97,11 @@ class Checkout(Project):
     def run(self, *command: str, **environment: str) -> Outcome:
         """Runs a command in the checkout; an empty variable is taken out of its environment."""
         started = time.monotonic()
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env=self._environment(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=SECONDS,
-            check=False,
-        )
-        text = done.stdout.decode("utf-8", "replace")
-        return Outcome(done.returncode, text, time.monotonic() - started)
+        name, *arguments = command
+        # What `.venv/bin` holds of these names is this Python, and its entry points.
+        command = (*_PYTHON.get(name, (name,)), *arguments)
+        code, text, _ = run(command, self.root, self._environment(environment), SECONDS)
+        return Outcome(code, text, time.monotonic() - started)
 
     def make_target(self, target: str, *variables: str) -> Outcome:
         """Runs `make target VARIABLE=value …`."""

@@ -28,6 +28,7 @@ import pytest
 import yaml
 from aiohttp import web
 from tests.doubles.server import Asked, Server, answer
+from tests.processes import start
 
 REPOSITORY = Path(__file__).parents[2]
 TWO_SUBJECTS = ("--subjects", "abstract_algebra,virology")
@@ -75,27 +76,20 @@ class Process:
     def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
         self._started = time.monotonic()
         # A session of its own: a signal to its group is what Ctrl-C sends.
-        self._popen = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self.pid = self._popen.pid
+        self._process = start(command, folder, environment)
+        self.pid = self._process.pid
 
     def finish(self, timeout: float = RUN_SECONDS) -> Outcome:
         """Waits for its end."""
         try:
-            raw, _ = self._popen.communicate(timeout=timeout)
+            raw, _ = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.end()
-            raw, _ = self._popen.communicate(timeout=RUN_SECONDS)
+            raw, _ = self._process.communicate(timeout=RUN_SECONDS)
             pytest.fail(f"still running after {timeout:g} s:\n{raw.decode(errors='replace')}")
         text = raw.decode("utf-8", "replace")
-        return Outcome(self._popen.returncode, text, time.monotonic() - self._started)
+        assert self._process.returncode is not None
+        return Outcome(self._process.returncode, text, time.monotonic() - self._started)
 
     def signal_group(self, number: signal.Signals) -> None:
         """Sends a signal to it and its workers, as a terminal does."""
@@ -103,7 +97,7 @@ class Process:
 
     def kill(self) -> None:
         """Kills the process alone, as the kernel does when memory runs out."""
-        self._popen.kill()
+        self._process.kill()
 
     def end(self) -> None:
         """Ends it and its workers, where they still run."""

@@ -6,9 +6,9 @@ Every run is a process of its own against a real HTTP server, which knows 180 qu
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from tests.doubles.server import Server
 from tests.integration.conftest import Outcome, Project, no_traceback, target
+from tests.processes import run as run_process
 
 from capgate.cli import main
 
@@ -78,17 +79,9 @@ class Knowing:
 
 def command(project: Project, *arguments: str) -> Outcome:
     """Runs `capgate` with arguments."""
-    done = subprocess.run(
-        [sys.executable, "-m", "capgate.cli", *arguments],
-        cwd=project.root,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout, 0.0)
+    called = (sys.executable, "-m", "capgate.cli", *arguments)
+    code, text, _ = run_process(called, project.root, os.environ, 120)
+    return Outcome(code, text, 0.0)
 
 
 def failed(outcome: Outcome) -> set[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import sqlite3
-import subprocess
 import sys
 import zipfile
 import zlib
@@ -21,6 +21,7 @@ from aiohttp import web
 from tests.doubles.hook import Hook
 from tests.doubles.red import ADAPTER, BASE, BROKEN, Answers, Red, capgate, make_red_run
 from tests.doubles.server import answer
+from tests.processes import run
 
 from capgate.report.data.read import read_report
 from capgate.report.text.advice import subject_words
@@ -63,7 +64,7 @@ def red(tmp_path_factory: pytest.TempPathFactory, hooks: tuple[Hook, Hook]) -> I
     (root / "config" / "alerts.yaml").write_text("chat: CHANNEL\n")
     secrets = f"SOME_API_TOKEN={ENVIRONMENT}\nCHANNEL={refusing.url(CHANNEL)}\n"
     (root / ".env").write_text(secrets)
-    run = make_red_run(
+    made = make_red_run(
         root,
         "--subjects",
         f"{BROKEN},formal_logic,anatomy,astronomy,abstract_algebra",
@@ -78,9 +79,9 @@ def red(tmp_path_factory: pytest.TempPathFactory, hooks: tuple[Hook, Hook]) -> I
         extra=SAID,
         key=KEY,
     )
-    assert run.exit_code == 1, run.output
-    yield run
-    run.server.stop()
+    assert made.exit_code == 1, made.output
+    yield made
+    made.server.stop()
 
 
 def environment(root: Path, url: str) -> dict[str, str]:
@@ -283,14 +284,8 @@ def test_what_is_not_there_is_said(red: Red) -> None:
         ("show", "latest", "x", "--target", "nobody"),
         ("report", "latest", "--redux", "nowhere.csv"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "capgate.cli", *arguments],
-            cwd=red.root,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 4, done.stdout + done.stderr
-        assert done.stderr.startswith("capgate: ")
-        assert "Traceback" not in done.stderr
+        called = (sys.executable, "-m", "capgate.cli", *arguments)
+        code, output, errors = run(called, red.root, os.environ, 300, apart=True)
+        assert code == 4, output + errors
+        assert errors.startswith("capgate: ")
+        assert "Traceback" not in errors
