@@ -118,4 +118,4 @@ bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clie
 	$(BIN)/python perf/vllm.py $(ARGS)
 
 clean: ## remove the venv and all caches (reports stay)
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

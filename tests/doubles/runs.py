@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from capgate.benchmarks.mmlu.load import load_questions
-from capgate.benchmarks.mmlu.task import harness
+from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate.verdict import Verdict
@@ -87,7 +87,7 @@ def keep_run(
     selected: dict[str, int] = {}
     for one in asked:
         selected[one.subject] = selected.get(one.subject, 0) + 1
-    use = harness(TASK, MAX_TOKENS)
+    use = mmlu_task(TASK, MAX_TOKENS)
     about = {
         "model_id": target,
         "adapter_name": None,

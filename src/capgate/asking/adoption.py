@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.asking.inspect_backend.read_sample import answer_of
-from capgate.benchmarks.mmlu.task import Harness
+from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.common.answers import Answer
 from capgate.store.answer_store import Store
 
@@ -26,7 +26,7 @@ def answers_alike(
     model: Model,
     stored: Sequence[Answer],
     store: Store,
-    harness: Harness,
+    mmlu_task: MmluTask,
     logs: Path,
     *,
     temperature: float,
@@ -37,11 +37,11 @@ def answers_alike(
         model: Inspect's handle on the server.
         stored: Some of its stored answers.
         store: Has the questions' texts.
-        harness: The task that they were asked by.
+        mmlu_task: The task that they were asked by.
         logs: Folder for Inspect's logs.
         temperature: Sampling temperature.
     """
-    if harness.shots:
+    if mmlu_task.shots:
         return False  # the store has no examples, without which it would be another prompt
     from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
 
@@ -75,7 +75,7 @@ def answers_alike(
         now[question.hash] = answer_of(done, question, model)
 
     run_eval(
-        harness.task(list(questions.values()), shard="weights"),
+        mmlu_task.task(list(questions.values()), shard="weights"),
         model,
         logs,
         on_sample=take,

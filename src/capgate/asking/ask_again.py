@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from capgate.asking.evaluator import Evaluator
-from capgate.asking.ready_target import Contestant, Progress, ShardResult
+from capgate.asking.ready_target import Progress, ReadyTarget, ShardResult
 from capgate.benchmarks.questions import Question
 from capgate.gate.rows import seeded_order
 
@@ -15,7 +15,7 @@ from capgate.gate.rows import seeded_order
 def ask_again(
     evaluator: Evaluator,
     questions: Sequence[Question],
-    contestants: Sequence[Contestant],
+    ready_targets: Sequence[ReadyTarget],
     *,
     name: str,
     shard: str,
@@ -26,13 +26,13 @@ def ask_again(
     Args:
         evaluator: The one of the first look.
         questions: What to ask.
-        contestants: Whom.
+        ready_targets: Whom.
         name: Of this second look; each run has one of that name, and asks it once.
         shard: Name of this part, for logs.
         progress: Told of each answer as it comes.
 
     Returns:
-        Contestant's id to its result, answers in the order of `questions`.
+        Target's id to its result, answers in the order of `questions`.
     """
     second = copy.copy(evaluator)
     # A run's id of its own, so that nothing of the first look is taken for the second.
@@ -40,7 +40,7 @@ def ask_again(
     known = {question.hash: question for question in questions}
     order = [known[one] for one in seeded_order(known, seed=(evaluator.settings.seed or 0) + 1)]
     results = second.answer(
-        order, contestants, shard=f"{shard}_{name}", progress=progress, fresh=True
+        order, ready_targets, shard=f"{shard}_{name}", progress=progress, fresh=True
     )
     return {target: _in_order(result, questions) for target, result in results.items()}
 

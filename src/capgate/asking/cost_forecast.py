@@ -11,7 +11,7 @@ from capgate.common.text import dollars
 from capgate.serving.openrouter import Offer
 
 if TYPE_CHECKING:
-    from capgate.asking.ready_target import Contestant
+    from capgate.asking.ready_target import ReadyTarget
     from capgate.benchmarks.questions import Question
     from capgate.config.settings import Settings
     from capgate.store.answer_store import Store
@@ -72,7 +72,7 @@ def estimate(
 
 
 def forecast(
-    contestant: Contestant,
+    ready_target: ReadyTarget,
     chosen: Sequence[Question],
     store: Store,
     run: str,
@@ -83,18 +83,18 @@ def forecast(
     """The line that tells what a target's questions will cost; None where they cost nothing.
 
     Args:
-        contestant: The target.
+        ready_target: The target.
         chosen: All that the run may come to ask.
         store: Where answers that need not be asked for are found.
         run: The run's id.
         settings: The run's settings.
         preflight: Whether its preflight asks one more.
     """
-    offer = contestant.endpoint.offer
+    offer = ready_target.endpoint.offer
     if offer is None:
         return None
     hashes = [question.hash for question in chosen]
-    found = store.find(contestant.context, hashes, run=run, fresh=settings.fresh)
+    found = store.find(ready_target.context, hashes, run=run, fresh=settings.fresh)
     texts = [_text(question) for question in chosen if question.hash not in found]
     if not texts and not preflight:
         return None
@@ -102,11 +102,11 @@ def forecast(
         [*texts, *([_PREFLIGHT] if preflight else [])],
         offer,
         max_tokens=settings.max_tokens,
-        mean_cost=store.mean_cost(contestant.context),
+        mean_cost=store.mean_cost(ready_target.context),
     )
     asked = f"up to {len(texts):,} questions to ask{' and the preflight' if preflight else ''}"
     bound = "" if settings.max_cost is None else f"; the run stops at {dollars(settings.max_cost)}"
-    return f"{contestant.id}: {asked}, {expected or 'price unknown'}{bound}"
+    return f"{ready_target.id}: {asked}, {expected or 'price unknown'}{bound}"
 
 
 def _text(question: Question) -> str:

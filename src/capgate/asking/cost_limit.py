@@ -1,7 +1,7 @@
 """`--max-cost`: no request is sent that could carry the run past it.
 
 Before each attempt of a request its highest possible cost is set aside, and given back for
-what it did cost; where nobody can tell what that is, all of it is spent. One purse, the
+what it did cost; where nobody can tell what that is, all of it is spent. One cost limit, the
 controller's, serves all processes of a run.
 """
 
@@ -36,8 +36,8 @@ class NotAskedError(CapgateError):
         return str(self)
 
 
-class Spending(Protocol):
-    """A run's purse, from wherever it is reached."""
+class CostLimit(Protocol):
+    """A run's cost limit, from wherever it is reached."""
 
     limit: float
 
@@ -48,10 +48,10 @@ class Spending(Protocol):
         """Gives back what was set aside, for what it did cost."""
 
 
-class Purse:
+class RunCostLimit:
     """What a run may spend; safe to use from several threads.
 
-    Once a request was refused the purse is shut: a run that goes on with whatever is
+    Once a request was refused the cost limit is shut: a run that goes on with whatever is
     cheap enough would choose its questions by their price.
 
     Args:
@@ -89,45 +89,45 @@ class Purse:
 
 
 @dataclass
-class Meter:
-    """One target's way to the purse.
+class TargetCost:
+    """One target's way to the cost limit.
 
     Attributes:
         target: The target's id, for messages.
         price: The highest price that it may be answered at.
-        purse: The run's.
-        over: Whether the purse has refused it.
+        cost_limit: The run's.
+        over: Whether the cost limit has refused it.
     """
 
     target: str
     price: Price
-    purse: Spending
+    cost_limit: CostLimit
     over: bool = False
 
-    def toll(self, request: Mapping[str, Any]) -> RequestToll:
+    def reservation(self, request: Mapping[str, Any]) -> CostReservation:
         """What the attempts of a request are paid from."""
-        return RequestToll(self, self.price.of(*most_tokens(request)))
+        return CostReservation(self, self.price.of(*most_tokens(request)))
 
     def refusal(self) -> NotAskedError:
         """What a question that is not put ends with."""
         return NotAskedError(
             f"the question was not put: it could carry the run past --max-cost "
-            f"{dollars(self.purse.limit)}",
+            f"{dollars(self.cost_limit.limit)}",
             target=self.target,
             remedy="raise --max-cost and run again; what was answered is kept and not asked again",
         )
 
 
 @dataclass(frozen=True, slots=True)
-class RequestToll:
-    """One request's way to the purse, for each of its attempts (`client.Toll`).
+class CostReservation:
+    """One request's way to the cost limit, for each of its attempts (`client.Reservation`).
 
     Attributes:
-        meter: Its target's.
+        target_cost: Its target's.
         most: The highest cost that an attempt can have, in US dollars.
     """
 
-    meter: Meter
+    target_cost: TargetCost
     most: float
 
     async def reserve(self) -> None:
@@ -136,20 +136,20 @@ class RequestToll:
         Raises:
             NotAskedError: There is not enough left.
         """
-        meter = self.meter
-        while not meter.over:
-            grant = meter.purse.reserve(self.most)
+        target_cost = self.target_cost
+        while not target_cost.over:
+            grant = target_cost.cost_limit.reserve(self.most)
             if grant == "granted":
                 return
             if grant == "over":
                 break
             await asyncio.sleep(_POLL_SECONDS)
-        meter.over = True
-        raise meter.refusal()
+        target_cost.over = True
+        raise target_cost.refusal()
 
     def settle(self, cost: float | None) -> None:
         """Gives back what was set aside; where the cost is not known, all of it is spent."""
-        self.meter.purse.settle(self.most, self.most if cost is None else cost)
+        self.target_cost.cost_limit.settle(self.most, self.most if cost is None else cost)
 
 
 def most_tokens(request: Mapping[str, Any]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A shard of questions × contestants → answers, through Inspect, by way of the store.
+"""A shard of questions × targets → answers, through Inspect, by way of the store.
 
 Recording comes first and deciding second: nothing here judges an answer beyond what
 inspect_evals' scorer says of it.
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
 from capgate.asking.ages import Age
-from capgate.asking.cost_limit import Meter, Spending
+from capgate.asking.cost_limit import CostLimit, TargetCost
 from capgate.asking.fingerprint import Fingerprint, fingerprint, request_fields
 from capgate.asking.inspect_backend.read_sample import answer_of, error_answer
 from capgate.asking.jobs import Job, Part, are_apart, at_once, claim_of, claims_of, in_order
-from capgate.asking.ready_target import Contestant, Progress, Shard, ShardResult
+from capgate.asking.ready_target import Progress, ReadyTarget, Shard, ShardResult
 from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.weights import with_weights
-from capgate.benchmarks.mmlu.task import Harness
+from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.benchmarks.questions import Question
 from capgate.client.client import ClientLimits
 from capgate.client.faults import CONNECTION_KINDS
@@ -68,29 +68,29 @@ class Evaluator:
     Args:
         store: Where answers are found and kept.
         settings: The run's settings.
-        harness: The benchmark's task.
+        mmlu_task: The benchmark's task.
         run: The run's id.
         logs: Folder for Inspect's logs.
         share: Into how many processes a target's connections are divided.
-        purse: What the run may spend, where it is bounded.
+        cost_limit: What the run may spend, where it is bounded.
         post_mortem: Tells why a target's server has ended, `""` if it has not.
         say: Shows a line of progress.
         tell: Shows a line once in the run: takes its topic and the line.
 
     Attributes:
-        silence: Which contestants could not be reached by the latest requests.
+        silence: Which targets could not be reached by the latest requests.
     """
 
     def __init__(
         self,
         store: Store,
         settings: Settings,
-        harness: Harness,
+        mmlu_task: MmluTask,
         *,
         run: str,
         logs: Path,
         share: int = 1,
-        purse: Spending | None = None,
+        cost_limit: CostLimit | None = None,
         post_mortem: Callable[[str], str] = lambda target: "",  # noqa: ARG005
         say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         tell: Callable[[str, str], None] = lambda topic, line: None,  # noqa: ARG005
@@ -98,11 +98,11 @@ class Evaluator:
         self.silence = Silence()
         self.store = store
         self.settings = settings
-        self.harness = harness
+        self.mmlu_task = mmlu_task
         self.run = run
         self._logs = logs
         self._share = share
-        self._purse = purse
+        self._cost_limit = cost_limit
         self._post_mortem = post_mortem
         self._say = say
         self._tell = tell
@@ -112,7 +112,7 @@ class Evaluator:
         self._turns: defaultdict[str, Turns] = defaultdict(Turns)
         self._recheck = Recheck(store)
 
-    def contestant(self, target: Target, endpoint: Endpoint) -> Contestant:
+    def ready_target(self, target: Target, endpoint: Endpoint) -> ReadyTarget:
         """Makes a target ready to be asked.
 
         Raises:
@@ -141,13 +141,13 @@ class Evaluator:
             ),
         )
         assert isinstance(model.api, CapgateAPI)
-        meter = self._meter(target, endpoint)
-        model.api.offer, model.api.meter = endpoint.offer, meter
+        target_cost = self._target_cost(target, endpoint)
+        model.api.offer, model.api.target_cost = endpoint.offer, target_cost
         if endpoint.apart:
             model.api.turns = self._turns[endpoint.base_url]
         model.api.client.notify = functools.partial(self._notify, endpoint.base_url)
         model.api.redactor = project_redactor(self.settings).and_also([endpoint.key or ""])
-        plain = fingerprint(target, endpoint, self.settings, self.harness)
+        plain = fingerprint(target, endpoint, self.settings, self.mmlu_task)
         notes: list[str] = []
         known = with_weights(
             plain,
@@ -160,8 +160,8 @@ class Evaluator:
         for note in notes:
             self._tell(f"weights of {target.id}", f"{target.id}: {note}")
         endpoint = replace(endpoint, notes=(*endpoint.notes, *notes))
-        context = self.store.context(known.hash, self.harness.prompt_hash, known.facts)
-        return Contestant(target.id, target, endpoint, known, context, model, meter)
+        context = self.store.context(known.hash, self.mmlu_task.prompt_hash, known.facts)
+        return ReadyTarget(target.id, target, endpoint, known, context, model, target_cost)
 
     def _answers_alike(self, model: Model, plain: Fingerprint, endpoint: Endpoint) -> bool:
         with asking(endpoint.base_url, alone=endpoint.apart):
@@ -169,7 +169,7 @@ class Evaluator:
                 model,
                 self.store.some_answers_under(plain.hash, ADOPTED_BY),
                 self.store,
-                self.harness,
+                self.mmlu_task,
                 self._logs,
                 temperature=self.settings.temperature,
             )
@@ -179,8 +179,8 @@ class Evaluator:
         with suppress(CapgateError):
             self._tell(f"{topic} {url}", line)
 
-    def _meter(self, target: Target, endpoint: Endpoint) -> Meter | None:
-        if self._purse is None or endpoint.offer is None:
+    def _target_cost(self, target: Target, endpoint: Endpoint) -> TargetCost | None:
+        if self._cost_limit is None or endpoint.offer is None:
             return None
         if endpoint.offer.dearest is None:
             raise ConfigError(
@@ -188,36 +188,36 @@ class Evaluator:
                 target=target.id,
                 remedy="choose a model that OpenRouter lists with a price, or leave --max-cost out",
             )
-        return Meter(target.id, endpoint.offer.dearest, self._purse)
+        return TargetCost(target.id, endpoint.offer.dearest, self._cost_limit)
 
     def answer(
         self,
         questions: Sequence[Question],
-        contestants: Sequence[Contestant],
+        ready_targets: Sequence[ReadyTarget],
         *,
         shard: str,
         ahead: Iterable[Shard] = (),
         progress: Progress | None = None,
         fresh: bool = False,
     ) -> dict[str, ShardResult]:
-        """Has each contestant answer each question, asking only what the store lacks.
+        """Has each target answer each question, asking only what the store lacks.
 
-        Contestants are asked side by side in one evaluation, unless their server mixes them
+        Targets are asked side by side in one evaluation, unless their server mixes them
         up (`Endpoint.apart`): then it answers one after the other. What another process is
         asking at this moment is waited for.
 
         Args:
             questions: The shard's questions.
-            contestants: Whom to ask.
+            ready_targets: Whom to ask.
             shard: Its name, for logs and tasks.
-            ahead: What the same contestants will be asked next. So much of it is asked along
+            ahead: What the same targets will be asked next. So much of it is asked along
                 that the server has a few seconds' work at a time, since it has none between two
                 evaluations; its results are given out when they are asked for.
             progress: Told of each answer as it comes.
             fresh: Leave aside what earlier runs were answered (as `--fresh` does).
 
         Returns:
-            Contestant's id to its result.
+            Target's id to its result.
 
         Raises:
             ServerEndedError: The store lacks an answer, and whose it is has no server any more.
@@ -227,11 +227,11 @@ class Evaluator:
         if self._disk_fault is not None:
             raise self._disk_fault
         wanted = Shard(shard, questions)
-        key = (self.run, claim_of(wanted, contestants))
+        key = (self.run, claim_of(wanted, ready_targets))
         if key in self._early:
             return self._early.pop(key)
         try:
-            early = self._answer(wanted, contestants, ahead, progress, fresh=fresh)
+            early = self._answer(wanted, ready_targets, ahead, progress, fresh=fresh)
         except (StoreError, FileError) as fault:
             self._disk_fault = fault
             raise
@@ -245,7 +245,7 @@ class Evaluator:
     def answer_each(
         self,
         shards: Sequence[Shard],
-        contestants: Sequence[Contestant],
+        ready_targets: Sequence[ReadyTarget],
         progress: Progress | None = None,
     ) -> Iterator[tuple[Shard, dict[str, ShardResult]]]:
         """Has shards answered one after the other, those that follow being asked along.
@@ -256,7 +256,7 @@ class Evaluator:
         for at, shard in enumerate(shards, start=1):
             results = self.answer(
                 shard.questions,
-                contestants,
+                ready_targets,
                 shard=shard.name,
                 ahead=shards[at:],
                 progress=progress,
@@ -266,7 +266,7 @@ class Evaluator:
     def _answer(
         self,
         wanted: Shard,
-        contestants: Sequence[Contestant],
+        ready_targets: Sequence[ReadyTarget],
         ahead: Iterable[Shard],
         progress: Progress | None,
         *,
@@ -278,27 +278,27 @@ class Evaluator:
 
             def take(shard: Shard, claim: str) -> Part:
                 self.store.keep_questions(shard.questions)
-                return self._part(shard, claim, contestants, progress, fresh=fresh)
+                return self._part(shard, claim, ready_targets, progress, fresh=fresh)
 
-            claim = claim_of(wanted, contestants)
-            for name in claims_of(wanted, contestants):
+            claim = claim_of(wanted, ready_targets)
+            for name in claims_of(wanted, ready_targets):
                 claims.enter_context(
                     self.store.claim(name, waiting=lambda: self._tell_waiting(wanted.name))
                 )
             parts = [take(wanted, claim)]
-            room = self._room(contestants) if parts[0].lacking else 0
+            room = self._room(ready_targets) if parts[0].lacking else 0
             for shard in ahead:
                 if sum(part.lacking for part in parts) >= room:
                     break
-                claim = claim_of(shard, contestants)
+                claim = claim_of(shard, ready_targets)
                 # What another process has taken is left to it: to wait for a second claim while
                 # holding one could go round in a circle.
                 if (self.run, claim) not in self._early and self._claim_all(
-                    claims, claims_of(shard, contestants)
+                    claims, claims_of(shard, ready_targets)
                 ):
                     parts.append(take(shard, claim))
             started = time.monotonic()
-            asked = [one for one in contestants if any(part.missing[one.id] for part in parts)]
+            asked = [one for one in ready_targets if any(part.missing[one.id] for part in parts)]
             if asked:
                 for one in asked:
                     self._check_server(one)
@@ -307,54 +307,54 @@ class Evaluator:
                     self._ask(parts, ready, progress)
                     self._recheck.look(ready, self.run)
             each = (time.monotonic() - started) / max(sum(part.lacking for part in parts), 1)
-        return {part.claim: self._results(part, contestants, each, fresh=fresh) for part in parts}
+        return {part.claim: self._results(part, ready_targets, each, fresh=fresh) for part in parts}
 
-    def _room(self, contestants: Sequence[Contestant]) -> float:
-        """How many questions the contestants' server answers in the time of an evaluation."""
-        pace = min(self._pace.get(one.endpoint.base_url, 0.0) for one in contestants)
+    def _room(self, ready_targets: Sequence[ReadyTarget]) -> float:
+        """How many questions the targets' server answers in the time of an evaluation."""
+        pace = min(self._pace.get(one.endpoint.base_url, 0.0) for one in ready_targets)
         return _AHEAD / self._share * pace
 
     def _part(
         self,
         shard: Shard,
         claim: str,
-        contestants: Sequence[Contestant],
+        ready_targets: Sequence[ReadyTarget],
         progress: Progress | None,
         *,
         fresh: bool,
     ) -> Part:
         """What of a shard is to be asked; the rest is found, and counts from now on."""
         part = Part(shard, claim)
-        for contestant in contestants:
-            found = self._find(contestant, shard, fresh=fresh)
+        for ready_target in ready_targets:
+            found = self._find(ready_target, shard, fresh=fresh)
             self.store.reuse(
-                (stored.id for stored in found.values()), run=self.run, target=contestant.id
+                (stored.id for stored in found.values()), run=self.run, target=ready_target.id
             )
-            part.missing[contestant.id] = [q for q in shard.questions if q.hash not in found]
-            part.not_put[contestant.id] = {}
+            part.missing[ready_target.id] = [q for q in shard.questions if q.hash not in found]
+            part.not_put[ready_target.id] = {}
             if progress is not None:
                 for stored in found.values():
-                    progress(contestant.id, stored.answer, False)
+                    progress(ready_target.id, stored.answer, False)
         return part
 
     def _results(
-        self, part: Part, contestants: Sequence[Contestant], each: float, *, fresh: bool
+        self, part: Part, ready_targets: Sequence[ReadyTarget], each: float, *, fresh: bool
     ) -> dict[str, ShardResult]:
         results: dict[str, ShardResult] = {}
-        for contestant in contestants:
-            found = self._find(contestant, part.shard, fresh=fresh)
-            mine = part.not_put[contestant.id]
+        for ready_target in ready_targets:
+            found = self._find(ready_target, part.shard, fresh=fresh)
+            mine = part.not_put[ready_target.id]
             if not {q.hash for q in part.shard.questions} <= found.keys() | mine.keys():
-                raise contradiction(contestant.endpoint, "another process of this run found that")
+                raise contradiction(ready_target.endpoint, "another process of this run found that")
             answers = tuple(
                 mine[q.hash] if q.hash in mine else found[q.hash].answer
                 for q in part.shard.questions
             )
-            results[contestant.id] = ShardResult(
+            results[ready_target.id] = ShardResult(
                 answers,
-                len(part.missing[contestant.id]) - len(mine),
+                len(part.missing[ready_target.id]) - len(mine),
                 each * part.lacking,
-                part.logs.get(contestant.id),
+                part.logs.get(ready_target.id),
                 next((a.text for a in answers if a.state is AnswerState.ERROR), ""),
                 len(mine),
                 self._age(found.values(), len(answers)),
@@ -365,24 +365,24 @@ class Evaluator:
         earlier = [one.created for one in found if one.run != self.run]
         return Age(answers, len(earlier), max(earlier, default=0.0))
 
-    def _check_server(self, contestant: Contestant) -> None:
+    def _check_server(self, ready_target: ReadyTarget) -> None:
         """Spares each shard the wait for a server that can't come back."""
-        # A contestant that is asked in another form (`…#again`) has its target's server.
-        if self._post_mortem(contestant.target.id):
+        # A target that is asked in another form (`…#again`) has its target's server.
+        if self._post_mortem(ready_target.target.id):
             raise ServerEndedError(
                 "its server has ended, so it was not asked",
-                target=contestant.id,
+                target=ready_target.id,
                 remedy="start the run again; only what has no answer is asked",
             )
 
-    def finish(self, contestants: Sequence[Contestant]) -> None:
-        """Makes sure that contestants still answer as they did, before they are judged.
+    def finish(self, ready_targets: Sequence[ReadyTarget]) -> None:
+        """Makes sure that targets still answer as they did, before they are judged.
 
         Raises:
             ContradictionError: One does not; what it answered since the last look is left out.
         """
         try:
-            asked = self._recheck.asked(contestants, self.run)
+            asked = self._recheck.asked(ready_targets, self.run)
             if asked:
                 with self.holding(asked) as ready:
                     self._recheck.check(ready, self.run)
@@ -391,9 +391,9 @@ class Evaluator:
             raise
 
     @contextmanager
-    def holding(self, contestants: Sequence[Contestant]) -> Iterator[Sequence[Contestant]]:
-        """Holds the right to ask contestants' servers; alone where they mix models up."""
-        ready = contestants
+    def holding(self, ready_targets: Sequence[ReadyTarget]) -> Iterator[Sequence[ReadyTarget]]:
+        """Holds the right to ask targets' servers; alone where they mix models up."""
+        ready = ready_targets
         while True:
             if found_to_mix(ready):
                 ready = [self._put_apart(one) for one in ready]
@@ -403,7 +403,7 @@ class Evaluator:
                     yield ready
                     return
 
-    def _put_apart(self, one: Contestant) -> Contestant:
+    def _put_apart(self, one: ReadyTarget) -> ReadyTarget:
         from capgate.asking.inspect_backend.provider import CapgateAPI
 
         assert isinstance(one.model.api, CapgateAPI)
@@ -421,38 +421,38 @@ class Evaluator:
     def _tell_waiting(self, what: str) -> None:
         self._say(f"{what}: waiting for another process that asks at this moment")
 
-    def _find(self, contestant: Contestant, shard: Shard, *, fresh: bool) -> dict[str, Stored]:
+    def _find(self, ready_target: ReadyTarget, shard: Shard, *, fresh: bool) -> dict[str, Stored]:
         hashes = [question.hash for question in shard.questions]
         return self.store.find(
-            contestant.context, hashes, run=self.run, fresh=fresh, target=contestant.id
+            ready_target.context, hashes, run=self.run, fresh=fresh, target=ready_target.id
         )
 
     def _ask(
-        self, parts: Sequence[Part], contestants: Sequence[Contestant], progress: Progress | None
+        self, parts: Sequence[Part], ready_targets: Sequence[ReadyTarget], progress: Progress | None
     ) -> None:
-        """Asks the contestants what they lack, in one evaluation."""
+        """Asks the targets what they lack, in one evaluation."""
         from capgate.asking.inspect_backend.provider import fault_of, given_up, job_of, was_refused
         from capgate.asking.inspect_backend.run_eval import run_eval
 
         jobs: dict[tuple[str, str], Job] = {}
         tasks: list[Task] = []
-        for part, contestant in in_order(parts, contestants):
-            job = Job(part, contestant)
-            meter = contestant.meter
-            if job.questions and meter is not None and meter.over:
-                refusal = str(meter.refusal())
+        for part, ready_target in in_order(parts, ready_targets):
+            job = Job(part, ready_target)
+            target_cost = ready_target.target_cost
+            if job.questions and target_cost is not None and target_cost.over:
+                refusal = str(target_cost.refusal())
                 job.not_put.update((q.hash, error_answer(q, refusal)) for q in job.questions)
             elif job.questions:
                 task = self._task(job)
                 tasks.append(task)
-                jobs[contestant.id, task.name] = job
+                jobs[ready_target.id, task.name] = job
         if not tasks:
             return
-        scored, apart = 0, are_apart(contestants)
+        scored, apart = 0, are_apart(ready_targets)
 
         def record(job: Job, answer: Answer) -> None:
             nonlocal scored
-            one = job.contestant
+            one = job.ready_target
             self.store.add(one.context, answer, run=self.run, target=one.id)
             job.recorded.add(answer.question)
             scored += answer.state.scored
@@ -464,12 +464,12 @@ class Evaluator:
 
         def on_sample(eval_id: str, sample: EvalSample) -> None:
             job = jobs[job_of(eval_id)]
-            question, model = job.by_sample[str(sample.id)], job.contestant.model
+            question, model = job.by_sample[str(sample.id)], job.ready_target.model
             answer, fault = answer_of(sample, question, model), fault_of(model, sample)
             if fault is not None:
-                self.silence.failed(job.contestant.id, fault, given_up=given_up(model))
+                self.silence.failed(job.ready_target.id, fault, given_up=given_up(model))
             elif answer.state.scored:
-                self.silence.answered(job.contestant.id)
+                self.silence.answered(job.ready_target.id)
             if was_refused(model, sample):
                 job.not_put[question.hash] = answer
             elif sample.error is not None and fault is None:
@@ -478,21 +478,21 @@ class Evaluator:
                 record(job, answer)
             if fault is not None and fault.kind in CONNECTION_KINDS and apart:
                 # Each of those whose turn comes would wait for the server for itself.
-                self._check_server(job.contestant)
+                self._check_server(job.ready_target)
 
-        samples = _IN_PROGRESS * max(c.model.api.max_connections() for c in contestants)
+        samples = _IN_PROGRESS * max(c.model.api.max_connections() for c in ready_targets)
         started = time.monotonic()
         logs = run_eval(
             tasks,
             None,
             self._logs,
             max_connections=samples,
-            max_tasks=at_once(jobs.values(), 1 if apart else len(contestants), samples),
+            max_tasks=at_once(jobs.values(), 1 if apart else len(ready_targets), samples),
             on_sample=on_sample,
             temperature=self.settings.temperature,
         )
         pace = scored / (time.monotonic() - started)
-        self._pace |= {one.endpoint.base_url: pace for one in contestants}
+        self._pace |= {one.endpoint.base_url: pace for one in ready_targets}
         if any(log.status == "cancelled" for log in logs):
             # Inspect keeps an interrupt to itself and returns what it has.
             raise KeyboardInterrupt
@@ -500,20 +500,20 @@ class Evaluator:
             record(job, answer)
         for log in logs:
             job = jobs[job_of(log.eval.eval_id)]
-            job.part.logs[job.contestant.id] = Path(log.location)
+            job.part.logs[job.ready_target.id] = Path(log.location)
         for job in jobs.values():
             for question in job.questions:
                 if question.hash not in job.recorded | job.not_put.keys():
                     fault = CapgateError(
                         "the question was not asked: the evaluation ended before it",
-                        target=job.contestant.id,
+                        target=job.ready_target.id,
                     )
                     record(job, error_answer(question, str(fault)))
 
     def _task(self, job: Job) -> Task:
         from capgate.asking.inspect_backend.provider import JOB
 
-        task = self.harness.task(job.questions, shard=job.part.shard.name)
-        task.model = job.contestant.model
-        task.metadata = {**(task.metadata or {}), JOB: job.contestant.id}
+        task = self.mmlu_task.task(job.questions, shard=job.part.shard.name)
+        task.model = job.ready_target.model
+        task.metadata = {**(task.metadata or {}), JOB: job.ready_target.id}
         return task

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from capgate.benchmarks.mmlu.task import Harness
+from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.common.errors import ConfigError
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
@@ -34,7 +34,7 @@ class Fingerprint:
 
 
 def fingerprint(
-    target: Target, endpoint: Endpoint, settings: Settings, harness: Harness
+    target: Target, endpoint: Endpoint, settings: Settings, mmlu_task: MmluTask
 ) -> Fingerprint:
     """The fingerprint of a target's answers in a run.
 
@@ -48,7 +48,7 @@ def fingerprint(
             "generation": generation(target, settings),
             "extra_body": target.extra_body,
             "route": target.route,
-            "versions": harness.versions,
+            "versions": mmlu_task.versions,
         }
     )
 

@@ -1,4 +1,4 @@
-"""What an evaluation asks: shards, split by contestant into Inspect's tasks, and their order."""
+"""What an evaluation asks: shards, split by target into Inspect's tasks, and their order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from capgate.asking.ready_target import Contestant, Shard
+from capgate.asking.ready_target import ReadyTarget, Shard
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 
@@ -20,10 +20,10 @@ class Part:
 
     Attributes:
         shard: The shard.
-        claim: The store's name of it and its contestants.
-        missing: Contestant's id to the questions that the store lacks.
-        not_put: Contestant's id to its questions that `--max-cost` kept from being put, by hash.
-        logs: Contestant's id to its log.
+        claim: The store's name of it and its targets.
+        missing: Target's id to the questions that the store lacks.
+        not_put: Target's id to its questions that `--max-cost` kept from being put, by hash.
+        logs: Target's id to its log.
     """
 
     shard: Shard
@@ -34,33 +34,33 @@ class Part:
 
     @property
     def lacking(self) -> int:
-        """Questions to be asked, of all contestants."""
+        """Questions to be asked, of all targets."""
         return sum(map(len, self.missing.values()))
 
 
 @dataclass
 class Job:
-    """A contestant's part of a shard, while it is asked: one of Inspect's tasks.
+    """A target's part of a shard, while it is asked: one of Inspect's tasks.
 
     Attributes:
         part: The shard.
-        contestant: Who is asked.
+        ready_target: Who is asked.
         recorded: Hashes of the questions whose answers are stored.
     """
 
     part: Part
-    contestant: Contestant
+    ready_target: ReadyTarget
     recorded: set[str] = field(default_factory=set)
 
     @property
     def questions(self) -> list[Question]:
         """What is asked."""
-        return self.part.missing[self.contestant.id]
+        return self.part.missing[self.ready_target.id]
 
     @property
     def not_put(self) -> dict[str, Answer]:
         """What was not put, by hash."""
-        return self.part.not_put[self.contestant.id]
+        return self.part.not_put[self.ready_target.id]
 
     @cached_property
     def by_sample(self) -> dict[str, Question]:
@@ -68,34 +68,34 @@ class Job:
         return {str(question.sample.id): question for question in self.questions}
 
 
-def claim_of(shard: Shard, contestants: Sequence[Contestant]) -> str:
+def claim_of(shard: Shard, ready_targets: Sequence[ReadyTarget]) -> str:
     """What stands for the right to ask a shard: a hash of what is asked of whom."""
     asked = "".join(
-        [*(c.context.fingerprint for c in contestants), *(q.hash for q in shard.questions)]
+        [*(c.context.fingerprint for c in ready_targets), *(q.hash for q in shard.questions)]
     )
     return hashlib.sha256(asked.encode()).hexdigest()[:24]
 
 
-def claims_of(shard: Shard, contestants: Sequence[Contestant]) -> list[str]:
-    """What stands for the right to ask a shard of each contestant, in one order for all.
+def claims_of(shard: Shard, ready_targets: Sequence[ReadyTarget]) -> list[str]:
+    """What stands for the right to ask a shard of each target, in one order for all.
 
     Runs that judge other adapters of one base then do not ask that twice.
     """
-    return sorted({claim_of(shard, [one]) for one in contestants})
+    return sorted({claim_of(shard, [one]) for one in ready_targets})
 
 
-def are_apart(contestants: Sequence[Contestant]) -> bool:
-    """Whether contestants have to be asked one after the other."""
-    return any(contestant.endpoint.apart for contestant in contestants)
+def are_apart(ready_targets: Sequence[ReadyTarget]) -> bool:
+    """Whether targets have to be asked one after the other."""
+    return any(ready_target.endpoint.apart for ready_target in ready_targets)
 
 
 def in_order(
-    parts: Sequence[Part], contestants: Sequence[Contestant]
-) -> Iterator[tuple[Part, Contestant]]:
+    parts: Sequence[Part], ready_targets: Sequence[ReadyTarget]
+) -> Iterator[tuple[Part, ReadyTarget]]:
     """Who is asked what, in the order of asking: shard by shard, if models need not be apart."""
-    if are_apart(contestants):
-        return ((part, one) for one in contestants for part in parts)
-    return ((part, one) for part in parts for one in contestants)
+    if are_apart(ready_targets):
+        return ((part, one) for one in ready_targets for part in parts)
+    return ((part, one) for part in parts for one in ready_targets)
 
 
 def at_once(jobs: Collection[Job], sides: int, samples: int) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.asking.inspect_backend.read_sample import answer_of
-from capgate.asking.ready_target import Contestant
-from capgate.benchmarks.mmlu.task import Harness
+from capgate.asking.ready_target import ReadyTarget
+from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
 from capgate.config.settings import Settings
@@ -27,7 +27,9 @@ class PreflightError(CapgateError):
     """A target answers, but not so that it can be judged."""
 
 
-def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs: Path) -> Answer:
+def ask_probe(
+    ready_target: ReadyTarget, mmlu_task: MmluTask, settings: Settings, logs: Path
+) -> Answer:
     """Asks a target one easy question in the benchmark's form.
 
     Whether it is answered right does not matter; the answer is not stored.
@@ -50,18 +52,18 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
     refused: list[bool] = []
 
     def take(_: str, done: EvalSample) -> None:
-        answers.append(answer_of(done, question, contestant.model))
-        refused.append(was_refused(contestant.model, done))
+        answers.append(answer_of(done, question, ready_target.model))
+        refused.append(was_refused(ready_target.model, done))
 
     run_eval(
-        harness.task([question], shard="preflight"),
-        contestant.model,
+        mmlu_task.task([question], shard="preflight"),
+        ready_target.model,
         logs,
         on_sample=take,
         temperature=settings.temperature,
     )
     if not answers:
-        raise PreflightError("its evaluation ended without an answer", target=contestant.id)
+        raise PreflightError("its evaluation ended without an answer", target=ready_target.id)
     answer = answers[0]
     if refused[0]:
         # Nor will any other question be put; the verdict says so.
@@ -72,7 +74,7 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
         raise PreflightError(
             f"its answer to an easy question was cut off at --max-tokens {settings.max_tokens}, "
             "before a choice could be read",
-            target=contestant.id,
+            target=ready_target.id,
             said=answer.text,
             remedy="raise --max-tokens, or switch the model's thinking off (extra_body: "
             "{chat_template_kwargs: {enable_thinking: false}})",
@@ -81,7 +83,7 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
         raise PreflightError(
             "it answered an easy question, but not in the form that the prompt demands "
             "(ANSWER: and a letter)",
-            target=contestant.id,
+            target=ready_target.id,
             said=answer.text,
             remedy="if the model can't follow the form, set answer_format: constrained for it, or "
             "give it examples (--tasks inspect_evals/mmlu_5_shot)",
@@ -89,7 +91,7 @@ def ask_probe(contestant: Contestant, harness: Harness, settings: Settings, logs
     return answer
 
 
-def field_note(contestant: Contestant) -> str:
+def field_note(ready_target: ReadyTarget) -> str:
     """What to note where a target's server takes another field than `max_tokens`; `""` else."""
-    field = contestant.api.client.answer_limit.field(contestant.endpoint.model)
+    field = ready_target.api.client.answer_limit.field(ready_target.endpoint.model)
     return "" if field == "max_tokens" else f"{field} is sent in place of max_tokens"

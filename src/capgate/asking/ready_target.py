@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capgate.asking.ages import Age
-from capgate.asking.cost_limit import Meter
+from capgate.asking.cost_limit import TargetCost
 from capgate.asking.fingerprint import Fingerprint
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from capgate.asking.inspect_backend.provider import CapgateAPI
 
 Progress = Callable[[str, Answer, bool], None]
-"""Called with the contestant's id, each answer, and whether it was asked for just now."""
+"""Called with the target's id, each answer, and whether it was asked for just now."""
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ReadyTarget:
     """A target that takes part in a run, ready to be asked.
 
     Attributes:
@@ -36,7 +36,7 @@ class Contestant:
         fingerprint: What its answers are known by.
         context: The store's number for it.
         model: Inspect's handle on it.
-        meter: Its way to the run's purse, where the cost is bounded.
+        target_cost: Its way to the run's cost limit, where the cost is bounded.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Contestant:
     fingerprint: Fingerprint
     context: Context
     model: Model = field(repr=False)
-    meter: Meter | None = None
+    target_cost: TargetCost | None = None
 
     @property
     def api(self) -> CapgateAPI:
@@ -58,7 +58,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """How a contestant did on one shard.
+    """How a target did on one shard.
 
     Attributes:
         answers: One for each question, in the questions' order.

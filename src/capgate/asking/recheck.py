@@ -21,7 +21,7 @@ from capgate.serving.sharing import asking, known_to_mix, note_mixing
 from capgate.store.answer_store import Store
 
 if TYPE_CHECKING:
-    from capgate.asking.ready_target import Contestant
+    from capgate.asking.ready_target import ReadyTarget
 
 _EVERY: Final = 10.0
 """Fewest seconds between two looks in the course of a run."""
@@ -42,14 +42,14 @@ class Recheck:
         self._good: dict[int, float] = {}
         self._took = 0.0
 
-    def begin(self, contestants: Iterable[Contestant]) -> None:
-        """Notes that contestants are about to be asked."""
-        for one in contestants:
+    def begin(self, ready_targets: Iterable[ReadyTarget]) -> None:
+        """Notes that targets are about to be asked."""
+        for one in ready_targets:
             if one.endpoint.sighting is not None:
                 self._good.setdefault(one.context.id, one.endpoint.sighting.at)
 
-    def look(self, contestants: Sequence[Contestant], run: str) -> None:
-        """Looks at contestants that were just asked, where the last look is some time ago.
+    def look(self, ready_targets: Sequence[ReadyTarget], run: str) -> None:
+        """Looks at targets that were just asked, where the last look is some time ago.
 
         The caller holds the right to ask their servers.
 
@@ -58,20 +58,20 @@ class Recheck:
                 answered since the last look is left out.
         """
         now, every = time.time(), max(_EVERY, _TIMES_COST * self._took)
-        if any(now - self._good.get(one.context.id, now) >= every for one in contestants):
-            self.check(contestants, run)
+        if any(now - self._good.get(one.context.id, now) >= every for one in ready_targets):
+            self.check(ready_targets, run)
 
-    def asked(self, contestants: Sequence[Contestant], run: str) -> list[Contestant]:
-        """Those of contestants that a run has asked, and that can be looked at."""
-        self.begin(contestants)
+    def asked(self, ready_targets: Sequence[ReadyTarget], run: str) -> list[ReadyTarget]:
+        """Those of targets that a run has asked, and that can be looked at."""
+        self.begin(ready_targets)
         return [
             one
-            for one in contestants
+            for one in ready_targets
             if one.context.id in self._good and self._store.asked_since(one.context, run)
         ]
 
-    def check(self, contestants: Sequence[Contestant], run: str) -> None:
-        """Looks at contestants; the caller holds the right to ask their servers.
+    def check(self, ready_targets: Sequence[ReadyTarget], run: str) -> None:
+        """Looks at targets; the caller holds the right to ask their servers.
 
         Raises:
             ContradictionError: As `look` does.
@@ -79,16 +79,16 @@ class Recheck:
         started = time.time()
         # Where the server is gone, the answers' own faults tell.
         try:
-            for one in contestants:
+            for one in ready_targets:
                 how = _moved(one)
                 if how:
-                    self._leave_out(contestants, run)
+                    self._leave_out(ready_targets, run)
                     raise contradiction(one.endpoint, how)
-            mixed = _begun_to_mix(contestants)
+            mixed = _begun_to_mix(ready_targets)
             if mixed is not None:
                 base, adapter = mixed
                 note_mixing(base.endpoint.base_url, _started(base))
-                self._leave_out(contestants, run)
+                self._leave_out(ready_targets, run)
                 raise contradiction(
                     base.endpoint,
                     f"beside {adapter.id} it answers as that does, which it did not do then",
@@ -96,17 +96,17 @@ class Recheck:
         except RequestFault:
             return
         self._took = time.time() - started
-        for one in contestants:
+        for one in ready_targets:
             self._good[one.context.id] = started
 
-    def _leave_out(self, contestants: Iterable[Contestant], run: str) -> None:
-        for one in contestants:
+    def _leave_out(self, ready_targets: Iterable[ReadyTarget], run: str) -> None:
+        for one in ready_targets:
             since = self._good.get(one.context.id)
             if since is not None:
                 self._store.leave_out(one.context, run, since)
 
 
-def _moved(one: Contestant) -> str:
+def _moved(one: ReadyTarget) -> str:
     sighting = one.endpoint.sighting
     then = None if sighting is None else sighting.signature
     if then is None:
@@ -114,10 +114,10 @@ def _moved(one: Contestant) -> str:
     return in_own_loop(lambda: look_again(one.endpoint, then))
 
 
-def _begun_to_mix(contestants: Sequence[Contestant]) -> tuple[Contestant, Contestant] | None:
+def _begun_to_mix(ready_targets: Sequence[ReadyTarget]) -> tuple[ReadyTarget, ReadyTarget] | None:
     """A base and an adapter that are asked at the same time, and that their server now mixes up."""
-    by_target = {one.id: one for one in contestants}
-    for adapter in contestants:
+    by_target = {one.id: one for one in ready_targets}
+    for adapter in ready_targets:
         base = by_target.get(adapter.target.adapter_of or "")
         if base is None or adapter.endpoint.apart or adapter.endpoint.engine != "vllm":
             continue
@@ -135,17 +135,17 @@ def _begun_to_mix(contestants: Sequence[Contestant]) -> tuple[Contestant, Contes
 
 @contextmanager
 def held(
-    contestants: Iterable[Contestant],
+    ready_targets: Iterable[ReadyTarget],
     waiting: Callable[[str], None] = lambda url: None,  # noqa: ARG005
 ) -> Iterator[None]:
-    """Holds the right to ask the servers of contestants.
+    """Holds the right to ask the servers of targets.
 
     Args:
-        contestants: Who is asked; those whose server mixes models up have it alone.
+        ready_targets: Who is asked; those whose server mixes models up have it alone.
         waiting: Called with a server's URL where the wait takes more than a few seconds.
     """
     urls: dict[str, bool] = {}
-    for one in contestants:
+    for one in ready_targets:
         if one.endpoint.engine != "openrouter":
             url = one.endpoint.base_url
             urls[url] = urls.get(url, False) or one.endpoint.apart
@@ -157,15 +157,15 @@ def held(
         yield
 
 
-def found_to_mix(contestants: Iterable[Contestant]) -> bool:
+def found_to_mix(ready_targets: Iterable[ReadyTarget]) -> bool:
     """Whether a run has found meanwhile that a server mixes up models that are asked together."""
     return any(
         one.endpoint.engine == "vllm"
         and not one.endpoint.apart
         and known_to_mix(one.endpoint.base_url, _started(one))
-        for one in contestants
+        for one in ready_targets
     )
 
 
-def _started(one: Contestant) -> float | None:
+def _started(one: ReadyTarget) -> float | None:
     return None if one.endpoint.sighting is None else one.endpoint.sighting.started

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from capgate.asking.progress import Count
-from capgate.benchmarks.mmlu.task import Harness, harness, no_model
+from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task, no_model
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
 from capgate.common.redact import MARK
@@ -32,7 +32,7 @@ class Record:
     Attributes:
         name: What they are, for people.
         target: The target's id.
-        harness: The task and token limit they were asked with.
+        mmlu_task: The task and token limit they were asked with.
         prompt_hash: Hash of the prompt's form then.
         versions: What read and scored them then.
         dataset: The questions' identity.
@@ -42,7 +42,7 @@ class Record:
 
     name: str
     target: str
-    harness: Harness
+    mmlu_task: MmluTask
     prompt_hash: str
     versions: Mapping[str, str]
     dataset: Mapping[str, Any]
@@ -133,7 +133,7 @@ def record_of_run(run: StoredRun) -> Record:
     return Record(
         name=f"the run {run.id}",
         target=run.target,
-        harness=harness(run.settings["task"], run.settings["max_tokens"]),
+        mmlu_task=mmlu_task(run.settings["task"], run.settings["max_tokens"]),
         prompt_hash=run.about["prompt_hash"],
         versions=run.about["facts"]["versions"],
         dataset=run.about["dataset"],
@@ -161,7 +161,7 @@ def record_of_baseline(baseline: Baseline, kept: Mapping[str, Answer]) -> Record
     return Record(
         name=f"the baseline recorded {baseline.recorded}",
         target=baseline.target,
-        harness=harness(baseline.task, baseline.identity["generation"]["max_tokens"]),
+        mmlu_task=mmlu_task(baseline.task, baseline.identity["generation"]["max_tokens"]),
         prompt_hash=baseline.prompt_hash,
         versions=baseline.identity["versions"],
         dataset=baseline.dataset,
@@ -201,7 +201,7 @@ def rescore(
     # Runs of earlier versions kept a thought within its answer's text.
     texts = [(question, set_aside(answer.text).text) for question, answer in asked]
     count = Count(record.name, len(asked), "answers", say)
-    read = asyncio.run(_read(texts, record.harness.max_tokens, count))
+    read = asyncio.run(_read(texts, record.mmlu_task.max_tokens, count))
     readings = tuple(
         Reading(a.question, a.subject, a.state, a.choice, state, choice, a.text)
         for (_, a), (state, choice) in zip(asked, read, strict=True)
@@ -210,8 +210,8 @@ def rescore(
         record,
         readings,
         len(record.answers) - len(asked),
-        record.harness.prompt_hash,
-        record.harness.versions,
+        record.mmlu_task.prompt_hash,
+        record.mmlu_task.versions,
     )
 
 

@@ -91,7 +91,7 @@ class ClientLimits:
     cooldown: float = 30.0
 
 
-class Toll(Protocol):
+class Reservation(Protocol):
     """What each attempt of a request is paid from."""
 
     async def reserve(self) -> None:
@@ -179,12 +179,14 @@ class Client:
                 await link.looking
         await link.session.close()
 
-    async def complete(self, request: Mapping[str, Any], toll: Toll | None = None) -> Completion:
+    async def complete(
+        self, request: Mapping[str, Any], reservation: Reservation | None = None
+    ) -> Completion:
         """Asks for one chat completion, as often as the limits allow.
 
         Args:
             request: The request's JSON object (`model`, `messages`, `max_tokens` …).
-            toll: What each attempt is paid from, where the cost is bounded.
+            reservation: What each attempt is paid from, where the cost is bounded.
 
         Raises:
             RequestFault: No answer was had.
@@ -197,7 +199,7 @@ class Client:
         attempts = 0
         lost = 0.0
         while True:
-            await self._enter(link, toll)
+            await self._enter(link, reservation)
             started = time.monotonic()
             attempts += 1
             cost: float | None = None
@@ -216,8 +218,8 @@ class Client:
                 self.pace.succeeded()
             finally:
                 self.pace.release()
-                if toll is not None:
-                    toll.settle(cost)
+                if reservation is not None:
+                    reservation.settle(cost)
             if fault is None:
                 return replace(answer, cost=lost + (cost or 0.0)) if lost else answer
             if fault.cause == "max_completion_tokens" and field == "max_tokens" in request:
@@ -311,21 +313,21 @@ class Client:
                 raise fault
             await self._back_off(self._open(), fault, attempts)
 
-    async def _enter(self, link: _Link, toll: Toll | None) -> None:
+    async def _enter(self, link: _Link, reservation: Reservation | None) -> None:
         """Waits until a request may be sent and is paid for, and takes its place.
 
         Raises:
             RequestFault: The server is gone; no place was taken.
         """
-        if toll is None:
+        if reservation is None:
             await self._take_place(link)
             return
         # Before the place: who waits for money must not be sent into a pause that began meanwhile.
-        await toll.reserve()
+        await reservation.reserve()
         try:
             await self._take_place(link)
         except BaseException:
-            toll.settle(0.0)
+            reservation.settle(0.0)
             raise
 
     async def _take_place(self, link: _Link) -> None:

@@ -167,7 +167,7 @@ def _ask_again(settings: Settings, run: StoredRun) -> None:
             raise ConfigError(
                 f"the run {run.id} did not judge it", target=run.target, remedy="name another run"
             )
-        one = live.contestant(run.target)
+        one = live.ready_target(run.target)
         if one.fingerprint.hash != run.about["fingerprint"]:
             raise ConfigError(
                 f"what answers now is not what answered in the run {run.id}",

@@ -95,7 +95,7 @@ def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
     from capgate.asking.progress import Count
     from capgate.store.baseline_review import AGAIN
 
-    one = run.contestant(target)
+    one = run.ready_target(target)
     count = Count(f"{target}, asked twice", 2 * len(run.selection(target)), "answers", run.say)
     first: list[Answer] = []
     for _, results in run.evaluator.answer_each(run.shards(target), [one], count.answer):

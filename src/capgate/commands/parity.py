@@ -22,7 +22,7 @@ from capgate.common.text import one_line
 from capgate.run.standalone import local_run
 
 if TYPE_CHECKING:
-    from capgate.asking.ready_target import Contestant
+    from capgate.asking.ready_target import ReadyTarget
     from capgate.common.answers import Answer
     from capgate.gate.policy import Policy
     from capgate.gate.stats import Interval
@@ -122,8 +122,8 @@ def _run(options: argparse.Namespace) -> Kind:
                 target=options.merged,
                 remedy="name the target that serves the merged weights with --merged",
             )
-        adapter = run.contestant(target)
-        merged = run.contestant(options.merged)
+        adapter = run.ready_target(target)
+        merged = run.ready_target(options.merged)
         answers = _ask(run, adapter, merged)
         parity = compare(*answers, run.policy(target))
         flips = _flips(*answers)
@@ -198,7 +198,7 @@ def compare(
 
 
 def _ask(
-    run: Run, adapter: Contestant, merged: Contestant
+    run: Run, adapter: ReadyTarget, merged: ReadyTarget
 ) -> tuple[list[Answer], list[Answer], list[Answer]]:
     from capgate.asking.ask_again import ask_again
     from capgate.asking.progress import Count

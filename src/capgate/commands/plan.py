@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
     from capgate.benchmarks.mmlu.load import load_questions
-    from capgate.benchmarks.mmlu.task import harness
+    from capgate.benchmarks.mmlu.task import mmlu_task
     from capgate.common.errors import ReferenceMissingError
     from capgate.config.thresholds import floor_of, policy_for, reference_choice
     from capgate.gate.two_looks import first_look
@@ -86,7 +86,7 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
         floor = floor_of(policy, target, folder, settings.published).accuracy
     if reference is None:
         raise ReferenceMissingError("it has nothing to be compared with", target=target.id)
-    shots = harness(settings.task, settings.max_tokens).shots
+    shots = mmlu_task(settings.task, settings.max_tokens).shots
     questions = load_questions(settings.dataset or target.dataset, shots=shots)
     mine, siblings = _runs(settings, target)
     figure = (

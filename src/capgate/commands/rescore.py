@@ -110,7 +110,7 @@ def _rescored(record: Record, settings: Settings) -> Rescored:
     from capgate.benchmarks.mmlu.load import load_questions
 
     source = settings.dataset or record.dataset["source"]
-    questions = load_questions(source, shots=record.harness.shots).questions
+    questions = load_questions(source, shots=record.mmlu_task.shots).questions
     return rescore(record, questions, partial(print, file=sys.stderr))
 
 

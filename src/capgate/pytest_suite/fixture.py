@@ -88,7 +88,7 @@ class Bench:
             if self._fault(target, self._judge.preflight) is not None:
                 pytest.skip(f"not run: the preflight of {target} failed")
             return
-        fault = self._fault(target, self._run.contestant, self._run.reference)
+        fault = self._fault(target, self._run.ready_target, self._run.reference)
         if fault is not None:
             self._fail_by(self._error(target, PREFLIGHT, fault, "suite"))
 

@@ -23,7 +23,7 @@ from capgate.config.settings import Settings
 from capgate.pytest_suite.choosing import asked_for, choose
 
 if TYPE_CHECKING:
-    from capgate.asking.cost_limit import Grant, Spending
+    from capgate.asking.cost_limit import CostLimit, Grant
     from capgate.asking.progress import Progress, Tally
     from capgate.pytest_suite.broker import Broker, BrokerClient
     from capgate.pytest_suite.fixture import Bench
@@ -109,7 +109,7 @@ class Host:
             share=self._share,
             say=self._say,
             tell=self._tell,
-            purse=self._purse,
+            cost_limit=self._cost_limit,
             losses=self._losses,
         )
 
@@ -147,7 +147,7 @@ class Host:
 
         try:
             targets = tuple(self.run.targets) if self._fault is None else ()
-            _ = self.run.harness
+            _ = self.run.mmlu_task
             alert_urls(self.settings.root, self.settings.alerts)
         except CapgateError as error:
             self._fault = self._fit(str(error))
@@ -260,13 +260,13 @@ class Host:
         return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
     @cached_property
-    def _purse(self) -> Spending | None:
-        from capgate.asking.cost_limit import Purse
+    def _cost_limit(self) -> CostLimit | None:
+        from capgate.asking.cost_limit import RunCostLimit
 
         limit = self.settings.max_cost
         if limit is None:
             return None
-        return _WorkerPurse(limit, self._controller) if self._is_worker else Purse(limit)
+        return _WorkerCostLimit(limit, self._controller) if self._is_worker else RunCostLimit(limit)
 
     @cached_property
     def _losses(self) -> Losses:
@@ -274,9 +274,9 @@ class Host:
 
         return ControllersList(self._controller.call) if self._is_worker else LostTargets()
 
-    def _open_purse(self) -> Spending:
-        assert self._purse is not None
-        return self._purse
+    def _open_cost_limit(self) -> CostLimit:
+        assert self._cost_limit is not None
+        return self._cost_limit
 
     def _tell(self, topic: str, line: str) -> None:
         if self._is_worker:
@@ -312,8 +312,8 @@ class Host:
                     "tell": self._tell,
                     "lose": lambda *lost: self._made._losses.note(*lost),
                     "lost": lambda target: self._made._losses.fault(target),
-                    "reserve": lambda dollars: self._made._open_purse().reserve(dollars),
-                    "settle": lambda *sums: self._made._open_purse().settle(*sums),
+                    "reserve": lambda dollars: self._made._open_cost_limit().reserve(dollars),
+                    "settle": lambda *sums: self._made._open_cost_limit().settle(*sums),
                     "progress": lambda *news: self._made._progress.add(*news),
                 }
             )
@@ -327,7 +327,7 @@ class Host:
         Each of them asks in a thread of its own, and a cached property has no lock.
         """
         with self._making:
-            _ = self.run, self._servers, self._progress, self._purse, self._losses
+            _ = self.run, self._servers, self._progress, self._cost_limit, self._losses
         return self
 
     def scheduler(self, log: Any) -> object | None:  # noqa: ANN401 (xdist's)
@@ -430,8 +430,8 @@ class Host:
                 terminal.write_line(line)
 
 
-class _WorkerPurse:
-    """The controller's purse, as a worker reaches it."""
+class _WorkerCostLimit:
+    """The controller's cost limit, as a worker reaches it."""
 
     def __init__(self, limit: float, controller: BrokerClient) -> None:
         self.limit = limit

@@ -78,17 +78,17 @@ class Judge:
             raise CapgateError(" ".join(found["verdict"]["reasons"]))
         # Another process may have asked the probe that tells.
         for name in found.get("begin_in_thought", ()):
-            self.run.contestant(name).api.begins_in_thought = True
+            self.run.ready_target(name).api.begins_in_thought = True
 
     def _ask_probes(self, target: str) -> dict[str, Any]:
         verdict: Verdict | None = None
         begin_in_thought: list[str] = []
         try:
             self.run.reference(target)
-            for one in self.run.contestants_for(target):
+            for one in self.run.ready_targets_for(target):
                 with self.run.evaluator.holding([one]):
                     answer = ask_probe(
-                        one, self.run.harness, self.run.settings, self.run.folder / "logs"
+                        one, self.run.mmlu_task, self.run.settings, self.run.folder / "logs"
                     )
                 if one.api.begins_in_thought:
                     begin_in_thought.append(one.id)
@@ -138,7 +138,7 @@ class Judge:
             ) or _not_measured(results[target].answers, policy, "subject", subject)
         if not self.run.following(target, subject):
             # No test of this target may come after this one to look at its server.
-            self.run.evaluator.finish(self.run.contestants_for(target))
+            self.run.evaluator.finish(self.run.ready_targets_for(target))
         verdict = _bounded(verdict, [results])
         usage = [results[target]]
         if self.run.settings.confirm and verdict is not None and verdict.kind == "lost":
@@ -190,14 +190,14 @@ class Judge:
             ContradictionError: It does not, though what it answered otherwise was asked again.
             ServerEndedError: A server stopped answering, now or in a subject's own test.
         """
-        contestants = self.run.contestants_for(target)
+        ready_targets = self.run.ready_targets_for(target)
         try:
             shards = self._answer_all(target)
-            self.run.evaluator.finish(contestants)
+            self.run.evaluator.finish(ready_targets)
         except ContradictionError as error:
             self.run.say(f"{error.what}; what it answered since the last look is asked again")
             shards = self._answer_all(target)
-            self.run.evaluator.finish(contestants)
+            self.run.evaluator.finish(ready_targets)
         return shards
 
     def _answer_all(self, target: str) -> list[Results]:
@@ -281,7 +281,7 @@ class Judge:
             )
         verdict = _bounded(verdict, shards)
         if verdict is None or verdict.kind != "ERROR":
-            self.run.evaluator.finish(self.run.contestants_for(target))
+            self.run.evaluator.finish(self.run.ready_targets_for(target))
         if verdict is not None and verdict.kind != "ERROR":
             self._check_still_live(target, reference, _answers(shards))
         verdict = dated(verdict, shards)
@@ -304,7 +304,7 @@ class Judge:
         return ask_again(
             self.run.evaluator,
             self.run.selection(target).by_subject[subject],
-            self.run.contestants_for(target),
+            self.run.ready_targets_for(target),
             name="confirm",
             shard=subject,
         )
@@ -378,7 +378,7 @@ class Judge:
         try:
             return self.run.evaluator.answer(
                 questions,
-                self.run.contestants_for(target),
+                self.run.ready_targets_for(target),
                 shard=shard,
                 ahead=ahead,
                 progress=progress,
@@ -419,7 +419,7 @@ class Judge:
             if theirs.state.scored and ours.state.scored
         ):
             return
-        base, adapter = self.run.contestants_for(target)
+        base, adapter = self.run.ready_targets_for(target)
         sighting = base.endpoint.sighting
         with asking(base.endpoint.base_url, alone=base.endpoint.engine == "vllm"):
             check_live(
@@ -454,7 +454,7 @@ def _answers(shards: Sequence[Results]) -> dict[str, list[Answer]]:
 
 
 def _no_answer(shards: Sequence[Results], *, latest: Results | None = None) -> str | None:
-    """The fault of a contestant that is out of reach; None where all are within it.
+    """The fault of a target that is out of reach; None where all are within it.
 
     One is where it answered none of a shard's questions, unless that was a single one and it
     answered others: a question too long for it is no dead server.

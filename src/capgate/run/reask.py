@@ -76,18 +76,18 @@ def _ask(run: Run, name: str, formless: set[str]) -> int:
     Raises:
         CapgateError: It can't be asked, or its engine can't constrain an answer.
     """
-    free = run.contestant(name)
+    free = run.ready_target(name)
     if free.target.answer_format == "constrained":
         raise CapgateError("its answers were constrained already", target=name)
     constrained = free.target.model_copy(update={"answer_format": "constrained"})
-    contestant = replace(
-        run.evaluator.contestant(constrained, free.endpoint),
+    ready_target = replace(
+        run.evaluator.ready_target(constrained, free.endpoint),
         id=f"{name}{AGAIN}",
     )
     questions = [q for q in run.questions(name).questions if q.hash in formless]
     run.say(f"{name}: {len(questions):,} questions are asked again, in a constrained form")
-    results = run.evaluator.answer(questions, [contestant], shard="reask")
-    result = results[contestant.id]
+    results = run.evaluator.answer(questions, [ready_target], shard="reask")
+    result = results[ready_target.id]
     if not any(answer.state.scored for answer in result.answers):
         raise CapgateError(result.fault or "no question was answered", target=name)
     return sum(answer.state.readable for answer in result.answers)

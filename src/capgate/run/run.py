@@ -15,14 +15,14 @@ from pathlib import Path
 from shlex import quote
 
 from capgate.asking.cost_forecast import forecast
-from capgate.asking.cost_limit import Purse, Spending
+from capgate.asking.cost_limit import CostLimit, RunCostLimit
 from capgate.asking.evaluator import Evaluator
 from capgate.asking.fingerprint import digest_of, generation, seed_of
 from capgate.asking.progress import Feed
-from capgate.asking.ready_target import Contestant, Shard
+from capgate.asking.ready_target import ReadyTarget, Shard
 from capgate.asking.weights import other_weights
 from capgate.benchmarks.mmlu.load import load_questions, may_be_away
-from capgate.benchmarks.mmlu.task import Harness, harness
+from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task
 from capgate.benchmarks.questions import Question, QuestionSet, Selection
 from capgate.common.dependencies import check_found, check_imports
 from capgate.common.errors import CapgateError, ConfigError, ReferenceMissingError
@@ -86,7 +86,7 @@ class Run:
         share: Into how many processes a target's connections are divided.
         say: Shows a line of progress.
         tell: Shows a line once in the run: takes its topic and the line.
-        purse: What the run may spend, where another process of it keeps that.
+        cost_limit: What the run may spend, where another process of it keeps that.
         further: Targets that take part without being judged.
         losses: Which targets were lost, where another process of the run keeps that.
 
@@ -113,7 +113,7 @@ class Run:
         share: int = 1,
         say: Say = _ignore,
         tell: Tell | None = None,
-        purse: Spending | None = None,
+        cost_limit: CostLimit | None = None,
         further: Sequence[str] = (),
         losses: Losses | None = None,
     ) -> None:
@@ -124,16 +124,16 @@ class Run:
         self._share = share
         self.say = say
         self._tell = tell or (lambda _, line: say(line))
-        if purse is None and settings.max_cost is not None:
-            purse = Purse(settings.max_cost)
-        self._purse = purse
+        if cost_limit is None and settings.max_cost is not None:
+            cost_limit = RunCostLimit(settings.max_cost)
+        self._cost_limit = cost_limit
         self._further = tuple(further)
         self.losses = losses or LostTargets()
         self.feed: Feed | None = None
         self.following: Callable[[str, str], Sequence[str]] = lambda target, subject: ()  # noqa: ARG005
         self.asked_mode: Callable[[str], Mode | None] = lambda target: None  # noqa: ARG005
         self.planned: Callable[[str], Collection[str] | None] = lambda target: None  # noqa: ARG005
-        self._contestants: dict[str, Contestant] = {}
+        self._ready_targets: dict[str, ReadyTarget] = {}
         self._policies: dict[str, Policy] = {}
         self._references: dict[str, Reference] = {}
         self._selections: dict[str, Selection] = {}
@@ -157,9 +157,9 @@ class Run:
         return {**self._asked_for[1], **self.targets}
 
     @cached_property
-    def harness(self) -> Harness:
+    def mmlu_task(self) -> MmluTask:
         """The benchmark's task."""
-        return harness(self.settings.task, self.settings.max_tokens)
+        return mmlu_task(self.settings.task, self.settings.max_tokens)
 
     @cached_property
     def store(self) -> Store:
@@ -174,11 +174,11 @@ class Run:
         return Evaluator(
             self.store,
             self.settings,
-            self.harness,
+            self.mmlu_task,
             run=self.id,
             logs=self.folder / "logs",
             share=self._share,
-            purse=self._purse,
+            cost_limit=self._cost_limit,
             post_mortem=self.post_mortem,
             say=self.say,
             tell=self._tell,
@@ -206,7 +206,7 @@ class Run:
             if source in self._no_questions:
                 raise self._no_questions[source]
             try:
-                return load_questions(source, shots=self.harness.shots)
+                return load_questions(source, shots=self.mmlu_task.shots)
             except CapgateError as error:
                 self._no_questions[source] = error
                 raise
@@ -243,13 +243,13 @@ class Run:
             )
         return self._policies[target]
 
-    def contestant(self, target: str) -> Contestant:
+    def ready_target(self, target: str) -> ReadyTarget:
         """A target, ready to be asked; its server is found or started by the first call.
 
         Raises:
             CapgateError: It can't be had.
         """
-        if target not in self._contestants:
+        if target not in self._ready_targets:
             self._make_folder()
             check_found()
             # Starting a server takes seconds, importing Inspect as many: both at once.
@@ -262,7 +262,7 @@ class Run:
             endpoint = self._endpoint(target)
             ahead.join()
             check_imports()
-            one = self.evaluator.contestant(self.participants[target], endpoint)
+            one = self.evaluator.ready_target(self.participants[target], endpoint)
             questions, notes = self.questions(target), one.endpoint.notes
             self._check_same_weights(one)
             self.store.end_shard(
@@ -280,15 +280,15 @@ class Run:
                     "seed": seed_of(one.fingerprint, self.settings.seed),
                     "facts": one.fingerprint.facts,
                     "dataset": questions.describe(),
-                    "prompt_hash": self.harness.prompt_hash,
+                    "prompt_hash": self.mmlu_task.prompt_hash,
                     "selected": {s: len(q) for s, q in self.selection(target).by_subject.items()},
                 },
             )
-            self._contestants[target] = one
+            self._ready_targets[target] = one
             self._tell_cost(one)
-        return self._contestants[target]
+        return self._ready_targets[target]
 
-    def _check_same_weights(self, one: Contestant) -> None:
+    def _check_same_weights(self, one: ReadyTarget) -> None:
         """Makes sure that a run that is taken up again asks the weights that it asked before.
 
         Raises:
@@ -305,13 +305,13 @@ class Run:
                 remedy="start a new run",
             )
 
-    def _tell_cost(self, contestant: Contestant) -> None:
+    def _tell_cost(self, ready_target: ReadyTarget) -> None:
         """Tells what a target's questions will cost, where they cost anything."""
-        if contestant.endpoint.offer is None:
+        if ready_target.endpoint.offer is None:
             return
         line = forecast(
-            contestant,
-            self._may_ask(contestant.id),
+            ready_target,
+            self._may_ask(ready_target.id),
             self.store,
             self.id,
             self.settings,
@@ -319,7 +319,7 @@ class Run:
             preflight=self.feed is not None,
         )
         if line is not None:
-            self._tell(f"cost of {contestant.id}", line)
+            self._tell(f"cost of {ready_target.id}", line)
 
     def _may_ask(self, target: str) -> Sequence[Question]:
         """All questions that the session's tests of a target may come to ask."""
@@ -341,7 +341,7 @@ class Run:
 
         So each candidate meets its own questions first, and the same one meets the same again.
         """
-        return seed_of(self.contestant(target).fingerprint, self.settings.seed)
+        return seed_of(self.ready_target(target).fingerprint, self.settings.seed)
 
     def allowance(self, target: str, kind: Kind) -> Allowance:
         """What the run may spend of the error shares on a target; the first call settles it.
@@ -362,11 +362,11 @@ class Run:
             target=target,
             kind=kind,
             variant=str(self.seed(target) if kind == "quick" else settings.limit or "all"),
-            candidate=self.contestant(target).fingerprint.hash,
-            reference=identify(reference, self.contestant(base).fingerprint.hash),
+            candidate=self.ready_target(target).fingerprint.hash,
+            reference=identify(reference, self.ready_target(base).fingerprint.hash),
             questions=digest_of(
                 self.questions(target).describe()["digest"],
-                self.harness.prompt_hash,
+                self.mmlu_task.prompt_hash,
                 *settings.subjects,
             ),
             fresh=settings.fresh,
@@ -389,7 +389,7 @@ class Run:
         # Whatever fails here fails again where it is needed, and is told there.
         with contextlib.suppress(Exception), collected_rarely():
             check_imports()
-            _ = self.harness.prompt_hash
+            _ = self.mmlu_task.prompt_hash
             self.questions(target)
             from capgate.asking.inspect_backend.shortcuts import warm_up
 
@@ -441,10 +441,10 @@ class Run:
                 remedy=f"record one from a good run: capgate baseline record {quote(target.id)}",
             )
         baseline = load_baseline(recorded)
-        one = self.contestant(target.id)
+        one = self.ready_target(target.id)
         ours = comparable(
             one.fingerprint.facts,
-            self.harness.prompt_hash,
+            self.mmlu_task.prompt_hash,
             self.questions(target.id).describe(),
         )
         if clash := disagreement(ours, baseline.comparable_by):
@@ -486,11 +486,11 @@ class Run:
         )
         return describe_change(theirs, ours)
 
-    def contestants_for(self, target: str) -> list[Contestant]:
+    def ready_targets_for(self, target: str) -> list[ReadyTarget]:
         """The target and, where that is its reference, its base."""
         reference = self.reference(target)
-        base = [self.contestant(reference.target)] if reference.kind == "base" else []
-        return [*base, self.contestant(target)]
+        base = [self.ready_target(reference.target)] if reference.kind == "base" else []
+        return [*base, self.ready_target(target)]
 
     def record(self, judgement: Judgement) -> None:
         """Keeps how a shard ended, and what it was compared with, for the reports."""

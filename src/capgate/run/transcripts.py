@@ -73,16 +73,16 @@ def ask_again(run: Run, target: str, question: str) -> dict[str, Answer]:
     base = run.participants[target].adapter_of
     found: dict[str, Answer] = {}
     for name in filter(None, (base, target)):
-        contestant = run.contestant(name)
+        ready_target = run.ready_target(name)
         asked = next(q for q in run.questions(name).questions if q.hash == question)
 
         def note(_: str, sample: Any, name: str = name) -> None:  # noqa: ANN401
-            found[name] = answer_of(sample, asked, contestant.model)  # noqa: B023
+            found[name] = answer_of(sample, asked, ready_target.model)  # noqa: B023
 
-        with run.evaluator.holding([contestant]):
+        with run.evaluator.holding([ready_target]):
             run_eval(
-                run.harness.task([asked], shard="again"),
-                contestant.model,
+                run.mmlu_task.task([asked], shard="again"),
+                ready_target.model,
                 run.folder / "logs",
                 on_sample=note,
                 temperature=run.settings.temperature,

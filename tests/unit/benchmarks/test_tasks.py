@@ -12,7 +12,7 @@ from tests.doubles.server import Server
 
 import capgate.asking.inspect_backend.provider  # noqa: F401 (registers the provider)
 from capgate.benchmarks.mmlu.load import load_questions
-from capgate.benchmarks.mmlu.task import TASKS, Harness, harness
+from capgate.benchmarks.mmlu.task import TASKS, MmluTask, mmlu_task
 from capgate.common.errors import ConfigError
 
 ZERO, FIVE = TASKS
@@ -20,12 +20,12 @@ ZERO, FIVE = TASKS
 
 def test_the_number_of_shots_is_the_task_s() -> None:
     """The two tasks differ in their few-shot examples."""
-    assert (harness(ZERO, 512).shots, harness(FIVE, 512).shots) == (0, 5)
+    assert (mmlu_task(ZERO, 512).shots, mmlu_task(FIVE, 512).shots) == (0, 5)
 
 
 def test_the_prompt_hash_is_stable_and_tells_the_tasks_apart() -> None:
     """Built anew it is the same; 0 and 5 shots never share answers."""
-    first, again, other = (Harness(name, 512).prompt_hash for name in (ZERO, ZERO, FIVE))
+    first, again, other = (MmluTask(name, 512).prompt_hash for name in (ZERO, ZERO, FIVE))
     assert first == again
     assert first != other
     assert len(first) == 16
@@ -34,24 +34,24 @@ def test_the_prompt_hash_is_stable_and_tells_the_tasks_apart() -> None:
 def test_the_prompt_hash_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making it asks no model and leaves the environment as it was."""
     monkeypatch.delenv("INSPECT_EVAL_MODEL", raising=False)
-    before = Harness(ZERO, 512).prompt_hash
+    before = MmluTask(ZERO, 512).prompt_hash
     assert "INSPECT_EVAL_MODEL" not in os.environ
     monkeypatch.setenv("INSPECT_EVAL_MODEL", "mockllm/model")
-    assert Harness(ZERO, 512).prompt_hash == before
+    assert MmluTask(ZERO, 512).prompt_hash == before
     assert os.environ["INSPECT_EVAL_MODEL"] == "mockllm/model"
 
 
 def test_a_token_limit_that_upstream_would_raise_is_refused() -> None:
     """Too small a limit is refused, since the solver would silently ask for more."""
     with pytest.raises(ConfigError, match="Ask for at least 16"):
-        harness(ZERO, 15)
-    assert harness(ZERO, 16).max_tokens == 16
+        mmlu_task(ZERO, 15)
+    assert mmlu_task(ZERO, 16).max_tokens == 16
 
 
 def test_an_unknown_task_is_answered_with_the_nearest() -> None:
     """A mistyped task is refused with the one that was probably meant."""
     with pytest.raises(ConfigError, match="Use inspect_evals/mmlu_5_shot"):
-        harness("mmlu_5_shots", 512)
+        mmlu_task("mmlu_5_shots", 512)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -60,7 +60,7 @@ def test_the_request_carries_the_token_limit_and_upstream_s_prompt(
     name: str, tmp_path: Path
 ) -> None:
     """What reaches the server: the asked-for limit, temperature 0, and the question in form."""
-    asks = harness(name, 512)
+    asks = mmlu_task(name, 512)
     (question,) = load_questions("bundled", shots=asks.shots).by_subject["anatomy"][:1]
     with Server(models=("m",)) as server:
         model = get_model("capgate/m", base_url=server.url, api_key="k", memoize=False)

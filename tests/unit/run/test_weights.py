@@ -222,10 +222,10 @@ def test_a_run_is_not_taken_up_with_other_weights(place: Place) -> None:
         place.targets(double=target(server.url))
         settings = place.settings("--model-id", "double")
         with local_run(settings) as run:
-            run.contestant("double")
+            run.ready_target("double")
         server.weights = "other"
         with local_run(settings, run_id=run.id) as again, pytest.raises(ConfigError) as caught:
-            again.contestant("double")
+            again.ready_target("double")
     assert "other weights answer there now than in this run" in str(caught.value)
 
 
@@ -241,7 +241,7 @@ def test_runs_of_two_adapters_ask_their_base_once(
     def judge_two() -> str:
         with local_run(place.settings("--model-id", "two", *ONE_SUBJECT)) as run:
             run.evaluator._say = lambda line: waiting.set() if "waiting" in line else None
-            run.contestants_for("two")
+            run.ready_targets_for("two")
             opened.set()
             assert asking.wait(60)
             verdict = Judge(run).suite("two").verdict
@@ -296,7 +296,7 @@ def test_a_server_that_begins_to_mix_is_found_out(place: Place) -> None:
         slow(place, server)
         with local_run(place.settings("--model-id", "mine", "--max-tokens", "32")) as run:
             run.say = place.lines.append
-            assert not any(one.endpoint.apart for one in run.contestants_for("mine"))
+            assert not any(one.endpoint.apart for one in run.ready_targets_for("mine"))
             server.mixes = True
             verdict = Judge(run).suite("mine").verdict
             answers = [one.answer.state for one in run.store.used(run.id, "base")]
@@ -312,7 +312,7 @@ def test_what_another_run_found_of_a_server_counts(place: Place) -> None:
         slow(place, server)
         with local_run(place.settings("--model-id", "mine", "--max-tokens", "32")) as run:
             run.say = place.lines.append
-            run.contestants_for("mine")
+            run.ready_targets_for("mine")
             server.mixes = True
             note_mixing(server.url, server.started)
             verdict = Judge(run).suite("mine").verdict

@@ -11,7 +11,7 @@ from tests.doubles.openrouter import OpenRouter
 from tests.doubles.replies import Handler, Reply
 
 from capgate.asking.cost_forecast import Estimate, estimate
-from capgate.asking.cost_limit import Meter, NotAskedError, Purse, most_tokens
+from capgate.asking.cost_limit import NotAskedError, RunCostLimit, TargetCost, most_tokens
 from capgate.client.client import Client, ClientLimits
 from capgate.client.replies import Completion
 from capgate.common.errors import ReferenceMissingError, RequestFault
@@ -231,38 +231,38 @@ def test_several_quantizations_of_one_provider_are_all_named() -> None:
 
 
 def test_the_purse_is_never_passed() -> None:
-    """What is set aside counts; a refusal for good shuts the purse."""
-    purse = Purse(1.0)
-    assert purse.reserve(0.6) == "granted"
-    assert purse.reserve(0.6) == "wait"
-    purse.settle(0.6, 0.1)
-    assert purse.reserve(0.6) == "granted"
-    purse.settle(0.6, 0.6)
-    assert purse.reserve(0.4) == "over"
-    assert purse.reserve(0.0001) == "over"
-    assert purse.spent == pytest.approx(0.7)
+    """What is set aside counts; a refusal for good shuts the cost limit."""
+    cost_limit = RunCostLimit(1.0)
+    assert cost_limit.reserve(0.6) == "granted"
+    assert cost_limit.reserve(0.6) == "wait"
+    cost_limit.settle(0.6, 0.1)
+    assert cost_limit.reserve(0.6) == "granted"
+    cost_limit.settle(0.6, 0.6)
+    assert cost_limit.reserve(0.4) == "over"
+    assert cost_limit.reserve(0.0001) == "over"
+    assert cost_limit.spent == pytest.approx(0.7)
 
 
 def test_a_meter_waits_for_what_comes_back() -> None:
     """A request that has no room now is sent when another has cost less than was set aside."""
-    purse = Purse(1.0)
-    meter = Meter("t", Price(0.0, 0.6 / 16), purse)
+    cost_limit = RunCostLimit(1.0)
+    target_cost = TargetCost("t", Price(0.0, 0.6 / 16), cost_limit)
 
     async def both() -> None:
-        toll = meter.toll(REQUEST)
-        await toll.reserve()
-        waiting = asyncio.create_task(toll.reserve())
+        reservation = target_cost.reservation(REQUEST)
+        await reservation.reserve()
+        waiting = asyncio.create_task(reservation.reserve())
         await asyncio.sleep(0)
         assert not waiting.done()
-        toll.settle(0.1)
+        reservation.settle(0.1)
         await waiting
-        toll.settle(None)
+        reservation.settle(None)
         with pytest.raises(NotAskedError, match=r"--max-cost \$1"):
-            await toll.reserve()
+            await reservation.reserve()
 
     asyncio.run(both())
-    assert purse.spent == pytest.approx(0.7)
-    assert meter.over
+    assert cost_limit.spent == pytest.approx(0.7)
+    assert target_cost.over
 
 
 MOST = Price(2e-7, 4e-7).of(*most_tokens(REQUEST))
@@ -287,12 +287,12 @@ MOST = Price(2e-7, 4e-7).of(*most_tokens(REQUEST))
 )
 def test_the_bound_holds_whatever_is_lost(loss: Handler | None, charged: float) -> None:
     """Attempts that are charged and lost count in full; those that cost nothing, nothing."""
-    purse = Purse(12 * MOST)
+    cost_limit = RunCostLimit(12 * MOST)
 
     async def flood(server: OpenRouter) -> list[Completion | BaseException]:
-        meter = Meter("t", Price(2e-7, 4e-7), purse)
+        target_cost = TargetCost("t", Price(2e-7, 4e-7), cost_limit)
         async with client(server, connections=4, attempt_timeout=0.5, max_retries=3) as one:
-            asked = [one.complete(REQUEST, meter.toll(REQUEST)) for _ in range(30)]
+            asked = [one.complete(REQUEST, target_cost.reservation(REQUEST)) for _ in range(30)]
             return await asyncio.gather(*asked, return_exceptions=True)
 
     with OpenRouter() as server:
@@ -302,8 +302,8 @@ def test_the_bound_holds_whatever_is_lost(loss: Handler | None, charged: float) 
         spent = server.spent
     answered = [one for one in answers if isinstance(one, Completion)]
     assert answered
-    assert spent <= purse.spent + 1e-12
-    assert purse.spent <= purse.limit
+    assert spent <= cost_limit.spent + 1e-12
+    assert cost_limit.spent <= cost_limit.limit
     # What costs nothing takes no money from the questions after it.
     assert any(isinstance(one, NotAskedError) for one in answers) == bool(charged)
 

@@ -49,8 +49,8 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from capgate.asking.cost_limit import Meter, NotAskedError
-from capgate.client.client import Client, ClientLimits, Toll
+from capgate.asking.cost_limit import NotAskedError, TargetCost
+from capgate.client.client import Client, ClientLimits, Reservation
 from capgate.client.pacing import Lane, Turns
 from capgate.client.replies import Completion
 from capgate.common.answer_limit import MaxTokensField
@@ -133,7 +133,7 @@ class CapgateAPI(ModelAPI):
             max_tokens_field=max_tokens_field,
         )
         self.turns: Turns | None = None
-        self.meter: Meter | None = None
+        self.target_cost: TargetCost | None = None
         self.offer: Offer | None = None
         self.redactor = Redactor.of_environment(further=[api_key or ""])
         self.begins_in_thought = False
@@ -160,9 +160,9 @@ class CapgateAPI(ModelAPI):
         _register_hooks()
         _open.add(self)
         request = self._request(input, config)
-        toll = None if self.meter is None else self.meter.toll(request)
+        reservation = None if self.target_cost is None else self.target_cost.reservation(request)
         try:
-            answer = self._without_open_thought(await self._complete(request, toll))
+            answer = self._without_open_thought(await self._complete(request, reservation))
         except NotAskedError as refusal:
             self._refusals.add(str(refusal))
             raise
@@ -175,13 +175,15 @@ class CapgateAPI(ModelAPI):
         answer = replace(answer, text=shortened(answer.text), thought=shortened(answer.thought))
         return _output(self.model_name, answer, served_by)
 
-    async def _complete(self, request: Mapping[str, Any], toll: Toll | None) -> Completion:
+    async def _complete(
+        self, request: Mapping[str, Any], reservation: Reservation | None
+    ) -> Completion:
         if self.turns is None:
-            answer = await self.client.complete(request, toll)
+            answer = await self.client.complete(request, reservation)
         else:
             await self.turns.enter(self.model_name)
             try:
-                answer = await self.client.complete(request, toll)
+                answer = await self.client.complete(request, reservation)
             finally:
                 self.turns.leave()
         # Whoever waits for the place sends before this answer is dealt with.

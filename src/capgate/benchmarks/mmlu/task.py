@@ -30,7 +30,7 @@ MIN_MAX_TOKENS: Final = 16
 
 
 @dataclass(frozen=True)
-class Harness:
+class MmluTask:
     """One of upstream's tasks with the answer's token limit that a run asks for.
 
     Attributes:
@@ -93,8 +93,8 @@ class Harness:
         }
 
 
-def harness(task: str, max_tokens: int) -> Harness:
-    """The harness for a task's name.
+def mmlu_task(task: str, max_tokens: int) -> MmluTask:
+    """Returns the MMLU task of a name.
 
     Raises:
         ConfigError: The task is unknown, or the token limit is one that it would override.
@@ -110,7 +110,7 @@ def harness(task: str, max_tokens: int) -> Harness:
             f"--max-tokens {max_tokens} is below {MIN_MAX_TOKENS}, to which the task may raise it",
             remedy=f"ask for at least {MIN_MAX_TOKENS}",
         )
-    return Harness(task, max_tokens)
+    return MmluTask(task, max_tokens)
 
 
 def _render_probe(max_tokens: int) -> list[list[str]]:

@@ -157,10 +157,10 @@ def dataset(settings: Settings, target: Target) -> Check:
 
     def at() -> str:
         from capgate.benchmarks.mmlu.load import load_questions
-        from capgate.benchmarks.mmlu.task import harness
+        from capgate.benchmarks.mmlu.task import mmlu_task
 
         source = settings.dataset or target.dataset
-        shots = harness(settings.task, settings.max_tokens).shots
+        shots = mmlu_task(settings.task, settings.max_tokens).shots
         questions = load_questions(source, shots=shots)
         about = questions.describe()
         return (

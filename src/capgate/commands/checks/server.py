@@ -222,10 +222,10 @@ class ServerCheckup:
 
     def _question(self) -> str:
         self._need_endpoint()
-        one = self.run.contestant(self.target.id)
+        one = self.run.ready_target(self.target.id)
         before = time.monotonic()
         with self.run.evaluator.holding([one]):
-            answer = ask_probe(one, self.run.harness, self.settings, self.run.folder / "logs")
+            answer = ask_probe(one, self.run.mmlu_task, self.settings, self.run.folder / "logs")
         right = "right" if answer.choice == "ABCD"[int(str(PROBE["answer"]))] else "not right"
         return (
             f"answered {one_line(answer.text, limit=60)!r}, read as {answer.choice} ({right}; "
