@@ -18,7 +18,7 @@ from capgate.pytest_suite.fixture import Bench
 @pytest.mark.other
 def test_preflight(capgate: Bench, target: str) -> None:
     """The target is reachable, accepts the key, serves the model and answers in form."""
-    capgate.asking.probe(target)
+    capgate.preflight(target)
 
 
 @pytest.mark.quick
