@@ -21,7 +21,7 @@ from capgate.asking.cost_limit import CostLimit, TargetCost
 from capgate.asking.fingerprint import Fingerprint, fingerprint, request_fields
 from capgate.asking.inspect_backend.read_sample import answer_of, error_answer
 from capgate.asking.jobs import Job, Part, are_apart, at_once, claim_of, claims_of, in_order
-from capgate.asking.ready_target import Progress, ReadyTarget, Shard, ShardResult
+from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget, ShardResult
 from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.weights import with_weights
 from capgate.benchmarks.mmlu.task import MmluTask
@@ -196,7 +196,7 @@ class Evaluator:
         ready_targets: Sequence[ReadyTarget],
         *,
         shard: str,
-        ahead: Iterable[Shard] = (),
+        ahead: Iterable[QuestionBatch] = (),
         progress: Progress | None = None,
         fresh: bool = False,
     ) -> dict[str, ShardResult]:
@@ -226,7 +226,7 @@ class Evaluator:
         """
         if self._disk_fault is not None:
             raise self._disk_fault
-        wanted = Shard(shard, questions)
+        wanted = QuestionBatch(shard, questions)
         key = (self.run, claim_of(wanted, ready_targets))
         if key in self._early:
             return self._early.pop(key)
@@ -244,10 +244,10 @@ class Evaluator:
 
     def answer_each(
         self,
-        shards: Sequence[Shard],
+        shards: Sequence[QuestionBatch],
         ready_targets: Sequence[ReadyTarget],
         progress: Progress | None = None,
-    ) -> Iterator[tuple[Shard, dict[str, ShardResult]]]:
+    ) -> Iterator[tuple[QuestionBatch, dict[str, ShardResult]]]:
         """Has shards answered one after the other, those that follow being asked along.
 
         Yields:
@@ -265,9 +265,9 @@ class Evaluator:
 
     def _answer(
         self,
-        wanted: Shard,
+        wanted: QuestionBatch,
         ready_targets: Sequence[ReadyTarget],
-        ahead: Iterable[Shard],
+        ahead: Iterable[QuestionBatch],
         progress: Progress | None,
         *,
         fresh: bool,
@@ -276,7 +276,7 @@ class Evaluator:
         fresh = fresh or self.settings.fresh
         with ExitStack() as claims:
 
-            def take(shard: Shard, claim: str) -> Part:
+            def take(shard: QuestionBatch, claim: str) -> Part:
                 self.store.keep_questions(shard.questions)
                 return self._part(shard, claim, ready_targets, progress, fresh=fresh)
 
@@ -316,7 +316,7 @@ class Evaluator:
 
     def _part(
         self,
-        shard: Shard,
+        shard: QuestionBatch,
         claim: str,
         ready_targets: Sequence[ReadyTarget],
         progress: Progress | None,
@@ -421,7 +421,9 @@ class Evaluator:
     def _tell_waiting(self, what: str) -> None:
         self._say(f"{what}: waiting for another process that asks at this moment")
 
-    def _find(self, ready_target: ReadyTarget, shard: Shard, *, fresh: bool) -> dict[str, Stored]:
+    def _find(
+        self, ready_target: ReadyTarget, shard: QuestionBatch, *, fresh: bool
+    ) -> dict[str, Stored]:
         hashes = [question.hash for question in shard.questions]
         return self.store.find(
             ready_target.context, hashes, run=self.run, fresh=fresh, target=ready_target.id

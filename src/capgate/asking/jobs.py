@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from capgate.asking.ready_target import ReadyTarget, Shard
+from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 
 
 @dataclass
 class Part:
-    """A shard while it is asked.
+    """A batch of questions while it is asked.
 
     Attributes:
         shard: The shard.
@@ -26,7 +26,7 @@ class Part:
         logs: Target's id to its log.
     """
 
-    shard: Shard
+    shard: QuestionBatch
     claim: str
     missing: dict[str, list[Question]] = field(default_factory=dict)
     not_put: dict[str, dict[str, Answer]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Job:
         return {str(question.sample.id): question for question in self.questions}
 
 
-def claim_of(shard: Shard, ready_targets: Sequence[ReadyTarget]) -> str:
+def claim_of(shard: QuestionBatch, ready_targets: Sequence[ReadyTarget]) -> str:
     """What stands for the right to ask a shard: a hash of what is asked of whom."""
     asked = "".join(
         [*(c.context.fingerprint for c in ready_targets), *(q.hash for q in shard.questions)]
@@ -76,7 +76,7 @@ def claim_of(shard: Shard, ready_targets: Sequence[ReadyTarget]) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()[:24]
 
 
-def claims_of(shard: Shard, ready_targets: Sequence[ReadyTarget]) -> list[str]:
+def claims_of(shard: QuestionBatch, ready_targets: Sequence[ReadyTarget]) -> list[str]:
     """What stands for the right to ask a shard of each target, in one order for all.
 
     Runs that judge other adapters of one base then do not ask that twice.

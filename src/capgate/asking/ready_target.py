@@ -81,7 +81,7 @@ class ShardResult:
 
 
 @dataclass(frozen=True)
-class Shard:
+class QuestionBatch:
     """Questions that are asked, found and judged together.
 
     Attributes:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from capgate.asking.ages import dated
 from capgate.asking.ask_again import ask_again
 from capgate.asking.probe import ask_probe, field_note
-from capgate.asking.ready_target import Shard, ShardResult
+from capgate.asking.ready_target import QuestionBatch, ShardResult
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, SUBJECTS
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
@@ -370,7 +370,7 @@ class Judge:
         shard: str,
         *,
         late: bool = False,
-        ahead: Iterable[Shard] = (),
+        ahead: Iterable[QuestionBatch] = (),
     ) -> Results:
         progress = None
         if self.run.feed is not None and shard in SUBJECTS:

@@ -19,7 +19,7 @@ from capgate.asking.cost_limit import CostLimit, RunCostLimit
 from capgate.asking.evaluator import Evaluator
 from capgate.asking.fingerprint import digest_of, generation, seed_of
 from capgate.asking.progress import Feed
-from capgate.asking.ready_target import ReadyTarget, Shard
+from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.asking.weights import other_weights
 from capgate.benchmarks.mmlu.load import load_questions, may_be_away
 from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task
@@ -224,7 +224,7 @@ class Run:
             self._selections[source] = chosen
         return self._selections[source]
 
-    def shards(self, target: str, subjects: Sequence[str] | None = None) -> list[Shard]:
+    def shards(self, target: str, subjects: Sequence[str] | None = None) -> list[QuestionBatch]:
         """Subjects of a whole-benchmark run on a target that have a question.
 
         Args:
@@ -233,7 +233,7 @@ class Run:
         """
         chosen = self.selection(target).by_subject
         names = chosen if subjects is None else subjects
-        return [Shard(name, chosen[name]) for name in names if chosen.get(name)]
+        return [QuestionBatch(name, chosen[name]) for name in names if chosen.get(name)]
 
     def policy(self, target: str) -> Policy:
         """The policy in force for a target."""
