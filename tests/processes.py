@@ -4,6 +4,11 @@ Most of what a short run of capgate takes is the import of Inspect and what it s
 process behind `Forked` imports that once; a fork of it then becomes `python -m MODULE` or
 `python SCRIPT` in a folder, an environment, a session and with a standard output of its own.
 Neither pytest's plugins nor capgate is imported beforehand: each fork imports these itself.
+
+Where such a fork is pytest with workers, a process beside it, in its session, forks these.
+xdist starts them by `python -u -c …`: a launcher that hands its streams to that process stands
+in Python's place, and ends as the worker does. What kills the launcher does not kill the
+worker: a test that kills workers has its processes start cold.
 """
 
 from __future__ import annotations
@@ -13,6 +18,8 @@ import json
 import os
 import runpy
 import select
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,10 +32,12 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NoReturn
+from types import ModuleType
+from typing import IO, Any, NoReturn
 
 IMPORTED = (
     "pytest",
+    "acp",
     "execnet",
     "httpx",
     "inspect_ai",
@@ -88,9 +97,10 @@ def start(
     environment: Mapping[str, str],
     *,
     apart: bool = False,
+    warm: bool = True,
 ) -> subprocess.Popen[bytes] | Forked:
     """Starts a command in a session of its own, without standard input; see `run`."""
-    if command[0] == sys.executable and _can_be_warm(command[1:], environment):
+    if warm and command[0] == sys.executable and _can_be_warm(command[1:], environment):
         return Forked(command[1:], folder, environment, apart=apart)
     return subprocess.Popen(
         command,
@@ -140,11 +150,6 @@ class Forked:
     ) -> None:
         self.returncode: int | None = None
         self._arguments = list(map(str, arguments))
-        wanted = {
-            "arguments": self._arguments,
-            "folder": str(folder),
-            "environment": dict(environment),
-        }
         self._status, status = os.pipe()
         output, theirs = os.pipe()
         self._open, given = {output: 0}, [theirs, theirs]
@@ -152,10 +157,11 @@ class Forked:
             errors, given[1] = os.pipe()
             self._open[errors] = 1
         self._said = [bytearray(), bytearray()]
-        with tempfile.TemporaryFile("w+") as request:
-            json.dump(wanted, request)
-            request.flush()
-            _first().ask(request.fileno(), status, *given)
+        with (
+            _request(self._arguments, folder, environment) as request,
+            Path(os.devnull).open() as nothing,
+        ):
+            _first().ask(request.fileno(), status, nothing.fileno(), *given)
         for end in {status, *given}:
             os.close(end)
         self.pid = int(self._line(time.monotonic() + 60))
@@ -196,6 +202,22 @@ class Forked:
         return ready
 
 
+def _request(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], *, apart: bool = True
+) -> IO[str]:
+    """A file that tells what a fork becomes; `apart` gives it a session of its own."""
+    file = tempfile.TemporaryFile("w+")  # noqa: SIM115 (the caller closes it)
+    wanted = {
+        "arguments": list(arguments),
+        "folder": str(folder),
+        "environment": dict(environment),
+        "apart": apart,
+    }
+    json.dump(wanted, file)
+    file.flush()
+    return file
+
+
 class _First:
     """The process that forks, as this one sees it."""
 
@@ -226,7 +248,7 @@ def _first() -> _First:
 
 def main(channel: socket.socket) -> None:
     """Imports, then forks as often as it is asked, until the other side is gone."""
-    # `python -m` and `python SCRIPT` put their own folder there.
+    # `python SCRIPT` puts the script's own folder there.
     del sys.path[0]
     for name in IMPORTED:
         import_module(name)
@@ -238,53 +260,69 @@ def main(channel: socket.socket) -> None:
     # anyio is a plugin of pytest's too, which would warn that it comes too late to rewrite it.
     plugin: Any = import_module("anyio")
     plugin.__doc__ = f"{plugin.__doc__}\nPYTEST_DONT_REWRITE"
+    # What is frozen is left alone by collections, and so is not copied by a fork's.
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        asked, streams, _, _ = socket.recv_fds(channel, 1, 4)
+        asked, streams, _, _ = socket.recv_fds(channel, 1, 5)
         if not asked:
             return
-        if os.fork() == 0:
-            channel.close()
-            _watch(*streams)
-        for stream in streams:
-            os.close(stream)
+        _fork(streams, channel)
 
 
-def _watch(request: int, status: int, output: int, errors: int) -> None:
+def _fork(streams: Sequence[int], *ours: socket.socket) -> None:
+    """Forks a process that becomes what was asked for, and one that waits for its end."""
+    if os.fork() == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for one in ours:
+            one.close()
+        _watch(*streams)
+    for stream in streams:
+        os.close(stream)
+
+
+def _watch(request: int, status: int, *streams: int) -> None:
     """Forks once more; this side tells of the other's process id and end, and ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if pid == 0:
         os.close(status)
-        _become(request, output, errors)
-    os.close(output)
-    os.close(errors)
+        _become(request, *streams)
+    for stream in (request, *streams):
+        os.close(stream)
     os.write(status, b"%d\n" % pid)
     _, ended = os.waitpid(pid, 0)
     os.write(status, b"%d\n" % os.waitstatus_to_exitcode(ended))
     os._exit(0)
 
 
-def _become(request: int, output: int, errors: int) -> NoReturn:
+def _become(request: int, *streams: int) -> NoReturn:
     """Goes on as the process that was asked for; leaves by SystemExit."""
-    os.setsid()
-    with os.fdopen(request) as stream:
-        stream.seek(0)
-        wanted = json.load(stream)
-    os.dup2(output, 1)
-    os.dup2(errors, 2)
-    os.close(output)
-    os.close(errors)
+    with os.fdopen(request) as file:
+        file.seek(0)
+        wanted = json.load(file)
+    if wanted["apart"]:
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for standard, stream in enumerate(streams):
+        os.dup2(stream, standard)
+        os.close(stream)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
     os.chdir(wanted["folder"])
     os.environ.clear()
     os.environ.update(wanted["environment"])
     sys.dont_write_bytecode = bool(os.environ.get(_NO_BYTECODE))
     kind, *arguments = wanted["arguments"]
-    if kind == "-m":
+    if kind == "-u":  # -u [-B] -c PROGRAM
+        sys.path.insert(0, "")
+        sys.argv = ["-c"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        exec(arguments[-1], vars(sys.modules["__main__"]))
+    elif kind == "-m":
         sys.path.insert(0, wanted["folder"])
         module, *sys.argv[1:] = arguments
+        if module == "pytest":
+            raise SystemExit(_pytest(arguments[1:]))
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     else:
         sys.path.insert(0, str(Path(kind).absolute().parent))
@@ -293,5 +331,70 @@ def _become(request: int, output: int, errors: int) -> NoReturn:
     raise SystemExit(0)
 
 
+def _pytest(arguments: list[str]) -> int:
+    """Runs pytest; its workers, where it has any, start warm as well."""
+    import pytest
+
+    with_workers = any(one.startswith(("-n", "--numprocesses")) for one in arguments)
+    plugins = [_WarmWorkers(_fork_beside())] if with_workers else []
+    return pytest.main(arguments, plugins=plugins)
+
+
+class _WarmWorkers:
+    """A plugin that has xdist start its workers by the launcher."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._python = shlex.join([sys.executable, "-I", "-S", __file__, str(socket_path)])
+
+    def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
+        """Replaces Python by the launcher."""
+        for spec in specs:
+            spec.python = self._python
+
+
+def _fork_beside() -> Path:
+    """Forks a process that forks workers until this one ends; returns its socket's path."""
+    path = Path(tempfile.mkdtemp(prefix="workers-")) / "socket"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    gone, alive = os.pipe()  # `alive` is closed by this process's end
+    if os.fork() == 0:
+        os.close(alive)
+        # Ctrl-C is for pytest and its workers.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        while gone not in select.select([listener, gone], [], [])[0]:
+            connection, _ = listener.accept()
+            _, streams, _, _ = socket.recv_fds(connection, 1, 5)
+            _fork(streams, listener, connection)
+            connection.close()
+        shutil.rmtree(path.parent)
+        os._exit(0)
+    listener.close()
+    return path
+
+
+def launch(socket_path: str, arguments: list[str]) -> NoReturn:
+    """Has a worker forked with this process's streams, and ends as it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ours, theirs = os.pipe()
+    with (
+        socket.socket(socket.AF_UNIX) as channel,
+        _request(arguments, Path.cwd(), os.environ, apart=False) as request,
+    ):
+        channel.connect(socket_path)
+        socket.send_fds(channel, [b"1"], [request.fileno(), theirs, 0, 1, 2])
+    os.close(theirs)
+    with os.fdopen(ours) as status:
+        *_, code = map(int, status)
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])))
+    if sys.argv[1].isdecimal():
+        main(socket.socket(fileno=int(sys.argv[1])))
+    else:
+        launch(sys.argv[1], sys.argv[2:])

@@ -73,10 +73,12 @@ class Outcome:
 class Process:
     """A pytest process that is still running; `finish` waits for its end."""
 
-    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, command: list[str], folder: Path, environment: dict[str, str], *, warm: bool
+    ) -> None:
         self._started = time.monotonic()
         # A session of its own: a signal to its group is what Ctrl-C sends.
-        self._process = start(command, folder, environment)
+        self._process = start(command, folder, environment, warm=warm)
         self.pid = self._process.pid
 
     def finish(self, timeout: float = RUN_SECONDS) -> Outcome:
@@ -111,9 +113,11 @@ class Project:
 
     Attributes:
         root: The folder.
+        warm: Whether its processes may start warm; see `tests.processes`.
     """
 
     root: Path
+    warm: bool = True
     _processes: list[Process] = field(default_factory=list)
 
     @classmethod
@@ -161,7 +165,8 @@ class Project:
         }
         # Hypothesis takes a second to say that it was not used.
         command = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *arguments]
-        process = Process(command, self.root, {**kept, "COLUMNS": "100", **environment})
+        together = {**kept, "COLUMNS": "100", **environment}
+        process = Process(command, self.root, together, warm=self.warm)
         self._processes.append(process)
         return process
 

@@ -98,6 +98,7 @@ def test_format_is_part_of_an_answer(project: Project) -> None:
 @pytest.mark.slow
 def test_killed_run_leaves_no_server(project: Project) -> None:
     """SIGKILL of the controller ends server and workers; the next run starts at once."""
+    project.warm = False
     process, servers = in_the_middle(project, "-n", "2", "--limit", "8")
     assert len(servers) == 1
     family = psutil.Process(process.pid).children(recursive=True)

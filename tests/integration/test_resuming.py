@@ -69,6 +69,7 @@ def test_killed_run_goes_on(
 def test_killed_controller_takes_its_workers_along(project: Project, server: Server) -> None:
     """With -n 2 too: no worker outlives the killed controller, and no claim is left behind."""
     project.serve(server, max_connections=2)
+    project.warm = False
     hold = Hold(server, after=4)
     server.script(forever=hold)
     process = project.start_full("-n", "2")

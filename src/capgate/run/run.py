@@ -259,8 +259,12 @@ class Run:
                 # A server that takes minutes to start is of no use without questions.
                 ahead.join()
                 self.questions(target)
-            endpoint = self._endpoint(target)
-            ahead.join()
+            try:
+                endpoint = self._endpoint(target)
+            finally:
+                # After Ctrl-C too: pytest parses sources for its traceback, Inspect's imports parse
+                # theirs, and CPython 3.11 fails where two threads parse at the same time.
+                ahead.join()
             check_imports()
             one = self.evaluator.ready_target(self.participants[target], endpoint)
             questions, notes = self.questions(target), one.endpoint.notes

@@ -61,6 +61,7 @@ def test_killed_engine(alone: Checkout, taught: Taught) -> None:
 
 def test_killed_worker(project: Checkout, taught: Taught) -> None:
     """With a worker killed the others finish; the suite's verdict is about all questions."""
+    project.warm = False
     process = project.begin(taught.adapter("harmless"), options=("-n", "2"))
     project.in_the_middle(process, 1)
     worker = next(
