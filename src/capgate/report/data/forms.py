@@ -1,249 +1,163 @@
-"""The forms of the plain values within a report, so that they are checked and its schema says them.
+"""The plain values within a report: each form is made from the dataclass that is written.
 
-They are what `Verdict.to_dict`, `gate.live.Progress` and `published.Beside.to_dict` give: dicts
-that went through the store as JSON and stay dicts.
+`Verdict.to_dict`, `Progress` and `Beside.to_dict` give dicts. They pass through the store as JSON,
+and a report keeps them as dicts. pydantic checks them by their forms when a report is read, and
+describes the forms in the report's JSON Schema.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, TypeAlias
+from collections.abc import Collection
+from types import GenericAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_type_hints
 
-from pydantic import ConfigDict, GetCoreSchemaHandler
-from pydantic_core import CoreSchema
-from typing_extensions import TypedDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidatorFunctionWrapHandler,
+    create_model,
+)
+from pydantic_core import CoreSchema, core_schema
 
-from capgate.gate.verdict import GroupWord, ReferenceKind, Scope, VerdictKind
+from capgate.config.published_scores import PublishedScore
+from capgate.gate.decide_live import Progress
+from capgate.gate.policy import Budget
+from capgate.gate.rows import FloorCounts, PairCounts
+from capgate.gate.stats import Interval
+from capgate.gate.tries import Allowance
+from capgate.gate.verdict import (
+    Evidence,
+    GroupFinding,
+    ReferenceKind,
+    UnparsedFinding,
+    Verdict,
+)
+from capgate.report.data.published_beside import Beside
 
-_CLOSED = ConfigDict(extra="forbid")
-
-
-class IntervalForm(TypedDict):
-    """A two-sided confidence interval; `level` is its confidence, in (0, 1)."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    low: float
-    high: float
-    level: float
-
-
-class EvidenceForm(TypedDict):
-    """One test of one hypothesis (`gate.verdict.Evidence`)."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    hypothesis: str
-    method: str
-    measure: Literal["p", "log10_e"]
-    value: float
-    threshold: float
-    share: float
-    rejected: bool
-
-
-class UnparsedForm(TypedDict):
-    """Whether answers became unreadable (`gate.verdict.UnparsedFinding`)."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    reference_rate: float | None
-    candidate_rate: float
-    increase: float | None
-    limit: float
-    evidence: EvidenceForm | None
-    failed: bool
+_CLOSED: Final = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class GroupForm(TypedDict):
-    """One group within the suite's test (`gate.verdict.GroupFinding`).
+def _form(
+    of: type,
+    *properties: str,
+    name: str = "",
+    without: Collection[str] = (),
+    newer: Collection[str] = (),
+    **others: object,
+) -> Any:  # noqa: ANN401 (pydantic makes the type, so no type checker knows it)
+    """Makes the form of a dataclass or named tuple: a closed object with all keys required.
 
-    `p_catch` is null where an older report did not have what it takes.
+    Args:
+        of: The type whose fields are the keys.
+        properties: Names of its properties that are written as well.
+        name: The form's name; by default the type's own with `Form` after it.
+        without: Names of fields that are not written.
+        newer: Names of fields that older runs lack.
+        others: Types of further keys, and of fields whose plain type is another.
+    """
+    types: dict[str, Any] = get_type_hints(of)
+    for one in properties:
+        types[one] = get_type_hints(getattr(of, one).fget)["return"]
+    fields: dict[str, Any] = {
+        # A factory's default is not in the schema; nothing reads it, as a key unset stays so.
+        key: (kind, Field(default_factory=kind)) if key in newer else (kind, ...)
+        for key, kind in (types | others).items()
+        if key not in without
+    }
+    summary = (of.__doc__ or "").partition("\n")[0]
+    return create_model(name or f"{of.__name__}Form", __config__=_CLOSED, __doc__=summary, **fields)
+
+
+def _group_form(what: str) -> Any:  # noqa: ANN401 (as `_form`)
+    """The form of a finding on a subject or a domain, whose name is under the key `what`."""
+    # `p_catch` is null in a report that was upgraded from counts that do not tell it.
+    types: dict[str, Any] = {"p_catch": float | None, what: str}
+    return _form(GroupFinding, "failed", name=f"{what.title()}Form", without=["name"], **types)
+
+
+_IntervalForm = _form(Interval)
+_EvidenceForm = _form(Evidence)
+_PairCountsForm = _form(
+    PairCounts,
+    "discordance",
+    "reference_accuracy",
+    "candidate_accuracy",
+    newer=["reference_cut_off", "candidate_cut_off"],
+)
+_FloorCountsForm = _form(FloorCounts, newer=["cut_off"], candidate_accuracy=float | None)
+_VerdictForm = _form(
+    Verdict,
+    "exit_code",
+    "fails",
+    without=["pooled", "unsure"],
+    # pydantic's models have an attribute `schema`.
+    schema_=Annotated[Literal[2], Field(alias="schema")],
+    reasons=list[str],
+    counts=_PairCountsForm | _FloorCountsForm | None,
+    error_rate=float | None,
+    interval=_IntervalForm | None,
+    evidence=GenericAlias(list, _EvidenceForm),
+    unparsed=_form(UnparsedFinding, evidence=_EvidenceForm | None) | None,
+    subjects=GenericAlias(list, _group_form("subject")),
+    domains=GenericAlias(list, _group_form("domain")),
+    budget=_form(Budget, newer=["spent", "miss_share"]) | None,
+    policy=dict[str, float | str | None] | None,
+)
+_StepForm = _form(Progress, newer=["harm", "harmless"])
+_AttemptForm = _form(Allowance, said=str | None)
+_BesideForm = _form(
+    Beside,
+    "difference",
+    without=["match"],
+    interval=_IntervalForm | None,
+    published=_form(PublishedScore, matched=str) | None,
+    nearest=list[str],
+    caution=str,
+)
+
+
+class ReferenceForm(BaseModel):
+    """What a target was compared with: a base, a recorded run of a target, or an accuracy.
+
+    Each kind has its own keys (`run.reference.describe`).
     """
 
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    n: int
-    losses: int | None
-    gains: int | None
-    drop: float
-    p: float
-    p_holm: float
-    p_catch: float | None
-    word: GroupWord
-    failed: bool
-    smallest_visible_drop: float | None
-
-
-class SubjectForm(GroupForm):
-    """One subject within the suite's test."""
-
-    subject: str
-
-
-class DomainForm(GroupForm):
-    """One domain within the suite's test."""
-
-    domain: str
-
-
-class PairCountsForm(TypedDict):
-    """Counts against a reference that answered the same questions (`gate.rows.PairCounts`)."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    n: int
-    losses: int
-    gains: int
-    both_correct: int
-    errors: int
-    reference_errors: int
-    candidate_errors: int
-    reference_unparsed: int
-    candidate_unparsed: int
-    newly_unparsed: int
-    newly_parsed: int
-    reference_cut_off: NotRequired[int]
-    candidate_cut_off: NotRequired[int]
-    discordance: float | None
-    reference_accuracy: float | None
-    candidate_accuracy: float | None
-
-
-class FloorCountsForm(TypedDict):
-    """Counts against a floor (`gate.rows.FloorCounts`)."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    n: int
-    correct: int
-    errors: int
-    unparsed: int
-    cut_off: NotRequired[int]
-    candidate_accuracy: float | None
-
-
-class BudgetForm(TypedDict):
-    """How the chance of a false alarm was divided (`gate.policy.Budget`)."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    total: float
-    pooled: float
-    subjects: float
-    unparsed: float
-    reserved: float
-    domains: float
-    spent: NotRequired[float]
-    miss_share: NotRequired[float]
-
-
-class VerdictForm(TypedDict):
-    """What the gate concluded (`gate.verdict.Verdict`); drops and rates are fractions of 1."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    schema: Literal[2]
-    kind: VerdictKind
-    exit_code: int
-    fails: bool
-    scope: Scope
-    subject: str | None
-    reference: ReferenceKind | None
-    reasons: list[str]
-    counts: PairCountsForm | FloorCountsForm | None
-    error_rate: float | None
-    floor: float | None
-    drop: float | None
-    interval: IntervalForm | None
-    evidence: list[EvidenceForm]
-    smallest_visible_drop: float | None
-    unparsed: UnparsedForm | None
-    subjects: list[SubjectForm]
-    domains: list[DomainForm]
-    budget: BudgetForm | None
-    policy: dict[str, float | str | None] | None
-    population: int | None
-
-
-class ReferenceForm(TypedDict):
-    """What a target was compared with: a base, a recorded run of a target, or an accuracy."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+    model_config = _CLOSED
     kind: ReferenceKind | Literal["none"]
-    target: NotRequired[str]
-    run: NotRequired[str]
-    recorded: NotRequired[str]
-    fingerprint: NotRequired[str]
-    accuracy: NotRequired[float]
-    source: NotRequired[str]
-
-
-class StepForm(TypedDict):
-    """Where a quick run stood after a batch (`gate.live.Progress`).
-
-    `harm` and `harmless` say what the evidence speaks against; older runs do not have them.
-    """
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    questions: int
-    population: int
-    scored: int
-    losses: int
-    gains: int
-    drop: float | None
-    log10_harm: float
-    log10_harmless: float
-    needed_harm: float
-    needed_harmless: float
-    expected_remaining: int | None
-    harm: NotRequired[str]
-    harmless: NotRequired[str]
-    paired: bool
-
-
-class AttemptForm(TypedDict):
-    """Which try on a candidate a run was (`gate.tries.Allowance`)."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    number: int
-    share: float
-    after: str
-    said: str | None
-
-
-class PublishedScoreForm(TypedDict):
-    """A published score, in percent, and how its name was matched."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    model: str
-    mmlu: float
-    source: str
-    setup: str
-    matched: str
-
-
-class BesideForm(TypedDict):
-    """An accuracy beside a published one (`report.published.Beside`)."""
-
-    __pydantic_config__ = _CLOSED  # type: ignore[misc]
-    target: str
-    model: str
-    accuracy: float | None
-    interval: IntervalForm | None
-    questions: int
-    task: str
-    published: PublishedScoreForm | None
-    difference: float | None
-    nearest: list[str]
-    caution: str
+    target: str = Field(default_factory=str)
+    run: str = Field(default_factory=str)
+    recorded: str = Field(default_factory=str)
+    fingerprint: str = Field(default_factory=str)
+    accuracy: float = Field(default_factory=float)
+    source: str = Field(default_factory=str)
 
 
 class _As:
-    """Checks a dict by a form; for the type checker it stays a dict of anything."""
+    """Checks a dict by a form; for readers and the type checker it stays a dict of anything."""
 
-    def __init__(self, form: Any) -> None:  # noqa: ANN401
+    def __init__(self, form: type[BaseModel]) -> None:
         self._form = form
 
     def __get_pydantic_core_schema__(
         self, _source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        return handler.generate_schema(self._form)
+        return core_schema.no_info_wrap_validator_function(
+            _checked,
+            handler.generate_schema(self._form),
+            serialization=core_schema.plain_serializer_function_ser_schema(dict),
+        )
 
 
-VerdictDict: TypeAlias = Annotated[dict[str, Any], _As(VerdictForm)]
+def _checked(value: object, by_form: ValidatorFunctionWrapHandler) -> dict[str, Any]:
+    """Returns the keys that a value has, each with the type of its form."""
+    checked: BaseModel = by_form(value)
+    return checked.model_dump(exclude_unset=True, by_alias=True)
+
+
+VerdictDict: TypeAlias = Annotated[dict[str, Any], _As(_VerdictForm)]
 ReferenceDict: TypeAlias = Annotated[dict[str, Any], _As(ReferenceForm)]
-StepDict: TypeAlias = Annotated[dict[str, Any], _As(StepForm)]
-AttemptDict: TypeAlias = Annotated[dict[str, Any], _As(AttemptForm)]
-BesideDict: TypeAlias = Annotated[dict[str, Any], _As(BesideForm)]
+StepDict: TypeAlias = Annotated[dict[str, Any], _As(_StepForm)]
+AttemptDict: TypeAlias = Annotated[dict[str, Any], _As(_AttemptForm)]
+BesideDict: TypeAlias = Annotated[dict[str, Any], _As(_BesideForm)]
