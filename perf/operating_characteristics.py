@@ -133,7 +133,7 @@ def decide_seconds(seed: int) -> float:
         for i, value in enumerate(values):
             lines.append(f"q{i},{SUBJECTS[i % 57]},{int(value >= 0)},{int(value <= 0)}")
         rows.write_text("\n".join(lines), encoding="utf-8")
-        command = [sys.executable, "-m", "capgate.commands.decide", "decide", str(rows)]
+        command = [sys.executable, "-m", "capgate.cli", "decide", str(rows)]
         before = os.times()
         done = subprocess.run(
             [*command, "--orders", "100", "--seed", str(seed)], stdout=subprocess.DEVNULL

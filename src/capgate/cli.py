@@ -1,81 +1,87 @@
-"""The `capgate` command: each subcommand is a module of `capgate.commands`."""
+"""The `capgate` command: each subcommand is a module of `capgate.commands`.
+
+A command's module has `add_arguments`, which adds its arguments to its parser, and `run`, which
+carries it out and returns the exit code; its docstring is the command's description. Only the
+module of the command that is asked for is imported, so that it can import at its top what it
+needs, and `capgate --help` stays fast.
+"""
 
 from __future__ import annotations
 
+import argparse
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Final
 
 from capgate import __version__
-from capgate.commands.options import USAGE_ERROR, Parser, output_of
-from capgate.common.errors import CapgateError
-from capgate.common.files import FileError, told_of_files
-from capgate.gate.verdict import EXIT_CODES
+from capgate.commands.carry_out import carry_out
+from capgate.commands.options import Parser, output_of
+from capgate.common.output import Output
 
-COMMANDS: Final = (
-    "run",
-    "list_models",
-    "doctor",
-    "report",
-    "triage",
-    "show",
-    "history",
-    "decide",
-    "compare",
-    "baseline",
-    "rescore",
-    "calibrate",
-    "plan",
-    "parity",
-)
-"""Modules of `capgate.commands`, in the order in which help lists them."""
+COMMANDS: Final[Mapping[str, str]] = {
+    "run": "run the benchmark (pytest benchmarks)",
+    "list-models": "list the targets of config/models.yaml",
+    "doctor": "check the setup",
+    "report": "make a run's HTML report, or its GitHub comment",
+    "triage": "list the questions that flipped, and why",
+    "show": "show one question of a run in full",
+    "history": "show accuracy and verdicts over time",
+    "decide": "judge per-question answers made anywhere",
+    "compare": "judge one stored run by another",
+    "baseline": "record, diff, update and lint recorded baselines",
+    "rescore": "score stored answers again: did the model change, or only the scoring?",
+    "calibrate": "measure how often the gate is wrong about this target",
+    "plan": "questions, time, tokens, cost and the smallest visible drop of a verdict to come",
+    "parity": "compare an adapter on its base with its merged weights",
+}
+"""Name of each command to its line in help, in help's order.
+
+The module of a command has its name, with `_` for `-`.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    named = next((one for one in given if not one.startswith("-")), "")
+    if named not in COMMANDS:
+        # Help, the version, or wrong usage: the parser ends the process.
+        _parser().parse_args(given)
+    options = argparse.Namespace()
+
+    def action() -> int:
+        module = import_module(f"capgate.commands.{named.replace('-', '_')}")
+        parser = _parser(module, named)
+        # What `run` does not know goes to pytest as it is.
+        _, rest = parser.parse_known_args(given, options)
+        if named == "run":
+            options.rest = rest
+        elif rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        code: int = module.run(options)
+        return code
+
+    return carry_out("capgate", action, lambda: output_of(options) if vars(options) else Output())
+
+
+def _parser(module: ModuleType | None = None, named: str = "") -> Parser:
+    """The parser of all commands, with the arguments of one."""
     parser = Parser(
         prog="capgate",
         description="Tells whether a fine-tuned language model has lost general capability.",
     )
     parser.add_argument("--version", action="version", version=f"capgate {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    modules = {}
-    named = (sys.argv[1:] if arguments is None else list(arguments))[:1]
-    # A command that is named needs no other; help lists them all.
-    for name in [one for one in COMMANDS if [one.replace("_", "-")] == named] or COMMANDS:
-        module = import_module(f"capgate.commands.{name}")
-        module.add_parser(subparsers)
-        modules[name.replace("_", "-")] = module
-    # What `run` does not know goes to pytest as it is.
-    options, rest = parser.parse_known_args(arguments)
-    if options.command == "run":
-        options.rest = rest
-    elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    try:
-        with told_of_files():
-            code: int = modules[options.command].run(options)
-    except FileError as error:
-        output_of(options).error(f"capgate: {error}")
-        return EXIT_CODES["ERROR"]
-    except CapgateError as error:
-        output_of(options).error(f"capgate: {error}")
-        return USAGE_ERROR
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is left to say to it.
-        sys.stderr.close()
-        return 0
-    except KeyboardInterrupt:
-        return 130
-    except Exception:
-        # Python's own 1 would read as REGRESSION.
-        out = output_of(options)
-        out.error(traceback.format_exc())
-        out.error("capgate: this is a fault of capgate itself; nothing was judged")
-        return EXIT_CODES["ERROR"]
-    return code
+    for name, line in COMMANDS.items():
+        command = subparsers.add_parser(
+            name, help=line, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if module is not None and name == named:
+            command.description = module.__doc__
+            module.add_arguments(command)
+    return parser
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.code == 0
     said = capsys.readouterr().out
     for name in COMMANDS:
-        assert re.search(rf"\n +{name.replace('_', '-')}\s+\S", said)
+        assert re.search(rf"\n +{name}\s+\S", said)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

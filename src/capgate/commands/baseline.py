@@ -16,30 +16,26 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
 
-from capgate.commands.options import add_options, output_of, settings_of
+from capgate.commands.baseline_answers import run_to_record, second_look
+from capgate.commands.baseline_file import recorded_baseline, shown_path, write_baseline
+from capgate.commands.baseline_findings import worst_first
+from capgate.commands.baseline_lint import findings
+from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.errors import ConfigError
-from capgate.config.settings import FILES
+from capgate.common.output import Output
+from capgate.config.settings import FILES, Settings
+from capgate.config.thresholds import baseline_path, policy_for
+from capgate.gate.policy import Policy
+from capgate.report.data.result import iso
+from capgate.report.text.terminal import lines_of
+from capgate.store.baseline_review import Review, baseline_of, recordable, review
+from capgate.store.baselines import Baseline
+from capgate.store.runs import StoredRun, stored
 
-if TYPE_CHECKING:
-    from capgate.common.answers import Answer
-    from capgate.common.output import Output
-    from capgate.config.settings import Settings
-    from capgate.gate.policy import Policy
-    from capgate.store.baseline_review import Review
-    from capgate.store.baselines import Baseline
-    from capgate.store.runs import StoredRun
 
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    parser = subparsers.add_parser(
-        "baseline",
-        help="record, diff, update and lint recorded baselines",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, text in (
         ("record", "record a run of the whole benchmark as a new baseline"),
@@ -79,7 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_options(parser, only=FILES)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -91,116 +87,38 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     if options.action == "lint":
         return _lint(options, settings)
-    from capgate.store.runs import stored
-
     with stored(settings.store) as store:
         return {"record": _record, "diff": _diff, "update": _update}[options.action](
-            options, settings, _run_of(options, settings, store)
+            options, settings, run_to_record(store, settings, options.target, options.of_run)
         )
-
-
-def _run_of(options: argparse.Namespace, settings: Settings, store: object) -> StoredRun:
-    from capgate.report.data.killed import is_killed, killed_fault
-    from capgate.store.answer_store import Store
-    from capgate.store.runs import find_run, known_targets, newest_whole, read_run, runs_of
-
-    assert isinstance(store, Store)
-    output = settings.output_dir
-    if options.of_run is not None:
-        run = read_run(store, find_run(store, options.of_run), options.target)
-        if run.mode == "unfinished" and is_killed(store, run.id, output):
-            raise killed_fault(store, run.id)
-        return run
-    newest = newest_whole(store, options.target)
-    if newest is None:
-        latest = next(runs_of(store, options.target), None)
-        if latest is not None and is_killed(store, latest.id, output):
-            raise killed_fault(store, latest.id)
-        known = known_targets(store)
-        there = options.target in known
-        raise ConfigError(
-            "the store has no run of the whole benchmark"
-            + ("" if there else " (nor any other run of it)"),
-            target=options.target,
-            remedy=f"pytest benchmarks -m full --model-id {quote(options.target)} (with --measure "
-            "if there is nothing to compare it with yet)"
-            + ("" if there or not known else f"; the store has runs of {', '.join(known)}"),
-        )
-    return newest
 
 
 def _policy(settings: Settings, run: StoredRun) -> Policy:
-    from capgate.config.thresholds import policy_for
-
     return policy_for(settings.thresholds_dir, run.target, settings.policy)
 
 
-def _second(options: argparse.Namespace, settings: Settings, run: StoredRun) -> list[Answer] | None:
-    """The target's second answers to a run's questions; None where it was asked once."""
-    from capgate.store.baseline_review import kept_look
-    from capgate.store.runs import stored
-
-    if options.twice:
-        _ask_again(settings, run)
-    with stored(settings.store) as store:
-        second = kept_look(store, run)
-    if options.twice and second is None:
-        raise ConfigError(
-            "some of its questions have no answer when asked again",
-            target=run.target,
-            remedy="see the faults in the run's logs, and repeat the command",
-        )
-    return second
-
-
-def _ask_again(settings: Settings, run: StoredRun) -> None:
-    from dataclasses import replace
-
-    from capgate.asking.ask_again import ask_again
-    from capgate.commands.finished_run import settings_of_run
-    from capgate.run.standalone import local_run
-    from capgate.store.baseline_review import AGAIN
-
-    known = settings_of_run(run.settings, settings)
-    with local_run(replace(known, fresh=False), run_id=run.id) as live:
-        if run.target not in live.targets:
-            raise ConfigError(
-                f"the run {run.id} did not judge it", target=run.target, remedy="name another run"
-            )
-        one = live.ready_target(run.target)
-        if one.fingerprint.hash != run.about["fingerprint"]:
-            raise ConfigError(
-                f"what answers now is not what answered in the run {run.id}",
-                target=run.target,
-                remedy="run the whole benchmark again, and record that run",
-            )
-        ask_again(live.evaluator, list(live.selection(run.target)), [one], name=AGAIN, shard="all")
-
-
 def _record(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
-    from capgate.store.baseline_review import baseline_of, recordable
-
-    path = _path(settings, run.target)
+    path = baseline_path(settings.thresholds_dir, run.target)
     if path.exists():
         raise ConfigError(
-            f"{_shown(path, settings)} exists already",
+            f"{shown_path(path, settings)} exists already",
             target=run.target,
             remedy=f"look at what would change: capgate baseline diff {quote(run.target)}",
         )
     recordable(run, _policy(settings, run))
-    second = _second(options, settings, run)
+    second = second_look(settings, run, ask=options.twice)
     baseline = baseline_of(run, _now(), second=second, reason=options.reason)
-    _write(path, baseline)
+    write_baseline(path, baseline)
     _tell(options, settings, path, baseline)
     return 0
 
 
 def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
-    from capgate.store.baseline_review import baseline_of, recordable, review
-
-    before = _load(settings, run.target)
+    before = recorded_baseline(settings, run.target)
     recordable(run, _policy(settings, run), red=True)
-    found = review(before, baseline_of(run, _now(), second=_second(options, settings, run)))
+    found = review(
+        before, baseline_of(run, _now(), second=second_look(settings, run, ask=options.twice))
+    )
     out = output_of(options)
     if options.json:
         changed = [asdict(one) for one in found.subjects if one.changed]
@@ -211,14 +129,15 @@ def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> in
 
 
 def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
-    from capgate.store.baseline_review import baseline_of, recordable, review
-
-    path, before = _path(settings, run.target), _load(settings, run.target)
+    path, before = (
+        baseline_path(settings.thresholds_dir, run.target),
+        recorded_baseline(settings, run.target),
+    )
     recordable(run, _policy(settings, run), red=bool(options.reason.strip()))
     after = baseline_of(
         run,
         _now(),
-        second=_second(options, settings, run),
+        second=second_look(settings, run, ask=options.twice),
         reason=options.reason.strip(),
         history=before.history,
     )
@@ -236,15 +155,12 @@ def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
             target=run.target,
             remedy="say why it is accepted with --reason; the file keeps it",
         )
-    _write(path, after)
+    write_baseline(path, after)
     _tell(options, settings, path, after)
     return 0
 
 
 def _lint(options: argparse.Namespace, settings: Settings) -> int:
-    from capgate.commands.baseline_findings import worst_first
-    from capgate.commands.baseline_lint import findings
-
     found = worst_first(findings(settings, options.published))
     out = output_of(options)
     if options.json:
@@ -258,8 +174,6 @@ def _lint(options: argparse.Namespace, settings: Settings) -> int:
 
 def _show_review(out: Output, found: Review, before: Baseline, run: StoredRun) -> None:
     from rich.table import Table
-
-    from capgate.report.text.terminal import lines_of
 
     out.line(f"{found.target}: recorded {before.recorded} from {before.run}  →  run {run.id}")
     for fact in found.facts:
@@ -293,7 +207,7 @@ def _show_review(out: Output, found: Review, before: Baseline, run: StoredRun) -
 
 
 def _tell(options: argparse.Namespace, settings: Settings, path: Path, baseline: Baseline) -> None:
-    where = _shown(path, settings)
+    where = shown_path(path, settings)
     out = output_of(options)
     if options.json:
         facts = {"file": where, "run": baseline.run, "n": baseline.n, "correct": baseline.correct}
@@ -310,45 +224,7 @@ def _tell(options: argparse.Namespace, settings: Settings, path: Path, baseline:
     )
 
 
-def _load(settings: Settings, target: str) -> Baseline:
-    from capgate.common.errors import ReferenceMissingError
-    from capgate.store.baselines import load_baseline
-
-    path = _path(settings, target)
-    if not path.exists():
-        raise ReferenceMissingError(
-            f"there is no baseline {_shown(path, settings)}",
-            target=target,
-            remedy=f"record one: capgate baseline record {quote(target)}",
-        )
-    return load_baseline(path)
-
-
-def _write(path: Path, baseline: Baseline) -> None:
-    from capgate.common.files import FileError, write_atomically
-    from capgate.store.baselines import dump_baseline
-
-    try:
-        write_atomically(path, dump_baseline(baseline), shared=True)
-    except OSError as error:
-        raise FileError(
-            f"{path} can't be written", said=str(error), remedy="make its folder writable"
-        ) from None
-
-
-def _path(settings: Settings, target: str) -> Path:
-    from capgate.config.thresholds import baseline_path
-
-    return baseline_path(settings.thresholds_dir, target)
-
-
-def _shown(path: Path, settings: Settings) -> str:
-    return str(path.relative_to(settings.root)) if path.is_relative_to(settings.root) else str(path)
-
-
 def _now() -> str:
-    from capgate.report.data.result import iso
-
     return iso(time.time())
 
 

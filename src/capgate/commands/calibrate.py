@@ -12,30 +12,27 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from capgate.asking.ask_again import ask_again
+from capgate.asking.progress import Count
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
-from capgate.commands.options import add_options, output_of, settings_of
+from capgate.commands.options import add_json, add_options, output_of, settings_of
+from capgate.common.answers import Answer
+from capgate.common.errors import ConfigError
 from capgate.config.settings import positive
+from capgate.gate.calibration import Calibration, Rate, calibrate, whole_rounds
+from capgate.report.data.missing import faults_of
+from capgate.report.text.missing_lines import fault_lines
+from capgate.run.run import Run
 from capgate.run.standalone import local_run
-
-if TYPE_CHECKING:
-    from capgate.common.answers import Answer
-    from capgate.gate.calibration import Calibration, Rate
-    from capgate.run.run import Run
-
+from capgate.store.baseline_review import AGAIN
 
 _FAULTS: Final = 4
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    parser = subparsers.add_parser(
-        "calibrate",
-        help="ask a target twice: its flips and the gate's false alarms on them",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     add_options(parser, without={"--baseline", "--measure", "--fresh", "--published", "--confirm"})
     parser.add_argument(
         "--simulations",
@@ -44,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="K",
         help="how often the flips are put through the gate (default: 1000)",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,12 +50,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: The target can't be asked.
     """
-    from capgate.asking.progress import Count
-    from capgate.common.errors import ConfigError
-    from capgate.gate.calibration import calibrate, whole_rounds
-    from capgate.report.data.missing import faults_of
-    from capgate.report.text.missing_lines import fault_lines
-
     settings = settings_of(options)
     with local_run(settings) as run:
         if len(run.targets) != 1:
@@ -91,10 +82,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
-    from capgate.asking.ask_again import ask_again
-    from capgate.asking.progress import Count
-    from capgate.store.baseline_review import AGAIN
-
     one = run.ready_target(target)
     count = Count(f"{target}, asked twice", 2 * len(run.selection(target)), "answers", run.say)
     first: list[Answer] = []

@@ -12,17 +12,24 @@ import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from capgate.commands.options import add_options, output_of, settings_of
+from capgate.commands.options import add_json, add_options, output_of, settings_of
+from capgate.common.answers import Answer
+from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.text import one_line, printable
-from capgate.config.settings import FILES
-
-if TYPE_CHECKING:
-    from capgate.common.answers import Answer
-    from capgate.config.settings import Settings
-    from capgate.run.compare_stored import Compared, Flip, GroupRow
-    from capgate.store.answer_store import KeptQuestion
+from capgate.config.published_scores import load_published
+from capgate.config.settings import FILES, Settings
+from capgate.config.thresholds import policy_for
+from capgate.gate.verdict import Verdict
+from capgate.report.data.killed import is_killed, killed_fault
+from capgate.report.data.published_beside import CAUTION, beside
+from capgate.report.text.published_lines import lines
+from capgate.report.text.terminal import lines_of, verdict_lines
+from capgate.run.compare_stored import Compared, Flip, GroupRow, compare
+from capgate.serving.routes import check_routes, is_routed, routes_of
+from capgate.store.answer_store import KeptQuestion
+from capgate.store.runs import find_run, read_run, stored, targets_of
 
 PUBLISHED: Final = Path("published.yaml")
 """The file of published scores in the thresholds' folder."""
@@ -30,14 +37,8 @@ PUBLISHED: Final = Path("published.yaml")
 _SHOWN: Final = 20
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    parser = subparsers.add_parser(
-        "compare",
-        help="judge one stored run by another",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("reference", metavar="RUN_A", help="the reference's run")
     parser.add_argument("candidate", metavar="RUN_B", nargs="?", help="the candidate's run")
     parser.add_argument(
@@ -62,14 +63,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--policy", type=Path, metavar="FILE", help="in place of policy.yaml")
     add_options(parser, only=FILES)
-    parser.add_argument("--json", action="store_true", help="for programs; lists every flip")
+    add_json(parser, "; lists every flip")
 
 
 def run(options: argparse.Namespace) -> int:
     """Compares and prints; returns the verdict's exit code."""
-    from capgate.common.errors import CapgateError
-    from capgate.gate.verdict import Verdict
-
     try:
         return _run(options)
     except CapgateError as error:
@@ -82,13 +80,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from capgate.common.errors import ConfigError
-    from capgate.config.thresholds import policy_for
-    from capgate.report.data.killed import is_killed, killed_fault
-    from capgate.run.compare_stored import compare
-    from capgate.serving.routes import check_routes, is_routed, routes_of
-    from capgate.store.runs import find_run, read_run, stored
-
     settings = settings_of(options)
     if options.published is not None:
         return _published(options, settings)
@@ -131,12 +122,6 @@ def _run(options: argparse.Namespace) -> int:
 
 def _published(options: argparse.Namespace, settings: Settings) -> int:
     """Shows a run beside published scores; returns 0."""
-    from capgate.common.errors import ConfigError
-    from capgate.config.published_scores import load_published
-    from capgate.report.data.published_beside import CAUTION, beside
-    from capgate.report.text.published_lines import lines
-    from capgate.store.runs import find_run, read_run, stored, targets_of
-
     if options.candidate is not None:
         raise ConfigError(
             "--published shows one run, and two were named",
@@ -211,8 +196,6 @@ def _plain_answer(answer: Answer) -> dict[str, str]:
 
 
 def _lines(compared: Compared, texts: Mapping[str, KeptQuestion]) -> Iterator[str]:
-    from capgate.report.text.terminal import verdict_lines
-
     one, other = compared.reference, compared.candidate
     yield f"A: {one.id}  {one.target}   B: {other.id}  {other.target}"
     if compared.differ:
@@ -230,8 +213,6 @@ def _lines(compared: Compared, texts: Mapping[str, KeptQuestion]) -> Iterator[st
 
 def _table(compared: Compared) -> list[str]:
     from rich.table import Table
-
-    from capgate.report.text.terminal import lines_of
 
     table = Table(box=None)
     table.add_column("subject", no_wrap=True)

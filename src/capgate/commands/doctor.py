@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from capgate.commands.checks import machine
 from capgate.commands.checks.check import Check
-from capgate.commands.options import USAGE_ERROR, Parser, add_options, output_of, settings_of
+from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.errors import CapgateError
-from capgate.common.files import FileError, told_of_files
 from capgate.common.output import Output
 from capgate.common.scratch import Scratch
 from capgate.common.text import printable
@@ -47,38 +46,10 @@ _MARKS: Final = {"ok": "✓", "failed": "✗", "skipped": "–"}
 _WIDTH: Final = 18
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    _add_options(
-        subparsers.add_parser(
-            "doctor",
-            help="check the setup",
-            description=__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`scripts/test_mmlu_setup.py`; returns the exit code."""
-    parser = Parser(
-        prog="test_mmlu_setup.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_options(parser)
-    options = parser.parse_args(arguments)
-    try:
-        with told_of_files():
-            return run(options)
-    except FileError as error:
-        output_of(options).error(f"{parser.prog}: {error}")
-        return 1
-    except CapgateError as error:
-        output_of(options).error(f"{parser.prog}: {error}")
-        return USAGE_ERROR
-    except KeyboardInterrupt:
-        return 130
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    add_options(parser, only=OPTIONS)
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -176,11 +147,6 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
             finally:
                 run.close()
                 servers.close()
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, only=OPTIONS)
-    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def _lines(check: Check) -> str:

@@ -8,17 +8,16 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from capgate.commands.options import add_options, settings_of
 from capgate.common.errors import ConfigError
 from capgate.config.settings import FILES, Settings
 from capgate.report.data.read import find_report, read_report
 from capgate.report.data.result import Report
+from capgate.run.run import Run
 from capgate.run.standalone import local_run
-
-if TYPE_CHECKING:
-    from capgate.run.run import Run
+from capgate.store.answer_store import Store
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +28,16 @@ def add_run_argument(parser: argparse.ArgumentParser) -> None:
         help="a run's id (or how it begins), latest, or the path of its folder or report.json",
     )
     add_options(parser, only=FILES)
+
+
+def add_redux_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that name MMLU-Redux's annotations."""
+    parser.add_argument(
+        "--redux", metavar="FILE", type=Path, help="MMLU-Redux's annotations: label what they name"
+    )
+    parser.add_argument(
+        "--dataset-dir", metavar="DIR", type=Path, help="MMLU's folder, for annotations by place"
+    )
 
 
 def open_report(options: argparse.Namespace) -> tuple[Report, Path, Settings]:
@@ -61,8 +70,6 @@ def check_store(report: Report, settings: Settings) -> None:
     Raises:
         ConfigError: It does not.
     """
-    from capgate.store.answer_store import Store
-
     if settings.store.exists():
         with Store(settings.store) as store:
             if any(run == report.run for run, _, _ in store.runs()):

@@ -1,30 +1,24 @@
-"""`capgate history`: accuracy and verdicts of a target's runs over time."""
+"""`capgate history`: accuracy and verdicts of a target's runs over time.
+
+Lists the runs of reports/history.sqlite. Runs of another data set, prompt, scorer or selection
+stand under a heading of their own: their accuracies can't be compared.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
-from capgate.commands.options import add_options, output_of, settings_of
+from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.text import one_line
-
-if TYPE_CHECKING:
-    from capgate.report.data.history import Entry
+from capgate.report.data.history import FILE, Entry, by_series, folded, read_history
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    parser = subparsers.add_parser(
-        "history",
-        help="show accuracy and verdicts over time",
-        description="Lists the runs of reports/history.sqlite. Runs of another data set, prompt, "
-        "scorer or selection stand under a heading of their own: their accuracies can't be "
-        "compared.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("target", metavar="TARGET", nargs="?", help="only this target")
-    parser.add_argument("--json", action="store_true", help="for programs: one object a line")
+    add_json(parser, ": one object a line")
     add_options(parser, only={"--output-dir"})
 
 
@@ -34,8 +28,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         StoreError: The trend can't be read.
     """
-    from capgate.report.data.history import FILE, read_history
-
     out = output_of(options)
     rows = read_history(settings_of(options).output_dir / FILE, options.target)
     if options.json:
@@ -52,8 +44,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _lines(target: str, rows: list[Entry]) -> Iterator[str]:
-    from capgate.report.data.history import by_series, folded
-
     yield one_line(target, limit=100)
     for group in by_series(rows).values():
         yield f"  {one_line(group[-1].asked, limit=160)}"

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from capgate.client.client import Client, ClientLimits
-from capgate.commands.options import USAGE_ERROR, Parser
+from capgate.commands.options import Parser, add_json
+from capgate.common import exit_codes
 from capgate.common.errors import CapgateError, ConfigError, RequestFault, ServerError
 from capgate.common.event_loop import in_own_loop
 from capgate.common.files import told_of_files
@@ -45,12 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.run(options, targets)
     except ConfigError as error:
         options.out.error(f"inference-server: {error}")
-        return USAGE_ERROR
+        return exit_codes.USAGE
     except CapgateError as error:
         options.out.error(f"inference-server: {error}")
         return 1
     except KeyboardInterrupt:
-        return 130
+        return exit_codes.INTERRUPTED
     finally:
         restore()
     return 0
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(run=_health)
     one = commands.add_parser("list", help="list a server's models and adapters")
     one.add_argument("model_id", metavar="MODEL_ID", nargs="?", help="default: the default target")
-    one.add_argument("--json", action="store_true", help="for programs")
+    add_json(one)
     one.set_defaults(run=_list)
     one = commands.add_parser("load-adapter", help="load a LoRA adapter onto a vLLM server")
     one.add_argument("name", metavar="NAME")

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from rich.console import Console
-from rich.table import Table
-
+from capgate.commands.options import add_json
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.output import Output
 from capgate.common.text import one_line
 from capgate.config.secrets import redactor_of_files
 from capgate.config.targets import Target, Targets, environment, load_targets
 from capgate.report.text.terminal import lines_of
+from capgate.serving import running_servers
+from capgate.serving.adapters.attach import names_on
+from capgate.serving.adapters.sources import find_folder
+from capgate.serving.servers import Servers, left_running, list_models
 
 MODELS_FILE: Final = "config/models.yaml"
 _PIPE_WIDTH: Final = 220
@@ -56,9 +58,8 @@ class Listed:
     finding: str = ""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    parser = subparsers.add_parser("list-models", help="list the targets of config/models.yaml")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("--models-file", type=Path, default=Path(MODELS_FILE), metavar="FILE")
     parser.add_argument(
         "--provider", metavar="NAME", help="only the targets of this provider, such as openrouter"
@@ -74,7 +75,7 @@ def add_options(parser: argparse.ArgumentParser, *, listing: bool = False) -> No
     parser.add_argument(
         "--check", action="store_true", help=f"ask each server whether it serves its model{suffix}"
     )
-    parser.add_argument("--json", action="store_true", help=f"for programs{suffix}")
+    add_json(parser, suffix)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -161,11 +162,6 @@ def list_targets(
 
 
 def _ask(target: Target, targets: Targets, known: Mapping[str, str]) -> tuple[bool | None, str]:
-    from capgate.serving import running_servers
-    from capgate.serving.adapters.attach import names_on
-    from capgate.serving.adapters.sources import find_folder
-    from capgate.serving.servers import Servers, left_running, list_models
-
     base = targets.get(target.adapter_of) if target.adapter_of else target
     if base.serve is not None and running_servers.find(base.id) is None:
         return None, "started by the run"
@@ -188,6 +184,9 @@ def _ask(target: Target, targets: Targets, known: Mapping[str, str]) -> tuple[bo
 
 
 def _print(out: Output, listed: list[Listed], *, check: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None)
     names = ["id", "provider", "model", "URL host", "adapter", "key variable"]
     for name in [*names, *(["reachable"] if check else []), "description"]:

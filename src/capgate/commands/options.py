@@ -6,16 +6,12 @@ import argparse
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import NoReturn
 
+from capgate.common import exit_codes
 from capgate.common.output import Output
 from capgate.common.redact import Redactor
 from capgate.config.settings import OPTIONS, Settings
-
-if TYPE_CHECKING:
-    pass
-USAGE_ERROR: Final = 4
-"""pytest's exit code for wrong usage, which every command shares."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,7 +21,7 @@ class Parser(argparse.ArgumentParser):
         """Tells of wrong usage and exits."""
         self.print_usage(sys.stderr)
         Output().error(f"{self.prog}: {message}")
-        self.exit(USAGE_ERROR)
+        self.exit(exit_codes.USAGE)
 
 
 def add_options(
@@ -44,6 +40,16 @@ def add_options(
     for option in OPTIONS:
         if (only is None or option.flag in only) and option.flag not in without:
             parser.add_argument(option.flag, dest=option.dest, **option.keywords)
+
+
+def add_json(parser: argparse.ArgumentParser, note: str = "") -> None:
+    """Adds `--json`.
+
+    Args:
+        parser: The command's parser.
+        note: What its help says beside `for programs`.
+    """
+    parser.add_argument("--json", action="store_true", help=f"for programs{note}")
 
 
 def output_of(options: argparse.Namespace) -> Output:

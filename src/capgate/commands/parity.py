@@ -13,20 +13,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from capgate.commands.options import add_options, output_of, settings_of
+from capgate.asking.ask_again import ask_again
+from capgate.asking.progress import Count
+from capgate.asking.ready_target import ReadyTarget
+from capgate.commands.options import add_json, add_options, output_of, settings_of
+from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.output import Output
 from capgate.common.text import one_line
+from capgate.gate.conclude import nothing_scored, too_many_errors, too_many_unread
+from capgate.gate.policy import Policy
+from capgate.gate.rows import Pair, Single, count_pairs, count_singles
+from capgate.gate.stats import Interval, clopper_pearson, mcnemar_exact
+from capgate.gate.verdict import EXIT_CODES
+from capgate.run.run import Run
 from capgate.run.standalone import local_run
-
-if TYPE_CHECKING:
-    from capgate.asking.ready_target import ReadyTarget
-    from capgate.common.answers import Answer
-    from capgate.gate.policy import Policy
-    from capgate.gate.stats import Interval
-    from capgate.run.run import Run
 
 FALSE_ALARM: Final = 0.05
 """Chance that equal models are called different."""
@@ -73,19 +76,13 @@ class Flip:
     merged: str
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    parser = subparsers.add_parser(
-        "parity",
-        help="compare an adapter on its base with its merged weights",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     add_options(parser)
     parser.add_argument(
         "--merged", required=True, metavar="TARGET", help="target that serves the merged weights"
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -94,8 +91,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: What is to be compared is not named as it should be.
     """
-    from capgate.gate.verdict import EXIT_CODES
-
     try:
         kind = _run(options)
     except ConfigError:
@@ -146,11 +141,6 @@ def compare(
         again: The adapter's once more.
         policy: Says how many questions may lack an answer.
     """
-    from capgate.common.answers import AnswerState
-    from capgate.gate.conclude import nothing_scored, too_many_errors, too_many_unread
-    from capgate.gate.rows import Pair, Single, count_pairs, count_singles
-    from capgate.gate.stats import clopper_pearson, mcnemar_exact
-
     rows = list(zip(adapter, merged, again, strict=True))
     # Texts in which nothing could be read are no agreement.
     scored = [row for row in rows if _scored(*row) and any(answer.state.readable for answer in row)]
@@ -200,9 +190,6 @@ def compare(
 def _ask(
     run: Run, adapter: ReadyTarget, merged: ReadyTarget
 ) -> tuple[list[Answer], list[Answer], list[Answer]]:
-    from capgate.asking.ask_again import ask_again
-    from capgate.asking.progress import Count
-
     count = Count(
         f"{adapter.id} twice, and {merged.id}",
         3 * len(run.selection(adapter.id)),

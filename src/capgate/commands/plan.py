@@ -10,19 +10,24 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from capgate.commands.options import add_options, output_of, settings_of
-
-if TYPE_CHECKING:
-    from capgate.benchmarks.questions import QuestionSet
-    from capgate.config.settings import Settings
-    from capgate.config.targets import Target
-    from capgate.gate.policy import Policy
-    from capgate.run.planning import Effort, Known, Plan
-    from capgate.store.answer_store import Store
-    from capgate.store.runs import StoredRun
-
+from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.task import mmlu_task
+from capgate.benchmarks.questions import QuestionSet
+from capgate.commands.options import add_json, add_options, output_of, settings_of
+from capgate.common.errors import ReferenceMissingError
+from capgate.config.chosen_targets import run_targets
+from capgate.config.settings import Settings
+from capgate.config.targets import Target
+from capgate.config.thresholds import floor_of, policy_for, reference_choice
+from capgate.gate.policy import Policy
+from capgate.gate.two_looks import first_look
+from capgate.report.text.terminal import lines_of
+from capgate.run.planning import Effort, Known, Plan, by_weight, discordance_of, plan, rates_of
+from capgate.run.reference import domains_judged, whole_budget
+from capgate.store.answer_store import Store
+from capgate.store.runs import StoredRun, known_targets, runs_of, stored
 
 _LOOKED_AT: Final = 5
 """Earlier runs of a target that are searched for figures, and as many whole ones."""
@@ -31,14 +36,8 @@ _FOLDED_FROM: Final = 3
 """Subjects alike of which more are told in one line."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    parser = subparsers.add_parser(
-        "plan",
-        help="questions, time, tokens, cost and the smallest visible drop of a verdict to come",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     add_options(parser, without={"--measure", "--measure-missing", "--fresh", "--max-cost"})
     parser.add_argument(
         "--discordance",
@@ -46,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="D",
         help="share of questions on which target and reference differ (default: earlier runs')",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,8 +54,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: The target is unknown, has no reference, or its questions can't be had.
     """
-    from capgate.config.chosen_targets import run_targets
-
     settings = settings_of(options)
     targets, _ = run_targets(settings)
     plans = {target.id: _plan(target, settings, options.discordance) for target in targets.values()}
@@ -70,14 +67,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
-    from capgate.benchmarks.mmlu.load import load_questions
-    from capgate.benchmarks.mmlu.task import mmlu_task
-    from capgate.common.errors import ReferenceMissingError
-    from capgate.config.thresholds import floor_of, policy_for, reference_choice
-    from capgate.gate.two_looks import first_look
-    from capgate.run.planning import discordance_of, plan, rates_of
-    from capgate.run.reference import domains_judged, whole_budget
-
     folder = settings.thresholds_dir
     policy = policy_for(folder, target.id, settings.policy)
     reference = reference_choice(policy, target, folder, forced=settings.reference)
@@ -113,8 +102,6 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
 
 def _runs(settings: Settings, target: Target) -> tuple[list[StoredRun], list[StoredRun]]:
     """The last runs of a target, and one of each other adapter of its base, newest first."""
-    from capgate.store.runs import known_targets, runs_of, stored
-
     if not settings.store.is_file():
         return [], []
     with stored(settings.store) as store:
@@ -133,15 +120,11 @@ def _runs(settings: Settings, target: Target) -> tuple[list[StoredRun], list[Sto
 
 def _one_of(store: Store, target: str) -> list[StoredRun]:
     """A target's newest whole run, or else its newest."""
-    from capgate.store.runs import runs_of
-
     whole = list(islice(runs_of(store, target, shard="suite"), 1))
     return whole or list(islice(runs_of(store, target), 1))
 
 
 def _accuracy(runs: list[StoredRun], floor: float, policy: Policy) -> Known:
-    from capgate.run.planning import Known, by_weight
-
     for run in by_weight(runs):
         if run.accuracy is not None and run.mode != "unfinished":
             return Known(run.accuracy, f"{len(run.answers):,} questions of the run {run.id}")
@@ -186,8 +169,6 @@ def _lines(target: str, found: Plan) -> Iterator[str]:
 def _by_subject(found: Plan) -> Iterator[str]:
     """What each subject by itself can show; many that are alike have one line."""
     from rich.table import Table
-
-    from capgate.report.text.terminal import lines_of
 
     alike: dict[tuple[int, str], list[str]] = {}
     for subject, drop in found.subjects.items():

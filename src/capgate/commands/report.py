@@ -1,35 +1,31 @@
-"""`capgate report`: a run's HTML report, made anew, and its forms for GitHub."""
+"""`capgate report`: a run's HTML report, made anew, and its forms for GitHub.
+
+Makes RUN's report.html anew from its report.json. With --github also: comment.md beside it (one
+comment, updated in place), the job's step summary where GITHUB_STEP_SUMMARY is set, and
+annotations for the failed subjects. A run within GitHub Actions writes the latter two by itself;
+--comment leaves them out.
+"""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from capgate.common.files import FileError
+from capgate.commands.finished_run import add_redux_options, add_run_argument, open_report
+from capgate.commands.triage import with_redux
+from capgate.common.files import FileError, write_atomically
 from capgate.common.output import Output
+from capgate.config.secrets import project_redactor
+from capgate.report.data.history import FILE
+from capgate.report.text import github
+from capgate.report.write import redacted, write_data, write_page
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    from capgate.commands.finished_run import add_run_argument
-
-    parser = subparsers.add_parser(
-        "report",
-        help="make a run's HTML report, or its GitHub comment",
-        description="Makes RUN's report.html anew from its report.json. With --github also: "
-        "comment.md beside it (one comment, updated in place), the job's step summary where "
-        "GITHUB_STEP_SUMMARY is set, and annotations for the failed subjects. A run within GitHub "
-        "Actions writes these two by itself; --comment leaves them out.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     add_run_argument(parser)
     parser.add_argument("--github", action="store_true", help="write GitHub's forms as well")
     parser.add_argument("--comment", action="store_true", help="write comment.md alone of these")
-    parser.add_argument(
-        "--redux", metavar="FILE", type=Path, help="MMLU-Redux's annotations: label what they name"
-    )
-    parser.add_argument(
-        "--dataset-dir", metavar="DIR", type=Path, help="MMLU's folder, for annotations by place"
-    )
+    add_redux_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,14 +34,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is no such run, or the files can't be written.
     """
-    from capgate.commands.finished_run import open_report
-    from capgate.commands.triage import with_redux
-    from capgate.common.files import write_atomically
-    from capgate.config.secrets import project_redactor
-    from capgate.report.data.history import FILE
-    from capgate.report.text import github
-    from capgate.report.write import redacted, write_data, write_page
-
     report, folder, settings = open_report(options)
     redactor = project_redactor(settings)
     out = Output(lambda: redactor)

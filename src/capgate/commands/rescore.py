@@ -14,34 +14,37 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
-from shlex import quote
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from capgate.commands.options import add_options, output_of, settings_of
-from capgate.config.settings import FILES
-
-if TYPE_CHECKING:
-    from capgate.asking.rescore import Moves, Record, Rescored
-    from capgate.config.settings import Settings
+from capgate.asking.rescore import (
+    Moves,
+    Record,
+    Rescored,
+    moves,
+    record_of_baseline,
+    record_of_run,
+    rescore,
+)
+from capgate.benchmarks.mmlu.load import load_questions
+from capgate.commands.baseline_file import recorded_baseline
+from capgate.commands.options import add_json, add_options, output_of, settings_of
+from capgate.common.errors import ConfigError
+from capgate.common.text import one_line, printable
+from capgate.config.settings import FILES, Settings
+from capgate.store.runs import find_run, newest_whole, read_run, stored
 
 _SHOWN: Final = 10
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    parser = subparsers.add_parser(
-        "rescore",
-        help="score stored answers again, to tell the harness's moves from the model's",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument(
         "of_run", nargs="?", metavar="RUN", help="id as in reports/, latest, or a report.json"
     )
     parser.add_argument("--baseline", metavar="TARGET", dest="of_baseline", help="its baseline")
     parser.add_argument("--target", metavar="ID", help="the run's target (default: the one judged)")
     add_options(parser, only=FILES | {"--dataset"})
-    parser.add_argument("--json", action="store_true", help="for programs")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -50,9 +53,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is nothing to score, or its questions can't be had.
     """
-    from capgate.asking.rescore import moves
-    from capgate.common.errors import ConfigError
-
     if options.of_run is None and options.of_baseline is None:
         raise ConfigError(
             "nothing was named to be scored again",
@@ -72,24 +72,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
     """The records to score: a baseline first, then a run."""
-    from capgate.asking.rescore import record_of_baseline, record_of_run
-    from capgate.common.errors import ReferenceMissingError
-    from capgate.config.thresholds import baseline_path
-    from capgate.store.baselines import load_baseline
-    from capgate.store.runs import find_run, newest_whole, read_run, stored
-
     if options.of_baseline is None:
         with stored(settings.store) as store:
             run = find_run(store, options.of_run)
             return [record_of_run(read_run(store, run, options.target))]
-    path = baseline_path(settings.thresholds_dir, options.of_baseline)
-    if not path.exists():
-        raise ReferenceMissingError(
-            f"there is no baseline {path}",
-            target=options.of_baseline,
-            remedy=f"record one: capgate baseline record {quote(options.of_baseline)}",
-        )
-    baseline = load_baseline(path)
+    baseline = recorded_baseline(settings, options.of_baseline)
     if options.of_run is None and not settings.store.is_file():
         return [record_of_baseline(baseline, {})]
     with stored(settings.store) as store:
@@ -106,9 +93,6 @@ def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
 
 
 def _rescored(record: Record, settings: Settings) -> Rescored:
-    from capgate.asking.rescore import rescore
-    from capgate.benchmarks.mmlu.load import load_questions
-
     source = settings.dataset or record.dataset["source"]
     questions = load_questions(source, shots=record.mmlu_task.shots).questions
     return rescore(record, questions, partial(print, file=sys.stderr))
@@ -137,8 +121,6 @@ def _plain(rescored: list[Rescored], model: Moves | None) -> dict[str, Any]:
 
 
 def _lines(rescored: list[Rescored], model: Moves | None) -> Iterator[str]:
-    from capgate.common.text import one_line, printable
-
     for one in rescored:
         yield f"{one.record.target}: {one.record.name}, {len(one.readings):,} answers scored again"
         yield (

@@ -1,4 +1,7 @@
-"""`capgate run`: the pytest suite, for those who prefer a command."""
+"""`capgate run`: the pytest suite as a command.
+
+Runs `pytest benchmarks` with these options; any others are pytest's own.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,8 @@ _IMPORTED: Final = "ignore:Module already imported:pytest.PytestAssertRewriteWar
 """pytest, started in our own process, can't rewrite the asserts of what runs already."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    parser = subparsers.add_parser(
-        "run",
-        help="run the benchmark (pytest benchmarks)",
-        description="Runs `pytest benchmarks` with these options; any others are pytest's own.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument(
         "--quick", action="store_true", help="stop as soon as the evidence is in (-m quick)"
     )

@@ -7,29 +7,27 @@ code. They measure a target that has nothing to be compared with (`--measure-mis
 from __future__ import annotations
 
 import argparse
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from capgate.commands import list_models
-from capgate.commands.options import USAGE_ERROR, Parser, add_options, output_of
+from capgate.commands.carry_out import carry_out
+from capgate.commands.options import Parser, add_options, output_of
 from capgate.commands.run import run_pytest
-from capgate.common.dependencies import is_missing, package_error
-from capgate.common.errors import CapgateError, ConfigError
-from capgate.common.files import file_error
+from capgate.common import exit_codes
+from capgate.common.errors import ConfigError
 from capgate.config.targets import load_targets
-from capgate.gate.verdict import EXIT_CODES
 
 MEANINGS: Final = {
     0: "nothing lost, or only measured",
-    1: "REGRESSION",
+    exit_codes.REGRESSION: "REGRESSION",
     2: "interrupted",
     3: "pytest failed by itself",
-    4: "wrong usage",
+    exit_codes.USAGE: "wrong usage",
     5: "no test was chosen",
-    10: "INCONCLUSIVE",
-    11: "ERROR: nothing could be judged",
+    exit_codes.INCONCLUSIVE: "INCONCLUSIVE",
+    exit_codes.ERROR: "ERROR: nothing could be judged",
 }
 """What an exit code of the suite means."""
 
@@ -69,8 +67,8 @@ def _main(
     add_options(parser)
     list_models.add_options(parser, listing=True)
     options, rest = parser.parse_known_args(arguments)
-    out = output_of(options)
-    try:
+
+    def action() -> int:
         if options.list_models:
             return list_models.show(
                 Path(options.capgate_models_file or list_models.MODELS_FILE),
@@ -81,21 +79,11 @@ def _main(
         if options.check or options.json:
             raise ConfigError("--check and --json belong to --list-models")
         options.capgate_measure_missing = True
-        code = run_pytest(options, prepare(options, rest))
-    except CapgateError as error:
-        out.error(f"{prog}: {error}")
-        code = USAGE_ERROR
-    except OSError as error:
-        out.error(f"{prog}: {file_error(error)}")
-        code = EXIT_CODES["ERROR"]
-    except Exception as error:
-        # Python's own 1 would read as REGRESSION.
-        if is_missing(error):
-            out.error(f"{prog}: {package_error(error)}")
-        else:
-            out.error(traceback.format_exc())
-        code = EXIT_CODES["ERROR"]
-    out.error(f"{prog}: exit code {code} ({MEANINGS.get(code, 'unknown')})")
+        return run_pytest(options, prepare(options, rest))
+
+    code = carry_out(prog, action, lambda: output_of(options))
+    if not (options.list_models and code <= 1):
+        output_of(options).error(f"{prog}: exit code {code} ({MEANINGS.get(code, 'unknown')})")
     return code
 
 

@@ -1,4 +1,8 @@
-"""`capgate show`: one question of a run in full, with both transcripts."""
+"""`capgate show`: one question of a run in full.
+
+Shows a question with its choices and key, both sides' transcripts, and the command that asks it
+again.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,21 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from capgate.commands.finished_run import add_run_argument, one_target, open_report, resumed
+from capgate.common.answers import Answer
 from capgate.common.errors import ConfigError
 from capgate.common.output import Output
+from capgate.common.redact import Redactor
 from capgate.common.text import dollars, one_line, printable, quoted
-
-if TYPE_CHECKING:
-    from capgate.common.answers import Answer
-    from capgate.common.redact import Redactor
-    from capgate.config.settings import Settings
-    from capgate.report.data.comparison import Flip
-    from capgate.report.data.result import Report
-    from capgate.run.transcripts import Transcript
-    from capgate.store.answer_store import KeptQuestion
+from capgate.config.secrets import project_redactor
+from capgate.config.settings import Settings
+from capgate.report.data.comparison import Flip
+from capgate.report.data.result import Report
+from capgate.report.text.advice import reference_name
+from capgate.report.text.shown_commands import look_command
+from capgate.run.transcripts import Transcript, ask_again, transcripts
+from capgate.store.answer_store import KeptQuestion, Store
 
 _SHORTEST = 4
 
@@ -36,16 +41,8 @@ class Found:
     flip: Flip | None
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    from capgate.commands.finished_run import add_run_argument
-
-    parser = subparsers.add_parser(
-        "show",
-        help="show one question of a run in full",
-        description="Shows a question with its choices and key, both sides' transcripts, and the "
-        "command that asks it again.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     add_run_argument(parser)
     parser.add_argument(
         "question", metavar="QUESTION", help="its hash, or how it begins; Inspect's sample id"
@@ -62,9 +59,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is no such run or question, or it can't be asked again.
     """
-    from capgate.commands.finished_run import one_target, open_report
-    from capgate.config.secrets import project_redactor
-
     report, folder, settings = open_report(options)
     target = one_target(report, options.target)
     redactor = project_redactor(settings)
@@ -77,10 +71,6 @@ def run(options: argparse.Namespace) -> int:
 def _lines(
     report: Report, folder: Path, settings: Settings, target: str, name: str, *, ask: bool
 ) -> Iterator[str]:
-    from capgate.report.text.advice import reference_name
-    from capgate.report.text.shown_commands import look_command
-    from capgate.run.transcripts import transcripts
-
     found = find_question(report, settings, target, name)
     yield f"{found.subject}  {found.hash}"
     yield quoted(found.text)
@@ -115,8 +105,6 @@ def find_question(report: Report, settings: Settings, target: str, name: str) ->
     Raises:
         ConfigError: None begins so, or several do.
     """
-    from capgate.report.text.shown_commands import look_command
-
     flips = {
         flip.question: flip
         for flip in (report.comparisons[target].flips if target in report.comparisons else ())
@@ -142,8 +130,6 @@ def find_question(report: Report, settings: Settings, target: str, name: str) ->
 
 
 def _kept(report: Report, settings: Settings, target: str) -> dict[str, KeptQuestion]:
-    from capgate.store.answer_store import Store
-
     if not settings.store.exists():
         return {}
     with Store(settings.store) as store:
@@ -192,10 +178,6 @@ def _changed(before: Answer | None, now: Answer, redactor: Redactor) -> str:
 
 
 def _ask(report: Report, settings: Settings, target: str, question: str) -> Iterator[str]:
-    from capgate.commands.finished_run import resumed
-    from capgate.config.secrets import project_redactor
-    from capgate.run.transcripts import ask_again
-
     redactor = project_redactor(settings)
     with resumed(report, settings) as run:
         for who, answer in ask_again(run, target, question).items():

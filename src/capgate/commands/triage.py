@@ -1,38 +1,46 @@
-"""`capgate triage`: the questions that flipped, each with its label."""
+"""`capgate triage`: the questions of a run that flipped, each with a label.
+
+Lists the questions that one side answers right and the other does not.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from capgate.commands.options import output_of
+from capgate.benchmarks.mmlu.known_errors import load_redux
+from capgate.benchmarks.mmlu.subjects import SUBJECTS
+from capgate.commands.finished_run import (
+    add_redux_options,
+    add_run_argument,
+    one_target,
+    open_report,
+    resumed,
+)
+from capgate.commands.options import add_json, output_of
 from capgate.common.errors import ConfigError
 from capgate.common.files import FileError
 from capgate.common.output import Output
 from capgate.common.text import one_line, printable
+from capgate.config.secrets import project_redactor
+from capgate.config.settings import Settings, positive
 from capgate.report.data.comparison import LABELS, MEANINGS, Comparison, Flip, Side
-
-if TYPE_CHECKING:
-    from capgate.config.settings import Settings
-    from capgate.report.data.result import Report
+from capgate.report.data.flips import relabel
+from capgate.report.data.history import FILE
+from capgate.report.data.result import Report
+from capgate.report.text.advice import headline, reference_name, split_sentence
+from capgate.report.text.shown_commands import look_command
+from capgate.report.write import redacted, report_of, write_data, write_page
+from capgate.run.reask import reask
 
 _SHOWN = 50
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command's options; `run` carries it out."""
-    from capgate.benchmarks.mmlu.subjects import SUBJECTS
-    from capgate.commands.finished_run import add_run_argument
-    from capgate.config.settings import positive
-
-    parser = subparsers.add_parser(
-        "triage",
-        help="list the questions that flipped, and why",
-        description="Lists the questions of RUN that one side answers right and the other does "
-        "not. Labels, in the order in which they are tried: "
-        + "; ".join(f"{label} ({MEANINGS[label]})" for label in LABELS)
-        + ".",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    parser.epilog = "\n".join(
+        ["labels, in the order in which they are tried:"]
+        + [f"  {label}: {MEANINGS[label]}" for label in LABELS]
     )
     add_run_argument(parser)
     parser.add_argument("--target", metavar="ID", help="only this target")
@@ -42,13 +50,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--limit", metavar="N", type=positive, default=_SHOWN, help=f"at most N ({_SHOWN})"
     )
-    parser.add_argument("--json", action="store_true", help="for programs: all of them, in full")
-    parser.add_argument(
-        "--redux", metavar="FILE", type=Path, help="MMLU-Redux's annotations: label what they name"
-    )
-    parser.add_argument(
-        "--dataset-dir", metavar="DIR", type=Path, help="MMLU's folder, for annotations by place"
-    )
+    add_json(parser, ": all of them, in full")
+    add_redux_options(parser)
     parser.add_argument(
         "--reask",
         action="store_true",
@@ -63,8 +66,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CapgateError: There is no such run, or it can't be asked again.
     """
-    from capgate.commands.finished_run import one_target, open_report
-
     report, folder, settings = open_report(options)
     if options.reask:
         report = _reasked(report, folder, settings)
@@ -102,9 +103,6 @@ def with_redux(report: Report, file: Path, dataset: Path | None) -> Report:
     Raises:
         ConfigError: The annotations can't be read.
     """
-    from capgate.benchmarks.mmlu.known_errors import load_redux
-    from capgate.report.data.flips import relabel
-
     if dataset is None:
         sources = (Path(str(r.dataset.get("source", ""))) for r in report.targets.values())
         dataset = next((p.expanduser() for p in sources if p.expanduser().is_dir()), None)
@@ -115,12 +113,6 @@ def with_redux(report: Report, file: Path, dataset: Path | None) -> Report:
 
 def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
     """Asks again, and writes and returns the report that follows from it."""
-    from capgate.commands.finished_run import resumed
-    from capgate.config.secrets import project_redactor
-    from capgate.report.data.history import FILE
-    from capgate.report.write import redacted, report_of, write_data, write_page
-    from capgate.run.reask import reask
-
     redactor = project_redactor(settings)
     out = Output(lambda: redactor)
     with resumed(report, settings) as run:
@@ -142,9 +134,6 @@ def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
 def _lines(
     report: Report, target: str, comparison: Comparison, flips: list[Flip], limit: int
 ) -> list[str]:
-    from capgate.report.text.advice import headline, reference_name, split_sentence
-    from capgate.report.text.shown_commands import look_command
-
     verdict = report.targets[target].verdict
     against = reference_name(comparison.reference)
     lines = [f"{headline(target, verdict)}; compared with {against}"]

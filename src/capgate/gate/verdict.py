@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from capgate.common import exit_codes
 from capgate.common.errors import CapgateError
 from capgate.gate.policy import Budget, Policy
 from capgate.gate.rows import FloorCounts, PairCounts
@@ -37,10 +38,10 @@ Scope = Literal["suite", "subject", "domain", "quick"]
 ReferenceKind = Literal["base", "baseline", "floor", "published"]
 
 EXIT_CODES: Final[dict[VerdictKind, int]] = {
-    "PASS": 0,
-    "REGRESSION": 1,
-    "INCONCLUSIVE": 10,
-    "ERROR": 11,
+    "PASS": exit_codes.PASS,
+    "REGRESSION": exit_codes.REGRESSION,
+    "INCONCLUSIVE": exit_codes.INCONCLUSIVE,
+    "ERROR": exit_codes.ERROR,
     "lost": 1,
     "kept": 0,
     "too few to tell": 0,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
+from capgate.common import exit_codes
 from capgate.common.errors import CapgateError
 from capgate.common.signals import interrupt_on_termination
 from capgate.common.text import harmless
@@ -47,7 +48,7 @@ FILTERS: Final = (
     r"ignore:path is deprecated:DeprecationWarning:inspect_evals.*",
 )
 
-_EXIT_CODES: Final = {"INCONCLUSIVE": 10, "ERROR": 11}
+_EXIT_CODES: Final = {"INCONCLUSIVE": exit_codes.INCONCLUSIVE, "ERROR": exit_codes.ERROR}
 _FAULT: Final = "capgate_fault"
 _OURS: Final = "capgate_test"
 """The property that tells a report of one of our tests from any other, however it ended."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from capgate.benchmarks.mmlu.subjects import SUBJECTS
-from capgate.commands.decide import main
+from capgate.cli import main
 
 Write = Callable[[str], str]
 
@@ -295,7 +295,7 @@ def test_orders_are_reported(write: Write, capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize("orders", ["0", "-1", "many"])
 def test_orders_must_be_positive(write: Write, orders: str) -> None:
     """A number of orders that is none is a usage error."""
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(SystemExit, match="4"):
         main(["decide", write(table(9)), "--orders", orders])
 
 

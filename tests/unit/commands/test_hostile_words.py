@@ -110,7 +110,7 @@ def project(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server:
 MODEL = ("--model-id", "mine", "--dataset", "bundled")
 CAPGATE: dict[str, list[tuple[str, ...]]] = {
     "run": [("run",)],
-    "list_models": [
+    "list-models": [
         ("list-models",),
         ("list-models", "--json"),
         ("list-models", "--check"),

@@ -1,0 +1,103 @@
+"""The answers that a baseline is made of: those of a stored run, and a second look at them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from shlex import quote
+
+from capgate.asking.ask_again import ask_again
+from capgate.commands.finished_run import settings_of_run
+from capgate.common.answers import Answer
+from capgate.common.errors import ConfigError
+from capgate.config.settings import Settings
+from capgate.report.data.killed import is_killed, killed_fault
+from capgate.run.standalone import local_run
+from capgate.store.answer_store import Store
+from capgate.store.baseline_review import AGAIN, kept_look
+from capgate.store.runs import (
+    StoredRun,
+    find_run,
+    known_targets,
+    newest_whole,
+    read_run,
+    runs_of,
+    stored,
+)
+
+
+def run_to_record(store: Store, settings: Settings, target: str, named: str | None) -> StoredRun:
+    """The run that a baseline of a target is made of.
+
+    Args:
+        store: The store of runs.
+        settings: Where the project's files are.
+        target: The target's id.
+        named: The run's id, `latest`, or a report's path; the target's newest run of the whole
+            benchmark where None.
+
+    Raises:
+        ConfigError: There is no such run, or it was killed.
+    """
+    output = settings.output_dir
+    if named is not None:
+        run = read_run(store, find_run(store, named), target)
+        if run.mode == "unfinished" and is_killed(store, run.id, output):
+            raise killed_fault(store, run.id)
+        return run
+    newest = newest_whole(store, target)
+    if newest is not None:
+        return newest
+    latest = next(runs_of(store, target), None)
+    if latest is not None and is_killed(store, latest.id, output):
+        raise killed_fault(store, latest.id)
+    known = known_targets(store)
+    there = target in known
+    raise ConfigError(
+        "the store has no run of the whole benchmark"
+        + ("" if there else " (nor any other run of it)"),
+        target=target,
+        remedy=f"pytest benchmarks -m full --model-id {quote(target)} (with --measure if there is "
+        "nothing to compare it with yet)"
+        + ("" if there or not known else f"; the store has runs of {', '.join(known)}"),
+    )
+
+
+def second_look(settings: Settings, run: StoredRun, *, ask: bool) -> list[Answer] | None:
+    """The target's second answers to a run's questions; None where it was asked once.
+
+    Args:
+        settings: Where the project's files are.
+        run: The run.
+        ask: Whether the target is asked every question once more now.
+
+    Raises:
+        CapgateError: The target can't be asked, or did not answer every question.
+    """
+    if ask:
+        _ask_again(settings, run)
+    with stored(settings.store) as store:
+        second = kept_look(store, run)
+    if ask and second is None:
+        raise ConfigError(
+            "some of its questions have no answer when asked again",
+            target=run.target,
+            remedy="see the faults in the run's logs, and repeat the command",
+        )
+    return second
+
+
+def _ask_again(settings: Settings, run: StoredRun) -> None:
+    known = settings_of_run(run.settings, settings)
+    with local_run(replace(known, fresh=False), run_id=run.id) as live:
+        if run.target not in live.targets:
+            raise ConfigError(
+                f"the run {run.id} did not judge it", target=run.target, remedy="name another run"
+            )
+        one = live.ready_target(run.target)
+        if one.fingerprint.hash != run.about["fingerprint"]:
+            raise ConfigError(
+                f"what answers now is not what answered in the run {run.id}",
+                target=run.target,
+                remedy="run the whole benchmark again, and record that run",
+            )
+        ask_again(live.evaluator, list(live.selection(run.target)), [one], name=AGAIN, shard="all")
