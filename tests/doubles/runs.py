@@ -12,6 +12,7 @@ from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate.verdict import Verdict
 from capgate.store.answer_store import Store
+from capgate.store.shard import Shard, ShardKind
 
 TASK = "inspect_evals/mmlu_0_shot"
 MAX_TOKENS = 512
@@ -63,7 +64,7 @@ def keep_run(
     *,
     target: str = "mine",
     verdict: Verdict | None = None,
-    shard: str | None = "suite",
+    shard: ShardKind | None = "suite",
     chosen: int | None = None,
     settings: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
@@ -112,7 +113,7 @@ def keep_run(
         context = store.context(about["fingerprint"], about["prompt_hash"], about["facts"])
         for one in given:
             store.add(context, one, run=run, target=target)
-        store.end_shard(run, target, "", about)
+        store.end_shard(run, target, Shard("entry"), about)
         if shard is not None:
             said = None if verdict is None else verdict.to_dict()
-            store.end_shard(run, target, shard, {"verdict": said, "usage": usage})
+            store.end_shard(run, target, Shard(shard), {"verdict": said, "usage": usage})

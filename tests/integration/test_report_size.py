@@ -23,6 +23,7 @@ from capgate.report.write import write_results
 from capgate.run.judgement import Judgement, Usage
 from capgate.run.reference import BaseReference, describe
 from capgate.run.run import Run
+from capgate.store.shard import Shard
 
 LETTERS = "ABCD"
 
@@ -75,7 +76,7 @@ def run(request: pytest.FixtureRequest, mmlu_folder: Path, tmp_path: Path) -> Ru
             "prompt_hash": "p",
             "selected": {s: len(q) for s, q in questions.by_subject.items()},
         }
-        store.end_shard(made.id, target, "", facts)
+        store.end_shard(made.id, target, Shard("entry"), facts)
     for target in ("one", "two"):
         pairs = [
             Pair(q.hash, q.subject, states["base"][q.hash], states[target][q.hash])
@@ -83,9 +84,9 @@ def run(request: pytest.FixtureRequest, mmlu_folder: Path, tmp_path: Path) -> Ru
         ]
         verdict = decide_fixed(pairs, Policy())
         usage = Usage(len(pairs), len(pairs), 0, 0, 60.0, None, len(pairs))
-        facts = Judgement(target, "suite", verdict, usage).facts()
+        facts = Judgement(target, Shard("suite"), verdict, usage).facts()
         reference = {"reference": describe(BaseReference("base"))}
-        store.end_shard(made.id, target, "suite", facts | reference)
+        store.end_shard(made.id, target, Shard("suite"), facts | reference)
     return made
 
 

@@ -1,15 +1,19 @@
-"""The same questions once more: in another order, and nothing of what was answered before."""
+"""The same questions once more: in another order, without the answers of the first look."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from capgate.asking.evaluator import Evaluator
 from capgate.asking.ready_target import Progress, ReadyTarget, ShardResult
 from capgate.benchmarks.questions import Question
 from capgate.gate.rows import seeded_order
+from capgate.store.shard import Look
+
+_IN_LOGS: Final[dict[Look, str]] = {"confirm": "confirm", "repeat": "again"}
+"""How the names of logs say which look they are of."""
 
 
 def ask_again(
@@ -17,8 +21,8 @@ def ask_again(
     questions: Sequence[Question],
     ready_targets: Sequence[ReadyTarget],
     *,
+    look: Look,
     name: str,
-    shard: str,
     progress: Progress | None = None,
 ) -> dict[str, ShardResult]:
     """Has questions answered a second time.
@@ -27,20 +31,17 @@ def ask_again(
         evaluator: The one of the first look.
         questions: What to ask.
         ready_targets: Whom.
-        name: Of this second look; each run has one of that name, and asks it once.
-        shard: Name of this part, for logs.
+        look: Why; a run asks each question once in each look.
+        name: Name of these questions, for logs.
         progress: Told of each answer as it comes.
 
     Returns:
         Target's id to its result, answers in the order of `questions`.
     """
-    second = copy.copy(evaluator)
-    # A run's id of its own, so that nothing of the first look is taken for the second.
-    second.run = f"{evaluator.run}-{name}"
     known = {question.hash: question for question in questions}
     order = [known[one] for one in seeded_order(known, seed=(evaluator.settings.seed or 0) + 1)]
-    results = second.answer(
-        order, ready_targets, shard=f"{shard}_{name}", progress=progress, fresh=True
+    results = evaluator.for_look(look).answer(
+        order, ready_targets, shard=f"{name}_{_IN_LOGS[look]}", progress=progress, fresh=True
     )
     return {target: _in_order(result, questions) for target, result in results.items()}
 

@@ -6,6 +6,7 @@ inspect_evals' scorer says of it.
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
 from collections import defaultdict
@@ -13,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
 from capgate.asking.ages import Age
@@ -46,6 +47,7 @@ from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Silence
 from capgate.serving.sharing import asking
 from capgate.store.answer_store import Store, Stored
+from capgate.store.shard import Look
 
 if TYPE_CHECKING:
     from inspect_ai import Task
@@ -79,7 +81,10 @@ class Evaluator:
 
     Attributes:
         silence: Which targets could not be reached by the latest requests.
+        look: Why it asks.
     """
+
+    look: Look = "first"
 
     def __init__(
         self,
@@ -107,7 +112,7 @@ class Evaluator:
         self._say = say
         self._tell = tell
         self._disk_fault: StoreError | FileError | None = None
-        self._early: dict[tuple[str, str], dict[str, ShardResult]] = {}
+        self._early: dict[tuple[Look, str], dict[str, ShardResult]] = {}
         self._pace: dict[str, float] = {}
         self._turns: defaultdict[str, Turns] = defaultdict(Turns)
         self._recheck = Recheck(store)
@@ -162,6 +167,12 @@ class Evaluator:
         endpoint = replace(endpoint, notes=(*endpoint.notes, *notes))
         context = self.store.context(known.hash, self.mmlu_task.prompt_hash, known.facts)
         return ReadyTarget(target.id, target, endpoint, known, context, model, target_cost)
+
+    def for_look(self, look: Look) -> Self:
+        """This evaluator, asking for another reason: its answers are found and kept apart."""
+        other = copy.copy(self)
+        other.look = look
+        return other
 
     def _answers_alike(self, model: Model, plain: Fingerprint, endpoint: Endpoint) -> bool:
         with asking(endpoint.base_url, alone=endpoint.apart):
@@ -227,7 +238,7 @@ class Evaluator:
         if self._disk_fault is not None:
             raise self._disk_fault
         wanted = QuestionBatch(shard, questions)
-        key = (self.run, claim_of(wanted, ready_targets))
+        key = (self.look, claim_of(wanted, ready_targets))
         if key in self._early:
             return self._early.pop(key)
         try:
@@ -239,7 +250,7 @@ class Evaluator:
             # What was asked along may be left out as well.
             self._early.clear()
             raise
-        self._early |= {(self.run, claim): results for claim, results in early.items()}
+        self._early |= {(self.look, claim): results for claim, results in early.items()}
         return self._early.pop(key)
 
     def answer_each(
@@ -293,7 +304,7 @@ class Evaluator:
                 claim = claim_of(shard, ready_targets)
                 # What another process has taken is left to it: to wait for a second claim while
                 # holding one could go round in a circle.
-                if (self.run, claim) not in self._early and self._claim_all(
+                if (self.look, claim) not in self._early and self._claim_all(
                     claims, claims_of(shard, ready_targets)
                 ):
                     parts.append(take(shard, claim))
@@ -328,7 +339,10 @@ class Evaluator:
         for ready_target in ready_targets:
             found = self._find(ready_target, shard, fresh=fresh)
             self.store.reuse(
-                (stored.id for stored in found.values()), run=self.run, target=ready_target.id
+                (stored.id for stored in found.values()),
+                run=self.run,
+                target=ready_target.id,
+                look=self.look,
             )
             part.missing[ready_target.id] = [q for q in shard.questions if q.hash not in found]
             part.not_put[ready_target.id] = {}
@@ -367,8 +381,7 @@ class Evaluator:
 
     def _check_server(self, ready_target: ReadyTarget) -> None:
         """Spares each shard the wait for a server that can't come back."""
-        # A target that is asked in another form (`…#again`) has its target's server.
-        if self._post_mortem(ready_target.target.id):
+        if self._post_mortem(ready_target.id):
             raise ServerEndedError(
                 "its server has ended, so it was not asked",
                 target=ready_target.id,
@@ -426,7 +439,12 @@ class Evaluator:
     ) -> dict[str, Stored]:
         hashes = [question.hash for question in shard.questions]
         return self.store.find(
-            ready_target.context, hashes, run=self.run, fresh=fresh, target=ready_target.id
+            ready_target.context,
+            hashes,
+            run=self.run,
+            fresh=fresh,
+            target=ready_target.id,
+            look=self.look,
         )
 
     def _ask(
@@ -455,7 +473,7 @@ class Evaluator:
         def record(job: Job, answer: Answer) -> None:
             nonlocal scored
             one = job.ready_target
-            self.store.add(one.context, answer, run=self.run, target=one.id)
+            self.store.add(one.context, answer, run=self.run, target=one.id, look=self.look)
             job.recorded.add(answer.question)
             scored += answer.state.scored
             if progress is not None:
@@ -513,9 +531,10 @@ class Evaluator:
                     record(job, error_answer(question, str(fault)))
 
     def _task(self, job: Job) -> Task:
-        from capgate.asking.inspect_backend.provider import JOB
+        from capgate.asking.inspect_backend.provider import JOB, LOOK
 
         task = self.mmlu_task.task(job.questions, shard=job.part.shard.name)
         task.model = job.ready_target.model
-        task.metadata = {**(task.metadata or {}), JOB: job.ready_target.id}
+        about = {JOB: job.ready_target.id, LOOK: self.look}
+        task.metadata = {**(task.metadata or {}), **about}
         return task

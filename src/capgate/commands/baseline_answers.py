@@ -13,7 +13,7 @@ from capgate.config.settings import Settings
 from capgate.report.data.killed import is_killed, killed_fault
 from capgate.run.standalone import local_run
 from capgate.store.answer_store import Store
-from capgate.store.baseline_review import AGAIN, kept_look
+from capgate.store.baseline_review import kept_look
 from capgate.store.runs import (
     StoredRun,
     find_run,
@@ -100,4 +100,6 @@ def _ask_again(settings: Settings, run: StoredRun) -> None:
                 target=run.target,
                 remedy="run the whole benchmark again, and record that run",
             )
-        ask_again(live.evaluator, list(live.selection(run.target)), [one], name=AGAIN, shard="all")
+        ask_again(
+            live.evaluator, list(live.selection(run.target)), [one], look="repeat", name="all"
+        )

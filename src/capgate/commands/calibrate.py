@@ -26,7 +26,6 @@ from capgate.report.data.missing import faults_of
 from capgate.report.text.missing_lines import fault_lines
 from capgate.run.run import Run
 from capgate.run.standalone import local_run
-from capgate.store.baseline_review import AGAIN
 
 _FAULTS: Final = 4
 
@@ -90,7 +89,7 @@ def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
     # All subjects at once: other neighbours in the server's batches, as between two real runs.
     everything = list(run.selection(target))
     again = ask_again(
-        run.evaluator, everything, [one], name=AGAIN, shard="all", progress=count.answer
+        run.evaluator, everything, [one], look="repeat", name="all", progress=count.answer
     )[target].answers
     run.evaluator.finish([one])
     second = {answer.question: answer for answer in again}

@@ -208,8 +208,8 @@ def _ask(
             run.evaluator,
             shard.questions,
             [adapter],
-            name="again",
-            shard=shard.name,
+            look="repeat",
+            name=shard.name,
             progress=count.answer,
         )
         again += looks[adapter.id].answers

@@ -106,7 +106,7 @@ def _runs(settings: Settings, target: Target) -> tuple[list[StoredRun], list[Sto
         return [], []
     with stored(settings.store) as store:
         newest = list(islice(runs_of(store, target.id), _LOOKED_AT))
-        whole = islice(runs_of(store, target.id, shard="suite"), _LOOKED_AT)
+        whole = islice(runs_of(store, target.id, kind="suite"), _LOOKED_AT)
         mine = newest + [run for run in whole if run.id not in {one.id for one in newest}]
         siblings = [
             run
@@ -120,7 +120,7 @@ def _runs(settings: Settings, target: Target) -> tuple[list[StoredRun], list[Sto
 
 def _one_of(store: Store, target: str) -> list[StoredRun]:
     """A target's newest whole run, or else its newest."""
-    whole = list(islice(runs_of(store, target, shard="suite"), 1))
+    whole = list(islice(runs_of(store, target, kind="suite"), 1))
     return whole or list(islice(runs_of(store, target), 1))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import pytest
 
@@ -15,7 +15,10 @@ from capgate.common.text import one_line
 from capgate.gate.verdict import Scope, Verdict
 from capgate.report.text.terminal import render_judgement
 from capgate.run.judge import Judge
-from capgate.run.judgement import PREFLIGHT, QUICK, SUITE, Judgement
+from capgate.run.judgement import Judgement
+from capgate.store.shard import Shard
+
+_PREFLIGHT: Final = Shard("preflight")
 
 _J = TypeVar("_J", bound=Judgement | None)
 
@@ -50,24 +53,25 @@ class Bench:
         """Fails unless the target can be judged."""
         fault = self._fault(target, self._judge.preflight)
         if fault is not None:
-            self._fail_by(self._error(target, PREFLIGHT, fault, "suite"))
-        self._note(target, PREFLIGHT, None)
+            self._fail_by(self._error(target, _PREFLIGHT, fault, "suite"))
+        self._note(target, _PREFLIGHT, None)
 
     def subject(self, target: str, subject: str) -> None:
         """Fails where a subject by itself shows a loss."""
         self._reach(target)
+        shard = Shard("group", name=subject)
         try:
             if self._run.losses.fault(target):
                 self._skip_lost(target)
             judgement = self._judged(
-                target, subject, "subject", lambda: self._judge.subject(target, subject)
+                target, shard, "subject", lambda: self._judge.subject(target, subject)
             )
         except (ServerEndedError, FileError, StoreError) as error:
             first = self._run.losses.note(target, str(error))
             # One test tells of it: the suite's where the session has it, which comes last.
             if target in self._whole or not first:
                 self._skip_lost(target)
-            judgement = self._error(target, subject, error, "subject")
+            judgement = self._error(target, shard, error, "subject")
         if judgement is None:
             pytest.skip(f"--limit {self._run.settings.limit} left no question of this subject")
         self._settle(judgement)
@@ -75,12 +79,16 @@ class Bench:
     def suite(self, target: str) -> None:
         """Fails where the whole benchmark shows a loss."""
         self._reach(target)
-        self._settle(self._judged(target, SUITE, "suite", lambda: self._judge.suite(target)))
+        self._settle(
+            self._judged(target, Shard("suite"), "suite", lambda: self._judge.suite(target))
+        )
 
     def quick(self, target: str) -> None:
         """Fails where a growing random sample shows a loss."""
         self._reach(target)
-        self._settle(self._judged(target, QUICK, "quick", lambda: self._judge.quick(target)))
+        self._settle(
+            self._judged(target, Shard("quick"), "quick", lambda: self._judge.quick(target))
+        )
 
     def _reach(self, target: str) -> None:
         """Has the target's server up; where preflight tells of its fault, one telling will do."""
@@ -90,7 +98,7 @@ class Bench:
             return
         fault = self._fault(target, self._run.ready_target, self._run.reference)
         if fault is not None:
-            self._fail_by(self._error(target, PREFLIGHT, fault, "suite"))
+            self._fail_by(self._error(target, _PREFLIGHT, fault, "suite"))
 
     @staticmethod
     def _skip_lost(target: str) -> NoReturn:
@@ -99,7 +107,7 @@ class Bench:
     def _fault(self, target: str, *calls: Callable[[str], object]) -> CapgateError | None:
         """What one of the calls raised; failing outside of `except` shows it only once."""
         try:
-            with self._own_faults(target, PREFLIGHT, "suite"):
+            with self._own_faults(target, _PREFLIGHT, "suite"):
                 for call in calls:
                     call(target)
         except CapgateError as error:
@@ -107,7 +115,7 @@ class Bench:
         return None
 
     def _judged(
-        self, target: str, shard: str, scope: Scope, judge: Callable[[], _J]
+        self, target: str, shard: Shard, scope: Scope, judge: Callable[[], _J]
     ) -> _J | Judgement:
         """A judgement; that it could not be had is one as well.
 
@@ -127,7 +135,7 @@ class Bench:
             return self._error(target, shard, error, scope)
 
     @contextlib.contextmanager
-    def _own_faults(self, target: str, shard: str, scope: Scope) -> Iterator[None]:
+    def _own_faults(self, target: str, shard: Shard, scope: Scope) -> Iterator[None]:
         """Has a fault that is nobody's verdict end its test as an ERROR, with its traceback.
 
         Raises:
@@ -151,8 +159,8 @@ class Bench:
             self._attach(self._error(target, shard, fault, scope))
             raise
 
-    def _error(self, target: str, shard: str, error: CapgateError, scope: Scope) -> Judgement:
-        subject = shard if scope == "subject" else None
+    def _error(self, target: str, shard: Shard, error: CapgateError, scope: Scope) -> Judgement:
+        subject = shard.name if scope == "subject" else None
         verdict = Verdict.of_error(error, scope=scope, subject=subject)
         judgement = Judgement(target, shard, verdict, None)
         with contextlib.suppress(CapgateError):  # where the store itself is at fault
@@ -172,7 +180,7 @@ class Bench:
         verdict = judgement.verdict
         self._node.stash[JUDGEMENT] = {
             "target": judgement.target,
-            "shard": judgement.shard,
+            "shard": judgement.shard.label,
             **judgement.facts(),
         }
         if verdict is None:
@@ -190,8 +198,8 @@ class Bench:
         }
         self._note(judgement.target, judgement.shard, verdict.kind, **numbers)
 
-    def _note(self, target: str, shard: str, kind: str | None, **numbers: object) -> None:
-        properties = {"target": target, "shard": shard, "verdict": kind, **numbers}
+    def _note(self, target: str, shard: Shard, kind: str | None, **numbers: object) -> None:
+        properties = {"target": target, "shard": shard.label, "verdict": kind, **numbers}
         self._node.user_properties.extend(
             (f"capgate_{name}", value) for name, value in properties.items() if value is not None
         )

@@ -23,7 +23,7 @@ from capgate.gate.rows import Single, count_singles, seeded_order
 from capgate.gate.tries import Kind
 from capgate.gate.two_looks import confirm_subject, confirm_suite, first_look, second_look
 from capgate.gate.verdict import Scope, Verdict
-from capgate.run.judgement import PREFLIGHT, QUICK, QUICK_LOOK, SUITE, Judgement, Usage
+from capgate.run.judgement import QUICK_LOOK, Judgement, Usage
 from capgate.run.reference import (
     BaselineReference,
     FloorReference,
@@ -39,7 +39,12 @@ from capgate.run.run import Run
 from capgate.serving.adapters.liveness import check_live
 from capgate.serving.routes import check_routes, is_routed, routes_of
 from capgate.serving.sharing import asking
+from capgate.store.shard import Shard
 from capgate.store.tries import end
+
+_PREFLIGHT: Final = Shard("preflight")
+_SUITE: Final = Shard("suite")
+_QUICK: Final = Shard("quick")
 
 _BATCH: Final = (16, 128)
 
@@ -70,8 +75,8 @@ class Judge:
             CapgateError: It can't.
         """
         if target not in self._preflights:
-            with self.run.store.claim(f"{PREFLIGHT}-{self.run.id}-{target}", once=True):
-                known = self.run.store.shards(self.run.id).get((target, PREFLIGHT))
+            with self.run.store.claim(f"preflight-{self.run.id}-{target}", once=True):
+                known = self.run.store.shards(self.run.id).get((target, _PREFLIGHT))
                 self._preflights[target] = known or self._ask_probes(target)
         found = self._preflights[target]
         if found["verdict"] is not None:
@@ -99,7 +104,7 @@ class Judge:
         except CapgateError as error:
             verdict = Verdict.of_error(error, scope="suite")
         ended = Judgement(
-            target, PREFLIGHT, verdict, None, begin_in_thought=tuple(begin_in_thought)
+            target, _PREFLIGHT, verdict, None, begin_in_thought=tuple(begin_in_thought)
         )
         return self._ended(ended).facts()
 
@@ -147,7 +152,9 @@ class Judge:
             verdict, usage = confirm_subject(verdict, second), [*usage, again[target]]
         verdict = dated(verdict, [results])
         verdict = _counted(self.run, target, "full", verdict)
-        return self._ended(Judgement(target, subject, verdict, Usage.of(usage)))
+        return self._ended(
+            Judgement(target, Shard("group", name=subject), verdict, Usage.of(usage))
+        )
 
     def suite(self, target: str) -> Judgement:
         """Judges a target on all subjects, having answered what is still missing."""
@@ -158,7 +165,7 @@ class Judge:
         except ServerEndedError as error:
             self.run.losses.note(target, str(error))
             verdict = Verdict.of_error(error, scope="suite")
-            return self._ended(Judgement(target, SUITE, verdict, self._used(target)))
+            return self._ended(Judgement(target, _SUITE, verdict, self._used(target)))
         dead = _no_answer(shards)
         if dead is not None:
             verdict = Verdict.of_error(self._with_cause(target, dead), scope="suite")
@@ -181,7 +188,7 @@ class Judge:
         verdict = dated(verdict, shards)
         verdict = _counted(self.run, target, "full", verdict)
         took = replace(Usage.of(usage), asked=asked)
-        return self._ended(Judgement(target, SUITE, verdict, took))
+        return self._ended(Judgement(target, _SUITE, verdict, took))
 
     def _answer_all_alike(self, target: str) -> list[Results]:
         """The same, of a server that answers at the end as it did when the run began.
@@ -249,7 +256,7 @@ class Judge:
         for start in range(0, limit, size):
             batch = [pool[question] for question in order[start : min(start + size, limit)]]
             try:
-                results = self._answer(target, batch, f"{QUICK}_{start // size + 1:03d}")
+                results = self._answer(target, batch, f"quick_{start // size + 1:03d}")
                 shards.append(results)
                 self._check_reachable(target, results)
             except ServerEndedError as error:
@@ -287,7 +294,7 @@ class Judge:
         verdict = dated(verdict, shards)
         verdict = _counted(self.run, target, "quick", verdict)
         usage = Usage.of([results[target] for results in shards])
-        return self._ended(Judgement(target, QUICK, verdict, usage, tuple(path)))
+        return self._ended(Judgement(target, _QUICK, verdict, usage, tuple(path)))
 
     def _budget(self, target: str) -> Budget:
         """How a whole-benchmark run's error shares are divided."""
@@ -305,8 +312,8 @@ class Judge:
             self.run.evaluator,
             self.run.selection(target).by_subject[subject],
             self.run.ready_targets_for(target),
-            name="confirm",
-            shard=subject,
+            look="confirm",
+            name=subject,
         )
 
     def _second(self, target: str, subject: str, again: Results, first: Verdict) -> Verdict:

@@ -9,24 +9,11 @@ from typing import Any, Final, Literal
 from capgate.asking.ready_target import ShardResult
 from capgate.gate.verdict import Verdict
 from capgate.store.answer_store import Stored
-
-SUITE: Final = "suite"
-QUICK: Final = "quick"
+from capgate.store.shard import Shard
 
 Mode = Literal["full", "quick"]
 """What a run is asked for: the whole benchmark subject by subject, or a growing sample of it."""
 
-
-WHOLE = ("suite", "quick")
-"""Shards that are judgements of a whole target."""
-
-PREFLIGHT: Final = "preflight"
-
-REASK: Final = "#reask"
-"""The shard that says how asking unparsed questions again went."""
-
-AGAIN = "#again"
-"""Added to a target's id for its constrained answers to what it left unreadable."""
 
 QUICK_LOOK: Final = 10
 """Questions of a quick run without a limit that only measures."""
@@ -97,7 +84,7 @@ class Judgement:
 
     Attributes:
         target: The target's id.
-        shard: A subject, `suite` or `quick`.
+        shard: What was judged.
         verdict: The gate's verdict; None where it was measured and not judged.
         usage: What it took; None where nothing was asked or found.
         path: Where a quick run stood after each batch (`gate.live.Progress`, as plain values).
@@ -105,7 +92,7 @@ class Judgement:
     """
 
     target: str
-    shard: str
+    shard: Shard
     verdict: Verdict | None
     usage: Usage | None
     path: tuple[dict[str, Any], ...] = ()

@@ -8,16 +8,17 @@ later by `capgate triage RUN --reask`. It never changes the verdict.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from capgate.common.answers import is_formless
 from capgate.common.errors import CapgateError
 from capgate.common.text import one_line
-from capgate.run.judgement import AGAIN, REASK, WHOLE
+from capgate.store.shard import WHOLE, Shard
 
 if TYPE_CHECKING:
     from capgate.run.run import Run
+
+_REASK: Final = Shard("reask")
 
 
 def reask_red(run: Run) -> None:
@@ -27,13 +28,13 @@ def reask_red(run: Run) -> None:
     """
     for (target, shard), facts in run.store.shards(run.id).items():
         verdict = facts.get("verdict")
-        if shard in WHOLE and verdict and _lost_something(verdict):
+        if shard.kind in WHOLE and verdict and _lost_something(verdict):
             try:
                 reask(run, target)
             except Exception as error:
                 # A fault here is ours; the verdict and its report must not be lost for it.
                 reason = f"it failed ({type(error).__name__}: {one_line(str(error), limit=200)})"
-                run.store.end_shard(run.id, target, REASK, {"reason": reason, "asked": 0})
+                run.store.end_shard(run.id, target, _REASK, {"reason": reason, "asked": 0})
 
 
 def reask(run: Run, target: str) -> str:
@@ -66,7 +67,7 @@ def reask(run: Run, target: str) -> str:
     if not reasons and not done:
         return ""
     reason = "; ".join(dict.fromkeys(reasons))
-    run.store.end_shard(run.id, target, REASK, {"reason": reason, "asked": done})
+    run.store.end_shard(run.id, target, _REASK, {"reason": reason, "asked": done})
     return reason
 
 
@@ -80,13 +81,11 @@ def _ask(run: Run, name: str, formless: set[str]) -> int:
     if free.target.answer_format == "constrained":
         raise CapgateError("its answers were constrained already", target=name)
     constrained = free.target.model_copy(update={"answer_format": "constrained"})
-    ready_target = replace(
-        run.evaluator.ready_target(constrained, free.endpoint),
-        id=f"{name}{AGAIN}",
-    )
+    ready_target = run.evaluator.ready_target(constrained, free.endpoint)
     questions = [q for q in run.questions(name).questions if q.hash in formless]
     run.say(f"{name}: {len(questions):,} questions are asked again, in a constrained form")
-    results = run.evaluator.answer(questions, [ready_target], shard="reask")
+    asker = run.evaluator.for_look("constrained")
+    results = asker.answer(questions, [ready_target], shard="reask")
     result = results[ready_target.id]
     if not any(answer.state.scored for answer in result.answers):
         raise CapgateError(result.fault or "no question was answered", target=name)

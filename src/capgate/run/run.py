@@ -13,6 +13,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
+from typing import Final
 
 from capgate.asking.cost_forecast import forecast
 from capgate.asking.cost_limit import CostLimit, RunCostLimit
@@ -38,7 +39,7 @@ from capgate.config.thresholds import baseline_file, floor_of, policy_for, refer
 from capgate.gate.policy import Policy
 from capgate.gate.rows import seeded_order
 from capgate.gate.tries import Allowance, Kind
-from capgate.run.judgement import QUICK, Judgement, Mode
+from capgate.run.judgement import Judgement, Mode
 from capgate.run.reference import (
     BaselineReference,
     BaseReference,
@@ -59,7 +60,10 @@ from capgate.store.baselines import (
     load_baseline,
     requested,
 )
+from capgate.store.shard import Shard
 from capgate.store.tries import Attempt, begin
+
+_ENTRY: Final = Shard("entry")
 
 Say = Callable[[str], None]
 Tell = Callable[[str, str], None]
@@ -272,7 +276,7 @@ class Run:
             self.store.end_shard(
                 self.id,
                 target,
-                "",
+                _ENTRY,
                 {
                     "model_id": self.participants[target].adapter_of or target,
                     "adapter_name": self.participants[target].served_name
@@ -298,7 +302,7 @@ class Run:
         Raises:
             ConfigError: Others answer now.
         """
-        before = self.store.shards(self.id).get((one.id, ""))
+        before = self.store.shards(self.id).get((one.id, _ENTRY))
         if before is None:
             return
         then, now = before["facts"]["identity"], one.fingerprint.facts["identity"]
@@ -474,13 +478,13 @@ class Run:
 
     def note(self, target: str, note: str) -> None:
         """Keeps a sentence on a target that is ready, for the reports."""
-        facts, notes = self.store.shards(self.id)[target, ""], self._noted(target)
+        facts, notes = self.store.shards(self.id)[target, _ENTRY], self._noted(target)
         if note not in notes:
-            self.store.end_shard(self.id, target, "", {**facts, "notes": [*notes, note]})
+            self.store.end_shard(self.id, target, _ENTRY, {**facts, "notes": [*notes, note]})
 
     def _noted(self, target: str, *, besides: Collection[str] = ()) -> list[str]:
         """What was noted on a target so far, by any process of the run."""
-        facts = self.store.shards(self.id).get((target, ""), {})
+        facts = self.store.shards(self.id).get((target, _ENTRY), {})
         return [note for note in facts.get("notes", ()) if note not in besides]
 
     def _asked_otherwise(self, target: Target, base: Target) -> str:
@@ -501,7 +505,7 @@ class Run:
         known = self._references.get(judgement.target)
         facts = judgement.facts() | ({"reference": describe(known)} if known else {})
         facts |= {"mode": self._mode_of(judgement.target)}
-        kind: Kind = "quick" if judgement.shard == QUICK else "full"
+        kind: Kind = "quick" if judgement.shard.kind == "quick" else "full"
         allowed = self._allowances.get((judgement.target, kind))
         if allowed is not None:
             facts["attempt"] = asdict(allowed)

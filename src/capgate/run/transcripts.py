@@ -100,7 +100,9 @@ def _messages(path: Path, sample: str, target: str) -> tuple[tuple[str, str], ..
             if name not in archive.namelist():
                 return ()
             header = parse_json(archive.read("header.json"))
-            if header["eval"].get("metadata", {}).get("capgate_job") != target:
+            about = header["eval"].get("metadata", {})
+            # A constrained answer is kept beside the one that counts, and is not that one.
+            if about.get("capgate_job") != target or about.get("capgate_look") == "constrained":
                 return ()
             found = parse_json(archive.read(name))
             return tuple(_shown(found))

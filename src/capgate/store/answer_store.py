@@ -6,8 +6,8 @@
 | `answers` | an answer that was had, or a fault; never deleted, and at most set aside (`usable`) |
 | `questions` | a question's text, choices and key |
 | `runs` | a run and its settings |
-| `uses` | that a run's target was judged on an answer, made by it or found here |
-| `shards` | how a run's shard ended |
+| `uses` | that a look of a run's target rests on an answer, made by it or found here |
+| `shards` | how a run's shard ended (`capgate.store.shard`) |
 | `sightings` | the weights that a server was first seen with, and how these are known again |
 | `tries` | which try on a candidate a run was (`capgate.store.tries`) |
 
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.store.schema import StoreFile, facts_of
+from capgate.store.shard import Look, Shard
 
 if TYPE_CHECKING:
     from capgate.benchmarks.questions import Question
@@ -148,19 +149,21 @@ class Store(StoreFile):
         run: str,
         fresh: bool = False,
         target: str = "",
+        look: Look = "first",
     ) -> dict[str, Stored]:
         """The newest valid answer to each of `questions`.
 
-        What already counts in this run stays, whoever asks again meanwhile. Faults of other runs
-        are not answers and are left out; those of this run are found, so that one run does not ask
-        a failed question over and over.
+        An answer that already counts in this run stays, even where another run has asked again
+        since. Faults of other runs are not answers and are left out. Faults of this run are found,
+        so that one run does not ask a failed question over and over.
 
         Args:
             context: Whom and how.
             questions: Content hashes.
             run: This run.
-            fresh: Take only what this run asked by itself.
+            fresh: Take only what this run asked by itself, in this look.
             target: For whom it would count.
+            look: Why the questions are asked.
         """
         found: dict[str, Stored] = {}
         for chunk in _chunks(questions):
@@ -168,9 +171,10 @@ class Store(StoreFile):
             rows = self._rows(
                 f"SELECT {_ANSWER_COLUMNS}, id, run, created FROM answers "
                 f"WHERE context = ? AND question IN ({marks}) AND usable "
-                "AND (run = ? OR (state != 'error' AND NOT ?)) ORDER BY EXISTS (SELECT 1 FROM uses "
-                "WHERE uses.run = ? AND uses.target = ? AND uses.answer = answers.id), id",
-                (context.id, *chunk, run, fresh, run, target),
+                "AND ((run = ? AND look = ?) OR (state != 'error' AND NOT ?)) "
+                "ORDER BY EXISTS (SELECT 1 FROM uses WHERE uses.run = ? AND uses.target = ? "
+                "AND uses.look = ? AND uses.answer = answers.id), id",
+                (context.id, *chunk, run, look, fresh, run, target, look),
             )
             with self._reading():
                 found |= {row[0]: Stored(row[-3], _answer(row), row[-2], row[-1]) for row in rows}
@@ -182,16 +186,18 @@ class Store(StoreFile):
         found = self._rows(query, (context.id,))[0][0]
         return None if found is None else float(found)
 
-    def add(self, context: Context, answer: Answer, *, run: str, target: str) -> int:
-        """Records an answer that `run` had for `target`, and that it counts.
+    def add(
+        self, context: Context, answer: Answer, *, run: str, target: str, look: Look = "first"
+    ) -> int:
+        """Records an answer that `run` got for `target` in a look, and that it counts there.
 
         Returns:
             The answer's number.
         """
         with self.transaction():
             cursor = self._db.execute(
-                f"INSERT INTO answers (context, {_ANSWER_COLUMNS}, run, created) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO answers (context, {_ANSWER_COLUMNS}, run, created, look) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     context.id,
                     answer.question,
@@ -210,17 +216,19 @@ class Store(StoreFile):
                     answer.reasoning_tokens,
                     run,
                     time.time(),
+                    look,
                 ),
             )
             number = int(cursor.lastrowid or 0)
-            self._db.execute("INSERT INTO uses VALUES (?, ?, ?)", (run, target, number))
+            self._db.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", (run, target, look, number))
         return number
 
-    def reuse(self, answers: Iterable[int], *, run: str, target: str) -> None:
-        """Records that answers found here count in `run` for `target`."""
+    def reuse(self, answers: Iterable[int], *, run: str, target: str, look: Look = "first") -> None:
+        """Records that answers found here count in a look of `run` at `target`."""
         with self.transaction():
             self._db.executemany(
-                "INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", [(run, target, a) for a in answers]
+                "INSERT OR IGNORE INTO uses VALUES (?, ?, ?, ?)",
+                [(run, target, look, answer) for answer in answers],
             )
 
     def keep_questions(self, questions: Iterable[Question]) -> None:
@@ -258,27 +266,29 @@ class Store(StoreFile):
                 }
         return found
 
-    def end_shard(self, run: str, target: str, shard: str, facts: Mapping[str, Any]) -> None:
+    def end_shard(self, run: str, target: str, shard: Shard, facts: Mapping[str, Any]) -> None:
         """Records how a shard ended; a later end of the same shard replaces it."""
         with self.transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?)",
-                (run, target, shard, self._json(facts)),
+                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)",
+                (run, target, shard.kind, shard.benchmark, shard.name, self._json(facts)),
             )
 
-    def shards(self, run: str) -> dict[tuple[str, str], dict[str, Any]]:
+    def shards(self, run: str) -> dict[tuple[str, Shard], dict[str, Any]]:
         """Target and shard to how it ended, for all shards of a run."""
-        rows = self._rows("SELECT target, shard, facts FROM shards WHERE run = ?", (run,))
+        rows = self._rows(
+            "SELECT target, kind, benchmark, name, facts FROM shards WHERE run = ?", (run,)
+        )
         with self._reading():
-            return {(target, shard): facts_of(facts) for target, shard, facts in rows}
+            return {(row[0], Shard(*row[1:4])): facts_of(row[4]) for row in rows}
 
-    def used(self, run: str, target: str) -> list[Stored]:
-        """All answers that count in `run` for `target`; the newest for each question."""
+    def used(self, run: str, target: str, look: Look = "first") -> list[Stored]:
+        """All answers that count in a look of `run` at `target`; the newest for each question."""
         rows = self._rows(
             f"SELECT {_ANSWER_COLUMNS}, answers.id, answers.run, answers.created FROM uses "
             "JOIN answers ON answers.id = uses.answer "
-            "WHERE uses.run = ? AND uses.target = ? ORDER BY answers.id",
-            (run, target),
+            "WHERE uses.run = ? AND uses.target = ? AND uses.look = ? ORDER BY answers.id",
+            (run, target, look),
         )
         with self._reading():
             latest = {row[0]: Stored(row[-3], _answer(row), row[-2], row[-1]) for row in rows}

@@ -29,12 +29,10 @@ from capgate.store.baselines import (
     make_baseline,
 )
 from capgate.store.runs import StoredRun
+from capgate.store.shard import Shard
 
 LOST_SUBJECTS: Final = 0.05
 """Chance that one of many unchanged subjects is called lost by an update."""
-
-AGAIN: Final = "again"
-"""Name of a second look at all of a run's questions, as `calibrate` and a baseline take it."""
 
 _NAMED: Final = ("fingerprint", "task", "prompt_hash", "dataset", "identity", "looks")
 
@@ -125,11 +123,10 @@ def recordable(run: StoredRun, policy: Policy, *, red: bool = False) -> None:
             target=run.target,
             remedy="run it again so that its answers can be read",
         )
-    failed = sorted(
-        name for name, facts in run.shards.items() if (facts.get("verdict") or {}).get("fails")
-    )
+    verdicts = {shard.label: facts.get("verdict") or {} for shard, facts in run.shards.items()}
+    failed = sorted(label for label, verdict in verdicts.items() if verdict.get("fails"))
     if failed and not red:
-        kind = (run.verdict or run.shards[failed[0]]["verdict"])["kind"]
+        kind = (run.verdict or verdicts[failed[0]])["kind"]
         raise ConfigError(
             f"the run {run.id} is red: {kind}, failed in {', '.join(failed[:5])}"
             + (f" and {len(failed) - 5} more" if len(failed) > 5 else ""),
@@ -147,11 +144,11 @@ def kept_look(store: Store, run: StoredRun) -> list[Answer] | None:
     """
     wanted = {answer.question for answer in run.answers}
     for other, _, _ in store.runs():
-        used = store.used(f"{other}-{AGAIN}", run.target)
+        used = store.used(other, run.target, "repeat")
         answers = {one.answer.question: one.answer for one in used if one.answer.state.scored}
         if not wanted <= answers.keys():
             continue
-        about = store.shards(other).get((run.target, ""), {})
+        about = store.shards(other).get((run.target, Shard("entry")), {})
         if all(about.get(key) == run.about[key] for key in ("fingerprint", "prompt_hash")):
             return [answers[question] for question in sorted(wanted)]
     return None

@@ -15,6 +15,7 @@ from capgate.common.errors import ConfigError, StoreError
 from capgate.common.json_file import REPORT_BYTES, read_json
 from capgate.gate.rows import Single
 from capgate.store.answer_store import Store
+from capgate.store.shard import WHOLE, Shard, ShardKind
 
 LATEST: Final = "latest"
 Mode = Literal["full", "quick", "unfinished"]
@@ -31,7 +32,7 @@ class StoredRun:
         settings: What the run was asked to do.
         about: Fingerprint, data set, prompt and chosen questions, as the run recorded them.
         answers: One for each question that was put.
-        shards: How its shards ended, by name (`suite`, `quick`, subjects).
+        shards: How its shards ended, but for its entry (`about`).
     """
 
     id: str
@@ -40,19 +41,19 @@ class StoredRun:
     settings: Mapping[str, Any]
     about: Mapping[str, Any]
     answers: tuple[Answer, ...]
-    shards: Mapping[str, Mapping[str, Any]]
+    shards: Mapping[Shard, Mapping[str, Any]]
 
     @property
     def mode(self) -> Mode:
         """Whether it was the whole benchmark, a quick run, or ended before either."""
-        if "suite" in self.shards:
-            return "full"
-        return "quick" if "quick" in self.shards else "unfinished"
+        kinds = {shard.kind for shard in self.shards}
+        return "full" if "suite" in kinds else "quick" if "quick" in kinds else "unfinished"
 
     @property
     def verdict(self) -> Mapping[str, Any] | None:
         """The verdict on the target; None where it was only measured, or never judged."""
-        whole = self.shards.get("suite") or self.shards.get("quick") or {}
+        of_kind = {shard.kind: facts for shard, facts in self.shards.items()}
+        whole = next((of_kind[kind] for kind in WHOLE if kind in of_kind), {})
         verdict: Mapping[str, Any] | None = whole.get("verdict")
         return verdict
 
@@ -112,7 +113,9 @@ def stored(path: Path) -> Iterator[Store]:
 
 def has_tests(store: Store, run: str) -> bool:
     """Whether tests of the benchmark ran in a run; commands such as `parity` have runs as well."""
-    return any(shard or "mode" in facts for (_, shard), facts in store.shards(run).items())
+    return any(
+        shard.kind != "entry" or "mode" in facts for (_, shard), facts in store.shards(run).items()
+    )
 
 
 def find_run(store: Store, name: str) -> str:
@@ -159,10 +162,11 @@ def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
         StoreError: What is kept of it is damaged.
     """
     started, settings = next((at, s) for one, at, s in store.runs() if one == run)
-    shards: dict[str, dict[str, Any]] = {}
+    entry = Shard("entry")
+    shards: dict[str, dict[Shard, dict[str, Any]]] = {}
     for (one, shard), facts in store.shards(run).items():
         shards.setdefault(one, {})[shard] = facts
-    there = {one: mine for one, mine in shards.items() if "" in mine}
+    there = {one: mine for one, mine in shards.items() if entry in mine}
     if target is None:
         # An adapter's base takes part without being judged; it has no shard but its entry.
         judged = [one for one, mine in there.items() if len(mine) > 1] or list(there)
@@ -179,7 +183,7 @@ def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
             remedy=f"it has those of {', '.join(there)}" if there else "name another run",
         )
     mine = dict(there[target])
-    about = mine.pop("")
+    about = mine.pop(entry)
     if lacking := list(_lacking(about, settings, mine)):
         raise StoreError(
             f"what the store of answers {store.path} keeps of the run {run} is damaged: "
@@ -192,7 +196,7 @@ def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
 
 
 def _lacking(
-    about: Mapping[str, Any], settings: Mapping[str, Any], shards: Mapping[str, Any]
+    about: Mapping[str, Any], settings: Mapping[str, Any], shards: Mapping[Shard, Any]
 ) -> Iterator[str]:
     """What is missing or of another kind among the facts that every reader relies on."""
     facts, dataset = about.get("facts"), about.get("dataset")
@@ -212,28 +216,29 @@ def _lacking(
     limit = settings.get("max_tokens", 0)
     if not isinstance(settings.get("task"), str) or not isinstance(limit, int):
         yield "settings"
-    for name, one in shards.items():
+    for shard, one in shards.items():
         verdict = one.get("verdict")
         kind = verdict.get("kind") if isinstance(verdict, dict) else ""
         if not isinstance(verdict, dict | None) or not isinstance(kind, str):
-            yield f"the verdict on {name}"
+            yield f"the verdict on {shard.label}"
 
 
 def targets_of(store: Store, run: str) -> list[str]:
     """The targets that had a part in a run."""
-    return sorted(target for target, shard in store.shards(run) if not shard)
+    return sorted({target for target, shard in store.shards(run) if shard.kind == "entry"})
 
 
-def runs_of(store: Store, target: str, *, shard: str = "") -> Iterator[StoredRun]:
+def runs_of(store: Store, target: str, *, kind: ShardKind = "entry") -> Iterator[StoredRun]:
     """A target's part in each run that it had one in, newest first.
 
     Args:
         store: The store.
         target: The target's id.
-        shard: Only runs in which this shard ended; `suite` for those of the whole benchmark.
+        kind: Only runs in which such a shard of it ended; `suite` for those of the whole benchmark.
     """
     for run, _, _ in store.runs():
-        if {(target, ""), (target, shard)} <= store.shards(run).keys():
+        ended = {shard.kind for one, shard in store.shards(run) if one == target}
+        if {"entry", kind} <= ended:
             yield read_run(store, run, target)
 
 
@@ -244,9 +249,7 @@ def newest_whole(store: Store, target: str) -> StoredRun | None:
 
 def known_targets(store: Store) -> list[str]:
     """The targets that had a part in any stored run."""
-    return sorted(
-        {target for run, _, _ in store.runs() for target, shard in store.shards(run) if not shard}
-    )
+    return sorted({target for run, _, _ in store.runs() for target in targets_of(store, run)})
 
 
 def _run_of_report(path: Path) -> str:

@@ -22,7 +22,7 @@ _BUSY_SECONDS: Final = 60.0
 _PATIENCE: Final = 5.0
 """Seconds of waiting for a claim after which the user is told of it."""
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 _FIRST: Final = """
 CREATE TABLE contexts (
@@ -123,10 +123,55 @@ def _tries_are_counted(db: sqlite3.Connection) -> None:
     )
 
 
+def _shards_say_what_they_are(db: sqlite3.Connection) -> None:
+    """Version 5: what a shard is and the look an answer is from (`store.shard`), as columns.
+
+    Earlier versions told by names: the shards `""`, `preflight`, `suite`, `quick`, `#reask` and
+    subjects; answers of the runs `RUN-confirm` and `RUN-again`, and of the targets `NAME#again`.
+    """
+    db.execute(
+        "CREATE TABLE shards_5 (run TEXT NOT NULL, target TEXT NOT NULL, kind TEXT NOT NULL, "
+        "benchmark TEXT NOT NULL, name TEXT NOT NULL, facts TEXT NOT NULL, "
+        "PRIMARY KEY (run, target, kind, benchmark, name)) WITHOUT ROWID"
+    )
+    db.execute(
+        "INSERT INTO shards_5 SELECT run, target, CASE WHEN shard = '' THEN 'entry' "
+        "WHEN shard = '#reask' THEN 'reask' WHEN shard IN ('preflight', 'suite', 'quick') "
+        "THEN shard ELSE 'group' END, 'mmlu', "
+        "CASE WHEN shard IN ('', '#reask', 'preflight', 'suite', 'quick') THEN '' ELSE shard END, "
+        "facts FROM shards"
+    )
+    db.execute("DROP TABLE shards")
+    db.execute("ALTER TABLE shards_5 RENAME TO shards")
+    db.execute("ALTER TABLE answers ADD COLUMN look TEXT NOT NULL DEFAULT 'first'")
+    db.execute(
+        "CREATE TABLE uses_5 (run TEXT NOT NULL, target TEXT NOT NULL, look TEXT NOT NULL, "
+        "answer INTEGER NOT NULL REFERENCES answers (id), "
+        "PRIMARY KEY (run, target, look, answer)) WITHOUT ROWID"
+    )
+    db.execute("INSERT INTO uses_5 SELECT run, target, 'first', answer FROM uses")
+    db.execute("DROP TABLE uses")
+    db.execute("ALTER TABLE uses_5 RENAME TO uses")
+    for ending, look in (("-confirm", "confirm"), ("-again", "repeat")):
+        for table in ("answers", "uses"):
+            db.execute(
+                f"UPDATE {table} SET look = ?1, run = substr(run, 1, length(run) - length(?2)) "
+                "WHERE substr(run, -length(?2)) = ?2 AND run NOT IN (SELECT id FROM runs)",
+                (look, ending),
+            )
+    constrained = "SELECT answer FROM uses WHERE substr(target, -6) = '#again'"
+    db.execute(f"UPDATE answers SET look = 'constrained' WHERE id IN ({constrained})")
+    db.execute(
+        "UPDATE uses SET look = 'constrained', target = substr(target, 1, length(target) - 6) "
+        "WHERE substr(target, -6) = '#again'"
+    )
+
+
 _MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _answers_say_how_they_ended,
     _servers_are_known_again,
     _tries_are_counted,
+    _shards_say_what_they_are,
 )
 """What brings a store from one version to the next, from version 1 on."""
 

@@ -17,6 +17,7 @@ from capgate.gate.verdict import Verdict
 from capgate.run.reference import BaselineReference, rows
 from capgate.store.answer_store import Store
 from capgate.store.baselines import load_baseline
+from capgate.store.shard import Shard
 
 
 @pytest.fixture
@@ -79,10 +80,10 @@ def keep_second_look(project: Path, run: str, given: list[Answer], **about: obje
     """Keeps what `capgate calibrate` leaves in the store: a run's entry and its second look."""
     keep_run(project, run, [], shard=None, **about)
     with Store(project / "reports" / "answers.sqlite") as store:
-        facts = store.shards(run)["mine", ""]
+        facts = store.shards(run)["mine", Shard("entry")]
         context = store.context(facts["fingerprint"], facts["prompt_hash"], facts["facts"])
         for one in given:
-            store.add(context, one, run=f"{run}-again", target="mine")
+            store.add(context, one, run=run, target="mine", look="repeat")
 
 
 def test_a_second_look_is_kept(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

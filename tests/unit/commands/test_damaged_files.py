@@ -63,15 +63,18 @@ def test_a_damaged_baseline_names_its_fault(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("UPDATE shards SET facts = '5' WHERE shard = ''", "should be keys and values"),
-        ("UPDATE shards SET facts = '{}' WHERE shard = ''", "damaged: facts, dataset, selected"),
-        ("UPDATE shards SET facts = json_set(facts, '$.facts', 5) WHERE shard = ''", "facts"),
+        ("UPDATE shards SET facts = '5' WHERE kind = 'entry'", "should be keys and values"),
         (
-            "UPDATE shards SET facts = json_set(facts, '$.verdict', 5) WHERE shard = 'suite'",
+            "UPDATE shards SET facts = '{}' WHERE kind = 'entry'",
+            "damaged: facts, dataset",
+        ),
+        ("UPDATE shards SET facts = json_set(facts, '$.facts', 5) WHERE kind = 'entry'", "facts"),
+        (
+            "UPDATE shards SET facts = json_set(facts, '$.verdict', 5) WHERE kind = 'suite'",
             "suite",
         ),
         (
-            "UPDATE shards SET facts = json_set(facts, '$.dataset.source', 5) WHERE shard = ''",
+            "UPDATE shards SET facts = json_set(facts, '$.dataset.source', 5) WHERE kind = 'entry'",
             "set",
         ),
         ("UPDATE runs SET settings = json_set(settings, '$.max_tokens', '5')", "settings"),

@@ -31,6 +31,7 @@ from capgate.run.judgement import Judgement, Usage
 from capgate.run.run import Run
 from capgate.serving.endpoint import Endpoint
 from capgate.store.answer_store import Store
+from capgate.store.shard import Shard
 
 C, W, U, E = AnswerState.CORRECT, AnswerState.WRONG, AnswerState.UNPARSED, AnswerState.ERROR
 
@@ -82,7 +83,7 @@ def record(tmp_path: Path) -> Iterator[Record]:
         made.store.end_shard(
             run,
             "mine",
-            "",
+            Shard("entry"),
             {
                 "fingerprint": context.fingerprint,
                 "facts": {"model": "m"},
@@ -100,8 +101,8 @@ def record(tmp_path: Path) -> Iterator[Record]:
             )
             answered = sum(state is not E for _, _, state, *_ in singles)
             usage = Usage(len(singles), answered, 0, 0, 1.0, None, answered)
-            judgement = Judgement("mine", "suite", verdict, usage)
-            made.store.end_shard(run, "mine", "suite", judgement.facts())
+            judgement = Judgement("mine", Shard("suite"), verdict, usage)
+            made.store.end_shard(run, "mine", Shard("suite"), judgement.facts())
         return made
 
     yield make
@@ -181,7 +182,7 @@ def test_a_run_that_broke_off_has_no_accuracy_on_either_side(tmp_path: Path) -> 
     keep_run(tmp_path, "r1", answers()[:40], verdict=gone)
     with Store(tmp_path / "reports" / "answers.sqlite") as store:
         facts = {"verdict": gone.to_dict(), "reference": {"kind": "base", "target": "base"}}
-        store.end_shard("r1", "mine", "suite", facts)
+        store.end_shard("r1", "mine", Shard("suite"), facts)
         report = build_report(store, "r1", complete=True)
     for target, answered in (("mine", 40), ("base", 50)):
         result = report.targets[target]
@@ -234,7 +235,9 @@ def test_a_verdict_that_an_older_version_stored_has_the_words_of_today(record: R
     del judged["domains"]
     del judged["budget"]["domains"]
     old = {**judged, "schema": 1, "kind": "PASS", "evidence": judged["evidence"][:1]}
-    run.store.end_shard("r1", "mine", "anatomy", {"verdict": old, "usage": None})
+    run.store.end_shard(
+        "r1", "mine", Shard("group", name="anatomy"), {"verdict": old, "usage": None}
+    )
     result = build_report(run.store, "r1", complete=True).targets["mine"]
     words = {name: one.word for name, one in result.subject_details.items()}
     assert words == {"anatomy": "too few to tell", "virology": None}

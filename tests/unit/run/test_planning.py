@@ -8,6 +8,7 @@ from capgate.common.answers import Answer, AnswerState
 from capgate.gate.policy import Budget, Policy, ReferenceChoice
 from capgate.run.planning import Known, Plan, Rates, discordance_of, plan, rates_of
 from capgate.store.runs import StoredRun
+from capgate.store.shard import Shard
 
 
 def run_of(*, discordance: float, reference: str, cost: float = 0.002) -> StoredRun:
@@ -17,7 +18,7 @@ def run_of(*, discordance: float, reference: str, cost: float = 0.002) -> Stored
     )
     verdict = {"reference": reference, "counts": {"n": 100, "discordance": discordance}}
     usage = {"asked": 100, "seconds": 10.0}
-    shards = {"suite": {"verdict": verdict, "usage": usage}}
+    shards = {Shard("suite"): {"verdict": verdict, "usage": usage}}
     return StoredRun("r1", "mine", 0.0, {}, {}, answers, shards)
 
 
@@ -47,7 +48,7 @@ def quick_of(n: int, *, discordance: float) -> StoredRun:
     """A quick run that stopped after some questions."""
     whole = run_of(discordance=discordance, reference="base")
     verdict = {"reference": "base", "counts": {"n": n, "discordance": discordance}}
-    shards = {"quick": {"verdict": verdict, "usage": {"asked": n, "seconds": float(n)}}}
+    shards = {Shard("quick"): {"verdict": verdict, "usage": {"asked": n, "seconds": float(n)}}}
     return StoredRun(f"q{n}", "mine", 0.0, {}, {}, whole.answers[:n], shards)
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread, Timer
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -23,6 +24,10 @@ from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import StoreError
 from capgate.common.redact import Redactor
 from capgate.store.answer_store import Context, Store
+from capgate.store.runs import read_run
+from capgate.store.shard import Look, Shard
+
+ANATOMY = Shard("group", name="anatomy")
 
 SECONDS = 300.0
 """How long another process may take on a slow machine."""
@@ -139,9 +144,9 @@ def test_shards_and_runs_are_remembered(store: Store) -> None:
     """How shards ended (the last time) and what runs were asked to do is kept."""
     store.start_run("r", {"limit": 5})
     store.start_run("r", {"limit": 6})
-    store.end_shard("r", "mine", "anatomy", {"n": 1})
-    store.end_shard("r", "mine", "anatomy", {"n": 2})
-    assert store.shards("r") == {("mine", "anatomy"): {"n": 2}}
+    store.end_shard("r", "mine", ANATOMY, {"n": 1})
+    store.end_shard("r", "mine", ANATOMY, {"n": 2})
+    assert store.shards("r") == {("mine", ANATOMY): {"n": 2}}
     assert store.shards("other") == {}
     ((run, _, settings),) = store.runs()
     assert (run, settings) == ("r", {"limit": 5})
@@ -156,7 +161,7 @@ def test_nothing_secret_is_kept(tmp_path: Path) -> None:
         context = store.context("fingerprint", "prompt", {"note": secret})
         whole = replace(answer(text=f"it is {secret}"), served_by=f"by {secret}")
         store.add(context, whole, run="r", target="mine")
-        store.end_shard("r", "mine", "anatomy", {"note": secret})
+        store.end_shard("r", "mine", ANATOMY, {"note": secret})
         files = [one.read_bytes() for one in tmp_path.glob("answers.sqlite*")]
     assert len(files) > 1
     assert not [one for one in files if secret.encode() in one]
@@ -277,6 +282,60 @@ def test_a_store_of_the_first_version_is_read(tmp_path: Path) -> None:
             assert [name for name, one in used.items() if one.cut_off] == ["cut"]
 
 
+_BEFORE_4 = {2: "DROP TABLE tries; DROP TABLE sightings;", 3: "DROP TABLE tries;", 4: ""}
+"""Version to what its stores do not have of version 4's tables."""
+
+
+@pytest.mark.parametrize("version", _BEFORE_4)
+def test_a_store_whose_names_were_signals_is_read(tmp_path: Path, version: int) -> None:
+    """Stores of versions 2 to 4 told shards and looks apart by names; each is found as what it is.
+
+    `store-version-4.sql` is the dump of a store that version 4 wrote.
+    """
+    file = tmp_path / "answers.sqlite"
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(Path(__file__).with_name("store-version-4.sql").read_text())
+        db.executescript(f"{_BEFORE_4[version]} PRAGMA user_version = {version};")
+        written = db.execute("SELECT COUNT(*), SUM(length(text)) FROM answers").fetchone()
+    run, quick = "20260101T000000Z-0001", "20260102T000000Z-0002"
+    for _ in range(2):
+        with Store(file) as store:
+            kinds = {(shard.kind, shard.name) for _, shard in store.shards(run)}
+            assert kinds == {
+                *((kind, "") for kind in ("entry", "preflight", "suite", "reask")),
+                *(("group", name) for name in ("anatomy", "virology")),
+            }
+            assert store.shards(run)["mine", Shard("reask")] == {"asked": 1, "reason": ""}
+            assert read_run(store, run).mode == "full"
+            assert read_run(store, quick).mode == "quick"
+            looks = {
+                look: {one.answer.question: one.answer.choice for one in used}
+                for look in get_args(Look)
+                if (used := store.used(run, "mine", look))
+            }
+            assert looks == {
+                "first": {"q1": "A", "q2": "B", "q3": ""},
+                "confirm": {"q2": "A", "q3": ""},
+                "repeat": {"q1": "C"},
+                "constrained": {"q3": "D"},
+            }
+            assert {one.run for one in store.used(run, "mine", "confirm")} == {run}
+            assert [one.answer.choice for one in store.used(quick, "mine")] == ["A"]
+    with closing(sqlite3.connect(file)) as db:
+        kept = db.execute("SELECT COUNT(*), SUM(length(text)) FROM answers").fetchone()
+        assert kept == written
+
+
+def test_looks_are_kept_apart(store: Store, context: Context) -> None:
+    """What a run was answered in one look is not found, and does not count, in another."""
+    store.add(context, answer("q"), run="r", target="mine")
+    assert not store.find(context, ["q"], run="r", fresh=True, look="confirm")
+    store.add(context, answer("q", AnswerState.ERROR), run="r", target="mine", look="confirm")
+    assert [one.answer.state for one in store.used("r", "mine")] == [AnswerState.CORRECT]
+    second = store.find(context, ["q"], run="r", fresh=True, look="confirm")
+    assert second["q"].answer.state is AnswerState.ERROR
+
+
 def test_a_newer_schema_is_refused_and_not_touched(tmp_path: Path) -> None:
     """A store of a later capgate is refused with the remedy; not a byte of it changes."""
     file = tmp_path / "answers.sqlite"
@@ -366,7 +425,7 @@ def test_a_damaged_store_is_told(tmp_path: Path) -> None:
     with Store(path) as store:
         context = store.context("fingerprint", "prompt", {})
         store.start_run("r", {})
-        store.end_shard("r", "mine", "anatomy", {"n": 1})
+        store.end_shard("r", "mine", ANATOMY, {"n": 1})
         store.keep_questions(load_questions("bundled", shots=0).questions[:60])
         for number in range(60):
             store.add(context, answer(f"q{number}", text="x" * 500), run="r", target="mine")
@@ -392,7 +451,7 @@ CALLS: dict[str, Callable[[Store, Context], object]] = {
     "kept_questions": lambda store, _: store.kept_questions(
         [q.hash for q in load_questions("bundled", shots=0).questions]
     ),
-    "end_shard": lambda store, _: store.end_shard("r", "mine", "virology", {}),
+    "end_shard": lambda store, _: store.end_shard("r", "mine", Shard("suite"), {}),
     "shards": lambda store, _: store.shards("r"),
     "used": lambda store, _: store.used("r", "mine"),
     "runs": lambda store, _: store.runs(),
@@ -425,7 +484,7 @@ def test_a_store_of_strange_content_is_told(tmp_path: Path, change: str) -> None
     with Store(path) as store:
         context = store.context("fingerprint", "prompt", {})
         store.start_run("r", {})
-        store.end_shard("r", "mine", "anatomy", {"n": 1})
+        store.end_shard("r", "mine", ANATOMY, {"n": 1})
         store.add(context, answer("q0"), run="r", target="mine")
     other = sqlite3.connect(path)
     with other:

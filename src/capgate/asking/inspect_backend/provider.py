@@ -259,6 +259,9 @@ _open: weakref.WeakSet[CapgateAPI] = weakref.WeakSet()
 _listeners: list[Callable[[SampleEnd], None]] = []
 _jobs: dict[str, tuple[str, str]] = {}
 
+LOOK = "capgate_look"
+"""The key of a task's metadata that says why it is asked (`store.shard.Look`)."""
+
 JOB = "capgate_job"
 """The key of a task's metadata that says whose job it is, see `job_of`."""
 

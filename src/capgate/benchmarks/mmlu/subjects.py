@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+MMLU: Final = "mmlu"
+"""The benchmark's name."""
+
 DOMAINS: Final[dict[str, tuple[str, ...]]] = {
     "stem": (
         "abstract_algebra",

@@ -28,11 +28,21 @@ from capgate.report.data.result import (
     total_cost,
     without_scores,
 )
-from capgate.run.judgement import PREFLIGHT, REASK, WHOLE, Mode
+from capgate.run.judgement import Mode
 from capgate.store.answer_store import Store
+from capgate.store.shard import WHOLE, Shard
 
 _UNREAD_SHOWN: Final = 20
 _UNREAD_CHARACTERS: Final = 2_000
+
+Shards = dict[Shard, dict[str, Any]]
+"""A target's shards in one run, and how each ended."""
+
+_ENTRY: Final = Shard("entry")
+_PREFLIGHT: Final = Shard("preflight")
+_QUICK: Final = Shard("quick")
+_REASK: Final = Shard("reask")
+_SUITE: Final = Shard("suite")
 
 _WEIGHT: Final[dict[str, int]] = {
     "kept": 0,
@@ -66,7 +76,7 @@ def build_report(
     """
     started, settings = next((s, v) for r, s, v in store.runs() if r == run)
     finished = time.time()
-    shards: dict[str, dict[str, dict[str, Any]]] = {}
+    shards: dict[str, Shards] = {}
     for (target, shard), facts in store.shards(run).items():
         if "verdict" in facts:
             facts = {**facts, "verdict": upgraded(facts["verdict"])}
@@ -75,9 +85,9 @@ def build_report(
     quick = {
         name
         for target, mine in shards.items()
-        if "quick" in mine
-        for name in (target, (mine["quick"].get("reference") or {}).get("target"))
-        if name and "suite" not in shards.get(name, {})
+        if _QUICK in mine
+        for name in (target, (mine[_QUICK].get("reference") or {}).get("target"))
+        if name and _SUITE not in shards.get(name, {})
     }
     modes = {target: _mode(mine, target in quick) for target, mine in shards.items()}
     results = {
@@ -94,9 +104,9 @@ def build_report(
             modes[target],
         )
         for target, mine in sorted(shards.items())
-        if "" in mine
+        if _ENTRY in mine
     }
-    # A base that nobody came to ask says nothing.
+    # Skip a base that no test has asked.
     results = {t: one for t, one in results.items() if one.overall.questions or one.verdict}
     for target, one in list(results.items()):
         if one.verdict is not None and one.verdict["kind"] == "ERROR":
@@ -107,9 +117,9 @@ def build_report(
                 if side == target or results[side].verdict is None:
                     results[side] = without_scores(results[side], one.chosen)
     failed = {
-        target: mine[PREFLIGHT]["verdict"]
+        target: mine[_PREFLIGHT]["verdict"]
         for target, mine in sorted(shards.items())
-        if mine.get(PREFLIGHT, {}).get("verdict") and target not in results
+        if mine.get(_PREFLIGHT, {}).get("verdict") and target not in results
     }
     worst_of, worst = _weightiest(results, failed)
     return Report(
@@ -131,7 +141,7 @@ def build_report(
                 result.reference,
                 baseline=baseline,
                 redux=redux,
-                reask_reason=shards[target].get(REASK, {}).get("reason", ""),
+                reask_reason=shards[target].get(_REASK, {}).get("reason", ""),
             )
             for target, result in results.items()
             if result.reference
@@ -160,23 +170,25 @@ def _result(
     store: Store,
     run: str,
     target: str,
-    shards: dict[str, dict[str, Any]],
+    shards: Shards,
     settings: dict[str, Any],
     complete: bool,
     finished: float,
     published: Published | None,
     mode: Mode,
 ) -> Result:
-    about = shards[""]
+    about = shards[_ENTRY]
     used = store.used(run, target)
     answers = [stored.answer for stored in used]
     now = [stored.answer for stored in used if stored.run == run]
     earlier = [stored.created for stored in used if stored.run != run]
-    whole = next((shards[name] for name in WHOLE if name in shards), None)
-    if whole is None and shards.get(PREFLIGHT, {}).get("verdict"):
-        whole = shards[PREFLIGHT]
-    wall = (shards.get("quick", {}).get("usage") or {}).get("seconds", 0.0)
-    subjects = subject_groups(answers, now, shards, wall=wall)
+    of_kind = {shard.kind: facts for shard, facts in shards.items()}
+    whole = next((of_kind[kind] for kind in WHOLE if kind in of_kind), None)
+    if whole is None and shards.get(_PREFLIGHT, {}).get("verdict"):
+        whole = shards[_PREFLIGHT]
+    wall = (shards.get(_QUICK, {}).get("usage") or {}).get("seconds", 0.0)
+    ended = {shard.name: facts for shard, facts in shards.items() if shard.kind == "group"}
+    subjects = subject_groups(answers, now, ended, wall=wall)
     overall = group(
         answers,
         now,
@@ -195,7 +207,7 @@ def _result(
         adapter_name=about.get("adapter_name"),
         timestamp=iso(finished),
         limit=settings["limit"],
-        chosen=chosen if mode == "full" and ("suite" in shards or not complete) else None,
+        chosen=chosen if mode == "full" and (_SUITE in shards or not complete) else None,
         mode=mode,
         complete=complete and (mode == "quick" or len(answers) - errors >= chosen),
         overall_score=overall.accuracy,
@@ -212,7 +224,7 @@ def _result(
         identity=about["facts"],
         versions=package_versions(),
         reference=_reference(shards, whole),
-        path=tuple(shards.get("quick", {}).get("path", ())),
+        path=tuple(shards.get(_QUICK, {}).get("path", ())),
         seed=about.get("seed") if mode == "quick" else None,
         attempt=(whole or {}).get("attempt"),
         faults=faults_of(answers),
@@ -224,7 +236,7 @@ def _result(
     )
 
 
-def _mode(shards: Mapping[str, Mapping[str, Any]], judged_quick: bool) -> Mode:
+def _mode(shards: Shards, judged_quick: bool) -> Mode:
     """What was asked of a target; by what was judged where an older run did not record it."""
     asked = (facts["mode"] for facts in shards.values() if facts.get("mode"))
     return "quick" if next(asked, "quick" if judged_quick else "full") == "quick" else "full"
@@ -244,9 +256,7 @@ def _beside(
     return found.to_dict() if found.match else None
 
 
-def _reference(
-    shards: Mapping[str, Mapping[str, Any]], whole: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
+def _reference(shards: Shards, whole: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What the target was compared with; by kind alone where an older run did not say more."""
     described = (facts["reference"] for facts in shards.values() if facts.get("reference"))
     found = next(described, None)

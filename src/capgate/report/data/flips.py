@@ -20,7 +20,6 @@ from capgate.report.data.labels import (
     shifted_in,
     split_drop,
 )
-from capgate.run.judgement import AGAIN
 from capgate.store.answer_store import KeptQuestion, Store
 from capgate.store.baselines import Baseline
 
@@ -193,7 +192,7 @@ def _asked_again(store: Store, run: str, target: str, base: str) -> dict[tuple[s
     found: dict[tuple[str, str], Side] = {}
     for side, name in (("reference", base), ("candidate", target)):
         if name:
-            for stored in store.used(run, name + AGAIN):
+            for stored in store.used(run, name, "constrained"):
                 found[side, stored.answer.question] = Side.of(stored.answer)
     return found
 

@@ -13,6 +13,7 @@ from capgate.store.runs import has_tests
 
 if TYPE_CHECKING:
     from capgate.store.answer_store import Store
+    from capgate.store.shard import Shard
 
 _REPORT: Final = "report.json"
 
@@ -69,7 +70,7 @@ def killed_fault_of(store: Path, run: str) -> ConfigError:
 
 
 def resume_command(
-    settings: Mapping[str, Any], shards: Mapping[tuple[str, str], Mapping[str, Any]]
+    settings: Mapping[str, Any], shards: Mapping[tuple[str, Shard], Mapping[str, Any]]
 ) -> str:
     """The command that takes a killed run up again.
 
@@ -77,7 +78,7 @@ def resume_command(
         settings: What the run was asked to do.
         shards: Target and shard to what the run recorded of it.
     """
-    entries = [facts for (_, shard), facts in shards.items() if not shard]
+    entries = [facts for (_, shard), facts in shards.items() if shard.kind == "entry"]
     modes = {str(facts["mode"]) for facts in entries if facts.get("mode")}
     models = {str(facts["model_id"]) for facts in entries if facts.get("model_id")}
     return run_command(settings, modes or {"full"}, models)

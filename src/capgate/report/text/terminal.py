@@ -35,8 +35,8 @@ def render_judgement(judgement: Judgement) -> str:
     """
     verdict = judgement.verdict
     if verdict is None:
-        return f"measured: {judgement.target} {judgement.shard}"
-    head = f"{verdict.kind}: {judgement.target} {judgement.shard}"
+        return f"measured: {judgement.target} {judgement.shard.label}"
+    head = f"{verdict.kind}: {judgement.target} {judgement.shard.label}"
     lines = [head, *(f"  {printable(reason)}" for reason in verdict.reasons)]
     usage = judgement.usage
     if usage is None:

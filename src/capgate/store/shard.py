@@ -1,0 +1,57 @@
+"""What a part of a run is: the shard that is judged or noted, and the look it was asked in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from capgate.benchmarks.mmlu.subjects import MMLU
+
+ShardKind = Literal["entry", "preflight", "quick", "group", "suite", "reask"]
+"""What a shard is:
+
+| kind | it holds |
+|---|---|
+| `entry` | what the run recorded of the target before it asked: fingerprint, questions, notes |
+| `preflight` | whether the target could be judged at all |
+| `quick` | the verdict of a quick run |
+| `group` | the verdict on one group of questions, which `Shard.name` names: a subject of MMLU |
+| `suite` | the verdict on the whole benchmark |
+| `reask` | how asking the unreadable questions once more went |
+"""
+
+WHOLE: Final[tuple[ShardKind, ...]] = ("suite", "quick")
+"""Kinds that are a verdict on a whole target; where a run has both, the first counts."""
+
+Look = Literal["first", "confirm", "repeat", "constrained"]
+"""Why a question was asked:
+
+| look | why |
+|---|---|
+| `first` | the run asks it |
+| `confirm` | its group lost, and a second look has to confirm that (`--confirm`) |
+| `repeat` | a command compares the target with itself (`calibrate`, `parity`, `baseline`) |
+| `constrained` | its answer could not be read, and now the engine allows only one in form |
+
+An answer of one look never stands for one of another look.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of what a run does with one target.
+
+    Attributes:
+        kind: What the part is.
+        benchmark: The benchmark that it belongs to.
+        name: The group's name; `""` for kinds of which a benchmark has one only.
+    """
+
+    kind: ShardKind
+    benchmark: str = MMLU
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its name for people and reports: the group's, else the kind."""
+        return self.name or self.kind
