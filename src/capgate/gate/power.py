@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from scipy import special
 
 from capgate.gate import stats
 from capgate.gate.sequential import EProcess
@@ -87,6 +86,8 @@ def visible_shortfall(
     Raises:
         ValueError: If an argument is out of its range.
     """
+    from scipy import special
+
     if n < 1:
         raise ValueError("no question was scored")
     stats.check_share(floor, "floor", closed=True)

@@ -26,7 +26,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -201,6 +200,8 @@ class EProcess:
             chances: How likely each is, same shape.
             questions: Within how many questions, from the start.
         """
+        from scipy import special
+
         m, prior = self._m[:1], self._spread
         seen = questions * (np.arange(_MOMENTS) + 0.5) / _MOMENTS
         weight = prior.questions + seen

@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -172,6 +171,8 @@ def tango_p_below(
     losses: int, gains: int, n: int, drop: float, *, continuity: float = HALF_A_QUESTION
 ) -> float:
     """Returns the score test's p-value of "the true drop is at least `drop`"."""
+    from scipy import special
+
     _check_paired(losses, gains, n)
     return float(special.ndtr(tango_score(losses, gains, n, drop, continuity=continuity)))
 
@@ -206,6 +207,8 @@ def clopper_pearson(correct: int, n: int, *, level: float = 0.95) -> Interval:
     Raises:
         ValueError: If the counts don't fit or the level is not in (0, 1).
     """
+    from scipy import special
+
     _check_binomial(correct, n, 0.5)
     _two_sided_z(level)
     tail = (1.0 - level) / 2.0
@@ -283,6 +286,8 @@ def fewest(enough: Callable[[Ints], Bools], low: Ints, high: Ints) -> Ints:
 
 def binomial_pmf(k: Ints, n: int | Ints, p: float | Floats) -> Floats:
     """Returns P(X = k) of a binomial, broadcasting."""
+    from scipy import special
+
     log_choose = special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
     mass: Floats = np.exp(log_choose + special.xlogy(k, p) + special.xlog1py(n - k, np.negative(p)))
     return mass
@@ -290,12 +295,16 @@ def binomial_pmf(k: Ints, n: int | Ints, p: float | Floats) -> Floats:
 
 def binomial_at_least(k: Ints, n: int | Ints, p: float | Floats) -> Floats:
     """Returns P(X ≥ k) of a binomial, broadcasting (exact in the far tail)."""
+    from scipy import special
+
     inside = special.betainc(np.maximum(k, 1), np.maximum(n - k + 1, 1), p)
     chance: Floats = np.where(k <= 0, 1.0, np.where(k > n, 0.0, inside))
     return chance
 
 
 def _two_sided_z(level: float) -> float:
+    from scipy import special
+
     check_share(level, "level")
     return float(special.ndtri(0.5 + level / 2.0))
 

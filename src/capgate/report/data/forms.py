@@ -36,7 +36,7 @@ from capgate.gate.verdict import (
 )
 from capgate.report.data.published_beside import Beside
 
-_CLOSED: Final = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+_CLOSED: Final = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
 
 
 def _form(
