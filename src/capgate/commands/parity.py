@@ -21,7 +21,6 @@ from capgate.asking.ready_target import ReadyTarget
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError, ConfigError
-from capgate.common.exit_codes import ExitCode
 from capgate.common.output import Output
 from capgate.common.text import one_line
 from capgate.gate.conclude import nothing_scored, too_many_errors, too_many_unread
@@ -98,12 +97,8 @@ def run(options: argparse.Namespace) -> int:
         raise
     except CapgateError as error:
         output_of(options).error(f"ERROR: {error}")
-        return ExitCode.ERROR
-    return {
-        "SAME": ExitCode.OK,
-        "DIFFERENT": ExitCode.FAILED,
-        "INCONCLUSIVE": ExitCode.INCONCLUSIVE,
-    }[kind]
+        return EXIT_CODES["ERROR"]
+    return {"SAME": 0, "DIFFERENT": 1, "INCONCLUSIVE": EXIT_CODES["INCONCLUSIVE"]}[kind]
 
 
 def _run(options: argparse.Namespace) -> Kind:

@@ -42,9 +42,9 @@ EXIT_CODES: Final[dict[VerdictKind, int]] = {
     "REGRESSION": exit_codes.REGRESSION,
     "INCONCLUSIVE": exit_codes.INCONCLUSIVE,
     "ERROR": exit_codes.ERROR,
-    "lost": 1,
-    "kept": 0,
-    "too few to tell": 0,
+    "lost": exit_codes.REGRESSION,
+    "kept": exit_codes.PASS,
+    "too few to tell": exit_codes.PASS,
 }
 
 SCHEMA_VERSION: Final = 2
