@@ -68,6 +68,7 @@ def keep_run(
     chosen: int | None = None,
     settings: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
+    reference: Mapping[str, Any] | None = None,
     **about: Any,  # noqa: ANN401
 ) -> None:
     """Keeps a run of the shipped questions in the project's store.
@@ -82,6 +83,7 @@ def keep_run(
         chosen: Questions that it meant to ask; all where None.
         settings: Further settings.
         facts: Further facts of its fingerprint.
+        reference: What it was compared with, as a judgement records it.
         about: Further facts of its entry.
     """
     asked = list(questions())[:chosen]
@@ -116,4 +118,7 @@ def keep_run(
         store.end_shard(run, target, Shard("entry"), about)
         if shard is not None:
             said = None if verdict is None else verdict.to_dict()
-            store.end_shard(run, target, Shard(shard), {"verdict": said, "usage": usage})
+            compared = {} if reference is None else {"reference": reference}
+            store.end_shard(
+                run, target, Shard(shard), {"verdict": said, "usage": usage, **compared}
+            )
