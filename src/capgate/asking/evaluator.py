@@ -27,9 +27,9 @@ from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.weights import with_weights
 from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.benchmarks.questions import Question
-from capgate.client.client import ClientLimits
 from capgate.client.faults import CONNECTION_KINDS
-from capgate.client.pacing import Turns
+from capgate.client.limits import ClientLimits
+from capgate.client.pacing import ModelTurns
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import (
     CapgateError,
@@ -114,7 +114,7 @@ class Evaluator:
         self._disk_fault: StoreError | FileError | None = None
         self._early: dict[tuple[Look, str], dict[str, ShardResult]] = {}
         self._pace: dict[str, float] = {}
-        self._turns: defaultdict[str, Turns] = defaultdict(Turns)
+        self._turns: defaultdict[str, ModelTurns] = defaultdict(ModelTurns)
         self._recheck = Recheck(store)
 
     def ready_target(self, target: Target, endpoint: Endpoint) -> ReadyTarget:

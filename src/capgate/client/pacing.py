@@ -1,8 +1,7 @@
-"""How hard to ask a server, in which order, and when to stop asking.
+"""How many requests a server gets at once, and in which order.
 
-`AdaptiveLimit` finds the parallelism that a rate limit allows; `Turns` keeps models apart at
-a server that mixes them up; `Lane` has requests sent before answers are dealt with; `Breaker`
-tells a server that is gone from one that has a bad moment. None of them does I/O.
+`AdaptiveLimit` finds the parallelism that a rate limit allows. `ModelTurns` has one model at a
+time asked. `OneAtATime` has requests sent before answers are processed. None of them does I/O.
 """
 
 from __future__ import annotations
@@ -11,11 +10,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal
-
-from capgate.client.faults import CONNECTION_KINDS, FINAL_KINDS
-from capgate.common.errors import FaultKind, RequestFault
 
 Clock = Callable[[], float]
 
@@ -49,7 +43,7 @@ class AdaptiveLimit:
         return int(self._limit)
 
     async def acquire(self) -> None:
-        """Waits for a place; first come, first served."""
+        """Waits for a place; the request that waits longest gets it."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
@@ -94,13 +88,13 @@ class AdaptiveLimit:
             self._paused_until = max(self._paused_until, now + pause)
 
     def resume(self) -> None:
-        """Ends a pause, so that waiting requests learn at once that all is over."""
+        """Ends a pause, so that waiting requests learn at once that the server is gone."""
         self._paused_until = float("-inf")
         self._disarm()
         self._wake()
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Forgets what belonged to an event loop that is gone: its timer would never fire."""
+        """Starts anew in another event loop: the former one's timer never fires."""
         self._disarm()
         self._waiters.clear()
         self.busy = 0
@@ -140,11 +134,11 @@ class AdaptiveLimit:
         self._wake()
 
 
-class Turns:
-    """One model at a time is asked at a server that mixes up what it answers at once.
+class ModelTurns:
+    """Has one model at a time asked, at a server that mixes models up that it answers at once.
 
-    Whoever asks for the model whose turn it is goes in; the others wait until nobody of it is
-    inside, and then all of the one that waited longest go.
+    A request for the model whose turn it is may be sent. The others wait until none of those is
+    in flight. Then the turn goes to the model whose first request has waited longest.
     """
 
     def __init__(self) -> None:
@@ -157,7 +151,7 @@ class Turns:
         """Waits until it is the model's turn."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            # Whoever was inside is gone with the other event loop.
+            # The former event loop's requests are gone with it.
             self._loop, self._inside = loop, 0
             self._waiting.clear()
         if not self._inside or model == self._model:
@@ -174,7 +168,7 @@ class Turns:
             raise
 
     def leave(self) -> None:
-        """Says that one who entered asks no more."""
+        """Ends a request that entered."""
         self._inside -= 1
         while not self._inside and self._waiting:
             self._model = next(iter(self._waiting))
@@ -184,11 +178,11 @@ class Turns:
                     place.set_result(None)
 
 
-class Lane:
-    """Lets through one in each turn of the event loop, first come, first served.
+class OneAtATime:
+    """Lets one coroutine pass in each iteration of the event loop, in the order of their arrival.
 
-    What is long to do goes through it, so that what is short, such as to send the next request
-    or to read an answer, has to wait for one of them at most.
+    Long work, such as scoring an answer, passes here first. So short work, such as sending the
+    next request or reading an answer, waits for one piece of long work at most.
     """
 
     def __init__(self) -> None:
@@ -196,7 +190,7 @@ class Lane:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def enter(self) -> None:
-        """Waits for the own turn."""
+        """Waits until the caller may pass."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop = loop
@@ -215,124 +209,3 @@ class Lane:
         self._waiting.popleft().set_result(None)
         if self._waiting:
             self._loop.call_soon(self._next)
-
-
-_Sort = Literal["connection", "final", "request", "rate", "server"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    failures: int
-    """Failures in a row, with no answer between."""
-    patience: float
-    """Seconds since the first of them was sent."""
-
-
-_QUESTION_KINDS: Final[frozenset[FaultKind]] = frozenset({"context_too_long", "moderation"})
-
-
-class Breaker:
-    """Opens when nothing that is asked of a server can be answered any more.
-
-    Counts failures of one sort in a row. It opens after a few of a sort that concerns
-    every request (key, credit, model, route), and after `patience` seconds without any
-    answer where the server may yet come back. While open it holds the fault that every
-    request ends with; each `cooldown` seconds it lets one request through to look.
-
-    Args:
-        patience: Seconds without an answer after which a server that worked is gone.
-        first_patience: The same for a server that never answered.
-        rate_patience: The same where every answer is a rate limit.
-        cooldown: Seconds between looks at a server that is gone.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(
-        self,
-        *,
-        patience: float = 20.0,
-        first_patience: float = 3.0,
-        rate_patience: float = 120.0,
-        cooldown: float = 30.0,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        self.fault: RequestFault | None = None
-        self._patience = patience
-        self._first_patience = first_patience
-        self._rate_patience = rate_patience
-        self._cooldown = cooldown
-        self._clock = clock
-        self._answered = False
-        self._sort: _Sort | None = None
-        self._count = 0
-        self._since = 0.0
-        self._look_at = 0.0
-
-    @property
-    def patience(self) -> float:
-        """Seconds that a server may be out of reach before it counts as gone."""
-        return self._patience if self._answered else self._first_patience
-
-    def blocked(self) -> RequestFault | None:
-        """Returns the fault that a request ends with now, or None where it may be sent."""
-        if self.fault is None:
-            return None
-        now = self._clock()
-        if now >= self._look_at:
-            self._look_at = now + self._cooldown
-            return None
-        return self.fault
-
-    def success(self) -> None:
-        """Counts an answer."""
-        self._answered = True
-        self._sort = None
-        self.fault = None
-
-    def failure(self, fault: RequestFault, started: float) -> bool:
-        """Counts a failure; True where the breaker is open after it.
-
-        Args:
-            fault: What the request or a look at the server ended with.
-            started: When it was sent, on this object's clock.
-        """
-        if fault.kind in _QUESTION_KINDS:
-            self.success()
-            return False
-        sort = self._sort_of(fault)
-        if sort != self._sort:
-            self._sort, self._count, self._since = sort, 0, started
-        self._count += 1
-        self._since = min(self._since, started)
-        now = self._clock()
-        rule = self._rule(sort)
-        if self.fault is not None or (
-            self._count >= rule.failures and now - self._since >= rule.patience
-        ):
-            self.fault = fault.copy()
-            self._look_at = now + self._cooldown
-            return True
-        return False
-
-    @staticmethod
-    def _sort_of(fault: RequestFault) -> _Sort:
-        if fault.kind in CONNECTION_KINDS:
-            return "connection"
-        if fault.kind in FINAL_KINDS:
-            return "final"
-        if fault.kind == "bad_request":
-            return "request"
-        return "rate" if fault.kind == "rate_limited" else "server"
-
-    def _rule(self, sort: _Sort) -> _Rule:
-        match sort:
-            case "final":
-                return _Rule(3, 0.0)
-            case "request":
-                return _Rule(16, 0.0)
-            case "connection":
-                return _Rule(3, self.patience)
-            case "rate":
-                return _Rule(8, self._rate_patience)
-            case "server":
-                return _Rule(8, self._patience)

@@ -1,8 +1,8 @@
 """What a model server's good answers hold, read strictly.
 
 A 200 is not yet an answer: proxies send HTML with it, OpenRouter sends errors with it,
-and a crash cuts it short. Whatever is not an answer becomes a fault here, so that no
-caller can take it for a wrong answer.
+and a crash cuts it short. Everything else than an answer becomes a fault here, so that no
+caller takes it for a wrong answer.
 """
 
 from __future__ import annotations
@@ -14,13 +14,61 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from capgate.client.faults import Place, fault_of_response, words_of
+from capgate.client.faults import FaultText, Place, words_of
+from capgate.client.responses import fault_of_response
+from capgate.common.errors import RequestFault
 from capgate.common.thoughts import Spoken, set_aside
 
 _CUT_OFF: Final = frozenset(
     {"length", "limit", "max_tokens", "max_output_tokens", "model_length", "token_limit"}
 )
 """Servers' words for an answer that reached the token limit."""
+
+_CUT_SHORT: Final = FaultText(
+    "bad_json",
+    "the answer is cut short or is broken JSON",
+    "The server or something between closed early: look at its log",
+)
+_NO_JSON: Final = FaultText(
+    "not_json",
+    "what answered is not a model server",
+    "Check base_url: a proxy or web page answers there",
+)
+_NO_LIST: Final = FaultText(
+    "not_json",
+    "what answered lists no models",
+    "Check base_url: for OpenAI-compatible servers it ends in /v1",
+)
+_NO_CHOICES: Final = FaultText(
+    "empty_choices",
+    "the answer holds no choices",
+    "The server answered with nothing to read: look at its log",
+)
+_NO_MESSAGE: Final = FaultText(
+    "empty_choices",
+    "the answer's choice holds no chat message",
+    "Check base_url: a server of another API may answer there, or look at its log",
+)
+_NOTHING_GENERATED: Final = FaultText(
+    "empty_choices",
+    "the provider generated nothing",
+    "Ask again later, or choose another route for this model",
+)
+_BROKEN_OFF: Final = FaultText(
+    "server_error",
+    "the server broke the answer off",
+    "It was being stopped: look at its log, and start it again",
+)
+_KEPT_BACK: Final = FaultText(
+    "moderation",
+    "the provider's filter kept the answer back",
+    "Choose another route for this model; the question was not answered",
+)
+_ERROR_INSIDE: Final = FaultText(
+    "error_body",
+    "the answer holds an error in place of a choice",
+    "The provider failed behind a 200: choose another route, or look at its log",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +165,8 @@ def read_json(place: Place, status: int, raw: bytes) -> object:
         said = words_of(None, raw)
         # Only what began as an object can have been cut short; the rest never was JSON.
         if raw.lstrip()[:1] == b"{" or not raw.strip():
-            raise place.fault(
-                "bad_json",
-                "the answer is cut short or is broken JSON",
-                "The server or something between closed early: look at its log",
-                said=said,
-                status=status,
-            ) from error
-        raise place.fault(
-            "not_json",
-            "what answered is not a model server",
-            "Check base_url: a proxy or web page answers there",
-            said=said,
-            status=status,
-        ) from error
+            raise place.known(_CUT_SHORT, said=said, status=status) from error
+        raise place.known(_NO_JSON, said=said, status=status) from error
     return body
 
 
@@ -156,55 +192,25 @@ def read_completion(
     if not isinstance(choice, dict):
         if body.get("error"):
             raise _inner_fault(place, status, body, raw, headers)
-        raise place.fault(
-            "empty_choices",
-            "the answer holds no choices",
-            "The server answered with nothing to read: look at its log",
-            said=words_of(None, raw),
-            status=status,
-        )
+        raise place.known(_NO_CHOICES, said=words_of(None, raw), status=status)
     reason = choice.get("finish_reason")
     if choice.get("error") or reason == "error" or body.get("error"):
         inner = choice if choice.get("error") else body
         raise _inner_fault(place, status, inner, raw, headers)
     if reason == "abort":
         # vLLM's for what a graceful stop cut off; the text may end anywhere.
-        raise place.fault(
-            "server_error",
-            "the server broke the answer off",
-            "It was being stopped: look at its log, and start it again",
-            said=words_of(None, raw),
-            status=status,
-        )
+        raise place.known(_BROKEN_OFF, said=words_of(None, raw), status=status)
     spoken = _spoken(choice.get("message"))
     text = None if spoken is None else spoken.text
     if not text and reason == "content_filter":
-        raise place.fault(
-            "moderation",
-            "the provider's filter kept the answer back",
-            "Choose another route for this model; the question was not answered",
-            said=words_of(None, raw),
-            status=status,
-        )
+        raise place.known(_KEPT_BACK, said=words_of(None, raw), status=status)
     if spoken is None:
-        raise place.fault(
-            "empty_choices",
-            "the answer's choice holds no chat message",
-            "Check base_url: a server of another API may answer there, or look at its log",
-            said=words_of(None, raw),
-            status=status,
-        )
+        raise place.known(_NO_MESSAGE, said=words_of(None, raw), status=status)
     usage = _fields(body.get("usage"))
     silent = not spoken.text and not spoken.thought
     if body.get("provider") and silent and not _count(usage.get("completion_tokens")):
         # OpenRouter documents it of a model that is still being started.
-        raise place.fault(
-            "empty_choices",
-            "the provider generated nothing",
-            "Ask again later, or choose another route for this model",
-            said=words_of(None, raw),
-            status=status,
-        )
+        raise place.known(_NOTHING_GENERATED, said=words_of(None, raw), status=status)
     details = usage.get("completion_tokens_details")
     return Completion(
         text=spoken.text,
@@ -227,7 +233,7 @@ def read_completion(
 
 
 def read_cost(raw: bytes) -> float | None:
-    """The US dollars that a response says it cost, whatever else it holds; None without."""
+    """The US dollars that a response says it cost; None where it does not say."""
     try:
         body: object = from_json(raw)
     except ValueError:
@@ -246,13 +252,7 @@ def read_models(place: Place, status: int, raw: bytes) -> list[ServedModel]:
     # Together's list stands by itself, everybody else's under "data".
     entries = body.get("data") if isinstance(body, dict) else body
     if not isinstance(entries, list):
-        raise place.fault(
-            "not_json",
-            "what answered lists no models",
-            "Check base_url: for OpenAI-compatible servers it ends in /v1",
-            said=words_of(body, raw),
-            status=status,
-        )
+        raise place.known(_NO_LIST, said=words_of(body, raw), status=status)
     models = []
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
@@ -277,20 +277,14 @@ def read_models(place: Place, status: int, raw: bytes) -> list[ServedModel]:
 
 def _inner_fault(
     place: Place, status: int, body: dict[str, Any], raw: bytes, headers: Mapping[str, str]
-) -> Exception:
+) -> RequestFault:
     error = body.get("error")
     code = error.get("code") if isinstance(error, dict) else None
     if isinstance(code, str) and code.isdigit():
         code = int(code)
     if isinstance(code, int) and 400 <= code < 600:
         return fault_of_response(place, status, body, raw, headers, code=code)
-    return place.fault(
-        "error_body",
-        "the answer holds an error in place of a choice",
-        "The provider failed behind a 200: choose another route, or look at its log",
-        said=words_of(body, raw),
-        status=status,
-    )
+    return place.known(_ERROR_INSIDE, said=words_of(body, raw), status=status)
 
 
 _THOUGHT_FIELDS: Final = ("reasoning_content", "reasoning", "thinking")

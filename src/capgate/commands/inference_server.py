@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from capgate.client.client import Client, ClientLimits
+from capgate.client.client import Client
+from capgate.client.limits import ClientLimits
 from capgate.commands.options import Parser, add_json
 from capgate.common import exit_codes
 from capgate.common.errors import CapgateError, ConfigError, RequestFault, ServerError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from capgate.common.answer_limit import MaxTokensField
+from capgate.client.answer_limit import MaxTokensField
 
 if TYPE_CHECKING:
     from capgate.serving.openrouter import Offer

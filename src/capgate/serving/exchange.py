@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from capgate.common.bodies import REFUSAL_BYTES, read_body
+from capgate.client.bodies import REFUSAL_BYTES, read_body
 from capgate.common.event_loop import in_own_loop
 from capgate.common.proxies import proxy_for
 

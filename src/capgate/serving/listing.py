@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from capgate.client.client import Client, ClientLimits
+from capgate.client.client import Client
+from capgate.client.limits import ClientLimits
 from capgate.client.replies import ServedModel
 from capgate.common.errors import RequestFault
 from capgate.common.event_loop import in_own_loop

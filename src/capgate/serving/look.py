@@ -7,7 +7,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from capgate.client.client import Client, ClientLimits
+from capgate.client.client import Client
+from capgate.client.limits import ClientLimits
 from capgate.client.replies import Completion, TokenLogprobs
 from capgate.common.errors import RequestFault
 from capgate.serving.endpoint import Endpoint

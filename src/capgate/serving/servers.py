@@ -14,7 +14,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from capgate.client.client import Client, ClientLimits
+from capgate.client.client import Client
+from capgate.client.limits import ClientLimits
 from capgate.client.replies import ServedModel
 from capgate.common.errors import AdapterError, CapgateError, ConfigError, RequestFault, ServerError
 from capgate.common.event_loop import in_own_loop

@@ -21,7 +21,7 @@ from tests.doubles.server import Server, answer
 from tests.unit.client.conftest import KEY, QUICK
 
 from capgate.asking.inspect_backend.provider import facts_of, fault_of
-from capgate.client.client import ClientLimits
+from capgate.client.limits import ClientLimits
 from capgate.common.errors import CapgateError
 from capgate.common.text import HEAD, TAIL
 

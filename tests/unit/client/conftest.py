@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from tests.doubles.server import Server
 
-from capgate.client.client import Client, ClientLimits
+from capgate.client.client import Client
+from capgate.client.limits import ClientLimits
 from capgate.client.replies import Completion
 from capgate.common.errors import RequestFault
 

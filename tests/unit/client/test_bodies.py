@@ -12,8 +12,8 @@ from tests.doubles.flood import FAILED, GZIPPED, OK, Flood, bomb, chunk
 from tests.doubles.server import Server
 from tests.unit.client.conftest import REQUEST, client_of
 
+from capgate.client.bodies import ANSWER_BYTES, LIST_BYTES, REFUSAL_BYTES, answer_room
 from capgate.client.client import Client
-from capgate.common.bodies import ANSWER_BYTES, LIST_BYTES, REFUSAL_BYTES, answer_room
 from capgate.common.errors import RequestFault
 from capgate.serving.adapters.attach import unload
 from capgate.serving.endpoint import Endpoint

@@ -12,7 +12,8 @@ from tests.doubles.replies import Reply
 from tests.doubles.server import Server, answer
 from tests.unit.client.conftest import KEY, QUICK, REQUEST, Ask, client_of, fault_of_asking
 
-from capgate.client.client import Client, ClientLimits
+from capgate.client.client import Client
+from capgate.client.limits import ClientLimits
 from capgate.client.replies import Completion
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgate.client.pacing import AdaptiveLimit, Breaker, Lane, Turns
+from capgate.client.breaker import Breaker
+from capgate.client.pacing import AdaptiveLimit, ModelTurns, OneAtATime
 from capgate.common.errors import FaultKind, RequestFault
 
 
@@ -249,7 +250,7 @@ def test_models_are_inside_one_at_a_time(askers: list[tuple[str, int, int, bool]
     inside: list[str] = []
     served = 0
 
-    async def ask(turns: Turns, model: str, before: int, stay: int) -> None:
+    async def ask(turns: ModelTurns, model: str, before: int, stay: int) -> None:
         nonlocal served
         for _ in range(before):
             await asyncio.sleep(0)
@@ -265,7 +266,7 @@ def test_models_are_inside_one_at_a_time(askers: list[tuple[str, int, int, bool]
             turns.leave()
 
     async def run() -> None:
-        turns = Turns()
+        turns = ModelTurns()
         tasks = [asyncio.create_task(ask(turns, *asker[:3])) for asker in askers]
         for _ in range(3):
             await asyncio.sleep(0)
@@ -282,7 +283,7 @@ def test_models_are_inside_one_at_a_time(askers: list[tuple[str, int, int, bool]
 
 def test_turns_survive_their_event_loop() -> None:
     """Who was inside when an event loop was closed keeps nobody of the next one waiting."""
-    turns = Turns()
+    turns = ModelTurns()
     asyncio.run(turns.enter("a"))
     asyncio.run(asyncio.wait_for(turns.enter("b"), 10))
 
@@ -291,8 +292,8 @@ def test_what_is_short_goes_before_what_is_in_the_lane() -> None:
     """Of many who are ready at once one passes in a turn of the loop, in order, others between."""
     order: list[str] = []
 
-    async def long(lane: Lane, name: str) -> None:
-        await lane.enter()
+    async def long(queue: OneAtATime, name: str) -> None:
+        await queue.enter()
         order.append(name)
 
     async def short() -> None:
@@ -301,13 +302,13 @@ def test_what_is_short_goes_before_what_is_in_the_lane() -> None:
             order.append("-")
 
     async def run() -> None:
-        lane = Lane()
-        tasks = [asyncio.create_task(long(lane, name)) for name in "abcde"]
+        queue = OneAtATime()
+        tasks = [asyncio.create_task(long(queue, name)) for name in "abcde"]
         other = asyncio.create_task(short())
         await asyncio.sleep(0)
         tasks[1].cancel()
         await asyncio.wait_for(asyncio.gather(*tasks, other, return_exceptions=True), 10)
-        await asyncio.wait_for(lane.enter(), 10)
+        await asyncio.wait_for(queue.enter(), 10)
 
     asyncio.run(run())
     assert [name for name in order if name != "-"] == list("acde")

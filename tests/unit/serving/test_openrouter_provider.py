@@ -12,7 +12,8 @@ from tests.doubles.replies import Handler, Reply
 
 from capgate.asking.cost_forecast import Estimate, estimate
 from capgate.asking.cost_limit import NotAskedError, RunCostLimit, TargetCost, most_tokens
-from capgate.client.client import Client, ClientLimits
+from capgate.client.client import Client
+from capgate.client.limits import ClientLimits
 from capgate.client.replies import Completion
 from capgate.common.errors import ReferenceMissingError, RequestFault
 from capgate.common.text import dollars

@@ -50,10 +50,11 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from capgate.asking.cost_limit import NotAskedError, TargetCost
-from capgate.client.client import Client, ClientLimits, Reservation
-from capgate.client.pacing import Lane, Turns
+from capgate.client.answer_limit import MaxTokensField
+from capgate.client.client import Client, Reservation
+from capgate.client.limits import ClientLimits
+from capgate.client.pacing import ModelTurns, OneAtATime
 from capgate.client.replies import Completion
-from capgate.common.answer_limit import MaxTokensField
 from capgate.common.errors import CapgateError, RequestFault
 from capgate.common.redact import Redactor
 from capgate.common.text import shortened
@@ -132,7 +133,7 @@ class CapgateAPI(ModelAPI):
             headers=headers,
             max_tokens_field=max_tokens_field,
         )
-        self.turns: Turns | None = None
+        self.turns: ModelTurns | None = None
         self.target_cost: TargetCost | None = None
         self.offer: Offer | None = None
         self.redactor = Redactor.of_environment(further=[api_key or ""])
@@ -254,7 +255,7 @@ class CapgateAPI(ModelAPI):
         return request
 
 
-_answered = Lane()
+_answered = OneAtATime()
 _open: weakref.WeakSet[CapgateAPI] = weakref.WeakSet()
 _listeners: list[Callable[[SampleEnd], None]] = []
 _jobs: dict[str, tuple[str, str]] = {}

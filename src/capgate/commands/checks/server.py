@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from capgate.asking.probe import PROBE, ask_probe
-from capgate.client.client import Client, ClientLimits
+from capgate.client.client import Client
+from capgate.client.limits import ClientLimits
 from capgate.client.replies import ServedModel
 from capgate.commands.checks.check import Check, Skip, look, what_of
 from capgate.common.errors import (

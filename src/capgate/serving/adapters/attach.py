@@ -14,7 +14,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Final
 
-from capgate.client.client import ClientLimits
+from capgate.client.limits import ClientLimits
 from capgate.client.replies import ServedModel
 from capgate.common.errors import AdapterError, RequestFault
 from capgate.config.targets import Target

@@ -6,9 +6,10 @@ from typing import Final
 
 import aiohttp
 
+from capgate.client.bodies import json_or_none
 from capgate.client.exchange import fault_of_exception
-from capgate.client.faults import Place, fault_of_response, words_of
-from capgate.common.bodies import json_or_none
+from capgate.client.faults import Place, words_of
+from capgate.client.responses import fault_of_response
 from capgate.common.errors import AdapterError
 from capgate.serving.adapters.leases import Lease
 from capgate.serving.endpoint import Endpoint

@@ -34,7 +34,7 @@ class Cause:
         what: What happened, as a clause; `{name}` stands for the group.
         remedy: What to do about it; likewise.
         statuses: HTTP statuses that it comes with.
-        name: By what code knows it.
+        name: The name by which code acts on it, if any.
     """
 
     words: re.Pattern[str]
