@@ -18,7 +18,7 @@ from tests.doubles.openrouter import AZURE, KEY, OPENAI, OpenRouter, Provider
 from tests.integration.checkout import Checkout
 from tests.integration.conftest import no_traceback, right, wrong
 
-from capgate.common.text import dollars
+from capgate.common.text import format_dollars
 
 SCRIPT = "run_mmlu_openrouter.py"
 REAL_KEY = "OPENROUTER_API_KEY"
@@ -114,14 +114,14 @@ def test_who_answered_and_what_it_cost_is_kept(checkout: Checkout, router: OpenR
     assert router.spent > result["overall"]["cost"]
     assert result["identity"]["identity"]["router"] == "openrouter"
     row = next(line for line in outcome.text.splitlines() if line.split()[:1] == ["all"])
-    assert dollars(sum(costs)) in row.split()
-    assert f"cost:    {dollars(sum(costs))} spent by this run's answers" in outcome.text
+    assert format_dollars(sum(costs)) in row.split()
+    assert f"cost:    {format_dollars(sum(costs))} spent by this run's answers" in outcome.text
     assert [one["cost"] for one in checkout.reports()] == [pytest.approx(sum(costs))]
     shown = checkout.run("capgate", "show", "latest", stored(checkout, "question")[0])
-    assert f"tokens, {dollars(costs[0])}" in shown.text
+    assert f"tokens, {format_dollars(costs[0])}" in shown.text
     again = checkout.script(SCRIPT, "--model-id", "llama", *FEW)
     assert "8 questions (0 asked now)" in again.text
-    assert f"{dollars(sum(costs))} ($0.00 now)" in again.text
+    assert f"{format_dollars(sum(costs))} ($0.00 now)" in again.text
     assert 0 in [one["cost"] for one in checkout.reports()]
 
 

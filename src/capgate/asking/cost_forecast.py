@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from capgate.asking.cost_limit import FRAME_TOKENS
-from capgate.common.text import dollars
+from capgate.common.text import format_dollars
 from capgate.serving.openrouter import Offer
 
 if TYPE_CHECKING:
@@ -40,8 +40,12 @@ class Estimate:
     most: float | None
 
     def __str__(self) -> str:
-        most = "no upper bound is known" if self.most is None else f"at most {dollars(self.most)}"
-        return f"about {dollars(self.likely)} ({most})"
+        most = (
+            "no upper bound is known"
+            if self.most is None
+            else f"at most {format_dollars(self.most)}"
+        )
+        return f"about {format_dollars(self.likely)} ({most})"
 
 
 def estimate(
@@ -105,7 +109,11 @@ def forecast(
         mean_cost=store.mean_cost(ready_target.context),
     )
     asked = f"up to {len(texts):,} questions to ask{' and the preflight' if preflight else ''}"
-    bound = "" if settings.max_cost is None else f"; the run stops at {dollars(settings.max_cost)}"
+    bound = (
+        ""
+        if settings.max_cost is None
+        else f"; the run stops at {format_dollars(settings.max_cost)}"
+    )
     return f"{ready_target.id}: {asked}, {expected or 'price unknown'}{bound}"
 
 

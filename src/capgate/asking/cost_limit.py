@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from capgate.common.errors import CapgateError
-from capgate.common.text import dollars
+from capgate.common.text import format_dollars
 from capgate.serving.openrouter import Price
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class TargetCost:
         """What a question that is not put ends with."""
         return NotAskedError(
             f"the question was not put: it could carry the run past --max-cost "
-            f"{dollars(self.cost_limit.limit)}",
+            f"{format_dollars(self.cost_limit.limit)}",
             target=self.target,
             remedy="raise --max-cost and run again; what was answered is kept and not asked again",
         )

@@ -221,7 +221,7 @@ def read_completion(
         attempts=attempts,
         model=_string(body.get("model")),
         provider=_string(body.get("provider")),
-        cost=_dollars(usage.get("cost")),
+        cost=_read_dollars(usage.get("cost")),
         logprobs=_logprobs(choice.get("logprobs")) if choice.get("logprobs") else (),
         response_id=_string(body.get("id")),
         thought=spoken.thought,
@@ -239,7 +239,7 @@ def read_cost(raw: bytes) -> float | None:
     except ValueError:
         return None
     usage = body.get("usage") if isinstance(body, dict) else None
-    return _dollars(usage.get("cost")) if isinstance(usage, dict) else None
+    return _read_dollars(usage.get("cost")) if isinstance(usage, dict) else None
 
 
 def read_models(place: Place, status: int, raw: bytes) -> list[ServedModel]:
@@ -341,7 +341,7 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
-def _dollars(value: object) -> float | None:
+def _read_dollars(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) and value >= 0 else None

@@ -20,7 +20,7 @@ from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.answers import Answer
 from capgate.common.errors import ConfigError
-from capgate.config.settings import positive
+from capgate.config.option_values import positive
 from capgate.gate.calibration import Calibration, Rate, calibrate, whole_rounds
 from capgate.report.data.missing import faults_of
 from capgate.report.text.missing_lines import fault_lines

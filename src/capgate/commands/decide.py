@@ -18,8 +18,8 @@ from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.commands.answer_rows import read_pairs
 from capgate.commands.options import add_json, output_of
 from capgate.common.errors import CapgateError, ConfigError
+from capgate.config.option_values import positive
 from capgate.config.policy_file import load_policy, parse_policy
-from capgate.config.settings import positive
 from capgate.gate import Budget, Pair, Policy, SequentialGate, Verdict, decide_fixed, seeded_order
 from capgate.gate.race import BATCH, Orders, Scale, run_orders
 from capgate.gate.rows import code_row

@@ -16,7 +16,7 @@ from capgate.common.answers import Answer
 from capgate.common.errors import ConfigError
 from capgate.common.output import Output
 from capgate.common.redact import Redactor
-from capgate.common.text import dollars, one_line, printable, quoted
+from capgate.common.text import format_dollars, one_line, printable, quoted
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
 from capgate.report.data.comparison import Flip
@@ -144,7 +144,7 @@ def _transcript(
         margin = "" if answer.margin is None else f", margin {answer.margin:.2f} nat"
         served = f", served by {one_line(answer.served_by, limit=80)}" if answer.served_by else ""
         yield f"{title}: {answer.state}{f' {answer.choice}' if answer.choice else ''}{margin}"
-        cost = "" if answer.cost is None else f", {dollars(answer.cost)}"
+        cost = "" if answer.cost is None else f", {format_dollars(answer.cost)}"
         yield f"  {answer.seconds:.2f} s, {answer.completion_tokens} tokens{cost}{served}"
         for role, text in transcript.messages:
             yield f"  {printable(role)}:"

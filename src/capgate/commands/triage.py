@@ -22,8 +22,9 @@ from capgate.common.errors import ConfigError
 from capgate.common.files import FileError
 from capgate.common.output import Output
 from capgate.common.text import one_line, printable
+from capgate.config.option_values import positive
 from capgate.config.secrets import project_redactor
-from capgate.config.settings import Settings, positive
+from capgate.config.settings import Settings
 from capgate.report.data.comparison import LABELS, MEANINGS, Comparison, Flip, Side
 from capgate.report.data.flips import relabel
 from capgate.report.data.history import FILE

@@ -130,7 +130,7 @@ def _plain_words(text: str) -> str:
     return " ".join(_CLAUSE_ENDS.sub("", text.casefold()).split())
 
 
-def dollars(amount: float) -> str:
+def format_dollars(amount: float) -> str:
     """An amount as people read it: two significant digits below a dollar."""
     if amount == 0 or amount >= 1:
         return f"${amount:,.2f}"

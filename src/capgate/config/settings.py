@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final, Literal
 from capgate.benchmarks.mmlu.subjects import DOMAINS, SUBJECTS
 from capgate.benchmarks.mmlu.task import TASKS
 from capgate.common.errors import ConfigError
+from capgate.config.option_values import parse_dollars, positive, temperature
 
 DEFAULT_TASK: Final = "inspect_evals/mmlu_0_shot"
 DEFAULT_TEMPERATURE: Final = 0.0
@@ -35,51 +35,6 @@ _FILES: Final[Mapping[str, str | None]] = {
 
 FILES: Final = frozenset({"--output-dir", "--store", "--models-file", "--thresholds-dir"})
 """The options that say where a project's files are."""
-
-
-def positive(text: str) -> int:
-    """Reads a whole number of at least 1.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-    """
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return number
-
-
-def dollars(text: str) -> float:
-    """Reads an amount of US dollars above 0.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-    """
-    try:
-        amount = float(text.removeprefix("$"))
-    except ValueError:
-        amount = -1.0
-    if not 0.0 < amount < math.inf:
-        raise argparse.ArgumentTypeError(f"expected an amount of US dollars, got {text!r}")
-    return amount
-
-
-def temperature(text: str) -> float:
-    """Reads a sampling temperature between 0 and 2.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-    """
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0.0 <= number <= 2.0:
-        raise argparse.ArgumentTypeError(f"expected a temperature from 0 to 2, got {text!r}")
-    return number
 
 
 @dataclass(frozen=True)
@@ -167,7 +122,7 @@ OPTIONS: Final = (
     Option(
         "--max-cost",
         {
-            "type": dollars,
+            "type": parse_dollars,
             "metavar": "USD",
             "help": "OpenRouter: stop before the run has cost more than this (default: no bound)",
         },

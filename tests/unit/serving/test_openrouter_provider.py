@@ -16,7 +16,7 @@ from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
 from capgate.client.replies import Completion
 from capgate.common.errors import ReferenceMissingError, RequestFault
-from capgate.common.text import dollars
+from capgate.common.text import format_dollars
 from capgate.serving.openrouter import Offer, Price, ask_offer, check_key, read_offer
 from capgate.serving.routes import check_routes, clash, is_routed
 
@@ -337,7 +337,7 @@ def test_a_request_has_at_most_as_many_tokens_as_bytes() -> None:
 )
 def test_amounts_are_readable(amount: float, shown: str) -> None:
     """Small amounts keep two digits that count."""
-    assert dollars(amount) == shown
+    assert format_dollars(amount) == shown
 
 
 def test_an_estimate_tells_what_is_likely_and_the_most() -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
-from capgate.common.text import dollars, printable
+from capgate.common.text import format_dollars, printable
 from capgate.gate.policy import Budget
 from capgate.report.data.groups import counted, word_counts
 from capgate.report.data.result import Group, Report, Result, answered_of
@@ -43,7 +43,7 @@ def render_judgement(judgement: Judgement) -> str:
         return "\n".join(lines)
     asked = asked_words(usage.questions, usage.answered, usage.asked)
     if verdict.scope == "subject":
-        cost = f", {dollars(usage.cost)}" if usage.cost is not None else ""
+        cost = f", {format_dollars(usage.cost)}" if usage.cost is not None else ""
         tokens = usage.prompt_tokens + usage.completion_tokens
         lines.append(f"  {asked}, {usage.seconds:.1f} s, {tokens:,} tokens{cost}")
     elif verdict.kind == "ERROR":
@@ -83,7 +83,7 @@ def render_report(report: Report, written: Sequence[Path], *, root: Path) -> lis
         lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
         lines += [f"  next:  {step}" for step in next_steps(verdict, None)[:1]] + [""]
     if report.cost is not None:
-        lines.append(f"cost:    {dollars(report.cost)} spent by this run's answers")
+        lines.append(f"cost:    {format_dollars(report.cost)} spent by this run's answers")
     if not report.complete:
         lines.append(printable(f"PARTIAL: {rest_sentence(report)}"))
     return lines + [f"written: {_short(path, root)}" for path in written]
@@ -120,9 +120,9 @@ def _limits(verdict: dict[str, Any]) -> list[str]:
 
 def _usage(result: Result) -> str:
     overall = result.overall
-    cost = "" if overall.cost is None else f", {dollars(overall.cost)}"
+    cost = "" if overall.cost is None else f", {format_dollars(overall.cost)}"
     if overall.cost_now is not None and overall.asked < overall.questions:
-        cost += f" ({dollars(overall.cost_now)} now)"
+        cost += f" ({format_dollars(overall.cost_now)} now)"
     return (
         f"{asked_words(*answered_of(result))}, {overall.seconds:.1f} s, "
         f"{overall.prompt_tokens + overall.completion_tokens:,} tokens{cost}{old_words(result)}"
@@ -185,7 +185,7 @@ def _row(name: str, one: Group, *, costs: bool, cut: bool, kind: str = "") -> li
         str(one.errors or "·"),
         f"{one.seconds:.1f}",
         f"{one.prompt_tokens + one.completion_tokens:,}",
-        *([] if not costs else ["–" if one.cost is None else dollars(one.cost)]),
+        *([] if not costs else ["–" if one.cost is None else format_dollars(one.cost)]),
         kind or one.word or "",
     ]
 
