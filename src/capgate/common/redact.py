@@ -16,6 +16,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
+from capgate.common.secret_forms import (
+    BEARER,
+    PARAMETER,
+    TOKEN,
+    TOKEN_NEEDLES,
+    is_secret_variable,
+)
+
 MARK: Final = "[redacted]"
 
 _SMALLEST: Final = 4
@@ -43,16 +51,6 @@ _SAID: Final = frozenset(
 )
 """Fields that hold what a model or server wrote, and no word of ours."""
 
-_SECRET_NAME: Final = re.compile(
-    r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS|CREDENTIALS?|WEBHOOK|DSN|ALERT)"
-    r"(_|$|URL|ID$)",
-    re.IGNORECASE,
-)
-_OPEN_NAME: Final = re.compile(r"_(ENV|FILE|PATH|DIR|NAME|LIMIT)$", re.IGNORECASE)
-_PARAMETER: Final = (
-    r"(?:[A-Za-z0-9_-]{0,40}(?:token|secret|password|passwd|signature|credential|api[_-]?key|apikey)"
-    r"[A-Za-z0-9_-]{0,40}|key|sig|auth|pwd|sv|code)"
-)
 # What was cut out already is no value, or its bracket would be left over.
 _VALUE: Final = r"(?!\[(?:redacted|key)\])[^\s\"'<>&|`\\;,)}\]]+"
 
@@ -97,7 +95,7 @@ _FORMS: Final = (
     ),
     _Form(
         ("bearer",),
-        re.compile(r"(\bbearer\s+)(?=\S*\d)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE),
+        re.compile(rf"({BEARER})[A-Za-z0-9._~+/=-]{{8,}}", re.IGNORECASE),
         rf"\1{MARK}",
     ),
     # https://user:password@host
@@ -109,7 +107,7 @@ _FORMS: Final = (
         rf"\1{MARK}@",
     ),
     # …?token=x&…
-    _Form(("=",), re.compile(rf"([?&#]{_PARAMETER}=){_VALUE}", re.IGNORECASE), rf"\1{MARK}"),
+    _Form(("=",), re.compile(rf"([?&#]{PARAMETER}=){_VALUE}", re.IGNORECASE), rf"\1{MARK}"),
     # Webhooks carry their secret in the path.
     _Form(
         ("hooks.slack.com", "discord", "webhook.office.com"),
@@ -120,20 +118,7 @@ _FORMS: Final = (
         ),
         rf"\1{MARK}",
     ),
-    _Form(
-        (
-            *("sk-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
-            *("xox", "akia", "eyj"),
-        ),
-        re.compile(
-            r"\b(?:sk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}"
-            r"|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abprs]-[A-Za-z0-9-]{10,}"
-            r"|AKIA[0-9A-Z]{16}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
-            # The beginning of one, where a text was shortened.
-            r"|(?:sk-|hf_|gh[pousr]_|github_pat_|glpat-|xox[abprs]-|AKIA|eyJ)[\w.-]{2,}(?=…))"
-        ),
-        MARK,
-    ),
+    _Form(TOKEN_NEEDLES, TOKEN, MARK),
 )
 _HOMES: Final = _Form(
     ("/home/", "users", "/root/"),
@@ -171,9 +156,7 @@ class Redactor:
         values = {
             value.strip()
             for name, value in found.items()
-            if _SECRET_NAME.search(name)
-            and not _OPEN_NAME.search(name)
-            and len(value.strip()) >= _SHORTEST
+            if is_secret_variable(name) and len(value.strip()) >= _SHORTEST
         }
         values |= {text.strip() for text in further if text}
         return cls({*values, *(part for value in values for part in _url_parts(value))})

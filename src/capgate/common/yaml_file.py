@@ -14,23 +14,14 @@ from pydantic_core import ErrorDetails
 
 from capgate.common import bounded_yaml
 from capgate.common.errors import ConfigError, FileFault
+from capgate.common.secret_forms import holds_token, looks_secret, without_tokens
 
-_SECRET_KEY = re.compile(
-    r"(^|[_-])(api_?key|key|password|passwd|secret|token|authorization)$", re.I
-)
-# How the keys of known services begin, wherever in a text they stand.
-_SECRET_VALUE = re.compile(
-    r"(?<![A-Za-z0-9])(?:"
-    r"(?:sk|xai|pplx|glpat)-[\w.-]{8,}|nvapi[-_][\w.-]{8,}|hf_(?=[A-Za-z]*\d)[A-Za-z0-9]{8,}"
-    r"|(?:gsk|gh[opsu]|github_pat)_\w{8,}|xox[abprs]-[\w-]{8,}|AKIA[A-Z0-9]{8,}|AIza[\w-]{20,}"
-    r"|(?i:bearer)\s+(?=\S*\d)[\w.~+/-]{8,})"
-)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def is_variable(name: object) -> bool:
     """Whether `name` may be an environment variable's, and is not a key in its place."""
-    if not isinstance(name, str) or not _ENV_NAME.fullmatch(name) or _SECRET_VALUE.search(name):
+    if not isinstance(name, str) or not _ENV_NAME.fullmatch(name) or holds_token(name):
         return False
     if len(name) < 16:
         return True
@@ -72,11 +63,11 @@ def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
         line = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the file"
         raise ConfigError(
             f"{path} is not valid YAML",
-            faults=[FileFault(line, without_secrets(error.problem or str(error)))],
+            faults=[FileFault(line, without_tokens(error.problem or str(error)))],
             remedy="correct the file there",
         ) from None
     except (yaml.YAMLError, TypeError) as error:
-        raise ConfigError(f"{path} is not valid YAML", said=without_secrets(str(error))) from None
+        raise ConfigError(f"{path} is not valid YAML", said=without_tokens(str(error))) from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
@@ -165,7 +156,7 @@ def literal_secrets(place: str, value: object, *, key: str = "") -> Iterator[Fil
                 f"{place}.{index}", rest if equals else inner, key=flag if equals else before
             )
             before = flag if flag.startswith("-") else ""
-    elif _looks_secret(key, value):
+    elif looks_secret(key, value):
         yield FileFault(
             place,
             "a literal secret may not stand in this file; put it into .env and name its "
@@ -173,25 +164,11 @@ def literal_secrets(place: str, value: object, *, key: str = "") -> Iterator[Fil
         )
 
 
-def without_secrets(text: str) -> str:
-    """`text` without what begins as a known service's key does."""
-    return _SECRET_VALUE.sub("[a secret]", text)
-
-
-def _looks_secret(key: str, value: object) -> bool:
-    if _SECRET_VALUE.search(key):
-        return True
-    if not isinstance(value, str):
-        return False
-    named = bool(_SECRET_KEY.search(key)) and not (key.startswith("-") and value.startswith("-"))
-    return named or bool(_SECRET_VALUE.search(value))
-
-
 def _shown(key: str, value: object) -> str:
     """`value` as a message may show it: of what may hold a secret, only its kind."""
     if isinstance(value, (list, dict)):
         return _kind(value)
-    return "a secret" if _looks_secret(key, value) else repr(value)[:80]
+    return "a secret" if looks_secret(key, value) else repr(value)[:80]
 
 
 def _kind(value: object) -> str:

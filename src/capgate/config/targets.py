@@ -19,12 +19,12 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from capgate.common.errors import ConfigError, FileFault
+from capgate.common.secret_forms import without_tokens
 from capgate.common.yaml_file import (
     explain,
     literal_secrets,
     names_in_quotes,
     read_yaml_mapping,
-    without_secrets,
 )
 from capgate.config.target import (
     ENGINES,
@@ -229,7 +229,7 @@ def load_targets(path: Path) -> Targets:
     if faults:
         raise ConfigError(
             f"{path} has {len(faults)} fault{'s' if len(faults) > 1 else ''}",
-            faults=[FileFault(*map(without_secrets, (one.place, one.what))) for one in faults],
+            faults=[FileFault(*map(without_tokens, (one.place, one.what))) for one in faults],
             remedy="docs/configuration.md describes every key",
         )
     return Targets(path, entries)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from capgate.common import redact
 from capgate.common.redact import MARK, Redactor
+from capgate.common.secret_forms import without_tokens
 from capgate.common.text import one_line
 
 REDACTOR = Redactor(["s3cr3t-value"], home=Path("/srv/people/ann"))
@@ -167,3 +168,11 @@ def test_needles_hide_nothing(text: str) -> None:
         found = form.pattern.sub(form.instead, found)
     found = found.replace("/srv/people/ann", "~")
     assert REDACTOR.text(text) == redact._HOMES.pattern.sub("~", found)
+
+
+@pytest.mark.parametrize("start", ["xai-", "pplx-", "nvapi-", "gsk_", "AIza", "ghp_", "sk-", "hf_"])
+def test_tokens_of_known_services_are_cut_out_of_any_text(start: str) -> None:
+    """The services whose keys a file may not hold are those whose keys no text shows."""
+    token = start + "a1B2c3D4e5" * 4
+    assert Redactor().text(f"the server says {token}.") == f"the server says {MARK}."
+    assert without_tokens(f"key: {token}") == "key: [a secret]"
