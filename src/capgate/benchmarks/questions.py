@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from capgate.common.grouping import by_subject
+
 if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
 
@@ -48,10 +50,8 @@ class QuestionSet:
     @cached_property
     def by_subject(self) -> dict[str, tuple[Question, ...]]:
         """Subject to its questions, in order; subjects alphabetically."""
-        shards: dict[str, list[Question]] = {}
-        for question in self.questions:
-            shards.setdefault(question.subject, []).append(question)
-        return {subject: tuple(shards[subject]) for subject in sorted(shards)}
+        groups = by_subject(self.questions)
+        return {subject: tuple(groups[subject]) for subject in sorted(groups)}
 
     @cached_property
     def digest(self) -> str:

@@ -17,6 +17,7 @@ from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import QuestionSet
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.errors import ReferenceMissingError
+from capgate.common.grouping import grouped
 from capgate.config.chosen_targets import run_targets
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
@@ -170,9 +171,7 @@ def _by_subject(found: Plan) -> Iterator[str]:
     """What each subject by itself can show; many that are alike have one line."""
     from rich.table import Table
 
-    alike: dict[tuple[int, str], list[str]] = {}
-    for subject, drop in found.subjects.items():
-        alike.setdefault((found.sizes[subject], _drop(drop)), []).append(subject)
+    alike = grouped(found.subjects, lambda one: (found.sizes[one], _drop(found.subjects[one])))
     if alike:
         yield "  by subject alone:"
     for (size, seen), subjects in alike.items():

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
 from capgate.common.errors import ConfigError
 from capgate.gate import stats
@@ -19,8 +18,6 @@ from capgate.gate.verdict import (
     interval_text,
     points,
 )
-
-_Row = TypeVar("_Row", Pair, Single)
 
 FEW_SHARE: Final = 0.05
 """Chance that the answers of a part are called unreadable though they are not more often so than
@@ -262,14 +259,6 @@ def _visible(verdict: Verdict, catch: float) -> str:
         f"With {n} questions a drop under {points(seen)} would usually not show: "
         f"one of {points(catch)} (catch) {could} be seen."
     )
-
-
-def by_subject(rows: Sequence[_Row]) -> dict[str, list[_Row]]:
-    """Returns the rows of each subject."""
-    groups: defaultdict[str, list[_Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.subject].append(row)
-    return groups
 
 
 def only_subject(rows: Sequence[Pair | Single]) -> str:

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from capgate.common.grouping import by_subject
 from capgate.gate import stats
 from capgate.gate.conclude import (
     agreed,
-    by_subject,
     check_policy,
     conclude_group,
     conclude_suite,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
+from capgate.common.grouping import grouped
 from capgate.gate import stats
 from capgate.gate.conclude import too_many_errors, too_many_unread
 from capgate.gate.policy import Budget, Policy
@@ -28,10 +29,7 @@ def judged_domains(subjects: Iterable[str], domains: Mapping[str, str]) -> dict[
         subjects: The subjects of the run.
         domains: Subject to its domain; a subject without one belongs to none.
     """
-    found: dict[str, list[str]] = {}
-    for subject in sorted(subjects):
-        if subject in domains:
-            found.setdefault(domains[subject], []).append(subject)
+    found = grouped((one for one in sorted(subjects) if one in domains), domains.__getitem__)
     return {name: found[name] for name in sorted(found) if len(found[name]) >= _FEWEST_SUBJECTS}
 
 

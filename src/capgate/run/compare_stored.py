@@ -9,6 +9,7 @@ from typing import Any
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ReferenceMissingError
+from capgate.common.grouping import by_subject
 from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.groups import judged_domains, rows_of
 from capgate.gate.policy import Policy
@@ -89,9 +90,7 @@ def compare(reference: StoredRun, candidate: StoredRun, policy: Policy) -> Compa
     pairs = pair_up(reference.singles, candidate.singles)
     theirs = {answer.question: answer for answer in reference.answers}
     ours = {answer.question: answer for answer in candidate.answers}
-    by_subject: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        by_subject.setdefault(pair.subject, []).append(pair)
+    groups = by_subject(pairs)
     right = AnswerState.CORRECT
     flips = [
         Flip(
@@ -109,10 +108,10 @@ def compare(reference: StoredRun, candidate: StoredRun, policy: Policy) -> Compa
         reference,
         candidate,
         decide_fixed(pairs, policy, reference="baseline", domains=DOMAIN_OF),
-        tuple(_row(subject, mine) for subject, mine in sorted(by_subject.items())),
+        tuple(_row(subject, mine) for subject, mine in sorted(groups.items())),
         tuple(
-            _row(domain, rows_of(by_subject, mine))
-            for domain, mine in judged_domains(by_subject, DOMAIN_OF).items()
+            _row(domain, rows_of(groups, mine))
+            for domain, mine in judged_domains(groups, DOMAIN_OF).items()
         ),
         tuple(flips),
         _change(reference.about["facts"], candidate.about["facts"]),

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
+from capgate.common.grouping import by_subject
 from capgate.common.thoughts import holds_thought
 from capgate.gate.rows import Single
 from capgate.serving.routes import is_routed, routes_of
@@ -260,12 +261,8 @@ def make_baseline(
             target=str(facts.get("target", "")),
             remedy="run the benchmark until every question is answered",
         )
-    by_subject: dict[str, list[Answer]] = {}
-    for answer in sorted(answers, key=lambda one: (one.subject, one.question)):
-        by_subject.setdefault(answer.subject, []).append(answer)
-    recorded = {
-        subject: {a.question: _code(a) for a in mine} for subject, mine in by_subject.items()
-    }
+    groups = by_subject(sorted(answers, key=lambda one: (one.subject, one.question)))
+    recorded = {subject: {a.question: _code(a) for a in mine} for subject, mine in groups.items()}
     counts = {subject: count(codes.values()) for subject, codes in recorded.items()}
     first = {answer.question: _code(answer) for answer in answers}
     again = {answer.question: _code(answer) for answer in second or ()}
@@ -279,7 +276,7 @@ def make_baseline(
     return Baseline(
         subjects=counts,
         answers=recorded,
-        texts=_kept_texts(a for mine in by_subject.values() for a in mine),
+        texts=_kept_texts(a for mine in groups.values() for a in mine),
         served_by=routes_of(answers) if is_routed(facts["identity"]) else {},
         history=(*history, revision),
         looks=1 if second is None else 2,

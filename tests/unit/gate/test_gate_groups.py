@@ -143,7 +143,7 @@ def test_domains_are_held_to_their_floors() -> None:
                 Single(f"{name}-{i}", name, State.CORRECT if i % 5 < 3 else State.WRONG)
                 for i in range(40)
             ]
-    verdict = decide_floor(rows, Floor(0.58), policy, domains=grouped)
+    verdict = decide_floor(rows, Floor(0.58), policy.grouped(grouped), domains=grouped)
     assert words(verdict) == {"other": "kept", "stem": "lost"}
     assert "Domains that lost" in verdict.reasons[0]
     assert not decide_floor(rows, Floor(0.58), Policy(), domains=grouped).domains

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from capgate.benchmarks.mmlu.folder import read_split
 from capgate.common.errors import ConfigError, FileFault
+from capgate.common.grouping import grouped
 from capgate.common.json_file import parse_json
 from capgate.common.text import content_key
 
@@ -184,10 +185,7 @@ def _originals(path: Path, dataset: Path | None) -> dict[str, list[Mapping[str, 
             f"{path.name} names its questions by their place in MMLU's test file",
             remedy="name the folder that holds it: --dataset-dir DIR",
         )
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for record in read_split(dataset, "test"):
-        found.setdefault(record["subject"], []).append(record)
-    return found
+    return grouped(read_split(dataset, "test"), lambda record: record["subject"])
 
 
 def _at(rows: Sequence[Mapping[str, Any]], index: object) -> Mapping[str, Any] | None:

@@ -19,6 +19,7 @@ from capgate.benchmarks.mmlu import hub
 from capgate.benchmarks.mmlu.folder import read_split
 from capgate.benchmarks.questions import Question, QuestionSet, content_of, question_hash
 from capgate.common.errors import DatasetError
+from capgate.common.grouping import grouped
 
 if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
@@ -105,9 +106,7 @@ def _few_shot_sampler(dev: Iterable[Sample]) -> Callable[[dict[str, Any]], Sampl
     from inspect_ai.dataset import MemoryDataset
     from inspect_evals.mmlu.mmlu import record_to_sample_mmlu_5_shot
 
-    examples: dict[str, list[Sample]] = {}
-    for sample in dev:
-        examples.setdefault(_subject(sample), []).append(sample)
+    examples = grouped(dev, _subject)
     nothing = MemoryDataset([])
     heads: dict[str, list[ChatMessage]] = {}
 

@@ -9,6 +9,7 @@ from typing import Any
 from capgate.benchmarks.mmlu.known_errors import Redux
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.answers import Answer, AnswerState, is_formless
+from capgate.common.grouping import by_subject
 from capgate.common.text import content_key
 from capgate.report.data.comparison import Comparison, Flip, Paired, Side
 from capgate.report.data.labels import (
@@ -143,10 +144,7 @@ def paired(pairs: Iterable[AskedPair]) -> Paired:
 
 
 def _by_subject(pairs: Sequence[AskedPair]) -> dict[str, Paired]:
-    groups: dict[str, list[AskedPair]] = {}
-    for pair in pairs:
-        groups.setdefault(pair.subject, []).append(pair)
-    return {subject: paired(groups[subject]) for subject in sorted(groups)}
+    return {subject: paired(mine) for subject, mine in sorted(by_subject(pairs).items())}
 
 
 def _reference_sides(

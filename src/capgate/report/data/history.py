@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from capgate.common.errors import StoreError
+from capgate.common.grouping import grouped
 from capgate.common.private_files import own_file, own_folder
 from capgate.report.data.result import Report, Result
 
@@ -161,9 +162,7 @@ def read_history(path: Path, target: str | None = None) -> list[Entry]:
 
 def by_series(rows: Sequence[Entry]) -> dict[str, list[Entry]]:
     """Series to its rows, the series of the newest row first."""
-    groups: dict[str, list[Entry]] = {}
-    for row in rows:
-        groups.setdefault(row.series, []).append(row)
+    groups = grouped(rows, lambda row: row.series)
     return dict(sorted(groups.items(), key=lambda group: group[1][-1].finished, reverse=True))
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from capgate.common.answers import AnswerState, is_formless
+from capgate.common.grouping import by_subject
 from capgate.gate.stats import mcnemar_exact
 from capgate.report.data.comparison import LABELS, Change, Flip, Label, Shift, Side, Split
 
@@ -112,9 +113,7 @@ def letter_shifts(pairs: Sequence[AskedPair]) -> tuple[Shift, ...]:
     all means over the subjects that do not show the shift by themselves already.
     """
     readable = [pair for pair in pairs if pair.reference.choice and pair.candidate.choice]
-    groups: dict[str, list[AskedPair]] = {}
-    for pair in readable:
-        groups.setdefault(pair.subject, []).append(pair)
+    groups = by_subject(readable)
     looks = (len(groups) + 1) * len(_LETTERS)
     found = [
         shift

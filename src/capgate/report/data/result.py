@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.answers import Answer, AnswerState
+from capgate.common.grouping import by_subject
 from capgate.gate.stats import clopper_pearson
 from capgate.gate.verdict import GroupKind
 from capgate.report.data.comparison import Comparison
@@ -356,29 +357,22 @@ def subject_groups(
         shards: Subject to how its shard ended (`Judgement.facts`).
         wall: Seconds of asking in shards that mix subjects.
     """
-    by_subject, asked = _by_subject(answers), _by_subject(now)
+    given, asked = by_subject(answers), by_subject(now)
     # A quick run's batches mix subjects: their wall time is divided by the requests' own.
-    spent = {s: sum(answer.seconds for answer in mine) for s, mine in by_subject.items()}
+    spent = {s: sum(answer.seconds for answer in mine) for s, mine in given.items()}
     total = sum(spent.values())
     shares = {s: wall * part / total for s, part in spent.items()} if total else {}
     groups: dict[str, Group] = {}
-    for subject in sorted(by_subject):
+    for subject in sorted(given):
         facts = shards.get(subject, {})
         usage = facts.get("usage") or {}
         groups[subject] = group(
-            by_subject[subject],
+            given[subject],
             asked.get(subject, ()),
             seconds=usage.get("seconds", shares.get(subject, 0.0)),
             verdict=facts.get("verdict"),
         )
     return groups
-
-
-def _by_subject(answers: Iterable[Answer]) -> dict[str, list[Answer]]:
-    found: dict[str, list[Answer]] = {}
-    for answer in answers:
-        found.setdefault(answer.subject, []).append(answer)
-    return found
 
 
 def domain_groups(
