@@ -46,8 +46,9 @@ class Output:
         print(self.fit(text), flush=True)
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Writes lines."""
-        print("\n".join(map(self.fit, lines)))
+        """Writes lines, at once; nothing where there are none."""
+        if shown := [self.fit(line) for line in lines]:
+            print("\n".join(shown))
 
     def error(self, text: str) -> None:
         """Writes to standard error."""
