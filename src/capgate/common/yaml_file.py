@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from capgate.common import bounded_yaml
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.secret_forms import holds_token, looks_secret, without_tokens
+from capgate.common.validation import kind_of
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -71,7 +69,7 @@ def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} should hold {what} as keys and values, not {_kind(loaded)}")
+        raise ConfigError(f"{path} should hold {what} as keys and values, not {kind_of(loaded)}")
     return loaded
 
 
@@ -90,56 +88,6 @@ def names_in_quotes(names: Iterable[object], *, under: str = "") -> list[FileFau
         for name in names
         if isinstance(name, bounded_yaml.NotText)
     ]
-
-
-def explain(
-    error: ValidationError,
-    *,
-    prefix: str,
-    model: type[BaseModel],
-    variants: Mapping[str, type[BaseModel]] | None = None,
-) -> list[FileFault]:
-    """Turns pydantic's findings into faults a person can act on.
-
-    Args:
-        error: What pydantic raised.
-        prefix: Entry in which the model was read.
-        model: The model that was being read, for the names of known keys.
-        variants: For a tagged union inside it, each tag's model.
-    """
-    return [_explain_one(detail, prefix, model, variants or {}) for detail in error.errors()]
-
-
-def _explain_one(
-    detail: ErrorDetails,
-    prefix: str,
-    model: type[BaseModel],
-    variants: Mapping[str, type[BaseModel]],
-) -> FileFault:
-    # pydantic calls a mapping's faulty key "[key]"; the key itself stands before it.
-    loc = [str(part) for part in detail["loc"] if part != "[key]"]
-    if len(loc) > 1 and loc[1] in variants:
-        model = variants[loc[1]]
-        loc = [loc[0], *loc[2:]]
-    place = ".".join([prefix, *loc])
-    if detail["type"] == "extra_forbidden":
-        known = [name for name in model.model_fields if name != "id"]
-        near = difflib.get_close_matches(loc[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-        return FileFault(place, f"unknown key; {hint}")
-    if detail["type"] == "value_error":
-        return FileFault(place, str(detail["ctx"]["error"]))
-    if detail["type"].startswith("union_tag"):
-        return FileFault(f"{place}.engine", f"expected {' or '.join(variants)}")
-    if detail["type"] == "missing":
-        return FileFault(place, "is missing")
-    got = _shown(loc[-1] if loc else "", detail["input"])
-    if detail["type"] == "string_type" and not isinstance(detail["input"], list | dict | None):
-        said = str(detail["input"]).lower() if got != "a secret" else got
-        return FileFault(place, f"expected a text, got {said[:80]}: put it in quotes")
-    if detail["type"] in {"model_type", "model_attributes_type", "dict_type"}:
-        return FileFault(place, f"expected keys and values, got {got}")
-    return FileFault(place, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, got {got}")
 
 
 def literal_secrets(place: str, value: object, *, key: str = "") -> Iterator[FileFault]:
@@ -162,20 +110,3 @@ def literal_secrets(place: str, value: object, *, key: str = "") -> Iterator[Fil
             "a literal secret may not stand in this file; put it into .env and name its "
             "variable with api_key_env",
         )
-
-
-def _shown(key: str, value: object) -> str:
-    """`value` as a message may show it: of what may hold a secret, only its kind."""
-    if isinstance(value, (list, dict)):
-        return _kind(value)
-    return "a secret" if looks_secret(key, value) else repr(value)[:80]
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, dict):
-        return "keys and values"
-    return "a text" if isinstance(value, str) else f"a {type(value).__name__}"

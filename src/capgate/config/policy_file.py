@@ -12,12 +12,18 @@ from pydantic import ValidationError
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 from capgate.common.bounded_yaml import compose
 from capgate.common.errors import ConfigError, FileFault
+from capgate.common.validation import explain
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
-from capgate.gate.policy import Policy, SubjectOverride, TargetOverride, nearest
+from capgate.gate.policy import Policy, SubjectOverride, TargetOverride
 
 GROUP_NAMES: Final = {"domain": tuple(DOMAINS), "subject": SUBJECTS}
 """Names that a policy or a file of floors may use: context of their validation."""
 
+_ENTRIES: Final = {
+    "targets": TargetOverride,
+    "domains": SubjectOverride,
+    "subjects": SubjectOverride,
+}
 _REMEDY = "correct the file; docs/gate.md lists the keys and their meaning"
 
 
@@ -55,9 +61,8 @@ def parse_policy(data: object, *, source: str = "the policy") -> Policy:
     try:
         policy = _policy(data)
     except ValidationError as error:
-        problems = error.errors()
-        faults = [_fault(one["type"], one["loc"], one["msg"]) for one in problems]
-        policy = _without(data, [one["loc"] for one in problems])
+        faults = _explained(error)
+        policy = _without(data, [one["loc"] for one in error.errors()])
     faults += [FileFault(place, what) for place, what in policy.faults()]
     for name in ("targets", "domains", "subjects"):
         named = data.get(name)
@@ -110,24 +115,12 @@ def _policy(data: dict[Any, Any]) -> Policy:
     return Policy.model_validate(data, context=GROUP_NAMES).grouped(DOMAIN_OF)
 
 
-def _fault(kind: str, loc: tuple[int | str, ...], message: str) -> FileFault:
-    place = ".".join(str(part) for part in loc if part != "[key]") or "file"
-    if kind == "string_type":
-        return FileFault(place, "expected a text: put it in quotes")
-    if kind != "extra_forbidden":
-        return FileFault(place, message[:1].lower() + message[1:])
-    known = tuple(_model_at(loc).model_fields)
-    name = str(loc[-1])
-    if name in Policy.model_fields:
-        return FileFault(place, f"`{name}` is set for the whole suite or a target, not here")
-    meant = nearest(name, known)
-    hint = f"; did you mean `{meant}`?" if meant else f"; known are {', '.join(known)}"
-    return FileFault(place, f"unknown key `{name}`{hint}")
-
-
-def _model_at(
-    loc: tuple[int | str, ...],
-) -> type[Policy] | type[TargetOverride] | type[SubjectOverride]:
-    if len(loc) < 3:
-        return Policy
-    return TargetOverride if loc[0] == "targets" else SubjectOverride
+def _explained(error: ValidationError) -> list[FileFault]:
+    """The faults that pydantic found; a known key in the wrong place is told of as such."""
+    told = explain(error, model=Policy, entries=_ENTRIES)
+    for index, one in enumerate(error.errors()):
+        name = str(one["loc"][-1]) if one["loc"] else ""
+        if one["type"] == "extra_forbidden" and name in Policy.model_fields:
+            what = f"`{name}` is set for the whole suite or a target, not here"
+            told[index] = FileFault(told[index].place, what)
+    return told

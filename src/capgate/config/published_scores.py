@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.text import one_line
+from capgate.common.validation import explain
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
 from capgate.gate.decide_floor import Floor
 from capgate.gate.policy import Reason, nearest
@@ -132,13 +133,9 @@ def _load_yaml(path: Path) -> Published:
             raise ConfigError(f"{path} can't be used", faults=quoted)
         file = _File.model_validate(data)
     except ValidationError as error:
-        faults = [
-            FileFault(".".join(map(str, one["loc"])) or "file", one["msg"])
-            for one in error.errors()
-        ]
         raise ConfigError(
             f"{path} can't be used",
-            faults=faults,
+            faults=explain(error, model=_File, entries={"models": _Entry}),
             remedy="each model needs `mmlu:` in percent and `source:`",
         ) from None
     scores: dict[str, PublishedScore] = {}

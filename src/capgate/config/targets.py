@@ -20,8 +20,8 @@ from pydantic import ValidationError
 
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.secret_forms import without_tokens
+from capgate.common.validation import explain
 from capgate.common.yaml_file import (
-    explain,
     literal_secrets,
     names_in_quotes,
     read_yaml_mapping,

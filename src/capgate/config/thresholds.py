@@ -16,7 +16,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
-from capgate.common.yaml_file import explain, names_in_quotes, read_yaml_mapping
+from capgate.common.validation import explain
+from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
 from capgate.config.policy_file import GROUP_NAMES, load_policy, parse_policy
 from capgate.config.targets import Target
 from capgate.gate.decide_floor import Floor

@@ -21,6 +21,7 @@ from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.common.grouping import by_subject
 from capgate.common.thoughts import holds_thought
+from capgate.common.validation import data_faults
 from capgate.gate.rows import Single
 from capgate.serving.routes import is_routed, routes_of
 
@@ -313,13 +314,7 @@ def load_baseline(path: Path) -> Baseline:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the baseline {path} can't be read", said=str(error)) from None
     except ValidationError as error:
-        raise _faulty(
-            path,
-            [
-                FileFault(".".join(map(str, one["loc"])) or "file", one["msg"])
-                for one in error.errors(include_url=False)
-            ],
-        ) from None
+        raise _faulty(path, data_faults(error)) from None
     faults = [
         FileFault(f"answers.{subject}.{question}", f"unknown state {code!r}")
         for subject, recorded in baseline.answers.items()

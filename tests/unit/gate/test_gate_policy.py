@@ -75,7 +75,7 @@ def test_every_fault_is_told_at_once() -> None:
             "targets": {"mine": {"reference": "floor"}, "yours": {"max_error_rate": 0.2}},
         }
     )
-    assert "did you mean `catch`" in found["catchh"]
+    assert "did you mean catch?" in found["catchh"]
     assert "did you mean `anatomy`" in found["subjects.anatomi"]
     assert "whole suite" in found["subjects.virology.miss"]
     assert "reason" in found["targets.yours.max_error_rate"]

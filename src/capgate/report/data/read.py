@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.json_file import REPORT_BYTES, read_json
+from capgate.common.validation import data_faults
 from capgate.report.data.groups import upgraded, words_of
 from capgate.report.data.killed import killed_fault_of, killed_runs
 from capgate.report.data.result import SCHEMA_VERSION, Report
@@ -101,10 +102,7 @@ def read_report(path: Path) -> Report:
     try:
         report = Report.model_validate(raw)
     except ValidationError as error:
-        faults = [
-            FileFault(".".join(map(str, one["loc"])) or "file", one["msg"])
-            for one in error.errors(include_url=False)
-        ]
+        faults = data_faults(error)
     else:
         faults = [*_further_faults(report), *_immense(raw, "")]
         if not faults:
