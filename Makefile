@@ -47,7 +47,7 @@ quick: $(STAMP) ## a verdict on the default target, a small real model on this m
 full: $(STAMP) ## the whole benchmark on the default target
 	$(BIN)/python -m pytest benchmarks -m full -n 2 $(ARGS)
 
-mmlu-quick: $(STAMP) ## a verdict on MODEL_ID as early as it can be had, at most MMLU_LIMIT questions
+mmlu-quick: $(STAMP) ## a verdict on MODEL_ID as soon as the evidence is in, at most MMLU_LIMIT questions
 	$(BIN)/python scripts/run_mmlu_benchmark.py --quick $(call option,--model-id,MODEL_ID) $(call option,--limit,MMLU_LIMIT) $(ARGS)
 
 mmlu-benchmark: $(STAMP) ## MMLU on MODEL_ID, at most MMLU_LIMIT questions

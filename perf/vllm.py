@@ -13,7 +13,7 @@ profits from another's requests.
 
 The server has the form that vLLM has on one GPU: the worker runs inside of the engine's process.
 By itself the CPU build starts two that wait for each other in a busy loop, which takes both cores
-of a small machine from whoever asks; `--busy` measures it so.
+of a small machine from the process that asks; `--busy` measures it so.
 
 The start is that of a run which starts its server itself: from the command to the first answer
 that is stored, less what the server's process takes from its birth until it is healthy.

@@ -1,4 +1,4 @@
-"""Runs MMLU on a target or adapter: `capgate run`, which see, by its older name."""
+"""Runs MMLU on a target or adapter: the older name of `capgate run`."""
 
 import sys
 from pathlib import Path

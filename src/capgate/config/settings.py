@@ -77,15 +77,15 @@ OPTIONS: Final = (
         "--baseline",
         {
             "action": "store_true",
-            "help": "compare with the recorded baseline, whatever the policy says",
+            "help": "compare with the recorded baseline, even if the policy names another reference",
         },
     ),
     Option(
         "--published",
         {
             "metavar": "FILE",
-            "help": "hold targets against the published scores in this file (CSV with the columns "
-            "Model Name,MMLU, or YAML), whatever the policy says",
+            "help": "compare targets with the published scores in this file (CSV with the columns "
+            "Model Name,MMLU, or YAML), even if the policy names another reference",
         },
     ),
     Option(

@@ -363,7 +363,7 @@ def test_a_hub_out_of_reach_is_told_within_seconds(tmp_path: Path) -> None:
     for line in told:
         seconds, message = line.split(" ", 1)
         assert float(seconds) < 10
-        assert message.startswith("MMLU can't be had from http://127.0.0.1:1")
+        assert message.startswith("MMLU can't be loaded from http://127.0.0.1:1")
         for way in ("run once with network access", "--dataset DIR", "--dataset bundled"):
             assert way in message
     assert "Traceback" not in done.stderr

@@ -58,7 +58,7 @@ def has_cache() -> bool:
 
 def unreachable(said: str) -> DatasetError:
     """The error for a hub that has not given the questions, with the ways out."""
-    return DatasetError(f"MMLU can't be had from {_endpoint()}", said=said, remedy=THREE_WAYS)
+    return DatasetError(f"MMLU can't be loaded from {_endpoint()}", said=said, remedy=THREE_WAYS)
 
 
 def _probe() -> None:
