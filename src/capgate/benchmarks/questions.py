@@ -55,7 +55,7 @@ class QuestionSet:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the set's content whatever its order and source: 16 hex digits."""
+        """Hash of the set's content, independent of order and source: 16 hex digits."""
         joined = "\n".join(sorted(question.hash for question in self.questions))
         return hashlib.sha256(joined.encode()).hexdigest()[:16]
 

@@ -30,13 +30,13 @@ _REMEDY: Final = (
 
 
 _KEPT: Final = "surrogateescape"
-"""How bytes that are no UTF-8 are read on, so that their line can be named."""
+"""Bytes that are not UTF-8 are kept, so that their line can be named."""
 
 _NOT_TEXT: Final = "not UTF-8 text; save the file as UTF-8"
 
 
 class _TwiceError(Exception):
-    """A key that stands twice in one JSON object."""
+    """One JSON object has the same key twice."""
 
 
 def read_pairs(source: str) -> tuple[list[Pair], int]:
@@ -46,7 +46,7 @@ def read_pairs(source: str) -> tuple[list[Pair], int]:
         source: Path of a jsonl or CSV file; `-` for standard input.
 
     Returns:
-        The pairs in the file's order, and how many rows only repeated an earlier one.
+        The pairs in the file's order, and how many rows repeated an earlier one.
 
     Raises:
         ConfigError: If the file can't be read or holds no rows; else with its faults, each
@@ -71,9 +71,7 @@ def read_pairs(source: str) -> tuple[list[Pair], int]:
                     if earlier[0][1:] == pair[1:]:
                         repeated += 1
                         continue
-                    pair = (
-                        f"this question stands in line {earlier[1]} {_otherwise(earlier[0], pair)}"
-                    )
+                    pair = f"line {earlier[1]} has this question {_otherwise(earlier[0], pair)}"
                 found += 1
                 if len(faults) < _SHOWN_FAULTS:
                     faults.append(FileFault(f"line {line}", pair))
@@ -187,7 +185,7 @@ def _object(line: str) -> Mapping[str, Any] | str:
     try:
         row = json.loads(line, object_pairs_hook=_once)
     except _TwiceError as error:
-        return f"the key {one_line(str(error), limit=40)!r} stands twice"
+        return f"the key {one_line(str(error), limit=40)!r} is there twice"
     except (ValueError, RecursionError) as error:
         return f"not a JSON object ({one_line(str(error), limit=80)})"
     return row if isinstance(row, dict) else "not a JSON object"

@@ -133,7 +133,7 @@ def _unknown(settings: Settings, named: set[str]) -> list[Finding]:
     if not settings.models_file.exists():
         return []
     known = set(load_targets(settings.models_file).ids())
-    # An adapter named on the command line is known as base+adapter and stands in no file.
+    # An adapter named on the command line is known as base+adapter and is in no file.
     gone = sorted(name for name in named if name.split("+")[0] not in known)
     what = f"{settings.models_file.name} has no such target"
     remedy = "take it out, or name the target as its entry is named"

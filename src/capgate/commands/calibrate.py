@@ -1,9 +1,9 @@
-"""`capgate calibrate`: how often does a target contradict itself, and does the gate bear it?
+"""`capgate calibrate`: how often does a target contradict itself, and the gate then fail it?
 
-The target is asked the same questions twice, the second time in another order and without
-stored answers. The flips are then given random signs and put through the real gate, many
-times: what it fails of them are false alarms. The exit code is 1 where there are more of them
-than the policy allows.
+The target answers the same questions twice, the second time in another order and without stored
+answers. The answers that differ get random signs and go through the real gate, many times. Each
+time that the gate fails them is a false alarm. The exit code is 1 if there are more of them than
+the policy allows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Calibrates and prints; returns 1 where false alarms pass what is allowed.
+    """Calibrates and prints; returns 1 if there are more false alarms than allowed.
 
     Raises:
         CapgateError: The target can't be asked.

@@ -1,6 +1,6 @@
 """`capgate compare`: two stored runs, question by question, through the gate.
 
-RUN_A stands for the reference, RUN_B for the candidate; each is an id as in reports/ (or its
+RUN_A is the reference, RUN_B the candidate; each is an id as in reports/ (or its
 beginning), `latest`, or the path of a report.json. They must have asked the same questions with the
 same prompt, scorer and generation settings. The exit code is the verdict's: PASS 0, REGRESSION 1,
 INCONCLUSIVE 10, ERROR 11.

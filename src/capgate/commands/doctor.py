@@ -1,7 +1,7 @@
 """`capgate doctor`: is everything there that a run needs?
 
-Every check has a mark, what was found, and the command that mends it. Exit code 0 where
-nothing failed, else 1.
+Every check has a mark, what was found, and the command that repairs it. The exit code is 0 if no
+check failed, else 1.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Checks and prints; returns 0 where nothing failed, else 1.
+    """Checks and prints; returns 0 if no check failed, else 1.
 
     Raises:
         ConfigError: An option is wrong.
@@ -82,7 +82,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     """All checks of a setup, in order.
 
     Args:
-        settings: The settings of the run that is to be possible.
+        settings: The settings of a run; the checks tell whether it is possible.
     """
     names = (settings.models_file.name, "target", "key variable", "data set", "thresholds")
     yield machine.python()
@@ -93,7 +93,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         yield machine.clock()
         return
     yield machine.plugin()
-    # The check of .env tells what python-dotenv would warn of at each reading.
+    # python-dotenv would warn at each reading; the check of .env tells the same once.
     logging.getLogger("dotenv").setLevel(logging.ERROR)
     yield machine.dotenv(settings.root)
     found: list[Targets] = []

@@ -76,7 +76,7 @@ def _line(row: Entry, before: float | None) -> str:
 
 
 def _more(alike: list[Entry]) -> str:
-    """What one line says of several runs that it stands for."""
+    """How many runs a line combines, and the range of their accuracies."""
     if len(alike) == 1:
         return ""
     rates = [row.accuracy for row in alike if row.accuracy is not None]

@@ -1,4 +1,4 @@
-"""The options of a run as commands have them, and the exit code of wrong usage."""
+"""What commands share: the options of a run, and how they are read."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from capgate.config.settings import OPTIONS, Settings
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose own faults have the exit code that all wrong usage has."""
+    """A parser that ends with the exit code of wrong usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Tells of wrong usage and exits."""
+        """Prints the fault and exits."""
         self.print_usage(sys.stderr)
         Output().error(f"{self.prog}: {message}")
         self.exit(exit_codes.USAGE)
@@ -53,13 +53,13 @@ def add_json(parser: argparse.ArgumentParser, note: str = "") -> None:
 
 
 def output_of(options: argparse.Namespace) -> Output:
-    """How a command that has the options of a run writes: its project's secrets are known."""
+    """The output of a command that has the options of a run; it cuts out the project's secrets."""
 
     def redactor() -> Redactor:
         try:
             from capgate.config.secrets import redactor_for, redactor_of_files
         except ImportError:
-            # A package is missing, which is what is to be told.
+            # A package is missing; the command is about to tell that.
             return Redactor.of_environment()
         file = getattr(options, "models_file", None)
         return redactor_of_files(file) if file else redactor_for(lambda: settings_of(options))

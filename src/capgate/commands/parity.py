@@ -1,11 +1,11 @@
 """`capgate parity`: do an adapter on its base and its merged weights answer alike?
 
-Both get the same questions, and the adapter gets them once more to measure how much it
-differs from itself (servers are not deterministic under load). They are DIFFERENT where the
-merged weights differ from the adapter on more questions than the adapter from itself.
+Both get the same questions, and the adapter gets them once more to measure how much it differs
+from itself (servers are not deterministic under load). They are DIFFERENT if the merged weights
+differ from the adapter on more questions than the adapter differs from itself.
 
-Exit codes: SAME 0, DIFFERENT 1, INCONCLUSIVE 10 (too few questions to tell, or too many
-without an answer), 11 where a server can't be asked, wrong usage 4.
+Exit codes: SAME 0, DIFFERENT 1, INCONCLUSIVE 10 (too few questions to tell, or too many without an
+answer), 11 if a server can't be asked, wrong usage 4.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Parity:
 
     Attributes:
         kind: What is concluded.
-        reason: Why nothing can be, where it is INCONCLUSIVE.
+        reason: Why it is INCONCLUSIVE; empty otherwise.
         n: Questions answered by all three.
-        errors: Questions left out, as one of them has no answer.
+        errors: Questions left out because one of the three has no answer.
         fault: The first such answer's fault.
         flips: Questions on which adapter and merged weights differ.
         noise: Questions on which the adapter differs from itself.
@@ -68,7 +68,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Flip:
-    """A question that the two answer otherwise."""
+    """A question that the two answer differently."""
 
     question: str
     subject: str
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     """Compares and prints; returns the exit code.
 
     Raises:
-        ConfigError: What is to be compared is not named as it should be.
+        ConfigError: The options do not name one adapter and one merged model.
     """
     try:
         kind = _run(options)

@@ -1,7 +1,7 @@
-"""`capgate plan`: what a verdict on a target will take, and what it will be able to see.
+"""`capgate plan`: what a verdict on a target will take, and how small a drop it can show.
 
-Nothing is asked. Figures come from earlier runs in the store where there are any, else from
-assumptions that are named as such.
+No server is asked. Figures come from earlier runs in the store, or else from assumptions, which
+are marked ASSUMED.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from capgate.store.answer_store import Store
 from capgate.store.runs import StoredRun, known_targets, runs_of, stored
 
 _LOOKED_AT: Final = 5
-"""Earlier runs of a target that are searched for figures, and as many whole ones."""
+"""How many of a target's newest runs, and of its newest whole runs, give figures."""
 
 _FOLDED_FROM: Final = 3
-"""Subjects alike of which more are told in one line."""
+"""More subjects than these with equal figures share a line."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     """Plans and prints; returns 0.
 
     Raises:
-        CapgateError: The target is unknown, has no reference, or its questions can't be had.
+        CapgateError: The target is unknown, has no reference, or its questions can't be loaded.
     """
     settings = settings_of(options)
     targets, _ = run_targets(settings)
@@ -168,7 +168,7 @@ def _lines(target: str, found: Plan) -> Iterator[str]:
 
 
 def _by_subject(found: Plan) -> Iterator[str]:
-    """What each subject by itself can show; many that are alike have one line."""
+    """The smallest drop that each subject can show; many equal ones share a line."""
     from rich.table import Table
 
     alike = grouped(found.subjects, lambda one: (found.sizes[one], _drop(found.subjects[one])))

@@ -1,10 +1,10 @@
-"""`capgate rescore`: did the model move, or only the harness?
+"""`capgate rescore`: did the model change, or only the harness that scores it?
 
     capgate rescore RUN                   # a stored run's answers, by today's scorer
     capgate rescore --baseline TARGET     # a baseline's, and how far the newest run is from it
     capgate rescore RUN --baseline TARGET
 
-The exit code is 1 where today's scorer reads any stored answer otherwise, else 0.
+The exit code is 1 if today's scorer reads any stored answer differently, else 0.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Scores again and prints; returns 1 where anything is read otherwise.
+    """Scores again and prints; returns 1 if any answer is read differently.
 
     Raises:
-        CapgateError: There is nothing to score, or its questions can't be had.
+        CapgateError: There is nothing to score, or its questions can't be loaded.
     """
     if options.of_run is None and options.of_baseline is None:
         raise ConfigError(

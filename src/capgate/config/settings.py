@@ -77,7 +77,8 @@ OPTIONS: Final = (
         "--baseline",
         {
             "action": "store_true",
-            "help": "compare with the recorded baseline, even if the policy names another reference",
+            "help": "compare with the recorded baseline, even if the policy names another "
+            "reference",
         },
     ),
     Option(

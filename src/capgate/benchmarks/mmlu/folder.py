@@ -56,7 +56,7 @@ class Faults:
             shown.append(f"  … and {len(self.lines) - len(shown)} more")
         raise DatasetError(
             f"{folder} has {len(self._rows)} malformed row{'s' if len(self._rows) > 1 else ''}",
-            remedy="mend them:\n" + "\n".join(shown),
+            remedy="correct them:\n" + "\n".join(shown),
         )
 
 

@@ -33,7 +33,7 @@ def prepare(revision: str) -> None:
     """
     if Path("cais/mmlu").exists():
         raise DatasetError(
-            "a folder ./cais/mmlu stands in the working directory and would be taken for the hub's",
+            "the working directory has a folder ./cais/mmlu, which would hide the hub's",
             remedy="rename it, or pass it on purpose with --dataset cais/mmlu",
         )
     if cached(revision) or _offline():

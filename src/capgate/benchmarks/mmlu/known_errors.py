@@ -157,7 +157,7 @@ def _kind(row: Mapping[str, Any]) -> str | None:
 
 
 def _better(row: Mapping[str, Any]) -> str:
-    """The letter that is right after all, where a row says it plainly."""
+    """The letter that is right instead, if the row names it."""
     value = row.get("correct_answer_index")
     if value is None:
         value = row.get("correct_answer")

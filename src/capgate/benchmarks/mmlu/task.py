@@ -143,7 +143,7 @@ def _render_probe(max_tokens: int) -> list[list[str]]:
             await mmlu_multiple_choice(max_non_cot_tokens=max_tokens)(state, generate)
 
     asyncio.run(run())
-    # The form of the few-shot examples; their text stands in each question's own hash.
+    # The form of the few-shot examples; their text is part of each question's own hash.
     return [*sent, ["example", format_mmlu_question(question, state.choices)]]
 
 

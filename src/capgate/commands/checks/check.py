@@ -1,4 +1,4 @@
-"""What a check is, and how one is made of something that may fail."""
+"""What a check is, and how something that may fail is checked."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ State = Literal["ok", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         name: What it is.
-        state: `skipped` where it was not looked at or does not apply.
+        state: `skipped` where it was not checked or does not apply.
         finding: What was found.
-        remedy: The command or change that mends it, where it failed.
+        remedy: The command or change that repairs it, if it failed.
     """
 
     name: str
@@ -31,17 +31,17 @@ class Check:
 
 
 class Skip(Exception):
-    """Raised by a look at something that does not apply; its text says why."""
+    """Raised by a check that does not apply; its text says why."""
 
 
 def look(name: str, at: Callable[[], str], *, remedy: Callable[[CapgateError], str]) -> Check:
-    """Looks at something.
+    """Checks something.
 
     Args:
         name: What it is.
-        at: Returns the finding; raises a `CapgateError` where it is not as it should be. Whatever
-            else it raises is a failed check as well.
-        remedy: What mends a fault.
+        at: Returns the finding; raises a `CapgateError` where it is not as it should be. Any other
+            exception is a failed check as well.
+        remedy: Tells what repairs a fault.
     """
     try:
         return Check(name, "ok", at())
@@ -62,12 +62,12 @@ def look(name: str, at: Callable[[], str], *, remedy: Callable[[CapgateError], s
 
 
 def own_remedy(error: CapgateError) -> str:
-    """The remedy that a fault itself tells."""
+    """The remedy that the fault itself names."""
     return error.remedy
 
 
 def what_of(error: CapgateError) -> str:
-    """A fault's text without its target and remedy, which a check shows by themselves."""
+    """A fault's text without its target and remedy, which a check shows separately."""
     what = error.what
     if isinstance(error, RequestFault):
         answered = f"HTTP {error.status} from" if error.status is not None else "no response from"

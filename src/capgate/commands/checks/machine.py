@@ -1,4 +1,7 @@
-"""Checks of this machine and project; the first two need no other package."""
+"""Checks of this machine and project.
+
+The first two need no package that may be missing; what needs one is imported inside its check.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ def python() -> Check:
 
 
 def packages() -> Check:
-    """Whether every package that capgate needs is there, in a version that will do."""
+    """Whether every package that capgate needs is installed, in a version that fits."""
     missing, old = [], []
     for name, accepts, wanted in requirements():
         found = version(name)
@@ -99,7 +102,7 @@ def dotenv(root: Path) -> Check:
             raise ConfigError(
                 f"{path} can't be read", said=str(error), remedy=f"chmod u+r {quote(str(path))}"
             ) from None
-        # A line's own words may be a secret.
+        # The text of a line may be a secret.
         if faults := [
             FileFault(f"line {one.original.line}", "expected NAME=value, quotes closed")
             for one in lines
@@ -108,7 +111,7 @@ def dotenv(root: Path) -> Check:
             raise ConfigError(
                 f"it has {len(faults)} line{'' if len(faults) == 1 else 's'} that can't be read",
                 faults=faults,
-                remedy="correct or take out what stands there; nothing of it is used",
+                remedy="correct or remove these lines; capgate uses none of them",
             )
         values = {one.key: one.value for one in lines if one.key is not None}
         empty = sorted(name for name, value in values.items() if not (value or "").strip())
@@ -153,7 +156,7 @@ def keys(target: Target, base: Target, targets: Targets, known: Mapping[str, str
 
 
 def dataset(settings: Settings, target: Target) -> Check:
-    """Whether the questions can be had."""
+    """Whether the questions can be loaded."""
 
     def at() -> str:
         from capgate.benchmarks.mmlu.load import load_questions
@@ -183,21 +186,21 @@ def thresholds(settings: Settings, target: Target) -> Check:
         read = [file.name for file in files if file.exists()]
         return (
             f"{' and '.join(read) or 'no file, so the defaults'}: a drop of "
-            f"{100 * policy.catch:g} points is to be caught"
+            f"{100 * policy.catch:g} points must be caught"
         )
 
     return look("thresholds", at, remedy=own_remedy)
 
 
 def alerts(settings: Settings) -> Check:
-    """Whether alerts can be sent to where they are to go."""
+    """Whether alerts can be sent to the configured addresses."""
 
     def at() -> str:
         from capgate.config.alerts import alert_urls
 
         urls = alert_urls(settings.root, settings.alerts)
         if not urls:
-            raise Skip("none are to be sent (--alert, CAPGATE_ALERT_URL, config/alerts.yaml)")
+            raise Skip("no address is configured (--alert, CAPGATE_ALERT_URL, config/alerts.yaml)")
         return f"{len(urls)} address{'' if len(urls) == 1 else 'es'}; nothing was sent there"
 
     return look("alerts", at, remedy=own_remedy)
@@ -229,7 +232,7 @@ def reports(settings: Settings) -> Check:
 
 
 def clock() -> Check:
-    """Whether this machine's clock is set at all."""
+    """Whether this machine's clock is set."""
     now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
     if time.time() < _LONG_AGO:
         return Check("clock", "failed", f"it shows {now} UTC", "sudo timedatectl set-ntp true")
@@ -237,5 +240,5 @@ def clock() -> Check:
 
 
 def rest_skipped(names: Iterator[str], reason: str) -> Iterator[Check]:
-    """The checks that can't be made."""
+    """The checks that can't run, each with the reason."""
     return (Check(name, "skipped", f"not checked: {reason}") for name in names)

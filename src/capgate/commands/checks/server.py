@@ -305,7 +305,7 @@ class ServerCheckup:
         return in_own_loop(run)
 
     def _remedy(self, error: CapgateError) -> str:
-        """What mends a fault, as a command where there is one."""
+        """What repairs a fault, as a command if there is one."""
         base, file = self.base, self.settings.models_file.name
         if not isinstance(error, RequestFault):
             return error.remedy

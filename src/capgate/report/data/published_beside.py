@@ -56,8 +56,9 @@ _QUANT = re.compile(r"^(q\d(_[0-9a-z])*|\d+bit)$")
 
 
 CAUTION: Final = (
-    "Published scores come of other harnesses, prompts and shots, and nothing is compared question "
-    "by question: a point or two means nothing. capgate compare RUN_A RUN_B compares two runs."
+    "Other harnesses measured the published scores, with other prompts and shots. They can't be "
+    "compared question by question: a point or two means nothing. capgate compare RUN_A RUN_B "
+    "compares two runs."
 )
 
 
