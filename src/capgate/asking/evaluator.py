@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
 from capgate.asking.ages import Age
 from capgate.asking.cost_limit import CostLimit, TargetCost
-from capgate.asking.fingerprint import Fingerprint, fingerprint, request_fields
+from capgate.asking.fingerprint import as_kept, fingerprint, request_fields
 from capgate.asking.inspect_backend.read_sample import answer_of, error_answer
 from capgate.asking.jobs import Job, Part, are_apart, at_once, claim_of, claims_of, in_order
 from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget, ShardResult
@@ -158,10 +158,13 @@ class Evaluator:
             plain,
             endpoint,
             self.store,
+            prompt=self.mmlu_task.prompt_hash,
             run=self.run,
-            adopt=lambda: self._answers_alike(model, plain, endpoint),
+            adopt=lambda kept: self._answers_alike(model, kept, endpoint),
             say=notes.append,
         )
+        known, outdated = as_kept(known, self.store, self.mmlu_task.prompt_hash)
+        notes += outdated
         for note in notes:
             self._tell(f"weights of {target.id}", f"{target.id}: {note}")
         endpoint = replace(endpoint, notes=(*endpoint.notes, *notes))
@@ -174,11 +177,11 @@ class Evaluator:
         other.look = look
         return other
 
-    def _answers_alike(self, model: Model, plain: Fingerprint, endpoint: Endpoint) -> bool:
+    def _answers_alike(self, model: Model, kept: str, endpoint: Endpoint) -> bool:
         with asking(endpoint.base_url, alone=endpoint.apart):
             return answers_alike(
                 model,
-                self.store.some_answers_under(plain.hash, ADOPTED_BY),
+                self.store.some_answers_under(kept, ADOPTED_BY),
                 self.store,
                 self.mmlu_task,
                 self._logs,

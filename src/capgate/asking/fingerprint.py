@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.benchmarks.mmlu.versions import hashed_versions
 from capgate.common.errors import ConfigError
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
+from capgate.store.answer_store import Store
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,9 @@ class Fingerprint:
 
     @classmethod
     def of(cls, facts: dict[str, Any]) -> Fingerprint:
-        """Makes a fingerprint from its facts."""
-        text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
+        """Makes a fingerprint from its facts; the packages' versions have no part in the hash."""
+        hashed = facts | {"versions": hashed_versions(facts["versions"])}
+        text = json.dumps(hashed, sort_keys=True, ensure_ascii=False)
         return cls(hashlib.sha256(text.encode()).hexdigest()[:16], facts)
 
 
@@ -51,6 +54,24 @@ def fingerprint(
             "versions": mmlu_task.versions,
         }
     )
+
+
+def as_kept(made: Fingerprint, store: Store, prompt: str) -> tuple[Fingerprint, list[str]]:
+    """The fingerprint under which a store has the same answers, and what is to be told of them.
+
+    Args:
+        made: By today's facts. A store of an earlier version may know them by another hash.
+        store: Where answers are kept.
+        prompt: Hash of the prompt's form.
+    """
+    kept = store.kept_under(made.hash, prompt, made.facts)
+    lines = []
+    if kept.outdated is not None:
+        lines.append(
+            "its stored answers are not used and it is asked anew, since they were made with "
+            f"{kept.outdated.clause}"
+        )
+    return Fingerprint(kept.fingerprint, made.facts), lines
 
 
 def seed_of(fingerprint: Fingerprint, given: int | None) -> int:

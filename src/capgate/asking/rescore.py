@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from capgate.asking.progress import Count
-from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task, no_model
+from capgate.benchmarks.mmlu.reading import no_model, read
+from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task
+from capgate.benchmarks.mmlu.versions import scorer_of
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
 from capgate.common.redact import MARK
 from capgate.common.thoughts import set_aside
-from capgate.store.baselines import Baseline, describe_change
+from capgate.store.baselines import Baseline
+from capgate.store.comparable import describe_change
 from capgate.store.runs import StoredRun
 
 if TYPE_CHECKING:
@@ -104,7 +107,10 @@ class Rescored:
     @property
     def version_change(self) -> str:
         """Which versions differ, as a clause."""
-        return describe_change(dict(self.record.versions), dict(self.versions))
+        then = dict(self.record.versions)
+        if (scorer := scorer_of(then)) is not None:
+            then["scorer"] = scorer
+        return describe_change(then, {key: self.versions.get(key) for key in then})
 
 
 @dataclass(frozen=True)
@@ -234,43 +240,16 @@ def moves(before: Rescored, after: Rescored) -> Moves | None:
 async def _read(
     asked: Sequence[tuple[Question, str]], max_tokens: int, count: Count
 ) -> list[tuple[AnswerState, str]]:
-    """What upstream's solver and scorer make of texts, as they do of a model's answers."""
-    from inspect_ai.model import ChatMessageUser, ModelName, ModelOutput
-    from inspect_ai.scorer import Target, choice
-    from inspect_ai.solver import TaskState
+    """What upstream's solver and scorer read in texts, as they read a model's answers."""
+    from inspect_ai.scorer import choice
     from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
 
-    from capgate.asking.inspect_backend.read_sample import state_of
-
     found: list[tuple[AnswerState, str]] = []
-    score = choice()
+    scorer = choice()
     with no_model():
-        solve = mmlu_multiple_choice(max_non_cot_tokens=max_tokens)
+        solver = mmlu_multiple_choice(max_non_cot_tokens=max_tokens)
         for question, text in asked:
-            sample = question.sample
-            target = Target(sample.target)
-            state = TaskState(
-                model=ModelName("none/none"),
-                sample_id=str(sample.id),
-                epoch=1,
-                input=sample.input,
-                messages=[ChatMessageUser(content=sample.input)]
-                if isinstance(sample.input, str)
-                else list(sample.input),
-                target=target,
-                choices=sample.choices,
-            )
-
-            async def generate(
-                state: TaskState, *_: object, text: str = text, **__: object
-            ) -> TaskState:
-                state.output = ModelOutput.from_content("none/none", text)
-                return state
-
-            scored = await score(await solve(state, generate), target)
-            if scored is None:
-                raise ConfigError("today's scorer gives no score", remedy="see the task's changes")
-            found.append(state_of(scored))
+            found.append(await read(solver, scorer, question.sample, text))
             count.step()
     return found
 

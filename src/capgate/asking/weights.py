@@ -26,8 +26,9 @@ def with_weights(
     endpoint: Endpoint,
     store: Store,
     *,
+    prompt: str,
     run: str,
-    adopt: Callable[[], bool],
+    adopt: Callable[[str], bool],
     say: Callable[[str], None],
 ) -> Fingerprint:
     """The fingerprint of a target's answers with the weights that its server was seen with.
@@ -36,9 +37,10 @@ def with_weights(
         plain: The fingerprint by what the server says of itself.
         endpoint: Where the target answers.
         store: Where earlier looks are kept.
+        prompt: Hash of the prompt's form.
         run: This run.
-        adopt: Tells whether the answers under `plain`, which earlier versions kept, are still
-            what the server answers; asked only where there was no earlier look.
+        adopt: Tells whether the answers under a fingerprint, which earlier versions kept without
+            a look, are still what the server answers; called only where no earlier look is kept.
         say: Shows a line.
     """
     now = endpoint.sighting
@@ -57,9 +59,10 @@ def with_weights(
             return _named(plain, same)
         seen = Seen(_hash([server, run, now.at])[:10], run, now.at, now.to_dict())
         found = _named(plain, seen)
-        if not earlier and store.some_answers_under(plain.hash):
-            if adopt():
-                store.rename_context(plain.hash, found.hash)
+        before = "" if earlier else store.kept_under(plain.hash, prompt, plain.facts).fingerprint
+        if before and store.some_answers_under(before):
+            if adopt(before):
+                store.rename_context(before, found.hash, found.facts)
             else:
                 say("it does not answer as its stored answers do, so they are not used")
         store.keep_sighting(server, seen)

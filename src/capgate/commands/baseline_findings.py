@@ -22,11 +22,9 @@ from capgate.gate.stats import clopper_pearson
 from capgate.store.baselines import (
     READ_FROM_THOUGHTS,
     Baseline,
-    comparable,
     count,
-    describe_change,
-    disagreement,
 )
+from capgate.store.comparable import comparable, describe_change, mismatch, same_model
 from capgate.store.runs import StoredRun
 
 FAR: Final = 0.10
@@ -237,9 +235,15 @@ def of_newest(baseline: Baseline, newest: StoredRun) -> list[Finding]:
     if newest.about["fingerprint"] != baseline.fingerprint:
         about = newest.about
         ours = comparable(about["facts"], about["prompt_hash"], about["dataset"])
-        clash = disagreement(ours, baseline.comparable_by)
+        clash = mismatch(ours, baseline.comparable_by)
+        if clash is None and same_model(baseline.identity, about["facts"]):
+            return found
         change = describe_change(baseline.identity, dict(about["facts"]))
-        effect = f"can't be compared: {clash}" if clash else "another model or server answered"
+        effect = (
+            f"can't be compared: it was made with {clash.clause}"
+            if clash is not None
+            else "another model or server answered"
+        )
         what = f"the run {newest.id} has another fingerprint ({change}); {effect}"
         found.append(Finding("wrong fingerprint", place, what, again))
     return found

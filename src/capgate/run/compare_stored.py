@@ -15,7 +15,7 @@ from capgate.gate.groups import judged_domains, rows_of
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, count_pairs, pair_up
 from capgate.gate.verdict import Verdict
-from capgate.store.baselines import comparable, describe_change, disagreement
+from capgate.store.comparable import comparable, describe_change, mismatch
 from capgate.store.runs import StoredRun
 
 
@@ -132,12 +132,11 @@ def _check(reference: StoredRun, candidate: StoredRun) -> None:
         comparable(run.about["facts"], run.about["prompt_hash"], run.about["dataset"])
         for run in (reference, candidate)
     )
-    if clash := disagreement(ours, theirs):
+    if (clash := mismatch(ours, theirs)) is not None:
         raise ReferenceMissingError(
             f"the runs {reference.id} and {candidate.id} can't be compared: the one was made with "
-            f"{clash}",
-            remedy="run one of them again as the other was run; for another version of the harness "
-            "see capgate rescore",
+            f"{clash.clause}",
+            remedy=f"{clash.remedy}, or run one of them again as the other was run",
         )
 
 

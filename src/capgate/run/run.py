@@ -52,14 +52,8 @@ from capgate.run.reference import (
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
 from capgate.store.answer_store import Store
-from capgate.store.baselines import (
-    READ_FROM_THOUGHTS,
-    comparable,
-    describe_change,
-    disagreement,
-    load_baseline,
-    requested,
-)
+from capgate.store.baselines import READ_FROM_THOUGHTS, load_baseline
+from capgate.store.comparable import comparable, describe_change, mismatch, requested
 from capgate.store.shard import Shard
 from capgate.store.tries import Attempt, begin
 
@@ -455,12 +449,13 @@ class Run:
             self.mmlu_task.prompt_hash,
             self.questions(target.id).describe(),
         )
-        if clash := disagreement(ours, baseline.comparable_by):
+        if (why := mismatch(ours, baseline.comparable_by)) is not None:
             raise ReferenceMissingError(
-                f"its recorded baseline can't be compared with this run: it was made with {clash}",
+                "its recorded baseline can't be compared with this run: it was made with "
+                f"{why.clause}",
                 target=target.id,
-                remedy=f"run as it was recorded, or record it anew: capgate baseline record "
-                f"{target.id}",
+                remedy=f"{why.remedy}, or record it anew: a run with --measure, then capgate "
+                f"baseline update {target.id}",
             )
         if baseline.may_rest_on_thoughts:
             raise ReferenceMissingError(

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.common.answers import Answer, AnswerState
+from capgate.store.contexts import Kept, keep_together
 from capgate.store.schema import StoreFile, facts_of
 from capgate.store.shard import Look, Shard
 
@@ -311,12 +312,17 @@ class Store(StoreFile):
                 (server, seen.weights, seen.run, seen.at, self._json(seen.facts)),
             )
 
-    def rename_context(self, fingerprint: str, to: str) -> None:
+    def kept_under(self, fingerprint: str, prompt: str, facts: Mapping[str, Any]) -> Kept:
+        """The fingerprint under which the answers of a model that is asked in one way are kept."""
+        with self.transaction() as db, self._reading():
+            return keep_together(db, fingerprint, prompt, json.loads(self._json(facts)))
+
+    def rename_context(self, fingerprint: str, to: str, facts: Mapping[str, Any]) -> None:
         """Gives answers that were kept under one fingerprint another one that has none yet."""
         with self.transaction():
             self._db.execute(
-                "UPDATE OR IGNORE contexts SET fingerprint = ? WHERE fingerprint = ?",
-                (to, fingerprint),
+                "UPDATE OR IGNORE contexts SET fingerprint = ?, facts = ? WHERE fingerprint = ?",
+                (to, self._json(facts), fingerprint),
             )
 
     def some_answers_under(self, fingerprint: str, limit: int = 1) -> list[Answer]:

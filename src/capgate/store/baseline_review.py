@@ -24,10 +24,10 @@ from capgate.store.answer_store import Store
 from capgate.store.baselines import (
     Baseline,
     Revision,
-    describe_change,
     dump_baseline,
     make_baseline,
 )
+from capgate.store.comparable import describe_change
 from capgate.store.runs import StoredRun
 from capgate.store.shard import Shard
 

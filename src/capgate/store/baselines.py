@@ -9,7 +9,7 @@ again by a later scorer without the store it came from.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
@@ -24,6 +24,7 @@ from capgate.common.thoughts import holds_thought
 from capgate.common.validation import data_faults
 from capgate.gate.rows import Single
 from capgate.serving.routes import is_routed, routes_of
+from capgate.store.comparable import comparable
 
 TEXT_LIMIT: Final = 600
 """Characters of an answer beyond which its text is not kept in the file."""
@@ -48,14 +49,6 @@ READ_FROM_THOUGHTS: Final = (
 """Why a baseline that `may_rest_on_thoughts` is refused, as a clause."""
 
 _STATES = {code: state for state, code in _CODES.items()}
-
-_COMPARED: dict[str, str] = {
-    "dataset": "other questions",
-    "prompt_hash": "another prompt",
-    "versions": "another scorer or harness",
-    "generation": "other generation settings",
-}
-"""What must agree before answers are compared, and what it means where it does not."""
 
 
 class _Frozen(BaseModel):
@@ -202,37 +195,6 @@ class Baseline(_Frozen):
             ) from None
 
 
-def comparable(
-    identity: Mapping[str, Any], prompt_hash: str, dataset: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What two runs must agree in, so that their answers may be compared.
-
-    A route is not among it: who answered is known of each answer (`capgate.serving.routes`).
-    """
-    return {
-        "dataset": dataset["digest"],
-        "prompt_hash": prompt_hash,
-        "versions": identity["versions"],
-        "generation": requested(identity["generation"], identity.get("extra_body")),
-    }
-
-
-def requested(
-    generation: Mapping[str, Any], extra_body: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """All that a request carries and that changes its answer: top_p and a seed as well."""
-    return {**generation, **(extra_body or {})}
-
-
-def disagreement(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """What keeps two runs from being compared, as a clause; `""` where nothing does."""
-    return ", ".join(
-        f"{meaning} ({describe_change(theirs[key], ours[key])})"
-        for key, meaning in _COMPARED.items()
-        if ours[key] != theirs[key]
-    )
-
-
 def make_baseline(
     answers: Sequence[Answer],
     *,
@@ -363,14 +325,6 @@ def _odd_facts(baseline: Baseline) -> Iterator[FileFault]:
 def dump_baseline(baseline: Baseline) -> str:
     """A baseline as text, one line for each question."""
     return json.dumps(baseline.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
-
-
-def describe_change(before: object, now: object) -> str:
-    """What changed between two values; of mappings, only the keys that differ."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-        return ", ".join(f"{key}: {before.get(key)} → {now.get(key)}" for key in keys)
-    return f"{before} → {now}"
 
 
 def _kept_texts(answers: Iterable[Answer]) -> dict[str, str | None]:

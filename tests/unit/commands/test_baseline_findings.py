@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.doubles.runs import answers, keep_run
+from tests.doubles.runs import MAX_TOKENS, TASK, answers, keep_run
 
+from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.cli import main
 
 REPOSITORY = Path(__file__).parents[3]
@@ -182,6 +183,23 @@ def test_a_baseline_that_no_longer_fits_its_newest_run(
     less = {"questions": 100, "digest": "d", "source": "bundled", "revision": "", "shots": 0}
     keep_run(project, "r3", answers(lost=range(60))[:100], chosen=100, dataset=less)
     assert kinds(capsys) == [("changed n", "baselines/mine.json")]
+
+
+def test_a_baseline_fits_a_run_on_newer_packages(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other versions of the packages alone are no finding, whatever the fingerprints are."""
+    keep_run(project, "r1", answers(lost=range(60)))
+    assert main(["baseline", "record", "mine"]) == 0
+    versions = mmlu_task(TASK, MAX_TOKENS).versions | {"inspect_ai": "99.0"}
+    keep_run(
+        project,
+        "r2",
+        answers(lost=range(60)),
+        fingerprint="a" * 16,
+        facts={"versions": versions},
+    )
+    assert kinds(capsys) == []
 
 
 def test_published_scores_that_cannot_be_right(

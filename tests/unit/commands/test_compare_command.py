@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.doubles.runs import answers, keep_run, questions
+from tests.doubles.runs import MAX_TOKENS, TASK, answers, keep_run, questions
 
 from capgate.asking.progress import Count
+from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.cli import main
 from capgate.common.answers import Answer, AnswerState
 
@@ -114,12 +115,18 @@ def test_rows_that_can_t_be_right_are_named(
     assert [one["place"] for one in found["unused"]] == ["line 3", "line 4"]
 
 
+def other_scorer() -> dict[str, str]:
+    """Versions after an upgrade whose scorer reads answers differently."""
+    return mmlu_task(TASK, MAX_TOKENS).versions | {"scorer": "0" * 16, "inspect_ai": "99.0"}
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [
         ({"dataset": {"digest": "d", "questions": 228}}, "other questions"),
         ({"prompt_hash": "p" * 16}, "another prompt"),
-        ({"facts": {"versions": {"task": "mmlu@9"}}}, "another scorer or harness (inspect_ai"),
+        ({"facts": {"versions": {"task": "mmlu@9"}}}, "another version of the task (inspect_evals"),
+        ({"facts": {"versions": other_scorer()}}, "a scorer that reads answers differently ("),
         ({"facts": {"generation": {"temperature": 1.0}}}, "max_tokens: 512 → None"),
     ],
 )

@@ -2,77 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from tests.doubles.place import Place
 from tests.doubles.replies import Reply
 from tests.doubles.server import Server, is_proof
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import right, target, wrong
 
-from capgate.asking.fingerprint import Fingerprint
-from capgate.commands.options import add_options, settings_of
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError, ContradictionError
-from capgate.config.settings import Settings
-from capgate.gate.verdict import Verdict
 from capgate.run.judge import Judge
 from capgate.run.standalone import local_run
 from capgate.serving.sharing import note_mixing
 
-SUBJECTS = "abstract_algebra,virology"
 ONE_SUBJECT = ("--subjects", "virology")
-
-
-class Place:
-    """A project's folder, in which runs are made without pytest."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        (root / "config").mkdir()
-        (root / "thresholds").mkdir()
-        (root / "thresholds" / "floors.yaml").write_text("double: {overall: 0.6, reason: known}\n")
-        (root / "thresholds" / "policy.yaml").write_text("catch: 0.4\nreason: few questions\n")
-        self.lines: list[str] = []
-
-    def targets(self, **entries: dict[str, object]) -> None:
-        """Writes the targets' file."""
-        text = yaml.safe_dump(entries)
-        (self.root / "config" / "models.yaml").write_text(text)
-
-    def settings(self, *options: str) -> Settings:
-        """The settings of a run."""
-        parser = argparse.ArgumentParser()
-        add_options(parser)
-        return settings_of(parser.parse_args(["--subjects", SUBJECTS, *options]))
-
-    def forget_looks(self) -> None:
-        """Makes the store one of a version that did not look at weights."""
-        with closing(sqlite3.connect(self.root / "reports" / "answers.sqlite")) as db, db:
-            db.execute("DELETE FROM sightings")
-            for number, text in db.execute("SELECT id, facts FROM contexts").fetchall():
-                facts = json.loads(text)
-                del facts["identity"]["seen"]
-                plain = Fingerprint.of(facts).hash
-                db.execute("UPDATE contexts SET fingerprint = ? WHERE id = ?", (plain, number))
-
-    def judge(self, name: str, *options: str, quick: bool = False) -> Verdict:
-        """Judges a target in a run of its own."""
-        with local_run(self.settings("--model-id", name, *options)) as run:
-            run.say = run.evaluator._say = self.lines.append
-            run.evaluator._tell = lambda _, line: self.lines.append(line)
-            judge = Judge(run)
-            judgement = judge.quick(name) if quick else judge.suite(name)
-        assert judgement.verdict is not None
-        return judgement.verdict
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from capgate.benchmarks.mmlu.reading import reading_of
 from capgate.common.answers import Answer, AnswerState
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalSample
     from inspect_ai.model import Model
-    from inspect_ai.scorer import Score
 
     from capgate.benchmarks.questions import Question
 
@@ -32,7 +32,7 @@ def answer_of(sample: EvalSample, question: Question, model: Model) -> Answer:
         return error_answer(question, "Inspect ended the sample without a score")
     output = sample.output
     facts = facts_of(output)
-    state, letter = state_of(score)
+    state, letter = reading_of(score)
     return Answer(
         question=question.hash,
         subject=question.subject,
@@ -49,14 +49,6 @@ def answer_of(sample: EvalSample, question: Question, model: Model) -> Answer:
         cut_off=facts.cut_off,
         reasoning_tokens=(output.usage.reasoning_tokens or 0) if output.usage else 0,
     )
-
-
-def state_of(score: Score) -> tuple[AnswerState, str]:
-    """What the scorer says of an answer: its state, and the letter that was read."""
-    letter = score.answer or ""
-    if score.value == "C":
-        return AnswerState.CORRECT, letter
-    return AnswerState.WRONG if letter else AnswerState.UNPARSED, letter
 
 
 def error_answer(question: Question, text: str) -> Answer:

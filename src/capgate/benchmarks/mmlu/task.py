@@ -6,14 +6,13 @@ import asyncio
 import difflib
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from capgate.benchmarks.mmlu.reading import mmlu_scorer_hash, no_model, unasked
 from capgate.common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,11 +82,15 @@ class MmluTask:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """What decides how an answer is asked for, read and scored."""
+        """What decides how an answer is read, and the packages' versions for people.
+
+        See `capgate.benchmarks.mmlu.versions`.
+        """
         from inspect_evals.mmlu.mmlu import EVAL_VERSION
 
         return {
             "task": f"{self.name}@{EVAL_VERSION.comparability_version}",
+            "scorer": mmlu_scorer_hash(),
             "inspect_ai": version("inspect-ai"),
             "inspect_evals": version("inspect-evals"),
         }
@@ -115,9 +118,8 @@ def mmlu_task(task: str, max_tokens: int) -> MmluTask:
 
 def _render_probe(max_tokens: int) -> list[list[str]]:
     """The messages that upstream's solver sends for a fixed question."""
-    from inspect_ai.model import ChatMessageUser, ModelName, ModelOutput
-    from inspect_ai.scorer import Target
-    from inspect_ai.solver import TaskState
+    from inspect_ai.dataset import Sample
+    from inspect_ai.model import ModelOutput
     from inspect_evals.mmlu.mmlu import format_mmlu_question, mmlu_multiple_choice
 
     sent: list[list[str]] = []
@@ -127,16 +129,13 @@ def _render_probe(max_tokens: int) -> list[list[str]]:
         state.output = ModelOutput.from_content("none/none", "ANSWER: A")
         return state
 
-    question, choices = "⟨question⟩", ["⟨a⟩", "⟨b⟩", "⟨c⟩", "⟨d⟩"]
-    state = TaskState(
-        model=ModelName("none/none"),
-        sample_id="probe",
-        epoch=1,
-        input=question,
-        messages=[ChatMessageUser(content=question)],
-        target=Target("A"),
-        choices=choices,
+    probe = Sample(
+        id="probe",
+        input="⟨question⟩",
+        choices=["⟨a⟩", "⟨b⟩", "⟨c⟩", "⟨d⟩"],
+        target="A",
     )
+    state = unasked(probe)
 
     async def run() -> None:
         with no_model():
@@ -144,18 +143,4 @@ def _render_probe(max_tokens: int) -> list[list[str]]:
 
     asyncio.run(run())
     # The form of the few-shot examples; their text is part of each question's own hash.
-    return [*sent, ["example", format_mmlu_question(question, state.choices)]]
-
-
-@contextmanager
-def no_model() -> Iterator[None]:
-    """Upstream's solver asks which model is being evaluated; here there is none."""
-    before = os.environ.get("INSPECT_EVAL_MODEL")
-    os.environ["INSPECT_EVAL_MODEL"] = "none/none"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["INSPECT_EVAL_MODEL"]
-        else:
-            os.environ["INSPECT_EVAL_MODEL"] = before
+    return [*sent, ["example", format_mmlu_question(str(probe.input), state.choices)]]

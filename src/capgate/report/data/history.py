@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from capgate.benchmarks.mmlu.versions import hashed_versions
 from capgate.common.errors import StoreError
 from capgate.common.grouping import grouped
 from capgate.common.private_files import own_file, own_folder
@@ -180,7 +181,7 @@ def _entry(report: Report, target: str, result: Result) -> Entry:
         "dataset": result.dataset.get("digest"),
         "task": result.task,
         "prompt": result.prompt_hash,
-        "scorer": _scorer(result),
+        "scorer": hashed_versions(_versions(result)),
         "generation": result.identity.get("generation"),
         "mode": result.mode,
         "subjects": sorted(subjects),
@@ -194,7 +195,7 @@ def _entry(report: Report, target: str, result: Result) -> Entry:
         f"data set {result.dataset.get('source')} {result.dataset.get('digest')}",
         result.task.split("/")[-1],
         result.mode,
-        f"inspect_evals {_scorer(result).get('inspect_evals', '?')}",
+        f"inspect_evals {_versions(result).get('inspect_evals', '?')}",
     ]
     if result.limit is not None and result.mode == "full":
         words.append(f"limit {result.limit:,}")
@@ -272,8 +273,8 @@ def _not_judged(report: Report, target: str, verdict: dict[str, Any]) -> Entry:
     )
 
 
-def _scorer(result: Result) -> dict[str, Any]:
-    """The versions that an answer's reading depends on."""
+def _versions(result: Result) -> dict[str, Any]:
+    """The task and scorer by which its answers were read, and the packages they came with."""
     found = result.identity.get("versions")
     return dict(found) if isinstance(found, dict) else dict(result.versions)
 

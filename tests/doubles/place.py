@@ -1,0 +1,63 @@
+"""A project's folder, in which runs are made without pytest."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import yaml
+
+from capgate.asking.fingerprint import Fingerprint
+from capgate.commands.options import add_options, settings_of
+from capgate.config.settings import Settings
+from capgate.gate.verdict import Verdict
+from capgate.run.judge import Judge
+from capgate.run.standalone import local_run
+
+SUBJECTS = "abstract_algebra,virology"
+
+
+class Place:
+    """A project's folder, in which runs are made without pytest."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "config").mkdir()
+        (root / "thresholds").mkdir()
+        (root / "thresholds" / "floors.yaml").write_text("double: {overall: 0.6, reason: known}\n")
+        (root / "thresholds" / "policy.yaml").write_text("catch: 0.4\nreason: few questions\n")
+        self.lines: list[str] = []
+
+    def targets(self, **entries: dict[str, object]) -> None:
+        """Writes the targets' file."""
+        text = yaml.safe_dump(entries)
+        (self.root / "config" / "models.yaml").write_text(text)
+
+    def settings(self, *options: str) -> Settings:
+        """The settings of a run."""
+        parser = argparse.ArgumentParser()
+        add_options(parser)
+        return settings_of(parser.parse_args(["--subjects", SUBJECTS, *options]))
+
+    def forget_looks(self) -> None:
+        """Makes the store one of a version that did not look at weights."""
+        with closing(sqlite3.connect(self.root / "reports" / "answers.sqlite")) as db, db:
+            db.execute("DELETE FROM sightings")
+            for number, text in db.execute("SELECT id, facts FROM contexts").fetchall():
+                facts = json.loads(text)
+                del facts["identity"]["seen"]
+                plain = Fingerprint.of(facts).hash
+                db.execute("UPDATE contexts SET fingerprint = ? WHERE id = ?", (plain, number))
+
+    def judge(self, name: str, *options: str, quick: bool = False) -> Verdict:
+        """Judges a target in a run of its own."""
+        with local_run(self.settings("--model-id", name, *options)) as run:
+            run.say = run.evaluator._say = self.lines.append
+            run.evaluator._tell = lambda _, line: self.lines.append(line)
+            judge = Judge(run)
+            judgement = judge.quick(name) if quick else judge.suite(name)
+        assert judgement.verdict is not None
+        return judgement.verdict
