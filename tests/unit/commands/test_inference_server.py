@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
 import signal
@@ -10,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import yaml
 from tests.doubles.vllm import Vllm, interpreter, make_adapter
 from tests.integration.conftest import until
 
+from capgate.commands.inference_server import main
 from capgate.serving.engines.supervisor import GRACE_SECONDS
 
 
@@ -45,7 +49,7 @@ class Folder:
         (self.root / "config" / "models.yaml").write_text(yaml.safe_dump({"tiny": entry}))
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """Starts `inference-server` with arguments."""
+        """Starts `inference-server` in a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "capgate.commands.inference_server", *arguments],
             cwd=self.root,
@@ -57,11 +61,16 @@ class Folder:
         )
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        """Runs it to its end: exit code and output."""
-        process = self.begin(*arguments)
-        text, _ = process.communicate(timeout=120)
-        assert "Traceback" not in text, text
-        return process.returncode, text
+        """Runs it in this process to its end: exit code and output."""
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+            patch.chdir(self.root)
+            patch.setenv("XDG_CACHE_HOME", str(self.cache))
+            try:
+                code = main(arguments)
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+        return code, said.getvalue()
 
     def done(self, *arguments: str) -> str:
         """What a command that must succeed printed."""
@@ -213,3 +222,41 @@ def test_a_path_of_the_servers_machine(folder: Folder) -> None:
         code, text = folder.run(*load, "adapters/nope")
         assert code == 1
         assert "there is no adapter 'adapters/nope'" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("health", "nobody"), 4, "nobody"),
+        (("list", "nobody"), 4, "nobody"),
+        (("stop", "tiny"), 1, "no server was left running for it here"),
+        (("start", "served"), 4, "it has no serve block"),
+        (("health", "served"), 1, "nothing accepts connections"),
+        (("health", "--models-file", "nowhere.yaml"), 4, "unrecognized arguments"),
+        (("--models-file", "nowhere.yaml", "health"), 4, "nowhere.yaml does not exist"),
+        ((), 4, "COMMAND"),
+    ],
+)
+def test_what_can_not_be_done_is_said(
+    folder: Folder, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    """Wrong usage ends with 4, a server that is not as asked with 1; both say what is wrong."""
+    file = folder.root / "config" / "models.yaml"
+    entry = {"model_name": "m", "base_url": "http://127.0.0.1:9/v1", "context_window": 2048}
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"served": entry}))
+    found, text = folder.run(*arguments)
+    assert found == code, text
+    assert said in text
+
+
+def test_a_list_for_programs(folder: Folder) -> None:
+    """`list --json` names each model, what it is an adapter of, and where it lies."""
+    with Vllm(names=("tiny",), reads=["/srv/mine"]) as server:
+        entry = {"model_name": "tiny", "base_url": server.url, "context_window": 2048}
+        (folder.root / "config" / "models.yaml").write_text(yaml.safe_dump({"tiny": entry}))
+        folder.done("load-adapter", "mine", "--model-id", "tiny", "--path", "/srv/mine")
+        rows = {one["name"]: one for one in json.loads(folder.done("list", "tiny", "--json"))}
+    assert set(rows["tiny"]) == {"name", "adapter_of", "root"}
+    assert rows["tiny"]["adapter_of"] is None
+    assert rows["mine"]["adapter_of"] == "tiny"
+    assert rows["mine"]["root"] == "/srv/mine"
