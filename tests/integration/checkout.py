@@ -15,7 +15,7 @@ import yaml
 from tests.doubles.openrouter import KEY, OpenRouter
 from tests.doubles.server import Server
 from tests.integration.conftest import REPOSITORY, Outcome, Project, right
-from tests.processes import run
+from tests.processes import run, write_shims
 
 VLLM_KEY = "vllm-canary-0123456789abcdef"
 BASE = "meta-llama/Llama-3.1-8B-Instruct"
@@ -67,8 +67,13 @@ class Checkout(Project):
         (root / "thresholds" / "policy.yaml").write_text(policy, encoding="utf-8")
         venv = root / ".venv"
         venv.mkdir()
-        for name in ("bin", "lib", "pyvenv.cfg"):
+        for name in ("lib", "pyvenv.cfg"):
             (venv / name).symlink_to(Path(sys.prefix) / name)
+        (venv / "bin").mkdir()
+        write_shims(venv / "bin")
+        for program in (Path(sys.prefix) / "bin").iterdir():
+            if not (venv / "bin" / program.name).exists():
+                (venv / "bin" / program.name).symlink_to(program)
         (venv / ".installed").touch()
         (root / "pytest.ini").unlink(missing_ok=True)
         return made
