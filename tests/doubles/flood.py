@@ -6,7 +6,6 @@ import gzip
 import io
 import socketserver
 import threading
-import time
 from functools import cache
 from types import TracebackType
 from typing import Self
@@ -58,7 +57,7 @@ class Flood:
                     while repeats and flood.sent < most and not flood.over.is_set():
                         self.send(repeats)
                         if pause:
-                            time.sleep(pause)
+                            flood.over.wait(pause)
                 except OSError:
                     pass
 

@@ -207,7 +207,7 @@ class OpenRouter(Server):
 
         async def charge(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
             if cost is None:
-                self._completion(asked, self.choose(asked))
+                self.completion_of(asked, self.choose(asked))
             else:
                 self.spent += cost
             return await handler(request, asked)
@@ -227,7 +227,7 @@ class OpenRouter(Server):
     def app(self) -> web.Application:
         """Returns the routes."""
         app = web.Application(client_max_size=2**26)
-        app.router.add_post("/api/v1/chat/completions", self._chat)
+        app.router.add_post("/api/v1/chat/completions", self.chat)
         app.router.add_get("/api/v1/models", self._models)
         app.router.add_get("/api/v1/models/{author}/{slug}/endpoints", self._endpoints)
         app.router.add_get("/api/v1/key", self._key)
@@ -248,7 +248,7 @@ class OpenRouter(Server):
             return provider
         raise LookupError
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def chat(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
         self._note(request, body)
         if self._refused(request):
@@ -276,9 +276,9 @@ class OpenRouter(Server):
             provider = self.choose(asked)
         except LookupError:
             return await NO_PROVIDER(request, asked)
-        return web.json_response(self._completion(asked, provider))
+        return web.json_response(self.completion_of(asked, provider))
 
-    def _completion(self, body: dict[str, Any], provider: Provider) -> dict[str, Any]:
+    def completion_of(self, body: dict[str, Any], provider: Provider) -> dict[str, Any]:
         text = self.answer(body)
         prompt = sum(len(message["content"]) for message in body["messages"]) // 4
         tokens = min(len(text) // 2, int(body["max_tokens"]))

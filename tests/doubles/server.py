@@ -76,6 +76,7 @@ class Server:
         latency: Seconds before a chat's answer.
         models_reply: What it answers to `GET /v1/models` instead of a list.
         weights: Which weights it serves.
+        keeps: Whether the requests that arrive are kept in `asked`.
     """
 
     def __init__(
@@ -87,7 +88,9 @@ class Server:
         latency: float = 0.0,
         models_reply: Handler | None = None,
         weights: str = "first",
+        keeps: bool = True,
     ) -> None:
+        self._keeps = keeps
         self.models = models
         self.models_reply = models_reply
         self.key = key
@@ -164,7 +167,7 @@ class Server:
     def app(self) -> web.Application:
         """Returns the routes."""
         app = web.Application(client_max_size=2**26)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         app.router.add_get("/version", self._version)
@@ -187,6 +190,8 @@ class Server:
         await runner.cleanup()
 
     def _note(self, request: web.Request, body: dict[str, Any] | None = None) -> None:
+        if not self._keeps:
+            return
         self.asked.append(
             Asked(request.method, request.path, dict(request.headers), body or {}, time.monotonic())
         )
@@ -194,7 +199,7 @@ class Server:
     def _refused(self, request: web.Request) -> bool:
         return bool(self.key) and request.headers.get("Authorization") != f"Bearer {self.key}"
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def chat(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
         self._note(request, body)
         if self._refused(request):
@@ -263,21 +268,16 @@ def main() -> None:
     parser.add_argument("--key", default="")
     options = parser.parse_args()
     server = Server(
-        models=tuple(options.model or ["smollm2"]), key=options.key, latency=options.latency
+        models=tuple(options.model or ["smollm2"]),
+        key=options.key,
+        latency=options.latency,
+        # A long measurement sends more requests than memory holds.
+        keeps=False,
     )
     server.port = options.port
-
-    async def serve() -> None:
-        ready = threading.Event()
-        task = asyncio.create_task(server._serve(ready))
-        while not ready.is_set():
-            await asyncio.sleep(0.01)
+    with server:
         print(server.url, flush=True)
-        # A long measurement would otherwise keep every request it was sent.
-        server._note = lambda *_: None  # type: ignore[method-assign,assignment]
-        await task
-
-    asyncio.run(serve())
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from tests.doubles.events import Signal
 from tests.doubles.replies import UNAUTHORIZED, Reply, completion
 from tests.doubles.server import Answerer, Server, hashed_answer, is_proof
 
@@ -112,7 +113,7 @@ class Vllm(Server):
         self.unloads: list[str] = []
         self.load_asked = threading.Event()
         self.unload_asked = threading.Event()
-        self.may_load = threading.Event()
+        self.may_load = Signal()
         self.may_load.set()
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._flying: Counter[str] = Counter()
@@ -121,7 +122,7 @@ class Vllm(Server):
     def app(self) -> web.Application:
         """Returns the routes."""
         app = web.Application(client_max_size=2**26)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         app.router.add_get("/version", self._version)
@@ -136,7 +137,7 @@ class Vllm(Server):
         """The chat requests to a model."""
         return [chat.body for chat in self.chats if chat.body["model"] == model]
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def chat(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
         self._note(request, body)
         if self._refused(request):
@@ -243,8 +244,7 @@ class Vllm(Server):
         name, path = body["lora_name"], body["lora_path"]
         self.load_asked.set()
         async with self._one_at_a_time[name]:
-            while not self.may_load.is_set():
-                await asyncio.sleep(0.02)
+            await self.may_load.arrives()
             if name in self.adapters:
                 return _error(
                     400,
@@ -320,7 +320,8 @@ def interpreter(path: Path, distribution: str = "vllm 0.32.0") -> Path:
         f'[ "$1" = -c ] && {{ echo {distribution}; exit; }}\n'
         f"export PYTHONPATH={shlex.quote(str(REPOSITORY))}\n"
         # Before its first word, for whoever wants to end it while it loads.
-        '[ -n "$DOUBLE_WAITS_FOR" ] && while [ ! -e "$DOUBLE_WAITS_FOR" ]; do sleep 0.1; done\n'
+        # What it waits for is a named pipe that somebody writes a line to.
+        '[ -n "$DOUBLE_WAITS_FOR" ] && read -r _ < "$DOUBLE_WAITS_FOR"\n'
         f'exec {shlex.quote(sys.executable)} -m tests.doubles.vllm "$@"\n'
     )
     path.chmod(0o755)

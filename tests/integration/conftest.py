@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -27,6 +26,7 @@ import psutil
 import pytest
 import yaml
 from aiohttp import web
+from tests.doubles.events import Signal
 from tests.doubles.server import Asked, Server, answer
 from tests.processes import start
 
@@ -307,7 +307,7 @@ class Hold:
     def __init__(self, server: Server, after: int) -> None:
         self._server = server
         self._left = after
-        self._released = threading.Event()
+        self._released = Signal()
         self.reached = threading.Event()
 
     async def __call__(self, request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
@@ -317,8 +317,7 @@ class Hold:
             held = self._left < 0
         if held:
             self.reached.set()
-            while not self._released.is_set():
-                await asyncio.sleep(0.02)
+            await self._released.arrives()
         return await answer(self._server.answer(asked))(request, asked)
 
     def release(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sqlite3
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.doubles import openrouter, replies
+from tests.doubles.events import Signal
 from tests.doubles.openrouter import AZURE, KEY, OPENAI, OpenRouter, Provider
 from tests.integration.checkout import Checkout
 from tests.integration.conftest import no_traceback, right, wrong
@@ -57,16 +57,15 @@ class Together:
     def __init__(self, router: OpenRouter) -> None:
         self._router = router
         self._there: set[str] = set()
-        self.met = threading.Event()
+        self.met = Signal()
 
     async def __call__(self, _: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
         if len(asked["messages"]) == 1 and "even?" not in str(asked["messages"]):
             self._there.add(asked["model"])
             if len(self._there) == 2:
                 self.met.set()
-            while not self.met.is_set():
-                await asyncio.sleep(0.02)
-        return web.json_response(self._router._completion(asked, OPENAI))
+            await self.met.arrives()
+        return web.json_response(self._router.completion_of(asked, OPENAI))
 
 
 def test_several_models_run_side_by_side(checkout: Checkout, router: OpenRouter) -> None:
@@ -274,7 +273,7 @@ def test_a_moderated_question_has_no_answer(checkout: Checkout, router: OpenRout
         if "even?" not in str(asked["messages"]) and not refused.is_set():
             refused.set()
             return await replies.MODERATION(request, asked)
-        return web.json_response(router._completion(asked, OPENAI))
+        return web.json_response(router.completion_of(asked, OPENAI))
 
     refused = threading.Event()
     router.script(forever=moderate)

@@ -46,11 +46,11 @@ class Picky(Vllm):
         self.refuse = refuse
         self.refused: list[dict[str, Any]] = []
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def chat(self, request: web.Request) -> web.StreamResponse:
         asked = json.loads(await request.read())
         reply: Handler | None = self.refuse(asked)
         if reply is None:
-            return await super()._chat(request)
+            return await super().chat(request)
         self.refused.append(asked)
         return await reply(request, asked)
 

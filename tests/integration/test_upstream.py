@@ -54,7 +54,7 @@ def by_subject(samples):
 
 def kind(task):
     '''What else makes a task what it is.'''
-    from inspect_ai._util.registry import registry_info
+    from inspect_ai.util import registry_info
 
     return [
         registry_info(task.solver).name,

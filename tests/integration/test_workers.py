@@ -7,9 +7,11 @@ from pathlib import Path
 from tests.doubles.server import Server
 from tests.integration.conftest import Project
 
-# As Python 3.12 has it, without a lock; the pause makes sure that both workers come together.
+# As Python 3.12 has it, without a lock; who comes first waits a moment for another to come.
 WITHOUT_LOCK = """
-import functools, time
+import functools, threading
+
+meeting = threading.Barrier(2)
 
 class cached_property:
     __module__ = "functools"  # by which pydantic knows it
@@ -22,7 +24,10 @@ class cached_property:
             return self
         if self.name not in instance.__dict__:
             if type(instance).__module__ == "capgate.pytest_suite.host":
-                time.sleep(0.2)
+                try:
+                    meeting.wait(0.2)
+                except threading.BrokenBarrierError:
+                    meeting.reset()
             instance.__dict__[self.name] = self.func(instance)
         return instance.__dict__[self.name]
 

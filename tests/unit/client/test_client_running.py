@@ -7,9 +7,12 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
+from aiohttp import web
 from tests.doubles import replies
+from tests.doubles.events import Signal
 from tests.doubles.replies import Reply
 from tests.doubles.server import Server, answer
 from tests.unit.client.conftest import KEY, REQUEST, Ask, client_of
@@ -264,16 +267,24 @@ def test_client_outlives_its_event_loop(server: Server) -> None:
 
 def test_cancelled_requests_give_their_places_back(server: Server) -> None:
     """Requests cancelled in flight or in the queue leave the client as able as before."""
-    server.latency = 0.2
+    arrived, released = Signal(), Signal()
+
+    async def hold(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        if server.in_flight == 2:
+            arrived.set()
+        await released.arrives()
+        return await answer("ANSWER: A")(request, asked)
+
+    server.script(forever=hold)
 
     async def main() -> str:
         async with client_of(server.url, connections=2) as client:
             tasks = [asyncio.create_task(client.complete(REQUEST)) for _ in range(6)]
-            await asyncio.sleep(0.05)
+            await arrived.arrives()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            server.latency = 0.0
+            released.set()
             answers = await asyncio.gather(*(client.complete(REQUEST) for _ in range(6)))
             assert client.pace.busy == 0
             return answers[0].text

@@ -174,7 +174,9 @@ def test_two_starts_at_once(folder: Folder) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_an_ended_start_leaves_nothing(folder: Folder, number: signal.Signals) -> None:
     """A start that is ended while its server loads takes that with it."""
-    folder.environment["DOUBLE_WAITS_FOR"] = str(folder.root / "never")
+    never = folder.root / "never"
+    os.mkfifo(never)
+    folder.environment["DOUBLE_WAITS_FOR"] = str(never)
     process = folder.begin("start", "tiny")
     until(lambda: len(folder.servers()) >= 2, "the server is starting")
     process.send_signal(number)

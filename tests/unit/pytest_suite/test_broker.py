@@ -18,11 +18,11 @@ from capgate.pytest_suite.broker import Address, Broker, BrokerClient
 from capgate.serving.endpoint import Endpoint
 
 _CONTROLLER = """
-import os, time
+import os, threading
 from capgate.pytest_suite.broker import Broker
 broker = Broker({"go": lambda: os._exit(1)})
 print(broker.address.path, broker.address.key, flush=True)
-time.sleep(60)
+threading.Event().wait(60)
 """
 """A controller that dies as the kernel lets it: without a word."""
 

@@ -92,7 +92,7 @@ def test_foreign_text_stays_in_its_code_span(text: str) -> None:
 @settings(max_examples=200, deadline=None)
 def test_a_workflow_command_is_one_line_and_one_command(title: str, text: str) -> None:
     """What stands in a command can neither end it nor begin another."""
-    command = github._command("error", title, text)
+    command = github.workflow_command("error", title, text)
     assert len(command.splitlines()) == 1
     assert "\r" not in command
     found = re.fullmatch(r"::error title=([^:,]*)::(.*)", command)

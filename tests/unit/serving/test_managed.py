@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def test_a_slow_start_is_told_ever_more_rarely(
     """At once with its log and limit, then with the seconds so far, and when it is ready."""
     monkeypatch.setattr(managed, "_FIRST_NEWS", 0.1)
     ready = tmp_path / "ready"
+    os.mkfifo(ready)
     spec = VllmServe(
         engine="vllm",
         model="org/model",
@@ -30,7 +32,7 @@ def test_a_slow_start_is_told_ever_more_rarely(
     def say(line: str) -> None:
         lines.append(line)
         if len(lines) == 4:
-            ready.touch()
+            ready.write_text("\n")
 
     server = managed.start(target, tmp_path / "logs", say)
     server.stop()

@@ -126,7 +126,9 @@ def test_parallelism_adapts_to_a_rate_limit() -> None:
             if server.in_flight > 4:
                 return await openrouter.RATE_LIMITED(request, asked)
             await asyncio.sleep(0.01)
-            return await Reply(200, server._completion(asked, openrouter.DEEPINFRA))(request, asked)
+            return await Reply(200, server.completion_of(asked, openrouter.DEEPINFRA))(
+                request, asked
+            )
 
         server.script(forever=four)
         answers = asyncio.run(flood(server))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 from capgate.common.errors import AdapterError
 from capgate.serving import running_servers
 from capgate.serving.adapters.tensor_shapes import Shape, of_adapter
+from capgate.serving.running_servers import Running
 
 NAME = "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight"
 DEEP = "[" * 100_000
@@ -91,9 +93,12 @@ def test_damaged_weights_stop_a_run_s_adapter(home: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [DEEP, "5", "{}", '{"pid": "x"}', "null", "\xff"])
-def test_a_server_s_file_of_another_form_is_no_server(home: Path, text: str) -> None:  # noqa: ARG001
+def test_a_server_s_file_of_another_form_is_no_server(home: Path, text: str) -> None:
     """What `inference-server start` left, and something else wrote over."""
-    file = running_servers._file(running_servers.project(), "tiny")
+    running_servers.remember(
+        Running(running_servers.project(), "tiny", "http://127.0.0.1:9/v1", "k", {}, os.getpid(), "")
+    )
+    (file,) = home.parent.rglob("tiny@*.json")
     file.write_text(text, encoding="latin-1")
     assert running_servers.find("tiny") is None
     assert running_servers.all_running() == []

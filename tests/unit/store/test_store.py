@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread, Timer
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -409,14 +409,25 @@ def test_a_folder_without_write_permission_is_told(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_a_disk_that_is_full_is_told(store: Store, context: Context) -> None:
+def test_a_disk_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that can't be written is told as the store's fault; the older ones stay."""
-    store.add(context, answer("kept"), run="r", target="mine")
-    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
-    store._db.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StoreError, match=r"can't be written.*full"):
-        store.add(context, answer("large", text="x" * 100_000), run="r", target="mine")
-    assert found(store, context, "kept", "large", run="r") == {"kept"}
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def noted(*arguments: Any, **options: Any) -> sqlite3.Connection:  # noqa: ANN401
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", noted)
+    with Store(tmp_path / "answers.sqlite") as store:
+        context = store.context("fingerprint", "prompt", {})
+        store.add(context, answer("kept"), run="r", target="mine")
+        pages = opened[-1].execute("PRAGMA page_count").fetchone()[0]
+        # SQLite says the same of a file that may not grow as of a full disk.
+        opened[-1].execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreError, match=r"can't be written.*full"):
+            store.add(context, answer("large", text="x" * 100_000), run="r", target="mine")
+        assert found(store, context, "kept", "large", run="r") == {"kept"}
 
 
 def test_a_damaged_store_is_told(tmp_path: Path) -> None:
@@ -653,5 +664,6 @@ def test_a_process_killed_while_writing_loses_no_answer(tmp_path: Path) -> None:
         context = store.context("fingerprint", "prompt", {})
         questions = [f"a{number}" for number in range(max(told) + 1)]
         assert found(store, context, *questions, run="later") == set(questions)
-        assert store._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         store.add(context, answer("more"), run="later", target="mine")

@@ -102,7 +102,7 @@ def workflow_commands(report: Report) -> list[str]:
             continue
         text = " ".join([headline(target, verdict) + ".", *verdict["reasons"][:1]])
         (errors if verdict["fails"] and kind != "INCONCLUSIVE" else warnings).append(
-            _command(
+            workflow_command(
                 "error" if verdict["fails"] and kind != "INCONCLUSIVE" else "warning",
                 f"capgate {kind}: {target}",
                 text,
@@ -116,11 +116,13 @@ def workflow_commands(report: Report) -> list[str]:
             )
             drop = points(one["drop"])
             text = f"{target} lost {drop} in {name}: {counts}, p = {one['p']:.2g}"
-            errors.append(_command("error", f"capgate: {name}", text))
+            errors.append(workflow_command("error", f"capgate: {name}", text))
     for target, result in report.targets.items():
         if result.verdict is None:
             errors += [
-                _command("error", f"capgate: {subject_words(subject)} lost", f"{target}: {text}")
+                workflow_command(
+                    "error", f"capgate: {subject_words(subject)} lost", f"{target}: {text}"
+                )
                 for subject, one in result.subject_details.items()
                 if one.word == "lost" and one.verdict
                 for text in one.verdict["reasons"][:1]
@@ -177,7 +179,8 @@ def write_summary(report: Report, environment: Mapping[str, str] | None = None) 
     return path
 
 
-def _command(level: str, title: str, text: str) -> str:
+def workflow_command(level: str, title: str, text: str) -> str:
+    """A line by which GitHub's runner shows an annotation; `level` is `error` or `warning`."""
     return f"::{level} title={property_value(title)}::{data(text)}"
 
 
