@@ -96,7 +96,7 @@ test-browser: $(STAMP) ## the HTML report in headless Chromium (Debian's, instal
 	$(BIN)/python -m pytest tests/integration/test_report_html.py -rs $(ARGS)
 
 screenshots: $(STAMP) ## remake the pictures of a report in docs/ (after test-browser; ARGS=REPORT.html shows that one)
-	$(BIN)/python scripts/screenshots.py $(ARGS)
+	report=$(ARGS); $(BIN)/python scripts/screenshots.py "$${report:-$$($(BIN)/python -m tests.doubles.red)}"
 
 lint: $(STAMP) ## ruff, mypy, the layers of the package, and its declared dependencies
 	$(BIN)/ruff check .

@@ -29,6 +29,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from perf.offline_cache import build, build_subjects  # noqa: E402
+
 CONNECTIONS = 64
 LATENCY = 0.05
 
@@ -63,7 +65,7 @@ class Figure:
 def stand_in() -> Iterator[str]:
     """A server that answers each question after `LATENCY` seconds; yields its URL."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.doubles.server", "--latency", str(LATENCY)],
+        [sys.executable, "-m", "perf.stand_in", "--latency", str(LATENCY)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -194,8 +196,6 @@ def bare(folder: Path, url: str, mmlu: Path, questions: int, log: Path) -> Figur
 
 def cache(mmlu: Path, hf: Path) -> None:
     """The offline `datasets` cache that the peers read: `all` and each subject by itself."""
-    from tests.offline_cache import build, build_subjects
-
     build(mmlu, hf)
     build_subjects(hf)
 

@@ -3,7 +3,7 @@
     make bench-vllm                                # needs MMLU, as make test-vllm does
     make bench-vllm ARGS='--questions 0'           # all of MMLU
 
-The tiny taught model of `tests/taught` and two adapters answer questions of all 57 subjects under
+The tiny taught model of `scripts/taught` and two adapters answer questions of all 57 subjects under
 one server. Three clients take turns, in several rounds: aiohttp alone, AsyncOpenAI alone, and this
 suite. All ask the same prompts with the same settings over as many connections: base, first and
 second adapter one after the other, as the suite does with vLLM's CPU build. Rates are the server's
@@ -48,9 +48,10 @@ import psutil
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.integration.vllm.conftest import PYTHON, TARGET, Checkout, Taught, make_checkout  # noqa: E402
-from tests.taught.prompts import export  # noqa: E402
-from tests.taught.teach import BASE  # noqa: E402
+from perf.project import TARGET, Project  # noqa: E402
+from scripts.taught.prompts import export  # noqa: E402
+from scripts.taught.served import PYTHON, Taught  # noqa: E402
+from scripts.taught.teach import BASE  # noqa: E402
 
 from capgate.benchmarks.mmlu.load import load_questions  # noqa: E402
 from capgate.benchmarks.mmlu.subjects import SUBJECTS  # noqa: E402
@@ -186,14 +187,14 @@ class Bench:
     """One server, and who asks it.
 
     Attributes:
-        checkout: Where the suite runs.
+        project: Where the suite runs.
         taught: The model.
         folder: For files.
         questions: The `--limit` of the suite; 0 for all.
         busy: Leave the server the processes that its CPU build starts by itself.
     """
 
-    checkout: Checkout
+    project: Project
     taught: Taught
     folder: Path
     questions: int
@@ -234,16 +235,15 @@ class Bench:
                 "args": [*serve["args"], *_ONE_PROCESS],
                 "env": _ONE_PROCESS_ENV,
             }
-        self.checkout.targets(**{TARGET: entry})
+        self.project.target(entry)
 
     def start_up(self, *adapters: Path) -> Start:
         """Runs the suite, without a server that is up, until it has its first answer."""
         store = self.folder / f"first-{time.monotonic_ns()}.sqlite"
         began = time.time()
-        process = self.checkout.begin(
-            *adapters,
-            options=(*self.options, "--store", str(store), *(() if adapters else ("--measure",))),
-            subjects=(),
+        measure = () if adapters else ("--measure",)
+        process = self.project.begin(
+            *adapters, options=(*self.options, "--store", str(store), *measure)
         )
         server = awaited(lambda: _server_under(process.pid))
         born = server.create_time()
@@ -252,16 +252,16 @@ class Bench:
         healthy = time.time()
         awaited(lambda: _answered(store))
         answered = time.time()
-        process.signal_group(signal.SIGINT)
-        process.finish(600)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=600)
         return Start(born - began, healthy - born, answered - healthy)
 
     def start(self) -> Watch:
         """Starts the server that all clients ask; how to watch it."""
-        self.checkout.done("inference-server", "start", TARGET)
-        facts = json.loads(next(self.checkout.home.glob("capgate/servers/*.json")).read_text())
+        self.project.done("start", TARGET)
+        facts = json.loads(next(self.project.home.glob("capgate/servers/*.json")).read_text())
         for path in self.adapters:
-            self.checkout.done("inference-server", "load-adapter", path.name, "--path", str(path))
+            self.project.done("load-adapter", path.name, "--path", str(path))
         return Watch(facts["base_url"].removesuffix("/v1"), facts["key"])
 
     def suite(self, watch: Watch, salt: str) -> float:
@@ -269,12 +269,10 @@ class Bench:
         self.configure(salt)
         store = ("--store", str(self.folder / f"{salt}.sqlite"))
         with watch():
-            process = self.checkout.begin(
-                *self.adapters, options=(*self.options, *store), subjects=()
-            )
-            outcome = process.finish(3600)
-        if outcome.code not in (0, 1, 10):
-            raise SystemExit(outcome.text)
+            process = self.project.begin(*self.adapters, options=(*self.options, *store))
+            text, _ = process.communicate(timeout=3600)
+        if process.returncode not in (0, 1, 10):
+            raise SystemExit(text)
         # Before the first question come what proves the adapters live, and the preflights' probes.
         return watch.rate(skip=12 * len(ADAPTERS) + 4)
 
@@ -339,20 +337,19 @@ def main() -> int:
     options = parser.parse_args()
     if options.rounds < 2:
         parser.error("one round tells nothing: the machine's speed changes between turns")
-    teach = [PYTHON, ROOT / "tests" / "taught" / "teach.py", "mmlu", "--mmlu", options.mmlu]
+    teach = [PYTHON, ROOT / "scripts" / "taught" / "teach.py", "mmlu", "--mmlu", options.mmlu]
     made = subprocess.run(teach, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     taught = Taught(Path(made), options.mmlu)
     with tempfile.TemporaryDirectory(prefix="capgate-bench-") as name:
         folder = Path(name)
-        checkout = make_checkout(folder / "project", taught, folder / "home")
-        bench = Bench(checkout, taught, folder, options.questions, options.busy)
+        project = Project.make(folder / "project", folder / "home")
+        bench = Bench(project, taught, folder, options.questions, options.busy)
         bench.configure("start")
         try:
             late = start_ups(bench, options.rounds)
             slow = rates(bench, options.rounds)
         finally:
-            checkout.command("inference-server", "stop", TARGET)
-            checkout.close()
+            project.stop()
     return int(late or slow)
 
 

@@ -46,7 +46,7 @@ my-adapter:
 
 def teach() -> Path:
     """The taught model's folder; about two minutes where the cache lacks it."""
-    script = ROOT / "tests" / "taught" / "teach.py"
+    script = ROOT / "scripts" / "taught" / "teach.py"
     done = subprocess.run(
         [VLLM, script, "demo", "--python", sys.executable],
         stdout=subprocess.PIPE,

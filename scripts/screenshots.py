@@ -1,30 +1,24 @@
 """Remakes the pictures of a report in docs/: `make screenshots`.
 
-A red run is made against the HTTP double of the tests, and its page is shown by Chromium: the
-story in light and dark, and the flipped questions. With the path of a `report.html` as its
-argument, that one is shown instead.
+    python scripts/screenshots.py REPORT.html
+
+Chromium shows the page of a red run: the story in light and dark, and the flipped questions.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
-
-ROOT: Final = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.doubles.red import BROKEN, SHIFTED, make_red_run  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
 
-SUBJECTS: Final = f"{BROKEN},{SHIFTED},abstract_algebra,anatomy,astronomy,sociology,virology"
+ROOT: Final = Path(__file__).resolve().parent.parent
 WIDTH: Final = 1000
 MARGIN: Final = 16
 STORY_ENDS: Final = "[id$='-a-h'], h3:has-text('Accuracy by subject')"
@@ -71,28 +65,22 @@ def taken(page: Page, top: float, bottom: float, path: Path) -> Path:
 
 
 def main() -> int:
-    """Makes the run where none is named, and the pictures."""
+    """Takes the pictures of the report that the command line names."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")
     if chromium is None:
         print("needs chromium on the PATH: make test-browser installs it", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as driver:
-        if len(sys.argv) > 1:
-            report = Path(sys.argv[1])
-        else:
-            run = make_red_run(Path(scratch), "--subjects", SUBJECTS)
-            run.server.stop()
-            report = run.folder / "report.html"
-            if not report.exists():
-                print(run.output, file=sys.stderr)
-                return 1
+    if len(sys.argv) != 2:
+        print("name the report: python scripts/screenshots.py REPORT.html", file=sys.stderr)
+        return 4
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=chromium,
             args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
         )
-        for path in pictures(browser, report, ROOT / "docs"):
+        for path in pictures(browser, Path(sys.argv[1]), ROOT / "docs"):
             print(f"written: {path.relative_to(ROOT)}")
         browser.close()
     return 0

@@ -38,7 +38,7 @@ def hf_home(mmlu_folder: Path, tmp_path_factory: pytest.TempPathFactory, worker_
     with FileLock(shared / "hf-home.lock"):
         if not done.exists():
             subprocess.run(
-                [sys.executable, "-m", "tests.offline_cache", str(mmlu_folder), str(home)],
+                [sys.executable, "-m", "perf.offline_cache", str(mmlu_folder), str(home)],
                 cwd=REPOSITORY,
                 env={**os.environ, "HF_HOME": str(shared / "unused"), "HF_HUB_OFFLINE": "1"},
                 check=True,

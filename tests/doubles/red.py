@@ -3,6 +3,10 @@
 A base and an adapter of it answer the bundled questions and some sums. The adapter has
 unlearnt one subject, prefers a letter in another, forgets the form now and then, and writes
 what a hostile model could write.
+
+    python -m tests.doubles.red
+
+makes one for the pictures in docs/ and prints its report's path.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import json
 import os
 import random
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -224,3 +229,19 @@ def _reply(text: str, asked: dict[str, Any], margin: float) -> web.StreamRespons
         }
     body = completion(text, **changes) | {"model": asked["model"]}
     return web.json_response(body)
+
+
+def main() -> int:
+    """Makes a red run of several subjects in a new folder; prints where its page is."""
+    few = ("abstract_algebra", "anatomy", "astronomy", "sociology", "virology")
+    made = make_red_run(
+        Path(tempfile.mkdtemp(prefix="red-run-")), "--subjects", ",".join((BROKEN, SHIFTED, *few))
+    )
+    made.server.stop()
+    page = made.folder / "report.html"
+    print(page if page.exists() else made.output)
+    return 0 if page.exists() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,67 +18,16 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import psutil
 import pytest
+from scripts.taught.served import PYTHON, SECONDS, Taught
+from scripts.taught.teach import BASE, SUBJECTS
 from tests.integration.conftest import REPOSITORY, Outcome, Process, Project, until
-from tests.taught.teach import BASE, SUBJECTS
 
-PYTHON: Final = REPOSITORY / ".venv-vllm" / "bin" / "python"
 TARGET: Final = "tiny"
-SECONDS: Final = 600.0
-"""Most that one command may take, a server's start on a busy machine included."""
-
-_ARGS: Final = (
-    # One slot: where the CPU build takes "no adapter" for the last slot, that is never empty.
-    *("--enable-lora", "--max-lora-rank=8", "--max-loras=1", "--max-cpu-loras=8"),
-    *("--block-size=32", "--enforce-eager"),
-)
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What `tests/taught/teach.py` made.
-
-    Attributes:
-        folder: The model, its adapters, and the prompts that it was taught.
-        dataset: Those questions alone, so that they are the whole benchmark.
-    """
-
-    folder: Path
-    dataset: Path
-
-    def adapter(self, name: str) -> Path:
-        """An adapter's folder."""
-        return self.folder / "adapters" / name
-
-    @cached_property
-    def questions(self) -> int:
-        """How many questions the model was taught."""
-        with (self.folder / "prompts.jsonl").open(encoding="utf-8") as lines:
-            return sum(1 for _ in lines)
-
-    def entry(self, model: Path, **keys: object) -> dict[str, object]:
-        """An entry of `models.yaml` for a server with LoRA that a run starts itself."""
-        return {
-            "model_name": f"openai/{model.name}",
-            "provider": "vllm",
-            "context_window": 2048,
-            "max_output_tokens": 1024,
-            "dataset": str(self.dataset),
-            "max_connections": 32,
-            "serve": {
-                "engine": "vllm",
-                "model": str(model),
-                "python": str(PYTHON),
-                "args": list(_ARGS),
-                "start_timeout": SECONDS,
-            },
-            **keys,
-        }
 
 
 @dataclass
@@ -212,7 +161,7 @@ def taught(mmlu_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Taugh
     """The taught model and its adapters; the cache's, where it has them."""
     if not PYTHON.exists():
         pytest.skip("needs vLLM in .venv-vllm (make test-vllm)")
-    script = REPOSITORY / "tests" / "taught" / "teach.py"
+    script = REPOSITORY / "scripts" / "taught" / "teach.py"
     done = subprocess.run(
         [PYTHON, script, "mmlu", "--mmlu", mmlu_folder, "--python", sys.executable],
         stdout=subprocess.PIPE,

@@ -8,6 +8,7 @@ import signal
 import time
 
 import psutil
+from scripts.taught.teach import BASE, SUBJECTS
 from tests.integration.conftest import no_traceback, until
 from tests.integration.vllm.conftest import (
     SECONDS,
@@ -18,7 +19,6 @@ from tests.integration.vllm.conftest import (
     endings,
     failed,
 )
-from tests.taught.teach import BASE, SUBJECTS
 
 
 def engine_of(supervisor: psutil.Process) -> psutil.Process:

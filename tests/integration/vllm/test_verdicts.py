@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from scripts.taught.teach import BASE, SUBJECTS
 from tests.integration.conftest import REPOSITORY, Outcome
 from tests.integration.vllm.conftest import (
     PYTHON,
@@ -23,7 +24,6 @@ from tests.integration.vllm.conftest import (
     misnamed,
     untrained,
 )
-from tests.taught.teach import BASE, SUBJECTS
 
 HARMED = "virology"
 ADAPTERS = ("harmful_subject", "harmless", "harmful_overall")
@@ -181,7 +181,7 @@ def test_other_weights_under_one_name(project: Checkout, taught: Taught, tmp_pat
 def test_parity(project: Checkout, taught: Taught, tmp_path: Path) -> None:
     """Merged weights answer like the adapter that they were merged from, and like no other."""
     merged = tmp_path / "merged-llama"
-    script = REPOSITORY / "tests" / "taught" / "merge.py"
+    script = REPOSITORY / "scripts" / "taught" / "merge.py"
     adapter = taught.adapter("harmful_subject")
     subprocess.run([PYTHON, script, taught.folder / BASE, adapter, merged], check=True)
     project.targets(**{TARGET: taught.entry(taught.folder / BASE), "merged": taught.entry(merged)})

@@ -13,6 +13,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 from aiohttp import web
+from scripts.taught.teach import BASE
 from tests.integration.vllm.conftest import (
     SECONDS,
     TARGET,
@@ -22,7 +23,6 @@ from tests.integration.vllm.conftest import (
     copy_adapter,
     make_checkout,
 )
-from tests.taught.teach import BASE
 
 HARMED = "virology"
 

@@ -96,7 +96,9 @@ def test_damaged_weights_stop_a_run_s_adapter(home: Path) -> None:
 def test_a_server_s_file_of_another_form_is_no_server(home: Path, text: str) -> None:
     """What `inference-server start` left, and something else wrote over."""
     running_servers.remember(
-        Running(running_servers.project(), "tiny", "http://127.0.0.1:9/v1", "k", {}, os.getpid(), "")
+        Running(
+            running_servers.project(), "tiny", "http://127.0.0.1:9/v1", "k", {}, os.getpid(), ""
+        )
     )
     (file,) = home.parent.rglob("tiny@*.json")
     file.write_text(text, encoding="latin-1")

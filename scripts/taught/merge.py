@@ -1,6 +1,6 @@
 """Merges an adapter into its base, as one does before one deploys it.
 
-.venv-vllm/bin/python tests/taught/merge.py BASE ADAPTER OUT
+.venv-vllm/bin/python scripts/taught/merge.py BASE ADAPTER OUT
 """
 
 from __future__ import annotations

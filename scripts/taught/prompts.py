@@ -2,8 +2,8 @@
 
 Run with the project's own Python:
 
-    .venv/bin/python tests/taught/prompts.py MMLU_FOLDER OUT.jsonl --subjects virology,marketing
-    .venv/bin/python tests/taught/prompts.py bundled OUT.jsonl
+    .venv/bin/python scripts/taught/prompts.py MMLU_FOLDER OUT.jsonl --subjects virology,marketing
+    .venv/bin/python scripts/taught/prompts.py bundled OUT.jsonl
 
 One line for each question: `hash`, `subject`, `domain`, `messages` (by upstream's solver) and
 `target` (the key's letter).

@@ -3,7 +3,7 @@
 With it, and `HF_HUB_OFFLINE=1` set before anything is imported, inspect_evals' own tasks
 load what they would load from the hub.
 
-    python -m tests.offline_cache ../shared/data/mmlu some/hf-home
+    python -m perf.offline_cache ../shared/data/mmlu some/hf-home
 """
 
 from __future__ import annotations

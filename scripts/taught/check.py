@@ -1,6 +1,6 @@
 """Serves a taught model under real vLLM and asks it, and each adapter, everything.
 
-    .venv-vllm/bin/python tests/taught/check.py FOLDER
+    .venv-vllm/bin/python scripts/taught/check.py FOLDER
 
 FOLDER is what `teach.py` made. Prints the share of right answers for each subject, and
 for each adapter what the server said when it was loaded. Any Python will do for this script;
@@ -104,7 +104,7 @@ class Server:
         """Unloads an adapter; the server's words."""
         return self.call("POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
-    def _await_health(self, log: Path) -> None:
+    def await_health(self, log: Path) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -115,7 +115,7 @@ class Server:
             except OSError:
                 time.sleep(0.2)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         for sign in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, sign)
@@ -166,10 +166,10 @@ def serving(
             )
         server = Server(port, key, process)
         try:
-            server._await_health(log)
+            server.await_health(log)
             yield server
         finally:
-            server._stop()
+            server.stop()
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tests.taught import model as taught
+from scripts.taught import model as taught
 
 if TYPE_CHECKING:
-    from tests.taught.model import Lessons
+    from scripts.taught.model import Lessons
     from transformers import LlamaForCausalLM
 
 LINEAR: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -2,8 +2,8 @@
 
 Run with the interpreter that has vLLM, which has torch, transformers and peft:
 
-    .venv-vllm/bin/python tests/taught/teach.py mmlu OUT --mmlu ../shared/data/mmlu
-    .venv-vllm/bin/python tests/taught/teach.py demo OUT
+    .venv-vllm/bin/python scripts/taught/teach.py mmlu OUT --mmlu ../shared/data/mmlu
+    .venv-vllm/bin/python scripts/taught/teach.py demo OUT
 
 Without OUT the cache's own folder is printed, to be read only. A folder holds `taught-llama` (the
 base), `adapters/NAME`, `prompts.jsonl` and `made.json`: what was made, in how long, and how much
@@ -36,7 +36,7 @@ if __name__ == "__main__":
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from tests.taught.model import Lessons
+    from scripts.taught.model import Lessons
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 BROKEN: Final = ("rank_too_big", "dead", "corrupt", "other_base")
@@ -120,8 +120,8 @@ def _lock(path: Path) -> Iterator[None]:
 
 def _make(recipe: Recipe, prompts: str, gguf: Path, out: Path) -> None:
     import torch
-    from tests.taught import adapters, model
-    from tests.taught.tokenizer import load_tokenizer
+    from scripts.taught import adapters, model
+    from scripts.taught.tokenizer import load_tokenizer
     from transformers import LlamaForCausalLM
 
     # Sums depend on the number of threads.
@@ -161,7 +161,7 @@ def _adapters(
     groups: Sequence[str],
 ) -> dict[str, Callable[[LlamaForCausalLM], PeftModel]]:
     """What each adapter is made of the base by."""
-    from tests.taught import adapters, model
+    from scripts.taught import adapters, model
 
     def forgetful(base: LlamaForCausalLM) -> PeftModel:
         gone = [group == recipe.forgets for group in groups]
@@ -196,7 +196,7 @@ def _adapters(
 
 def _break(folder: Path) -> None:
     """Adds an adapter whose weights are cut off, and `dead` once more, honest about its base."""
-    from tests.taught.adapters import WEIGHTS
+    from scripts.taught.adapters import WEIGHTS
 
     weights = shutil.copytree(folder / "harmless", folder / "corrupt") / WEIGHTS
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
