@@ -22,9 +22,9 @@ import inspect_evals.mmlu
 from capgate.asking import evaluator
 from capgate.asking.inspect_backend import run_eval
 from capgate.benchmarks.mmlu.load import load_questions
-from capgate.benchmarks.mmlu.task import harness
+from capgate.benchmarks.mmlu.task import mmlu_task
 source, task = sys.argv[1:]
-bench = harness(task, 512)
+bench = mmlu_task(task, 512)
 bench.prompt_hash  # renders a probe, which imports the rest of Inspect
 started = time.process_time()
 chosen = load_questions(source, shots=bench.shots).select()

@@ -77,10 +77,10 @@ if source == "upstream":
     }
 else:
     from capgate.benchmarks.mmlu.load import load_questions
-    from capgate.benchmarks.mmlu.task import harness
+    from capgate.benchmarks.mmlu.task import mmlu_task
 
     questions = load_questions(source, shots=shots)
-    asks = harness(f"inspect_evals/mmlu_{shots}_shot", 512)
+    asks = mmlu_task(f"inspect_evals/mmlu_{shots}_shot", 512)
     tasks = {s: asks.task(mine, shard=s) for s, mine in questions.by_subject.items()}
     found = {
         "shards": {subject: seen(task.dataset) for subject, task in tasks.items()},

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from capgate.common.errors import RequestFault
 from capgate.common.event_loop import in_own_loop
 from capgate.serving.adapters.liveness import contradiction, mixes_now
-from capgate.serving.look import look_again
+from capgate.serving.ask_signature import signature_change
 from capgate.serving.sharing import asking, known_to_mix, note_mixing
 from capgate.store.answer_store import Store
 
@@ -45,8 +45,8 @@ class Recheck:
     def begin(self, ready_targets: Iterable[ReadyTarget]) -> None:
         """Notes that targets are about to be asked."""
         for one in ready_targets:
-            if one.endpoint.sighting is not None:
-                self._good.setdefault(one.context.id, one.endpoint.sighting.at)
+            if one.endpoint.observation is not None:
+                self._good.setdefault(one.context.id, one.endpoint.observation.at)
 
     def look(self, ready_targets: Sequence[ReadyTarget], run: str) -> None:
         """Looks at targets that were just asked, where the last look is some time ago.
@@ -107,11 +107,11 @@ class Recheck:
 
 
 def _moved(one: ReadyTarget) -> str:
-    sighting = one.endpoint.sighting
-    then = None if sighting is None else sighting.signature
+    observation = one.endpoint.observation
+    then = None if observation is None else observation.signature
     if then is None:
         return ""
-    return in_own_loop(lambda: look_again(one.endpoint, then))
+    return in_own_loop(lambda: signature_change(one.endpoint, then))
 
 
 def _begun_to_mix(ready_targets: Sequence[ReadyTarget]) -> tuple[ReadyTarget, ReadyTarget] | None:
@@ -121,7 +121,7 @@ def _begun_to_mix(ready_targets: Sequence[ReadyTarget]) -> tuple[ReadyTarget, Re
         base = by_target.get(adapter.target.adapter_of or "")
         if base is None or adapter.endpoint.apart or adapter.endpoint.engine != "vllm":
             continue
-        own, tuned = base.endpoint.sighting, adapter.endpoint.sighting
+        own, tuned = base.endpoint.observation, adapter.endpoint.observation
         if (
             own is not None
             and tuned is not None
@@ -168,4 +168,4 @@ def found_to_mix(ready_targets: Iterable[ReadyTarget]) -> bool:
 
 
 def _started(one: ReadyTarget) -> float | None:
-    return None if one.endpoint.sighting is None else one.endpoint.sighting.started
+    return None if one.endpoint.observation is None else one.endpoint.observation.started

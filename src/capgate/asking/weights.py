@@ -1,6 +1,6 @@
 """Which weights a target's stored answers are from, and whether the same ones answer now.
 
-A running server tells its model's name and not its weights. So each look at it (`Sighting`) is
+A running server tells its model's name and not its weights. So each look at it (`Observation`) is
 compared with what it was first seen with, and the answers of other weights are not found.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 from capgate.asking.ages import minute
 from capgate.asking.fingerprint import Fingerprint
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.signature import Sighting
+from capgate.serving.signature import Observation
 from capgate.store.answer_store import Seen, Store
 
 SEEN: Final = "seen"
@@ -43,7 +43,7 @@ def with_weights(
             a look, are still what the server answers; called only where no earlier look is kept.
         say: Shows a line.
     """
-    now = endpoint.sighting
+    now = endpoint.observation
     if endpoint.known or now is None:
         return plain
     facts = {
@@ -77,13 +77,13 @@ def other_weights(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return plain[0] == plain[1] and SEEN in one and SEEN in other and one[SEEN] != other[SEEN]
 
 
-def _is_same(now: Sighting, seen: Seen, run: str) -> bool:
+def _is_same(now: Observation, seen: Seen, run: str) -> bool:
     if seen.run == run and seen.at == now.at:
         return True  # another process of this run has kept this very look
     return not now.change_since(seen.facts)
 
 
-def _why(now: Sighting, seen: Seen) -> str:
+def _why(now: Observation, seen: Seen) -> str:
     if now.signature is None:
         return f"its weights can't be looked at ({now.fault or 'it gave no answer'})"
     return f"other weights answer than on {minute(seen.at)} ({now.change_since(seen.facts)})"

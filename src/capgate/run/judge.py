@@ -427,12 +427,12 @@ class Judge:
         ):
             return
         base, adapter = self.run.ready_targets_for(target)
-        sighting = base.endpoint.sighting
+        observation = base.endpoint.observation
         with asking(base.endpoint.base_url, alone=base.endpoint.engine == "vllm"):
             check_live(
                 base.endpoint,
                 adapter.endpoint,
-                seen=None if sighting is None else sighting.signature,
+                seen=None if observation is None else observation.signature,
             )
 
     def _check_routes(self, target: str, answers: Sequence[Answer], *, whole: bool) -> None:

@@ -10,7 +10,7 @@ from capgate.client.answer_limit import MaxTokensField
 
 if TYPE_CHECKING:
     from capgate.serving.openrouter import Offer
-    from capgate.serving.signature import Sighting
+    from capgate.serving.signature import Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Endpoint:
         max_tokens_field: What `max_tokens` of a request is sent as.
         notes: What a person should know of it, one sentence each; reports repeat it.
         known: Whether `identity` names the weights by their content.
-        sighting: What was seen of the weights when the run came to the server; None where nothing
-            was looked for.
+        observation: What was seen of the weights when the run first reached the server; None where
+            nothing was looked for.
     """
 
     target: str
@@ -47,4 +47,4 @@ class Endpoint:
     max_tokens_field: MaxTokensField = "max_tokens"
     notes: tuple[str, ...] = ()
     known: bool = False
-    sighting: Sighting | None = None
+    observation: Observation | None = None

@@ -31,10 +31,10 @@ from capgate.serving.engines import vllm
 from capgate.serving.engines.managed import ManagedServer, start
 from capgate.serving.engines.managed import identity as managed_identity
 from capgate.serving.listing import ask_by_name, find_listed, has_no_list
+from capgate.serving.observation import observe, process_start
 from capgate.serving.openrouter import Offer, ask_offer
 from capgate.serving.routes import ROUTER
 from capgate.serving.sharing import asking, known_to_mix, note_mixing
-from capgate.serving.sighting import process_start, sight
 
 _CHECK_LIMITS = ClientLimits(
     connections=1, attempt_timeout=15.0, connect_timeout=5.0, max_retries=0
@@ -156,7 +156,7 @@ class Servers:
         return results
 
     def _see(self, target: Target, endpoint: Endpoint) -> Endpoint:
-        return replace(endpoint, sighting=sight(target, endpoint))
+        return replace(endpoint, observation=observe(target, endpoint))
 
     def _tell_waiting(self, endpoint: Endpoint) -> None:
         self._say(
@@ -200,12 +200,12 @@ class Servers:
             raise _over(target)
         # What is known to mix needs no proof of it.
         together = base.engine == "vllm" and not base.apart
-        sighting = base.sighting
+        observation = base.observation
         try:
             proof = check_live(
                 base,
                 adapter.endpoint,
-                seen=None if sighting is None else sighting.signature,
+                seen=None if observation is None else observation.signature,
                 together=together,
             )
         except AdapterError as error:
@@ -215,7 +215,9 @@ class Servers:
             adapter.endpoint,
             # Nothing of another run has its random number.
             known=base.known or "adapter_nonce" in adapter.endpoint.identity,
-            sighting=None if sighting is None else replace(sighting, signature=proof.adapter),
+            observation=None
+            if observation is None
+            else replace(observation, signature=proof.adapter),
         )
         if not proof.mixes:
             return endpoint

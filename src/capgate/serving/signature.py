@@ -66,7 +66,7 @@ By = Literal["log-probabilities", "texts"]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class PromptAnswer:
     """An answer to a prompt: hashes of its text and tokens, and the tokens' log-probabilities."""
 
     text: str
@@ -93,7 +93,7 @@ class Signature:
     """
 
     by: By
-    answers: tuple[Said, ...]
+    answers: tuple[PromptAnswer, ...]
     noise: float
     mean_noise: float
     further: Mapping[str, Any] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class Signature:
             ValueError: The same.
         """
         answers = tuple(
-            Said(
+            PromptAnswer(
                 text,
                 tuple(
                     TokenLogprobs(t, float(p), tuple((a, float(b)) for a, b in top))
@@ -181,7 +181,7 @@ def difference(now: Signature, then: Signature, *, lenient: bool = False) -> str
     )
 
 
-def distance(one: Sequence[Said], other: Sequence[Said], by: By) -> float:
+def distance(one: Sequence[PromptAnswer], other: Sequence[PromptAnswer], by: By) -> float:
     """How far answers are apart: largest difference in nats, or the share of other texts."""
     pairs = list(zip(one, other, strict=True))
     if by == "texts":
@@ -191,7 +191,7 @@ def distance(one: Sequence[Said], other: Sequence[Said], by: By) -> float:
     return max(_nats(left.logprobs, right.logprobs) for left, right in pairs)
 
 
-def mean_distance(one: Sequence[Said], other: Sequence[Said], by: By) -> float:
+def mean_distance(one: Sequence[PromptAnswer], other: Sequence[PromptAnswer], by: By) -> float:
     """The same as a mean over all that can be compared."""
     if by == "texts":
         return distance(one, other, by)
@@ -239,7 +239,7 @@ _SILENCE: Final = text_hash("")
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Observation:
     """What was seen of a server's weights when a run came to it.
 
     Attributes:
@@ -269,7 +269,7 @@ class Sighting:
         """What shows that other weights answer now, as a clause; `""` where the same do.
 
         Args:
-            then: An earlier sighting, as `to_dict` gives it.
+            then: An earlier observation, as `to_dict` gives it.
         """
         try:
             earlier = then["signature"] and Signature.from_dict(then["signature"])

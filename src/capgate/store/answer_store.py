@@ -79,7 +79,7 @@ class Seen:
         weights: What stands for them, in fingerprints.
         run: The run that saw them first.
         at: When, Unix seconds.
-        facts: How they are known again (`serving.sighting`).
+        facts: How they are known again (`serving.observation`).
     """
 
     weights: str

@@ -13,18 +13,18 @@ from tests.doubles.vllm import Vllm
 from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 
 from capgate.common.event_loop import in_own_loop
+from capgate.serving.ask_signature import ask_signature, signature_change
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.look import look, look_again
+from capgate.serving.observation import observe
 from capgate.serving.servers import Servers
 from capgate.serving.sharing import asking
-from capgate.serving.sighting import sight
-from capgate.serving.signature import Sighting
+from capgate.serving.signature import Observation
 
 
-def seen(server: Server, engine: str = "vllm", root: str = "") -> Sighting:
+def seen(server: Server, engine: str = "vllm", root: str = "") -> Observation:
     """A look at a server."""
     endpoint = Endpoint("base", server.url, "smollm2", engine, {"root": root})
-    return sight(base_target(server.url), endpoint)
+    return observe(base_target(server.url), endpoint)
 
 
 @pytest.mark.parametrize("max_logprobs", [20, 0])
@@ -136,11 +136,11 @@ def test_a_look_in_the_middle_bears_rounding() -> None:
     """Under load log-probabilities move a little; that is no contradiction, other weights are."""
     with Vllm() as server:
         endpoint = Endpoint("base", server.url, "smollm2", "vllm", {})
-        first = in_own_loop(lambda: look(endpoint))
+        first = in_own_loop(lambda: ask_signature(endpoint))
         server.wobble = 0.1
-        assert in_own_loop(lambda: look_again(endpoint, first)) == ""
+        assert in_own_loop(lambda: signature_change(endpoint, first)) == ""
         server.wobble, server.weights = 0.0, "other"
-        assert "differ by" in in_own_loop(lambda: look_again(endpoint, first))
+        assert "differ by" in in_own_loop(lambda: signature_change(endpoint, first))
 
 
 def test_commands_that_ask_nothing_look_at_nothing() -> None:

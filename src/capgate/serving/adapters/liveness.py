@@ -18,9 +18,17 @@ from typing import Final
 from capgate.client.replies import TokenLogprobs
 from capgate.common.errors import AdapterError, ContradictionError
 from capgate.common.event_loop import in_own_loop
+from capgate.serving.ask_signature import ask_prompts, ask_signature, signature_change
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.look import ask, look, look_again
-from capgate.serving.signature import LONG, MARGIN, PROMPTS, TIMES_NOISE, Said, Signature, distance
+from capgate.serving.signature import (
+    LONG,
+    MARGIN,
+    PROMPTS,
+    TIMES_NOISE,
+    PromptAnswer,
+    Signature,
+    distance,
+)
 
 _TIMES_NEARER: Final = 2.0
 """How much nearer to the adapter than to itself the base must be. Batching's rounding moves it
@@ -71,7 +79,7 @@ async def measure(
         RequestFault: The server gave no answer.
     """
     first = seen.answers
-    other = tuple(await ask(adapter, seen.prompts, seen.fields))
+    other = tuple(await ask_prompts(adapter, seen.prompts, seen.fields))
     by = seen.by
     if by == "log-probabilities" and not all(one.logprobs for one in other):
         by = "texts"
@@ -83,16 +91,16 @@ async def measure(
 async def _mixed(
     base: Endpoint,
     adapter: Endpoint,
-    own: Sequence[Said],
-    tuned: Sequence[Said],
+    own: Sequence[PromptAnswer],
+    tuned: Sequence[PromptAnswer],
     seen: Signature,
 ) -> bool:
     """Whether the base answers as its adapter, when both are asked at the same time."""
     # The adapter's are sent first and are longer, so that none of the base's is alone.
     company = asyncio.create_task(
-        ask(adapter, PROMPTS, {**seen.fields, "max_tokens": LONG}, at_once=len(PROMPTS))
+        ask_prompts(adapter, PROMPTS, {**seen.fields, "max_tokens": LONG}, at_once=len(PROMPTS))
     )
-    beside = ask(base, PROMPTS, seen.fields, at_once=len(PROMPTS))
+    beside = ask_prompts(base, PROMPTS, seen.fields, at_once=len(PROMPTS))
     mixed, _ = await asyncio.gather(beside, company)
     return sum(map(_pulled, own, tuned, mixed)) >= _PROMPTS_MIXED
 
@@ -130,13 +138,13 @@ def check_live(
     """
 
     async def prove() -> tuple[Liveness, str]:
-        known = seen or await look(base)
+        known = seen or await ask_signature(base)
         liveness = await measure(base, adapter, seen=known, together=together)
         if liveness.live:
             return liveness, ""
         if liveness.by != "texts" and liveness.difference > MARGIN:
             return liveness, f"asked twice, the base differs from itself by {liveness.noise:.2g}"
-        return liveness, await look_again(base, known)
+        return liveness, await signature_change(base, known)
 
     liveness, moved = in_own_loop(prove)
     if liveness.live:
@@ -181,7 +189,7 @@ def contradiction(endpoint: Endpoint, how: str) -> ContradictionError:
     )
 
 
-def _pulled(own: Said, adapter: Said, mixed: Said) -> bool:
+def _pulled(own: PromptAnswer, adapter: PromptAnswer, mixed: PromptAnswer) -> bool:
     """Whether the base's answer beside the adapter is the adapter's rather than its own.
 
     Looks at the places up to which all three wrote the same.

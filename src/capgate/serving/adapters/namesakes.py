@@ -22,10 +22,10 @@ from capgate.serving.adapters.sources import (
     find_source,
     read_folder,
 )
+from capgate.serving.ask_signature import ask_prompts, ask_signature
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines.weights import youngest
-from capgate.serving.look import ask, look
-from capgate.serving.sighting import process_start
+from capgate.serving.observation import process_start
 from capgate.serving.signature import difference
 
 
@@ -90,8 +90,8 @@ def readable_folder(path: Path | None, target: str) -> AdapterFolder | None:
 
 async def _apart(one: Endpoint, other: Endpoint) -> str:
     """How two adapters of one server answer otherwise, as a clause; `""` where they don't."""
-    first = await look(one)
-    second = tuple(await ask(other, first.prompts, first.fields))
+    first = await ask_signature(one)
+    second = tuple(await ask_prompts(other, first.prompts, first.fields))
     return difference(replace(first, answers=second), first)
 
 

@@ -14,17 +14,17 @@ from capgate.common.errors import RequestFault
 from capgate.common.event_loop import in_own_loop
 from capgate.common.proxies import proxy_for
 from capgate.config.targets import Target
+from capgate.serving.ask_signature import ask_signature
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines.weights import folder_digest, youngest
-from capgate.serving.look import look
-from capgate.serving.signature import Sighting
+from capgate.serving.signature import Observation
 
 _STARTED: Final = re.compile(rb"^process_start_time_seconds(?:\{[^}]*\})? (\S+)", re.MULTILINE)
 _METRICS_SECONDS: Final = 5.0
 _METRICS_BYTES: Final = 4 << 20
 
 
-def sight(target: Target, endpoint: Endpoint) -> Sighting:
+def observe(target: Target, endpoint: Endpoint) -> Observation:
     """Looks at a server's weights.
 
     Args:
@@ -38,12 +38,12 @@ def sight(target: Target, endpoint: Endpoint) -> Sighting:
     started = process_start(endpoint)
     weights = _weights_of(str(endpoint.identity.get("root") or ""), started)
     try:
-        signature = in_own_loop(lambda: look(endpoint, fields_of(target, endpoint)))
+        signature = in_own_loop(lambda: ask_signature(endpoint, fields_of(target, endpoint)))
     except RequestFault as fault:
         if fault.kind in CONNECTION_KINDS or fault.kind in {"unauthorized", "forbidden"}:
             raise
-        return Sighting(at, None, started, weights, fault=str(fault))
-    return Sighting(at, signature, started, weights)
+        return Observation(at, None, started, weights, fault=str(fault))
+    return Observation(at, signature, started, weights)
 
 
 def fields_of(target: Target, endpoint: Endpoint) -> dict[str, Any]:

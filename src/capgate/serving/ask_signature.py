@@ -14,7 +14,7 @@ from capgate.common.errors import RequestFault
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.signature import (
     PROMPTS,
-    Said,
+    PromptAnswer,
     Signature,
     difference,
     distance,
@@ -26,7 +26,7 @@ _LOOKS: Final = 3
 """How often a server is looked at before it is said to have moved."""
 
 
-async def look(endpoint: Endpoint, further: Mapping[str, Any] | None = None) -> Signature:
+async def ask_signature(endpoint: Endpoint, further: Mapping[str, Any] | None = None) -> Signature:
     """Asks a server the prompts, and some of them once more, one request at a time.
 
     Args:
@@ -39,7 +39,7 @@ async def look(endpoint: Endpoint, further: Mapping[str, Any] | None = None) -> 
     known = Signature("log-probabilities", (), 0.0, 0.0, dict(further or {}))
     while True:
         try:
-            answers = tuple(await ask(endpoint, known.prompts, known.fields))
+            answers = tuple(await ask_prompts(endpoint, known.prompts, known.fields))
         except RequestFault as fault:
             if fault.cause == "temperature" and not known.temperature:
                 # Log-probabilities tell at any temperature.
@@ -52,7 +52,7 @@ async def look(endpoint: Endpoint, further: Mapping[str, Any] | None = None) -> 
         if known.by == "texts" or (answers and all(one.logprobs for one in answers)):
             break
         known = replace(known, by="texts")
-    again = await ask(endpoint, PROMPTS, known.fields)
+    again = await ask_prompts(endpoint, PROMPTS, known.fields)
     first = answers[: len(PROMPTS)]
     return replace(
         known,
@@ -62,16 +62,16 @@ async def look(endpoint: Endpoint, further: Mapping[str, Any] | None = None) -> 
     )
 
 
-async def look_again(endpoint: Endpoint, then: Signature) -> str:
+async def signature_change(endpoint: Endpoint, then: Signature) -> str:
     """How a server answers otherwise than at an earlier look of the same run; `""` if it does not.
 
     Raises:
         RequestFault: It gave no answer.
     """
     how = ""
-    before: Sequence[Said] = ()
+    before: Sequence[PromptAnswer] = ()
     for _ in range(_LOOKS):
-        answers = tuple(await ask(endpoint, then.prompts, then.fields))
+        answers = tuple(await ask_prompts(endpoint, then.prompts, then.fields))
         noise = mean_distance(before, answers, then.by) if before else 0.0
         before = answers
         how = difference(replace(then, answers=answers, mean_noise=noise), then, lenient=True)
@@ -80,9 +80,9 @@ async def look_again(endpoint: Endpoint, then: Signature) -> str:
     return how
 
 
-async def ask(
+async def ask_prompts(
     endpoint: Endpoint, prompts: Sequence[str], fields: Mapping[str, Any], *, at_once: int = 1
-) -> list[Said]:
+) -> list[PromptAnswer]:
     """What a model says to prompts.
 
     Raises:
@@ -110,7 +110,7 @@ async def ask(
     return [_said(completion) for completion in found]
 
 
-def _said(completion: Completion) -> Said:
+def _said(completion: Completion) -> PromptAnswer:
     places = tuple(
         TokenLogprobs(
             text_hash(p.token), p.logprob, tuple((text_hash(t), odds) for t, odds in p.top)
@@ -118,4 +118,4 @@ def _said(completion: Completion) -> Said:
         for p in completion.logprobs
     )
     # A thought is the weights' own as well as an answer is.
-    return Said(text_hash(completion.thought + completion.text), places)
+    return PromptAnswer(text_hash(completion.thought + completion.text), places)
