@@ -23,7 +23,7 @@ from gate_simulations import (
 from scipy import special
 
 from capgate.gate import Budget, stats
-from capgate.gate.policy import QUICK_SHARE
+from capgate.gate.budget import QUICK_SHARE
 from capgate.gate.race import BATCH, Outcome, Race, Scale
 
 MISSING = 0.0045

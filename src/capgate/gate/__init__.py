@@ -1,9 +1,10 @@
 """The gate: a pure function of answers and a policy to a verdict (see `docs/gate.md`)."""
 
+from capgate.gate.budget import Budget
 from capgate.gate.decide_floor import Floor, decide_floor, judge_subject_floor
 from capgate.gate.decide_live import Progress, SequentialGate
 from capgate.gate.decide_paired import decide_fixed, judge_subject
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.policy import Policy
 from capgate.gate.rows import (
     FloorCounts,
     Pair,

@@ -16,9 +16,10 @@ import numpy as np
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
+from capgate.gate.budget import Budget
 from capgate.gate.conclude import too_many_unread
 from capgate.gate.decide_paired import decide_fixed
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.policy import Policy
 from capgate.gate.race import BATCH, Outcome, Race, Scale
 from capgate.gate.rows import Pair, code_row, count_pairs
 from capgate.gate.stats import Interval, clopper_pearson

@@ -24,6 +24,7 @@ from typing import Final
 
 import numpy as np
 
+from capgate.gate.budget import Budget
 from capgate.gate.conclude import (
     check_policy,
     describe_drop,
@@ -36,7 +37,7 @@ from capgate.gate.conclude import (
 )
 from capgate.gate.decide_floor import Floor, check_floor
 from capgate.gate.decide_paired import PairedReference
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.policy import Policy
 from capgate.gate.power import visible_in_play
 from capgate.gate.race import Outcome, Race, Scale, confidence_sequence, fill_in
 from capgate.gate.rows import (

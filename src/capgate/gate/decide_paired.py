@@ -13,26 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from capgate.common.grouping import by_subject
 from capgate.gate import stats
-from capgate.gate.conclude import (
-    agreed,
-    check_policy,
-    conclude_group,
-    conclude_suite,
-    judge_unparsed,
-    nothing_scored,
-    only_subject,
-    pooled_kind,
-    weakest,
-)
-from capgate.gate.groups import JudgedGroups, holm_over, judged_domains, rows_of, word_for
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.budget import Budget
+from capgate.gate.comparison import Comparison
+from capgate.gate.conclude import check_policy, judge_unparsed, weakest
+from capgate.gate.groups import judged_domains
+from capgate.gate.policy import Policy
 from capgate.gate.power import visible_drop
-from capgate.gate.rows import Pair, PairCounts, check_rows, count_pairs, readings
+from capgate.gate.rows import Pair, PairCounts, check_rows, count_pairs
 from capgate.gate.verdict import (
     Evidence,
-    GroupFinding,
     UnparsedFinding,
     Verdict,
     harm_hypothesis,
@@ -71,42 +61,7 @@ def decide_fixed(
     check_rows(pairs)
     members = judged_domains({row.subject for row in pairs}, domains or {})
     budget = budget or Budget.whole(policy, domains=bool(members))
-    counts = count_pairs(pairs)
-    draft = Verdict(
-        kind="INCONCLUSIVE",
-        scope="suite",
-        reasons=(),
-        reference=reference,
-        counts=counts,
-        drop=counts.drop,
-        budget=budget,
-        policy=policy,
-    )
-    if not counts.n:
-        return replace(draft, reasons=(nothing_scored(counts),))
-    ways = readings(pairs)
-    read = [count_pairs(way) for way in ways]
-    harm = [_drop_above(one, policy.tolerate, budget.pooled) for one in read]
-    harmless = [_drop_below(one, policy, budget.miss(policy)) for one in read]
-    kinds = [
-        pooled_kind(above, below, _drop(one), policy)
-        for one, above, below in zip(read, harm, harmless, strict=True)
-    ]
-    unparsed, unparsed_unsure = _unparsed(counts, read, policy, budget)
-    judged = _paired_groups(pairs, ways, members, policy, budget)
-    return conclude_suite(
-        replace(
-            draft,
-            interval=_interval(read),
-            evidence=(weakest(harm), weakest(harmless)),
-            smallest_visible_drop=_visible_drop(counts, budget.pooled, policy),
-            unparsed=unparsed,
-            subjects=judged.subjects,
-            domains=judged.domains,
-            pooled=agreed(kinds),
-            unsure=len(set(kinds)) > 1 or unparsed_unsure or judged.unsure,
-        )
-    )
+    return _Paired(reference).judge_suite(pairs, policy, members, budget)
 
 
 def judge_subject(
@@ -135,18 +90,8 @@ def judge_subject(
         RowsError: If the rows can't be judged or are of several subjects.
         ConfigError: If the policy contradicts itself.
     """
-    subject = only_subject(pairs)
     budget = budget or Budget.whole(policy)
-    draft = Verdict(
-        kind="INCONCLUSIVE",
-        scope="subject",
-        subject=subject,
-        reasons=(),
-        reference=reference,
-        budget=budget,
-        policy=policy.for_subject(subject),
-    )
-    return _judge_group(pairs, draft, budget.per_subject(n_subjects))
+    return _Paired(reference).judge_subject(pairs, policy, n_subjects, budget)
 
 
 def judge_domain(
@@ -163,178 +108,73 @@ def judge_domain(
         pairs: Both sides' answers to the domain's questions.
         policy: The target's policy; the domain's overrides are applied here.
         domain: Its name.
-        budget: The one of a second look (`confirm.second_look`).
+        budget: The one of a second look (`two_looks`).
         reference: What the reference is.
 
     Raises:
         RowsError: If the rows can't be judged.
         ConfigError: If the policy contradicts itself.
     """
-    check_rows(pairs)
-    draft = Verdict(
-        kind="INCONCLUSIVE",
-        scope="domain",
-        subject=domain,
-        reasons=(),
-        reference=reference,
-        budget=budget,
-        policy=policy.for_domain(domain),
-    )
-    return _judge_group(pairs, draft, budget.per_domain(1))
+    return _Paired(reference).judge_domain(pairs, policy, domain, budget)
 
 
-def _judge_group(pairs: Sequence[Pair], draft: Verdict, share: float) -> Verdict:
-    """Returns the verdict on one group at a share; the draft holds the group's own policy."""
-    policy = draft.policy
-    assert policy is not None
-    check_policy(policy)
-    counts = count_pairs(pairs)
-    draft = replace(draft, counts=counts, drop=counts.drop)
-    if not counts.n:
-        return replace(draft, reasons=(nothing_scored(counts),))
-    read = [count_pairs(way) for way in readings(pairs)]
-    harm = [_drop_above(one, policy.tolerate, share) for one in read]
-    harmless = [_drop_below(one, policy, policy.miss) for one in read]
-    draft = replace(
-        draft,
-        interval=_interval(read),
-        evidence=(weakest(harm), weakest(harmless)),
-        smallest_visible_drop=_visible_drop(counts, share, policy),
-        unparsed=judge_unparsed(counts, policy, None),
-        unsure=len({one.rejected for one in harm}) > 1,
-    )
-    return conclude_group(draft, weakest(harm), weakest(harmless))
+class _Paired(Comparison[Pair, PairCounts]):
+    """The comparison question by question with a base or a baseline."""
 
+    def count(self, rows: Sequence[Pair]) -> PairCounts:
+        return count_pairs(rows)
 
-def _drop_above(counts: PairCounts, tolerate: float, share: float) -> Evidence:
-    """Returns the test of "drop ≤ tolerate": exact McNemar, and Tango's where a drop is tolerated.
+    def drop(self, counts: PairCounts) -> float:
+        return counts.drop or 0.0
 
-    Both are required then, so that no drop is significant which would not be so if none were
-    tolerated; the two rank outcomes differently.
-    """
-    p = stats.mcnemar_exact(counts.losses, counts.gains)
-    method = "exact McNemar"
-    if tolerate > 0.0:
-        p = max(p, stats.tango_p_above(counts.losses, counts.gains, counts.n, tolerate))
-        method = "exact test by Tango's score, and exact McNemar"
-    return Evidence.from_p(harm_hypothesis(tolerate), method, p, share)
+    def interval(self, read: Sequence[PairCounts]) -> stats.Interval:
+        return stats.hull([stats.tango_interval(one.losses, one.gains, one.n) for one in read])
 
+    def harm(self, counts: PairCounts, policy: Policy, share: float) -> Evidence:
+        """Exact McNemar, and Tango's test as well where a drop is tolerated.
 
-def _drop_below(counts: PairCounts, policy: Policy, share: float) -> Evidence:
-    """Returns the test of "drop ≥ catch"."""
-    return Evidence.from_p(
-        harmless_hypothesis(policy.catch),
-        "Tango 1998 score test",
-        stats.tango_p_below(counts.losses, counts.gains, counts.n, policy.catch),
-        share,
-    )
+        Both are required then, so that no drop is significant which would not be so if none were
+        tolerated; the two rank outcomes differently.
+        """
+        tolerate = policy.tolerate
+        p = stats.mcnemar_exact(counts.losses, counts.gains)
+        method = "exact McNemar"
+        if tolerate > 0.0:
+            p = max(p, stats.tango_p_above(counts.losses, counts.gains, counts.n, tolerate))
+            method = "exact test by Tango's score, and exact McNemar"
+        return Evidence.from_p(harm_hypothesis(tolerate), method, p, share)
 
+    def harmless(self, counts: PairCounts, policy: Policy, share: float) -> Evidence:
+        p = stats.tango_p_below(counts.losses, counts.gains, counts.n, policy.catch)
+        return Evidence.from_p(harmless_hypothesis(policy.catch), "Tango 1998 score test", p, share)
 
-def _drop(counts: PairCounts) -> float:
-    return (counts.losses - counts.gains) / counts.n
-
-
-def _interval(read: Sequence[PairCounts]) -> stats.Interval:
-    """Returns the interval that holds the drop on every reading of the answers."""
-    return stats.hull([stats.tango_interval(one.losses, one.gains, one.n) for one in read])
-
-
-def _unparsed(
-    counts: PairCounts, read: Sequence[PairCounts], policy: Policy, budget: Budget
-) -> tuple[UnparsedFinding | None, bool]:
-    """Returns the finding on unreadable answers, and whether it hinges on missing ones.
-
-    Args:
-        counts: Counts of the answers as they are.
-        read: Counts on each reading of them.
-        policy: The policy.
-        budget: Error shares.
-    """
-    if not budget.unparsed:
-        return judge_unparsed(counts, policy, None), False
-    tests = [
-        Evidence.from_p(
-            "no more unreadable answers",
-            "exact McNemar on parsed",
-            stats.mcnemar_exact(one.newly_unparsed, one.newly_parsed),
-            budget.unparsed,
+    def visible(self, counts: PairCounts, policy: Policy, share: float) -> float | None:
+        return visible_drop(
+            counts.n,
+            discordance=(counts.losses + counts.gains) / counts.n,
+            alpha=share,
+            power=1.0 - policy.miss,
+            tolerate=policy.tolerate,
         )
-        for one in read
-    ]
-    found = [judge_unparsed(one, policy, test) for one, test in zip(read, tests, strict=True)]
-    fails = [one is not None and one.failed for one in found]
-    finding = judge_unparsed(counts, policy, weakest(tests))
-    return finding and replace(finding, failed=all(fails)), any(fails) and not all(fails)
 
-
-def _visible_drop(counts: PairCounts, share: float, policy: Policy) -> float | None:
-    return visible_drop(
-        counts.n,
-        discordance=(counts.losses + counts.gains) / counts.n,
-        alpha=share,
-        power=1.0 - policy.miss,
-        tolerate=policy.tolerate,
-    )
-
-
-def _paired_groups(
-    pairs: Sequence[Pair],
-    ways: Sequence[Sequence[Pair]],
-    members: Mapping[str, Sequence[str]],
-    policy: Policy,
-    budget: Budget,
-) -> JudgedGroups:
-    """Returns the findings on subjects and domains.
-
-    Args:
-        pairs: The answers as they are.
-        ways: The readings of them.
-        members: Domain that is judged to its subjects.
-        policy: The target's.
-        budget: Error shares.
-    """
-    if not budget.subjects:
-        return JudgedGroups((), (), False)
-    groups = by_subject(pairs)
-    share = budget.per_subject(len(groups))
-    domain_share = budget.per_domain(len(members)) if budget.domains and members else None
-    found: list[tuple[list[GroupFinding], list[GroupFinding]]] = []
-    for way in ways:
-        read = by_subject(way)
-        subjects = [
-            _finding(name, rows, read[name], policy.for_subject(name), share)
-            for name, rows in sorted(groups.items())
-        ]
-        domains = [
-            _finding(
-                name,
-                rows_of(groups, mine),
-                rows_of(read, mine),
-                policy.for_domain(name),
-                domain_share,
+    def unparsed(
+        self, counts: PairCounts, read: Sequence[PairCounts], policy: Policy, share: float
+    ) -> tuple[UnparsedFinding | None, bool]:
+        if not share:
+            return judge_unparsed(counts, policy, None), False
+        tests = [
+            Evidence.from_p(
+                "no more unreadable answers",
+                "exact McNemar on parsed",
+                stats.mcnemar_exact(one.newly_unparsed, one.newly_parsed),
+                share,
             )
-            for name, mine in members.items()
-            if domain_share
+            for one in read
         ]
-        found.append((subjects, domains))
-    return holm_over(found, budget)
+        found = [judge_unparsed(one, policy, test) for one, test in zip(read, tests, strict=True)]
+        fails = [one is not None and one.failed for one in found]
+        finding = judge_unparsed(counts, policy, weakest(tests))
+        return finding and replace(finding, failed=all(fails)), any(fails) and not all(fails)
 
-
-def _finding(
-    name: str, pairs: Sequence[Pair], way: Sequence[Pair], policy: Policy, share: float
-) -> GroupFinding:
-    """Returns what one group's answers say on one reading of them, before Holm."""
-    counts, read = count_pairs(pairs), count_pairs(way)
-    p_catch = _drop_below(read, policy, policy.miss).value
-    return GroupFinding(
-        name=name,
-        n=counts.n,
-        losses=counts.losses,
-        gains=counts.gains,
-        drop=counts.drop or 0.0,
-        p=_drop_above(read, policy.tolerate, share).value,
-        p_holm=1.0,
-        p_catch=p_catch,
-        word=word_for(counts, policy, p_catch),
-        smallest_visible_drop=_visible_drop(counts, share, policy) if counts.n else None,
-    )
+    def within(self, policy: Policy) -> _Paired:  # noqa: ARG002
+        return self

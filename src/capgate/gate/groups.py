@@ -11,8 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from capgate.common.grouping import grouped
 from capgate.gate import stats
+from capgate.gate.budget import Budget
 from capgate.gate.conclude import too_many_errors, too_many_unread
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.policy import Policy
 from capgate.gate.rows import FloorCounts, Pair, PairCounts, Single
 from capgate.gate.verdict import GroupFinding, GroupWord
 

@@ -18,7 +18,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.budget import Budget
+from capgate.gate.policy import Policy
 from capgate.gate.sequential import Bet, Bools, EProcess, Floats, Spread
 from capgate.gate.stats import Interval
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from capgate.gate.policy import QUICK_SHARE
+from capgate.gate.budget import QUICK_SHARE
 from capgate.gate.verdict import VerdictKind
 
 Kind = Literal["quick", "full"]

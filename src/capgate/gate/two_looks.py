@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from capgate.gate.budget import Budget
 from capgate.gate.conclude import conclude_suite
 from capgate.gate.groups import cleared
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.policy import Policy
 from capgate.gate.verdict import GroupFinding, Verdict
 
 SHARE: Final = 0.2

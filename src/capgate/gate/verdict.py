@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, get_args
 
 from capgate.common import exit_codes
 from capgate.common.errors import CapgateError
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.budget import Budget
+from capgate.gate.policy import Policy
 from capgate.gate.rows import FloorCounts, PairCounts
 from capgate.gate.stats import Interval
 

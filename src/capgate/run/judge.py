@@ -17,8 +17,9 @@ from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, SUBJECTS
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError, ContradictionError, ServerEndedError
+from capgate.gate.budget import Budget
 from capgate.gate.conclude import too_many_errors, too_many_unread
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.policy import Policy
 from capgate.gate.rows import Single, count_singles, seeded_order
 from capgate.gate.tries import Kind
 from capgate.gate.two_looks import confirm_subject, confirm_suite, first_look, second_look

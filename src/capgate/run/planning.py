@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from capgate.gate.policy import Budget, Policy, ReferenceChoice
+from capgate.gate.budget import Budget
+from capgate.gate.policy import Policy, ReferenceChoice
 from capgate.gate.power import visible_drop, visible_shortfall
 from capgate.gate.race import Orders, Scale, run_orders
 from capgate.store.runs import StoredRun

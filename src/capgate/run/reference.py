@@ -8,11 +8,12 @@ from typing import Any, Final, Literal, TypeGuard
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer
+from capgate.gate.budget import Budget
 from capgate.gate.decide_floor import Floor, decide_floor, judge_domain_floor, judge_subject_floor
 from capgate.gate.decide_live import SequentialGate
 from capgate.gate.decide_paired import decide_fixed, judge_domain, judge_subject
 from capgate.gate.groups import floor_domains, judged_domains
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, Single, pair_up
 from capgate.gate.verdict import Verdict
 from capgate.store.baselines import Baseline

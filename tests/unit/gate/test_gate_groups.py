@@ -8,9 +8,10 @@ import pytest
 
 from capgate.benchmarks.mmlu.subjects import DOMAINS as MMLU
 from capgate.common.answers import AnswerState as State
+from capgate.gate.budget import Budget
 from capgate.gate.decide_floor import Floor, decide_floor
 from capgate.gate.decide_paired import decide_fixed, judge_domain, judge_subject
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, Single
 from capgate.gate.stats import holm
 from capgate.gate.verdict import Verdict

@@ -17,9 +17,9 @@ from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, SUBJECTS
 from capgate.common.errors import ConfigError
 from capgate.config.policy_file import load_policy, parse_policy
 from capgate.gate import Budget, Floor, Policy
+from capgate.gate.budget import QUICK_SHARE
 from capgate.gate.conclude import check_policy
 from capgate.gate.decide_floor import check_floor
-from capgate.gate.policy import QUICK_SHARE
 
 REPOSITORY = Path(__file__).parents[3]
 

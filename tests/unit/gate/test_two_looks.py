@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from capgate.common.answers import AnswerState
+from capgate.gate.budget import Budget
 from capgate.gate.decide_paired import decide_fixed, judge_domain, judge_subject
-from capgate.gate.policy import Budget, Policy
+from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
 from capgate.gate.two_looks import SHARE, confirm_subject, confirm_suite, first_look, second_look
 from capgate.gate.verdict import Verdict

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from capgate.common.answers import Answer, AnswerState
-from capgate.gate.policy import Budget, Policy, ReferenceChoice
+from capgate.gate.budget import Budget
+from capgate.gate.policy import Policy, ReferenceChoice
 from capgate.run.planning import Known, Plan, Rates, discordance_of, plan, rates_of
 from capgate.store.runs import StoredRun
 from capgate.store.shard import Shard

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.text import format_dollars, printable
-from capgate.gate.policy import Budget
+from capgate.gate.budget import Budget
 from capgate.report.data.groups import counted, word_counts
 from capgate.report.data.result import Group, Report, Result, answered_of
 from capgate.report.text.advice import next_steps, rest_sentence
