@@ -28,9 +28,10 @@ from capgate.config.targets import Target, Targets, environment, load_targets
 from capgate.serving import running_servers
 from capgate.serving.adapters import attach
 from capgate.serving.adapters.sources import find_source
+from capgate.serving.connect import left_running, list_models
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines.managed import start
-from capgate.serving.servers import Servers, left_running, list_models
+from capgate.serving.servers import Servers
 
 _NAME: Final = 300
 """Characters of a served name that are shown."""

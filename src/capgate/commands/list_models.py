@@ -21,7 +21,8 @@ from capgate.report.text.terminal import lines_of
 from capgate.serving import running_servers
 from capgate.serving.adapters.attach import names_on
 from capgate.serving.adapters.sources import find_folder
-from capgate.serving.servers import Servers, left_running, list_models
+from capgate.serving.connect import left_running, list_models
+from capgate.serving.servers import Servers
 
 MODELS_FILE: Final = "config/models.yaml"
 _PIPE_WIDTH: Final = 220

@@ -1,0 +1,210 @@
+"""From a target and the address of its server to an endpoint that has been checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from shlex import quote
+from typing import Any
+
+from capgate.client.client import Client
+from capgate.client.limits import ClientLimits
+from capgate.client.replies import ServedModel
+from capgate.common.errors import ConfigError, RequestFault, ServerError
+from capgate.common.event_loop import in_own_loop
+from capgate.config.targets import Target
+from capgate.serving import running_servers
+from capgate.serving.endpoint import Endpoint
+from capgate.serving.engines import vllm
+from capgate.serving.engines.managed import ManagedServer
+from capgate.serving.engines.managed import identity as managed_identity
+from capgate.serving.listing import ask_by_name, find_listed, has_no_list
+from capgate.serving.openrouter import Offer, ask_offer
+from capgate.serving.routes import ROUTER
+
+_CHECK_LIMITS = ClientLimits(
+    connections=1, attempt_timeout=15.0, connect_timeout=5.0, max_retries=0
+)
+_NAME_LIMITS = replace(_CHECK_LIMITS, attempt_timeout=60.0, max_retries=1)
+
+
+def connect(target: Target, environment: Mapping[str, str]) -> Endpoint:
+    """Connects to the running server that a target's entry names by its address.
+
+    Args:
+        target: A target with a `base_url`.
+        environment: Where the variable of its key is looked up.
+
+    Raises:
+        CapgateError: The server is out of reach, refuses the key or does not serve the target.
+    """
+    assert target.base_url is not None
+    key = target.api_key(environment)
+    served, version = _ask(target, target.base_url, key)
+    identity = {"base_url": target.base_url, "root": served.root, "version": version}
+    if target.provider != "openrouter":
+        return _endpoint(target, target.base_url, key, served, identity)
+    offer = _offer(target, target.base_url, key)
+    identity |= {ROUTER: "openrouter", "model_version": offer.version}
+    endpoint = _endpoint(target, target.base_url, key, served, identity)
+    return replace(endpoint, offer=offer)
+
+
+def connect_managed(target: Target, server: running_servers.Running | ManagedServer) -> Endpoint:
+    """Connects to a server that capgate started.
+
+    Raises:
+        CapgateError: It is out of reach, or does not serve the target.
+    """
+    served, _ = _ask(target, server.base_url, server.key)
+    endpoint = _endpoint(target, server.base_url, server.key, served, server.identity)
+    # A model on the hub is known by its name and revision, not by its content.
+    return replace(endpoint, known="@" not in str(server.identity.get("weights", "@")))
+
+
+def left_running(target: Target) -> Endpoint:
+    """The endpoint of a server that `inference-server start` left running for a target.
+
+    Raises:
+        ServerError: There is none, or it runs with other settings than the target has.
+        RequestFault: It is out of reach.
+    """
+    left = find_left_running(target)
+    if left is None:
+        raise ServerError(
+            "its server is not running",
+            target=target.id,
+            remedy=f"inference-server start {quote(target.id)}",
+        )
+    if left.identity != managed_identity(target):
+        raise ServerError(
+            "its server runs with other settings than its entry has now",
+            target=target.id,
+            remedy=f"inference-server stop {quote(target.id)}, then start it again",
+        )
+    return connect_managed(target, left)
+
+
+def find_left_running(target: Target) -> running_servers.Running | None:
+    """This project's server of a target, or another project's that serves the very same."""
+    mine = running_servers.find(target.id)
+    if mine is not None:
+        return mine
+    others = [one for one in running_servers.all_running() if one.target == target.id]
+    return next((one for one in others if one.identity == managed_identity(target)), None)
+
+
+def _endpoint(
+    target: Target,
+    base_url: str,
+    key: str | None,
+    served: ServedModel,
+    identity: Mapping[str, Any],
+) -> Endpoint:
+    if served.context is not None and served.context < target.context_window:
+        raise ConfigError(
+            f"it serves a context of {served.context} tokens, less than the configured "
+            f"context_window of {target.context_window}",
+            target=target.id,
+            remedy=f"set context_window: {served.context}, or start the server with a larger one",
+        )
+    engine = engine_of(target, served)
+    version = str(identity.get("engine") or identity.get("version") or "")
+    return Endpoint(
+        target=target.id,
+        base_url=base_url,
+        model=served.name,
+        engine=engine,
+        identity=identity,
+        key=key,
+        apart=engine == "vllm" and vllm.is_cpu_build(version),
+        max_tokens_field=target.max_tokens_field or "max_tokens",
+    )
+
+
+def engine_of(target: Target, served: ServedModel) -> str:
+    """Which server software answers: `vllm`, `llamacpp`, `openrouter` or `""` if unknown."""
+    if target.serve is not None:
+        return target.serve.engine
+    if target.provider == "openrouter":
+        return "openrouter"
+    if served.owner in {"vllm", "llamacpp"}:
+        return served.owner
+    return target.model_type if target.model_type in {"vllm", "llamacpp"} else ""
+
+
+def _ask(target: Target, base_url: str, key: str | None) -> tuple[ServedModel, str]:
+    """What the server says of the target's model, and its own version.
+
+    Raises:
+        RequestFault: It is out of reach, or refuses the key.
+        ConfigError: It serves other models.
+    """
+    try:
+        models, version = _list(target.id, base_url, key, _limits_of(target))
+    except RequestFault as fault:
+        if not has_no_list(fault):
+            raise
+        models, version = [], ""
+    found = find_listed(target, models)
+    if found is not None:
+        return found, version
+    if not models:
+        # No list, or nothing in it: whether the server knows the name, a question shows.
+        name = ask_by_name(target, base_url, key, limits=_NAME_LIMITS)
+        if name is not None:
+            return ServedModel(name), version
+    names = sorted(model.name for model in models)
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    raise ConfigError(
+        f"the server does not serve {' or '.join(map(repr, reversed(target.names)))}",
+        target=target.id,
+        said=f"models: {shown or 'none'}",
+        remedy="set model_name to a served name, or serve the model under that name",
+    )
+
+
+def _offer(target: Target, base_url: str, key: str | None) -> Offer:
+    async def ask() -> Offer:
+        client = Client(base_url, target=target.id, key=key or "", limits=_limits_of(target))
+        async with client:
+            return await ask_offer(client, target.served_name, target.route)
+
+    return in_own_loop(ask)
+
+
+def list_models(endpoint: Endpoint) -> list[ServedModel]:
+    """The models and adapters that an endpoint's server lists.
+
+    Raises:
+        RequestFault: It is out of reach, refuses the key, or has no list (`has_no_list`).
+    """
+    return _list(endpoint.target, endpoint.base_url, endpoint.key)[0]
+
+
+def _limits_of(target: Target) -> ClientLimits:
+    """A passing fault of OpenRouter's lists must not cost a run."""
+    retries = target.max_retries if target.provider == "openrouter" else 0
+    return replace(_CHECK_LIMITS, max_retries=retries)
+
+
+def _list(
+    target: str, base_url: str, key: str | None, limits: ClientLimits = _CHECK_LIMITS
+) -> tuple[list[ServedModel], str]:
+    """The models that a server lists, and its version.
+
+    Raises:
+        RequestFault: It is out of reach, or refuses the key.
+    """
+
+    async def ask() -> tuple[list[ServedModel], str]:
+        client = Client(base_url, target=target, key=key or "", limits=limits)
+        async with client:
+            models = await client.models()
+            try:
+                version = await client.version()
+            except RequestFault:
+                version = ""
+        return models, version
+
+    return in_own_loop(ask)
