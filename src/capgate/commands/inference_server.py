@@ -26,7 +26,8 @@ from capgate.common.text import one_line
 from capgate.config.secrets import redactor_of_files
 from capgate.config.targets import Target, Targets, environment, load_targets
 from capgate.serving import running_servers
-from capgate.serving.adapters import attach
+from capgate.serving.adapters.lora_requests import load, unload
+from capgate.serving.adapters.served_names import loaded_as
 from capgate.serving.adapters.sources import find_source
 from capgate.serving.connect import left_running, list_models
 from capgate.serving.endpoint import Endpoint
@@ -183,14 +184,14 @@ def _load(options: argparse.Namespace, targets: Targets) -> None:
     else:
         source = find_source(options.name, entry.path, entry.revision, target=options.name)
     endpoint = _base(options, targets)
-    attach.load(endpoint, source, target=options.name, name=options.name)
+    load(endpoint, source, target=options.name, name=options.name)
     options.out.line(f"{options.name} is loaded onto {endpoint.target}")
 
 
 def _unload(options: argparse.Namespace, targets: Targets) -> None:
     endpoint = _base(options, targets)
-    name = attach.loaded_as(options.name, endpoint, list_models(endpoint))
-    attach.unload(endpoint, name)
+    name = loaded_as(options.name, endpoint, list_models(endpoint))
+    unload(endpoint, name)
     options.out.line(f"{name} is unloaded from {endpoint.target}")
 
 

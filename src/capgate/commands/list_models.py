@@ -19,7 +19,7 @@ from capgate.config.secrets import redactor_of_files
 from capgate.config.targets import Target, Targets, environment, load_targets
 from capgate.report.text.terminal import lines_of
 from capgate.serving import running_servers
-from capgate.serving.adapters.attach import names_on
+from capgate.serving.adapters.served_names import names_on
 from capgate.serving.adapters.sources import find_folder
 from capgate.serving.connect import left_running, list_models
 from capgate.serving.servers import Servers

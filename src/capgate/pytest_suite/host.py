@@ -351,7 +351,7 @@ class Host:
             environment(self.settings.root),
             self.run.folder / "logs",
             say=self._show,
-            look=True,
+            observe_weights=True,
         )
 
     @cached_property

@@ -44,7 +44,11 @@ def local_run(
     say = Output(lambda: redactor).error
     run = Run(settings, run_id, endpoint=endpoint, say=say, further=further)
     servers = Servers(
-        run.participants, environment(settings.root), run.folder / "logs", say=say, look=True
+        run.participants,
+        environment(settings.root),
+        run.folder / "logs",
+        say=say,
+        observe_weights=True,
     )
     try:
         yield run

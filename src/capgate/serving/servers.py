@@ -16,9 +16,9 @@ from capgate.common.errors import AdapterError, CapgateError, ConfigError, Reque
 from capgate.common.files import told_of_files
 from capgate.common.output import Output
 from capgate.config.targets import Target
-from capgate.serving.adapters.attach import attach, unload_left_over
+from capgate.serving.adapters.attach import attach
 from capgate.serving.adapters.liveness import check_live
-from capgate.serving.adapters.loaded import LoadedAdapter
+from capgate.serving.adapters.loaded import LoadedAdapter, unload_left_over
 from capgate.serving.connect import connect, connect_managed, find_left_running, list_models
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines.managed import ManagedServer, start
@@ -35,7 +35,7 @@ class Servers:
         environment: Where the keys' variables are looked up.
         logs: Folder for the logs of managed servers.
         say: Shows a line to the user; by default on standard error.
-        look: Whether to observe the servers' weights, which runs that ask questions need.
+        observe_weights: Whether to observe the weights, which runs that ask questions need.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Servers:
         logs: Path,
         *,
         say: Callable[[str], None] | None = None,
-        look: bool = False,
+        observe_weights: bool = False,
     ) -> None:
         self._targets = dict(targets)
         self._environment = environment
         self._logs = logs
         self._say = say or Output().error
-        self._look = look
+        self._observe_weights = observe_weights
         self._managed: dict[str, ManagedServer] = {}
         self._adapters: list[LoadedAdapter] = []
         self._results: dict[str, Endpoint | CapgateError] = {}
@@ -110,7 +110,7 @@ class Servers:
         adapters = [one for one in self._targets.values() if one.adapter_of == base.id]
         if not isinstance(opened, Endpoint):
             return {one.id: opened for one in (base, *adapters)}
-        if not (adapters or self._look):
+        if not (adapters or self._observe_weights):
             return {base.id: opened}
         alone = bool(adapters) and opened.engine == "vllm"
         with asking(opened.base_url, alone=alone, waiting=lambda: self._tell_waiting(opened)):
@@ -135,7 +135,7 @@ class Servers:
                 if isinstance(observed, Endpoint)
                 else observed
             )
-        if self._look and opened.engine == "vllm":
+        if self._observe_weights and opened.engine == "vllm":
             unload_left_over(opened, self._say)
         live = {name: one for name, one in results.items() if isinstance(one, Endpoint)}
         if any(endpoint.apart for endpoint in live.values()):

@@ -15,7 +15,7 @@ from tests.unit.client.conftest import REQUEST, client_of
 from capgate.client.bodies import ANSWER_BYTES, LIST_BYTES, REFUSAL_BYTES, answer_room
 from capgate.client.client import Client
 from capgate.common.errors import RequestFault
-from capgate.serving.adapters.attach import unload
+from capgate.serving.adapters.lora_requests import unload
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.exchange import exchange
 from capgate.serving.openrouter import ask_offer

@@ -17,8 +17,9 @@ from tests.unit.serving.conftest import adapter_target, base_target, servers_of
 from capgate.client.replies import ServedModel
 from capgate.common.errors import AdapterError, CapgateError, RequestFault
 from capgate.config.targets import Target
-from capgate.serving.adapters.attach import load, loaded_as, unload
 from capgate.serving.adapters.leases import Lease
+from capgate.serving.adapters.lora_requests import load, unload
+from capgate.serving.adapters.served_names import loaded_as
 from capgate.serving.adapters.sources import find_source
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.servers import Servers
@@ -436,7 +437,7 @@ def test_the_next_run_unloads_what_a_killed_one_left(home: Path) -> None:
         del lease
         gc.collect()
         targets = {"base": base_target(server.url), "mine": adapter_target("mine")}
-        servers = Servers(targets, {}, Path("logs"), say=said.append, look=True)
+        servers = Servers(targets, {}, Path("logs"), say=said.append, observe_weights=True)
         servers.endpoint("mine")
         assert len(server.adapters) == 1
         servers.close()

@@ -9,8 +9,8 @@ from tests.unit.serving.conftest import base_target
 
 from capgate.common.errors import ServerError
 from capgate.config.targets import LlamaCppServe
-from capgate.serving.engines.llamacpp import weights
 from capgate.serving.connect import left_running
+from capgate.serving.engines.llamacpp import weights
 
 
 @pytest.mark.parametrize("package", ["os;import", "$(touch x)", "a b", "..", "", "no_such.part"])

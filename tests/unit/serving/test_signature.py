@@ -173,7 +173,7 @@ def test_a_run_waits_for_another_that_asks_alone(
         targets = {"base": base_target(url)} | (
             {"mine": adapter_target("mine")} if mine == "mine" else {}
         )
-        servers = Servers(targets, {}, Path("logs"), say=say, look=True)
+        servers = Servers(targets, {}, Path("logs"), say=say, observe_weights=True)
         with asking(server.url, alone=mine == "base"):
             run = threading.Thread(target=servers.endpoint, args=(mine,))
             run.start()
@@ -188,7 +188,7 @@ def test_a_run_waits_for_another_that_asks_alone(
 def test_runs_that_mix_nothing_up_ask_at_the_same_time() -> None:
     """Two runs share the lock of a server."""
     with Vllm() as server, asking(server.url):
-        servers = Servers({"base": base_target(server.url)}, {}, Path("logs"), look=True)
+        servers = Servers({"base": base_target(server.url)}, {}, Path("logs"), observe_weights=True)
         servers.endpoint("base")
         servers.close()
         assert server.proofs

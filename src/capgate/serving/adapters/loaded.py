@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from shlex import quote
 
-import aiohttp
-
-from capgate.client.bodies import json_or_none
-from capgate.client.exchange import fault_of_exception
-from capgate.client.faults import Place, words_of
-from capgate.client.responses import fault_of_response
-from capgate.common.errors import AdapterError
-from capgate.serving.adapters.leases import Lease
+from capgate.common.errors import RequestFault
+from capgate.serving.adapters.leases import Lease, end_left_over
+from capgate.serving.adapters.lora_requests import ask_unload, not_unloaded
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.exchange import exchange
-
-_UNLOAD_SECONDS: Final = 15.0
 
 
 class LoadedAdapter:
-    """An adapter that this run uses under `endpoint`; released when the run ends."""
+    """An adapter that this run uses, until `release` is called.
+
+    Args:
+        endpoint: Where it answers.
+        lease: This run's share in it; None if capgate did not load it.
+    """
 
     def __init__(self, endpoint: Endpoint, lease: Lease | None) -> None:
         self.endpoint = endpoint
         self._lease = lease
 
     def release(self) -> None:
-        """Unloads the adapter where capgate loaded it and nobody else uses it any more.
+        """Unloads the adapter if capgate loaded it and no other run uses it any more.
 
         Raises:
             AdapterError: The server did not unload it.
-            RequestFault: It gave no usable answer.
+            RequestFault: The server gave no usable answer.
         """
         lease, self._lease = self._lease, None
         if lease is None:
@@ -40,43 +38,37 @@ class LoadedAdapter:
                 self.unload()
 
     def unload(self) -> None:
-        """Has the server unload the adapter, if it has it.
+        """Has the server unload the adapter; an adapter that it does not have is no fault.
 
         Raises:
-            AdapterError: It did not.
-            RequestFault: It gave no usable answer.
+            AdapterError: The server did not unload it.
+            RequestFault: The server gave no usable answer.
         """
         status, said = ask_unload(self.endpoint, self.endpoint.model)
         if status not in {200, 404}:
             raise not_unloaded(self.endpoint, self.endpoint.model, status, said)
 
 
-def not_unloaded(endpoint: Endpoint, name: str, status: int, said: str) -> AdapterError:
-    return AdapterError(
-        f"the server could not unload the adapter {name} (HTTP {status})",
-        target=endpoint.target,
-        said=said,
-        remedy="inference-server list shows what it serves",
-    )
+def unload_left_over(base: Endpoint, say: Callable[[str], None]) -> None:
+    """Has a server unload the adapters of runs that were killed, and tells of each.
 
-
-def ask_unload(endpoint: Endpoint, name: str) -> tuple[int, str]:
-    return post(endpoint, endpoint.target, "unload_lora_adapter", _UNLOAD_SECONDS, lora_name=name)
-
-
-def post(endpoint: Endpoint, target: str, route: str, limit: float, **body: str) -> tuple[int, str]:
-    """A server's status and words.
-
-    Raises:
-        RequestFault: It did not answer, or does not accept the key.
+    Args:
+        base: The endpoint of a base on that server.
+        say: Shows a line.
     """
-    url = f"{endpoint.base_url}/{route}"
-    place = Place(target, url, endpoint.model, endpoint.key or "")
-    try:
-        answer = exchange("POST", url, limit=limit, key=endpoint.key or "", json=body)
-    except (aiohttp.ClientError, OSError) as error:
-        raise fault_of_exception(place, error, limit=limit) from None
-    parsed = json_or_none(answer.raw)
-    if answer.status in {401, 403}:
-        raise fault_of_response(place, answer.status, parsed, answer.raw, answer.headers)
-    return answer.status, words_of(parsed, answer.raw)
+
+    def end(name: str) -> bool:
+        try:
+            status, said = ask_unload(base, name)
+        except RequestFault as fault:
+            status, said = 0, str(fault)
+        if status == 200:
+            say(f"{base.target}: unloaded {name}, which a run that was killed had left there")
+        elif status != 404:
+            say(
+                f"{base.target}: a run that was killed has left {name} there, and it could not be "
+                f"unloaded ({said}): inference-server unload-adapter {quote(name)}"
+            )
+        return status in {200, 404}
+
+    end_left_over(base.base_url, end)
