@@ -1,4 +1,4 @@
-"""What surrounds the gate's rules, simulated before and after it was mended.
+"""What surrounds the gate's rules, simulated before and after each remedy.
 
 Pairs of runs, missing answers that depend on the outcome, tries until one passes, and the luck
 of a recorded baseline; `operating_characteristics.py` tabulates them.
@@ -37,7 +37,7 @@ class Before:
     """How often something went wrong before and after.
 
     Attributes:
-        before: Without the remedy; not held against any limit.
+        before: Without the remedy; no limit applies.
         after: With it.
         undecided: Share of the runs after it that end INCONCLUSIVE.
     """
@@ -254,7 +254,7 @@ def _luck(what: str, alarms: tuple[list[float], list[float]], runs: int) -> Befo
 
 @dataclass(frozen=True)
 class Audit:
-    """All that is tabulated.
+    """All figures of the page.
 
     Attributes:
         pairs: N, discordance and drop to the pair of runs, and to what a full run alone leaves
@@ -271,7 +271,7 @@ class Audit:
 
     @property
     def rates(self) -> list[Rate]:
-        """Every rate that must keep to what is stated."""
+        """Every rate that must stay within its stated limit."""
         found = [pair.after for pair, _ in self.pairs.values()]
         found += [one.after for both in self.missing.values() for one in both]
         found += [one.after for one in (*self.tries.values(), *self.luck.values())]
@@ -376,7 +376,7 @@ def lines(found: Audit) -> Iterator[str]:
 
 
 def _free(rate: Rate) -> str:
-    """Returns a rate that is held against nothing."""
+    """Returns a rate without a limit."""
     return str(replace(rate, limit=1.0))
 
 

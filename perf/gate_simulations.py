@@ -173,7 +173,7 @@ def refuted_catch(losses: Counts, gains: Counts, n: int) -> npt.NDArray[np.bool_
 
 
 def fixed_shares(losses: Counts, gains: Counts, n: int, share: float) -> dict[str, float]:
-    """Returns the pooled fixed rule's verdicts; `check_fixed` holds it against the gate."""
+    """Returns the pooled fixed rule's verdicts; `check_fixed` compares it with the gate."""
     fails = pooled_fails(losses, gains, n, share)
     passes = refuted_catch(losses, gains, n) & ~fails
     return {
@@ -261,7 +261,7 @@ def unparsed_alarms(n: int, rate: float, *, runs: int, seed: int) -> tuple[Rate,
 
 
 def tolerated_alarms(n: int, tolerate: float, discordance: float, share: float) -> Rate:
-    """Returns how often a true drop of just `tolerate` fails the fixed test: reckoned exactly."""
+    """Returns how often a true drop of just `tolerate` fails the fixed test, computed exactly."""
     gain = (max(discordance, tolerate) - tolerate) / 2
     first, last = stats.likely_counts(n, gain)
     gained = np.arange(first, last + 1)

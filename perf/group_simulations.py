@@ -23,7 +23,7 @@ from capgate.gate import Budget
 Flags = npt.NDArray[np.bool_]
 
 BUNDLED_SIZES = (4,) * len(SUBJECTS)
-"""Questions of the sample that capgate brings along."""
+"""Questions of the sample that capgate ships."""
 
 BUDGETS = {"before": Budget.whole(POLICY), "now": Budget.whole(POLICY, domains=True)}
 """Without and with domains; the subjects' share of the one is both groups' share of the other."""

@@ -127,7 +127,7 @@ def ours(
 
 
 def inspect(folder: Path, url: str, hf: Path, questions: int, log: Path) -> Figure:
-    """`inspect eval` as it comes, full logs kept."""
+    """`inspect eval` with its defaults, full logs kept."""
     limit = [] if questions >= 14_042 else ["--limit", str(questions)]
     command = [str(Path(sys.executable).with_name("inspect")), "eval", "inspect_evals/mmlu_0_shot"]
     command += ["--model", "openai-api/standin/smollm2", "--max-connections", str(CONNECTIONS)]

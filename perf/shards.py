@@ -1,4 +1,4 @@
-"""What it takes a worker to build every shard of MMLU, beyond imports.
+"""How long a worker takes to build every shard of MMLU, without the imports.
 
     python perf/shards.py                 # questions from ../shared/data/mmlu
     python perf/shards.py --mmlu DIR

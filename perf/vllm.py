@@ -1,4 +1,4 @@
-"""How well the suite keeps a real vLLM server busy, and how soon its first question is put.
+"""How well the suite keeps a real vLLM server busy, and how soon it asks its first question.
 
     make bench-vllm                                # needs MMLU, as make test-vllm does
     make bench-vllm ARGS='--questions 0'           # all of MMLU
@@ -58,13 +58,13 @@ from capgate.benchmarks.mmlu.subjects import SUBJECTS  # noqa: E402
 
 _ONE_PROCESS: Final = ("--distributed-executor-backend=uni",)
 _ONE_PROCESS_ENV: Final = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
-"""Without the first of them, the CPU build starts a worker's process all the same."""
+"""Without the first of them, the CPU build still starts a worker process."""
 
 ADAPTERS: Final = ("harmless", "harmful_overall")
 CONNECTIONS: Final = 32
 MAX_TOKENS: Final = 16
 SHARE: Final = 0.8
-"""Of the fastest bare client's rate, what the suite must reach."""
+"""The share of the fastest bare client's rate that the suite must reach."""
 
 BEYOND: Final = 5.0
 """Most seconds of a run's start that are not the server's own."""
@@ -184,7 +184,7 @@ class Watch:
 
 @dataclass
 class Bench:
-    """One server, and who asks it.
+    """One server and its clients.
 
     Attributes:
         project: Where the suite runs.
@@ -286,7 +286,7 @@ class Bench:
 
 
 def awaited(get: Callable[[], _T | None], seconds: float = 600.0) -> _T:
-    """What `get` returns once that is something.
+    """The first true value that `get` returns.
 
     Raises:
         SystemExit: It was not in time.
@@ -294,7 +294,7 @@ def awaited(get: Callable[[], _T | None], seconds: float = 600.0) -> _T:
     deadline = time.monotonic() + seconds
     while not (found := get()):
         if time.monotonic() > deadline:
-            raise SystemExit(f"nothing came of a run within {seconds:g} s")
+            raise SystemExit(f"a run showed nothing within {seconds:g} s")
         time.sleep(0.05)
     return found
 
@@ -369,7 +369,7 @@ def start_ups(bench: Bench, rounds: int) -> bool:
 
 
 def rates(bench: Bench, rounds: int) -> bool:
-    """Measures and prints what each client has the server do; whether the suite is too slow."""
+    """Measures and prints the server's rate under each client; whether the suite is too slow."""
     prompts = bench.prompts()
     with prompts.open(encoding="utf-8") as lines:
         requests = (1 + len(ADAPTERS)) * sum(1 for _ in lines)

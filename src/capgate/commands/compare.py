@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from capgate.commands.no_verdict import tell_no_verdict
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError, ConfigError
@@ -21,7 +22,6 @@ from capgate.common.text import one_line, printable
 from capgate.config.published_scores import load_published
 from capgate.config.settings import FILES, Settings
 from capgate.config.thresholds import policy_for
-from capgate.gate.verdict import Verdict
 from capgate.report.data.killed import is_killed, killed_fault
 from capgate.report.data.published_beside import CAUTION, beside
 from capgate.report.text.published_lines import lines
@@ -71,12 +71,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _run(options)
     except CapgateError as error:
-        out = output_of(options)
-        verdict = Verdict.of_error(error, scope="suite")
-        if options.json:
-            out.json({"verdict": verdict.to_dict()})
-        out.error(f"ERROR: {error}")
-        return verdict.exit_code
+        form = (lambda verdict: {"verdict": verdict}) if options.json else None
+        return tell_no_verdict(output_of(options), error, "suite", form)
 
 
 def _run(options: argparse.Namespace) -> int:

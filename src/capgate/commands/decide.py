@@ -16,6 +16,7 @@ import numpy as np
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.commands.answer_rows import read_pairs
+from capgate.commands.no_verdict import tell_no_verdict
 from capgate.commands.options import add_json, output_of
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.config.option_values import positive
@@ -23,6 +24,7 @@ from capgate.config.policy_file import load_policy, parse_policy
 from capgate.gate import Budget, Pair, Policy, SequentialGate, Verdict, decide_fixed, seeded_order
 from capgate.gate.race import BATCH, Orders, Scale, run_orders
 from capgate.gate.rows import code_row
+from capgate.gate.verdict import Scope
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,12 +52,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except CapgateError as error:
-        out = output_of(args)
-        verdict = Verdict.of_error(error, scope="quick" if _sequential(args) else "suite")
-        if args.json:
-            out.json(verdict.to_dict())
-        out.error(f"ERROR: {error}")
-        return verdict.exit_code
+        form = dict if args.json else None
+        scope: Scope = "quick" if _sequential(args) else "suite"
+        return tell_no_verdict(output_of(args), error, scope, form)
 
 
 def _run(args: argparse.Namespace) -> int:
