@@ -14,7 +14,6 @@ from capgate.asking.fingerprint import Fingerprint
 from capgate.commands.options import add_options, settings_of
 from capgate.config.settings import Settings
 from capgate.gate.verdict import Verdict
-from capgate.run.judge import Judge
 from capgate.run.standalone import local_run
 
 SUBJECTS = "abstract_algebra,virology"
@@ -57,7 +56,6 @@ class Place:
         with local_run(self.settings("--model-id", name, *options)) as run:
             run.say = run.evaluator._say = self.lines.append
             run.evaluator._tell = lambda _, line: self.lines.append(line)
-            judge = Judge(run)
-            judgement = judge.quick(name) if quick else judge.suite(name)
+            judgement = run.judge.quick(name) if quick else run.judge.suite(name)
         assert judgement.verdict is not None
         return judgement.verdict

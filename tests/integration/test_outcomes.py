@@ -145,10 +145,10 @@ def test_a_fault_of_capgate_is_an_error(project: Project, server: Server) -> Non
     project.serve(server)
     project.write(
         "conftest.py",
-        "from capgate.run import judge\n"
+        "from capgate.run import whole_judge\n"
         "def broken(*_, **__):\n"
         "    raise KeyError('a bug')\n"
-        "judge.judge_whole = broken\n",
+        "whole_judge.judge_whole = broken\n",
     )
     outcome = project.full()
     assert outcome.code == 11, outcome.text
@@ -164,8 +164,8 @@ def test_a_worker_that_crashes_is_no_regression(project: Project, server: Server
     project.write(
         "conftest.py",
         "import os\n"
-        "from capgate.run import judge\n"
-        "judge.judge_whole = lambda *_, **__: os._exit(9)\n",
+        "from capgate.run import whole_judge\n"
+        "whole_judge.judge_whole = lambda *_, **__: os._exit(9)\n",
     )
     outcome = project.full("-n", "2")
     assert outcome.code == 11, outcome.text

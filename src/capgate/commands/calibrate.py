@@ -84,7 +84,7 @@ def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
     one = run.ready_target(target)
     count = Count(f"{target}, asked twice", 2 * len(run.selection(target)), "answers", run.say)
     first: list[Answer] = []
-    for _, results in run.evaluator.answer_each(run.shards(target), [one], count.answer):
+    for _, results in run.evaluator.answer_each(run.batches(target), [one], count.answer):
         first += results[target].answers
     # All subjects at once: other neighbours in the server's batches, as between two real runs.
     everything = list(run.selection(target))

@@ -200,7 +200,7 @@ def _ask(
     other: list[Answer] = []
     again: list[Answer] = []
     for shard, results in run.evaluator.answer_each(
-        run.shards(adapter.id), [adapter, merged], count.answer
+        run.batches(adapter.id), [adapter, merged], count.answer
     ):
         first += results[adapter.id].answers
         other += results[merged.id].answers

@@ -14,8 +14,8 @@ from capgate.common.files import FileError, file_error, is_of_files
 from capgate.common.text import one_line
 from capgate.gate.verdict import Scope, Verdict
 from capgate.report.text.terminal import render_judgement
-from capgate.run.judge import Judge
 from capgate.run.judgement import Judgement
+from capgate.run.run import Run
 from capgate.store.shard import Shard
 
 _PREFLIGHT: Final = Shard("preflight")
@@ -30,7 +30,7 @@ class Bench:
     """The run, for the length of one test.
 
     Args:
-        judge: Judges for this process.
+        run: This process's part in the run.
         node: The test.
         preflighted: The targets whose preflight is a test of this session.
         whole: The targets whose suite is a test of this session.
@@ -38,13 +38,13 @@ class Bench:
 
     def __init__(
         self,
-        judge: Judge,
+        run: Run,
         node: pytest.Item,
         preflighted: frozenset[str],
         whole: frozenset[str] = frozenset(),
     ) -> None:
-        self._judge = judge
-        self._run = judge.run
+        self._judge = run.judge
+        self._run = run
         self._node = node
         self._preflighted = preflighted
         self._whole = whole

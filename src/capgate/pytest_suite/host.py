@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from capgate.asking.progress import Progress, Tally
     from capgate.pytest_suite.broker import Broker, BrokerClient
     from capgate.pytest_suite.fixture import Bench
-    from capgate.run.judge import Judge
     from capgate.run.judgement import Mode
     from capgate.run.run import Run
     from capgate.serving.endpoint import Endpoint
@@ -101,6 +100,7 @@ class Host:
         """This process's part in the run."""
         from capgate.asking.progress import Feed
         from capgate.run.run import Run
+        from capgate.run.session_tests import SessionTests
 
         run = Run(
             self.settings,
@@ -122,16 +122,14 @@ class Host:
         def counts(target: str, subject: str) -> bool:
             return (target, subject) in self._tested
 
-        run.feed, run.following = Feed(self._add_progress, plan, counts), self._following
-        run.planned, run.asked_mode = self._plan.get, self._modes.get
-        run.beside_quick = lambda target: target in self._chosen.beside_quick
+        run.feed = Feed(self._add_progress, plan, counts)
+        run.session = SessionTests(
+            mode=self._modes.get,
+            planned=self._plan.get,
+            following=self._following,
+            beside_quick=lambda target: target in self._chosen.beside_quick,
+        )
         return run
-
-    @cached_property
-    def _judge(self) -> Judge:
-        from capgate.run.judge import Judge
-
-        return Judge(self.run)
 
     @cached_property
     def run_id(self) -> str:
@@ -218,7 +216,7 @@ class Host:
         """The run, for one test."""
         from capgate.pytest_suite.fixture import Bench
 
-        yield Bench(self._judge, node, self._preflighted, self._chosen.whole)
+        yield Bench(self.run, node, self._preflighted, self._chosen.whole)
 
     def close(self) -> None:
         """Ends what this process started."""

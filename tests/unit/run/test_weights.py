@@ -16,7 +16,6 @@ from tests.integration.conftest import right, target, wrong
 
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError, ContradictionError
-from capgate.run.judge import Judge
 from capgate.run.standalone import local_run
 from capgate.serving.sharing import note_mixing
 
@@ -192,7 +191,7 @@ def test_runs_of_two_adapters_ask_their_base_once(
             run.ready_targets_for("two")
             opened.set()
             assert asking.wait(60)
-            verdict = Judge(run).suite("two").verdict
+            verdict = run.judge.suite("two").verdict
             assert verdict is not None
             return verdict.kind
 
@@ -213,7 +212,7 @@ def test_runs_of_two_adapters_ask_their_base_once(
                 ask(*arguments)
 
             run.evaluator._ask = ask_beside  # type: ignore[method-assign]
-            mine = Judge(run).suite("one").verdict
+            mine = run.judge.suite("one").verdict
         assert mine is not None
         # Four questions are too few for more; that they were asked is what counts here.
         assert mine.kind == other.result(60) == "INCONCLUSIVE"
@@ -246,7 +245,7 @@ def test_a_server_that_begins_to_mix_is_found_out(place: Place) -> None:
             run.say = place.lines.append
             assert not any(one.endpoint.apart for one in run.ready_targets_for("mine"))
             server.mixes = True
-            verdict = Judge(run).suite("mine").verdict
+            verdict = run.judge.suite("mine").verdict
             answers = [one.answer.state for one in run.store.used(run.id, "base")]
     assert verdict is not None
     assert verdict.kind == "REGRESSION"
@@ -263,7 +262,7 @@ def test_what_another_run_found_of_a_server_counts(place: Place) -> None:
             run.ready_targets_for("mine")
             server.mixes = True
             note_mixing(server.url, server.started)
-            verdict = Judge(run).suite("mine").verdict
+            verdict = run.judge.suite("mine").verdict
             answers = [one.answer.state for one in run.store.used(run.id, "base")]
     assert verdict is not None
     assert verdict.kind == "REGRESSION"

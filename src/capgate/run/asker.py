@@ -1,0 +1,190 @@
+"""How a judge has questions answered: the way from a target's plan to its servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from capgate.asking.ask_again import ask_again
+from capgate.asking.evaluator import Evaluator
+from capgate.asking.probe import ask_probe, field_note
+from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget
+from capgate.benchmarks.questions import Question
+from capgate.common.answers import Answer
+from capgate.common.errors import ServerEndedError
+from capgate.run.answered import Results
+from capgate.serving.adapters.liveness import check_live
+from capgate.serving.sharing import asking
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one easy question found out about a target.
+
+    Attributes:
+        target: The target's id.
+        answer: Its answer.
+        begins_in_thought: Whether its prompts begin a thought.
+        note: A sentence for the reports; `""` for none.
+    """
+
+    target: str
+    answer: Answer
+    begins_in_thought: bool = False
+    note: str = ""
+
+
+class Asker(Protocol):
+    """Puts questions to a target and, where that is its reference, to its base."""
+
+    def answer(
+        self,
+        batch: QuestionBatch,
+        *,
+        ahead: Iterable[QuestionBatch] = (),
+        progress: Progress | None = None,
+    ) -> Results:
+        """Has a batch answered; asks only what the store lacks.
+
+        Args:
+            batch: The questions.
+            ahead: What will be asked next; some of it is asked along.
+            progress: Told of each answer.
+
+        Raises:
+            ServerEndedError: A server that it needs has ended.
+        """
+
+    def answer_again(self, batch: QuestionBatch) -> Results:
+        """Has a batch answered a second time, to confirm that it lost."""
+
+    def check_reachable(self, results: Results) -> None:
+        """Makes sure that no answer is missing because a server stopped answering.
+
+        Raises:
+            ServerEndedError: One is.
+        """
+
+    def finish(self) -> None:
+        """Makes sure that the servers still answer as they did when the run began.
+
+        Raises:
+            ContradictionError: One does not; what it answered since the last look is left out.
+        """
+
+    def check_live(self) -> None:
+        """Makes sure that an adapter is not simply its base.
+
+        Raises:
+            AdapterError: The adapter changes nothing.
+        """
+
+    def probe(self) -> Iterator[Probe]:
+        """Asks the base and the target one easy question each.
+
+        Raises:
+            CapgateError: One can't be judged.
+        """
+
+    def note_thoughts(self, targets: Collection[str]) -> None:
+        """Notes targets of which another process found that their prompts begin a thought."""
+
+    def with_cause(self, fault: str) -> str:
+        """A fault, and why the target's server has ended where it has."""
+
+
+class RunAsker:
+    """The asker of a run.
+
+    Args:
+        target: The target's id.
+        ready_targets: The base, where it is the reference, and the target.
+        evaluator: Asks questions for this process.
+        logs: Folder for the probes' logs.
+        post_mortem: Tells why a target's server has ended, `""` if it has not.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        ready_targets: Sequence[ReadyTarget],
+        evaluator: Evaluator,
+        *,
+        logs: Path,
+        post_mortem: Callable[[str], str],
+    ) -> None:
+        self._target = target
+        self._ready_targets = ready_targets
+        self._evaluator = evaluator
+        self._logs = logs
+        self._post_mortem = post_mortem
+
+    def answer(
+        self,
+        batch: QuestionBatch,
+        *,
+        ahead: Iterable[QuestionBatch] = (),
+        progress: Progress | None = None,
+    ) -> Results:
+        """Has a batch answered; see `Asker`."""
+        try:
+            return self._evaluator.answer(
+                batch.questions,
+                self._ready_targets,
+                shard=batch.name,
+                ahead=ahead,
+                progress=progress,
+            )
+        except ServerEndedError as error:
+            raise ServerEndedError(self.with_cause(str(error))) from None
+
+    def answer_again(self, batch: QuestionBatch) -> Results:
+        """Has a batch answered a second time; see `Asker`."""
+        questions: Sequence[Question] = batch.questions
+        return ask_again(
+            self._evaluator, questions, self._ready_targets, look="confirm", name=batch.name
+        )
+
+    def check_reachable(self, results: Results) -> None:
+        """Makes sure that no answer is missing for a server that is gone; see `Asker`."""
+        for name, result in results.items():
+            lacking = sum(not answer.state.scored for answer in result.answers) - result.not_put
+            fault = self._evaluator.silence.fault(name)
+            if lacking and fault:
+                raise ServerEndedError(self.with_cause(fault))
+
+    def finish(self) -> None:
+        """Makes sure that the servers answer as before; see `Asker`."""
+        self._evaluator.finish(self._ready_targets)
+
+    def check_live(self) -> None:
+        """Makes sure that an adapter is not simply its base; see `Asker`."""
+        base, adapter = self._ready_targets
+        observation = base.endpoint.observation
+        with asking(base.endpoint.base_url, alone=base.endpoint.engine == "vllm"):
+            check_live(
+                base.endpoint,
+                adapter.endpoint,
+                seen=None if observation is None else observation.signature,
+            )
+
+    def probe(self) -> Iterator[Probe]:
+        """Asks each one easy question; see `Asker`."""
+        for one in self._ready_targets:
+            with self._evaluator.holding([one]):
+                answer = ask_probe(
+                    one, self._evaluator.mmlu_task, self._evaluator.settings, self._logs
+                )
+            yield Probe(one.id, answer, one.api.begins_in_thought, field_note(one))
+
+    def note_thoughts(self, targets: Collection[str]) -> None:
+        """Notes whose prompts begin a thought; see `Asker`."""
+        for one in self._ready_targets:
+            if one.id in targets:
+                one.api.begins_in_thought = True
+
+    def with_cause(self, fault: str) -> str:
+        """A fault, and why the server has ended where it has; see `Asker`."""
+        return "\n".join(filter(None, [fault, self._post_mortem(self._target)]))

@@ -1,0 +1,135 @@
+"""The targets of a run, made ready to be asked: server up, weights known, entered in the store."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping
+
+from capgate.asking.evaluator import Evaluator
+from capgate.asking.fingerprint import seed_of
+from capgate.asking.ready_target import ReadyTarget
+from capgate.asking.weights import other_weights
+from capgate.benchmarks.mmlu.load import may_be_away
+from capgate.common.dependencies import check_imports
+from capgate.common.errors import ConfigError
+from capgate.common.garbage import collected_rarely
+from capgate.config.targets import Target
+from capgate.run.judgement import Mode
+from capgate.run.run_questions import RunQuestions
+from capgate.run.run_record import RunRecord
+from capgate.serving.endpoint import Endpoint
+
+
+class ReadyTargets:
+    """Makes each target of a run ready, once.
+
+    Args:
+        evaluator: Will ask them.
+        participants: The targets that take part, by id.
+        questions: The run's questions.
+        record: What the run keeps.
+        endpoint: Finds or starts a target's server.
+        mode: Target to what its tests were asked for; None where that is not known.
+        made: Told of each target that is ready for the first time.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        participants: Mapping[str, Target],
+        questions: RunQuestions,
+        record: RunRecord,
+        *,
+        endpoint: Callable[[str], Endpoint],
+        mode: Callable[[str], Mode | None],
+        made: Callable[[ReadyTarget], None],
+    ) -> None:
+        self._evaluator = evaluator
+        self._participants = participants
+        self._questions = questions
+        self._record = record
+        self._endpoint = endpoint
+        self._mode = mode
+        self._made = made
+        self._ready: dict[str, ReadyTarget] = {}
+
+    def of(self, target: str) -> ReadyTarget:
+        """A target, ready to be asked; its server is found or started by the first call.
+
+        Raises:
+            CapgateError: It can't be asked.
+        """
+        if target not in self._ready:
+            one = self._make(target)
+            self._check_same_weights(one)
+            self._enter(one)
+            self._ready[target] = one
+            self._made(one)
+        return self._ready[target]
+
+    def _make(self, target: str) -> ReadyTarget:
+        # Starting a server takes seconds, importing Inspect as many: both at once.
+        ahead = threading.Thread(target=self._load, args=(target,), daemon=True)
+        ahead.start()
+        if may_be_away(self._questions.source(target)):
+            # A server that takes minutes to start is of no use without questions.
+            ahead.join()
+            self._questions.of(target)
+        try:
+            endpoint = self._endpoint(target)
+        finally:
+            # After Ctrl-C too: pytest parses sources for its traceback, Inspect's imports parse
+            # theirs, and CPython 3.11 fails where two threads parse at the same time.
+            ahead.join()
+        check_imports()
+        return self._evaluator.ready_target(self._participants[target], endpoint)
+
+    def _load(self, target: str) -> None:
+        # What fails here fails again where it is needed, and is told there.
+        with contextlib.suppress(Exception), collected_rarely():
+            check_imports()
+            _ = self._evaluator.mmlu_task.prompt_hash
+            self._questions.of(target)
+            from capgate.asking.inspect_backend.shortcuts import warm_up
+
+            warm_up()
+
+    def _check_same_weights(self, one: ReadyTarget) -> None:
+        """Makes sure that a run that is taken up again asks the weights that it asked before.
+
+        Raises:
+            ConfigError: Others answer now.
+        """
+        before = self._record.entry(one.id)
+        if before is None:
+            return
+        then, now = before["facts"]["identity"], one.fingerprint.facts["identity"]
+        if other_weights(then, now):
+            raise ConfigError(
+                "other weights answer there now than in this run",
+                target=one.id,
+                remedy="start a new run",
+            )
+
+    def _enter(self, one: ReadyTarget) -> None:
+        """Keeps what is known of a target before it is asked."""
+        target, notes = self._participants[one.id], one.endpoint.notes
+        questions, selection = self._questions.of(one.id), self._questions.selection(one.id)
+        task, settings = self._evaluator.mmlu_task, self._evaluator.settings
+        mode = self._mode(one.id)
+        self._record.enter(
+            one.id,
+            {
+                "model_id": target.adapter_of or one.id,
+                "adapter_name": target.served_name if target.adapter_of else None,
+                **({"mode": mode} if mode else {}),
+                "notes": [*notes, *self._record.notes(one.id, besides=notes)],
+                "fingerprint": one.fingerprint.hash,
+                "seed": seed_of(one.fingerprint, settings.seed),
+                "facts": one.fingerprint.facts,
+                "dataset": questions.describe(),
+                "prompt_hash": task.prompt_hash,
+                "selected": {s: len(mine) for s, mine in selection.by_subject.items()},
+            },
+        )

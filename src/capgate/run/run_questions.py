@@ -1,0 +1,89 @@
+"""The questions of a run: where they come from, and which of them are asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.benchmarks.questions import Question, QuestionSet, Selection
+from capgate.common.errors import CapgateError
+from capgate.config.settings import Settings
+from capgate.config.target import Target
+from capgate.gate.rows import seeded_order
+from capgate.run.judgement import QUICK_LOOK
+
+
+class RunQuestions:
+    """Loads and selects the questions of a run, each source once.
+
+    Args:
+        settings: The run's settings.
+        targets: The targets that take part, by id.
+        task: The benchmark's task; made by the first call.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        targets: Callable[[], Mapping[str, Target]],
+        task: Callable[[], MmluTask],
+    ) -> None:
+        self._settings = settings
+        self._targets = targets
+        self._task = task
+        self._selections: dict[str, Selection] = {}
+        self._faults: dict[str, CapgateError] = {}
+        self._loading = threading.Lock()
+
+    def source(self, target: str) -> str:
+        """Where a target's questions come from."""
+        return self._settings.dataset or self._targets()[target].dataset
+
+    def of(self, target: str) -> QuestionSet:
+        """All questions of a target's benchmark.
+
+        Raises:
+            CapgateError: They can't be loaded. The first such fault stands for the whole run,
+                which would otherwise wait for the hub again and again.
+        """
+        source = self.source(target)
+        with self._loading:
+            if source in self._faults:
+                raise self._faults[source]
+            try:
+                return load_questions(source, shots=self._task().shots)
+            except CapgateError as error:
+                self._faults[source] = error
+                raise
+
+    def selection(self, target: str) -> Selection:
+        """The questions of a whole run on a target."""
+        source = self.source(target)
+        if source not in self._selections:
+            chosen = self.of(target).select(self._settings.subjects, self._settings.limit)
+            self._selections[source] = chosen
+        return self._selections[source]
+
+    def may_be_asked(
+        self, target: str, planned: Collection[str] | None, *, seed: int, judged: bool
+    ) -> Sequence[Question]:
+        """All questions that a session's tests of a target may come to ask.
+
+        Args:
+            target: The target's id.
+            planned: The subjects that the tests ask, none for a quick run's; None where that is
+                not known.
+            seed: Of a quick run's order.
+            judged: Whether the target is compared with something, and not only measured.
+        """
+        chosen = self.selection(target)
+        if planned is None:
+            return list(chosen)
+        if planned:
+            return [q for s in planned for q in chosen.by_subject.get(s, ())]
+        # A quick run draws from all questions.
+        pool = {q.hash: q for q in self.of(target).select(self._settings.subjects)}
+        most = self._settings.limit or (len(pool) if judged else QUICK_LOOK)
+        return [pool[name] for name in seeded_order(pool, seed=seed)[:most]]
