@@ -93,11 +93,7 @@ def of_faults(place: str, faults: Iterable[FileFault], remedy: str) -> list[Find
     """Faults of a file, as findings."""
     found: list[Finding] = []
     for fault in faults:
-        kind: Kind = "faulty"
-        if "weaker than" in fault.what:
-            kind = "weakened without a reason"
-        elif any(word in fault.what for word in ("under chance", "over 100", "negative")):
-            kind = "impossible"
+        kind: Kind = "weakened without a reason" if fault.kind == "weakened" else fault.kind
         found.append(Finding(kind, f"{place}, {fault.place}", fault.what, remedy))
     return found
 

@@ -142,7 +142,7 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
     out = output_of(options)
     if options.json:
         rows = [one.to_dict() for one in found]
-        unused = [asdict(fault) for fault in published.faults]
+        unused = [{"place": one.place, "what": one.what} for one in published.faults]
         out.json({"run": run, "published": rows, "unused": unused}, indent=2)
         return 0
     for one in found:

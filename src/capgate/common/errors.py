@@ -69,6 +69,10 @@ def _rebuild(
     return error
 
 
+FileFaultKind = Literal["faulty", "weakened", "impossible"]
+"""A fault of form; a bar made weaker without a reason; a score that can't be right."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileFault:
     """One fault of one file.
@@ -76,10 +80,12 @@ class FileFault:
     Attributes:
         place: Where in the file: an entry and key such as `my-model.base_url`, or `line 7`.
         what: What is wrong and what was expected.
+        kind: What sort of fault it is.
     """
 
     place: str
     what: str
+    kind: FileFaultKind = "faulty"
 
     def __str__(self) -> str:
         place = _short(self.place)

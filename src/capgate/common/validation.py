@@ -9,8 +9,11 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from capgate.common.errors import FileFault
+from capgate.common.errors import FileFault, FileFaultKind
 from capgate.common.secret_forms import looks_secret
+
+WEAKENED: Final = "weakened"
+"""The type of a pydantic error of our own: a bar was made weaker without a reason."""
 
 _NO_VARIANTS: Final[Mapping[str, type[BaseModel]]] = {}
 
@@ -77,7 +80,8 @@ def _explain_one(
         return FileFault(place, f"expected keys and values, got {got}")
     said = f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
     # A finding of our own, which has no page of pydantic's, says all there is to say.
-    return FileFault(place, f"{said}, got {got}" if "url" in detail else said)
+    kind: FileFaultKind = "weakened" if detail["type"] == WEAKENED else "faulty"
+    return FileFault(place, f"{said}, got {got}" if "url" in detail else said, kind)
 
 
 def _shown(key: str, value: object) -> str:

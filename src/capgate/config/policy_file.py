@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ def load_policy(path: Path) -> Policy:
         return parse_policy(data, source=str(path))
     except ConfigError as error:
         lines = _lines_of_keys(path)
-        faults = [FileFault(_with_line(fault.place, lines), fault.what) for fault in error.faults]
+        faults = [replace(one, place=_with_line(one.place, lines)) for one in error.faults]
         raise ConfigError(error.what, faults=faults, remedy=error.remedy) from None
 
 
@@ -63,7 +64,7 @@ def parse_policy(data: object, *, source: str = "the policy") -> Policy:
     except ValidationError as error:
         faults = _explained(error)
         policy = _without(data, [one["loc"] for one in error.errors()])
-    faults += [FileFault(place, what) for place, what in policy.faults()]
+    faults += policy.faults()
     for name in ("targets", "domains", "subjects"):
         named = data.get(name)
         faults += names_in_quotes(named if isinstance(named, dict) else (), under=name)

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.text import one_line
-from capgate.common.validation import explain
+from capgate.common.validation import WEAKENED, explain
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
 from capgate.gate.decide_floor import Floor
 from capgate.gate.policy import Reason, nearest
@@ -106,7 +106,7 @@ class _File(BaseModel):
     def _a_wider_tolerance_has_its_reason(self) -> _File:
         if self.tolerance > TOLERANCE and self.reason is None:
             raise PydanticCustomError(
-                "weaker",
+                WEAKENED,
                 "a tolerance of {given} is weaker than {usual}; say why in `reason:` beside it",
                 {"given": f"{self.tolerance:g}", "usual": f"{TOLERANCE:g}"},
             )
@@ -141,8 +141,8 @@ def _load_yaml(path: Path) -> Published:
     scores: dict[str, PublishedScore] = {}
     found: list[FileFault] = []
     for model, entry in file.models.items():
-        if fault := _impossible(model, entry.mmlu):
-            found.append(FileFault(f"models.{model}.mmlu", fault))
+        if fault := _impossible(f"models.{model}.mmlu", model, entry.mmlu):
+            found.append(fault)
         else:
             scores[model] = PublishedScore(model, entry.mmlu, entry.source, entry.setup)
     return Published(path, scores, tuple(found), file.tolerance)
@@ -173,8 +173,8 @@ def _load_csv(path: Path) -> Published:
                     continue
                 lines[model] = reader.line_num
                 value = _number(text)
-                if fault := _impossible(model, value, text):
-                    faults.append(FileFault(place, fault))
+                if fault := _impossible(place, model, value, text):
+                    faults.append(fault)
                     continue
                 scores[model] = PublishedScore(model, value, f"{path.name}, {place}")
     except OSError as error:
@@ -195,18 +195,19 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _impossible(model: str, percent: float, text: str = "") -> str | None:
+def _impossible(place: str, model: str, percent: float, text: str = "") -> FileFault | None:
     """Returns why a score can't be right, None where it can."""
-    shown = one_line(model, limit=80)
+    score = f"the score of `{one_line(model, limit=80)}`"
     given = one_line(text, limit=40) or f"{percent:g}"
     if math.isnan(percent):
-        return f"the score of `{shown}` is not a number: {given!r}"
+        return FileFault(place, f"{score} is not a number: {given!r}")
     if percent < 0.0:
-        return f"the score of `{shown}` is negative: {given}"
+        return FileFault(place, f"{score} is negative: {given}", kind="impossible")
     if percent > 100.0:
-        return f"the score of `{shown}` is over 100 %: {given}"
+        return FileFault(place, f"{score} is over 100 %: {given}", kind="impossible")
     if 0.0 < percent <= 1.0:
-        return f"the score of `{shown}` looks like a fraction, not percent: {given}"
+        return FileFault(place, f"{score} looks like a fraction, not percent: {given}")
     if percent < CHANCE:
-        return f"the score of `{shown}` is under chance ({CHANCE:g} %): {given}"
+        said = f"{score} is under chance ({CHANCE:g} %): {given}"
+        return FileFault(place, said, kind="impossible")
     return None

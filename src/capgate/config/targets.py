@@ -229,7 +229,7 @@ def load_targets(path: Path) -> Targets:
     if faults:
         raise ConfigError(
             f"{path} has {len(faults)} fault{'s' if len(faults) > 1 else ''}",
-            faults=[FileFault(*map(without_tokens, (one.place, one.what))) for one in faults],
+            faults=[FileFault(without_tokens(f.place), without_tokens(f.what)) for f in faults],
             remedy="docs/configuration.md describes every key",
         )
     return Targets(path, entries)

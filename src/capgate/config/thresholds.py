@@ -122,7 +122,9 @@ def weakened(target: str, floors: TargetFloors | None, suite: Policy) -> list[Fi
     )
     return [
         FileFault(
-            f"{target}.{name}", f"{floor:g} is weaker than {general:g}, which is demanded of all"
+            f"{target}.{name}",
+            f"{floor:g} is weaker than {general:g}, which is demanded of all",
+            kind="weakened",
         )
         for name, floor, general in pairs
         if floor is not None and general is not None and floor < general

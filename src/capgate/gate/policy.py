@@ -25,6 +25,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from capgate.common.errors import FileFault
+
 OnInconclusive = Literal["fail", "pass"]
 ReferenceChoice = Literal["base", "baseline", "floor", "published"]
 
@@ -204,11 +206,11 @@ class Policy(_Frozen):
         """Returns the keys that a verdict depends on, for reports."""
         return self.model_dump(exclude={"targets", "domains", "subjects"}, exclude_none=True)
 
-    def faults(self) -> list[tuple[str, str]]:
+    def faults(self) -> list[FileFault]:
         """Returns what no single key shows: contradictions and weakening without a reason.
 
         Returns:
-            `(place, what)` of each, place as `subjects.anatomy.catch`, "" for the top level.
+            Each with its place, such as `subjects.anatomy.catch`.
         """
         found = _weaker(Policy(), self, "") + _contradictions(self, "")
         for target, override in self.targets.items():
@@ -224,9 +226,9 @@ class Policy(_Frozen):
             found += _weaker(base, entry, f"subjects.{name}")
         return found + self._faults_together()
 
-    def _faults_together(self) -> list[tuple[str, str]]:
+    def _faults_together(self) -> list[FileFault]:
         """Returns what contradicts itself only where a subject's overrides meet a target's."""
-        found: list[tuple[str, str]] = []
+        found: list[FileFault] = []
         for target in ("", *self.targets):
             policy = self.for_target(target)
             if _contradictions(policy, ""):
@@ -236,9 +238,10 @@ class Policy(_Frozen):
                 place = f"subjects.{name}" if name in self.subjects else f"domains.{domain}"
                 groups.append((policy.for_subject(name), place))
             for own, place in groups:
-                for at, what in _contradictions(own, place):
-                    fault = (at, f"for the target {target}, {what}" if target else what)
-                    if (at, what) not in found and fault not in found:
+                for plain in _contradictions(own, place):
+                    said = f"for the target {target}, {plain.what}" if target else plain.what
+                    fault = FileFault(plain.place, said)
+                    if plain not in found and fault not in found:
                         found.append(fault)
         return found
 
@@ -246,19 +249,19 @@ class Policy(_Frozen):
         return self.model_copy(update=override.model_dump(exclude_none=True))
 
 
-def _contradictions(policy: Policy, place: str) -> list[tuple[str, str]]:
+def _contradictions(policy: Policy, place: str) -> list[FileFault]:
     """Returns why nothing could be judged by a policy, though each of its values is sound."""
-    found: list[tuple[str, str]] = []
+    found: list[FileFault] = []
     if policy.catch <= policy.tolerate:
         what = f"catch ({policy.catch:g}) must be larger than tolerate ({policy.tolerate:g})"
-        found.append((_join(place, "catch"), what))
+        found.append(FileFault(_join(place, "catch"), what))
     if policy.floor is not None and policy.floor <= policy.catch:
         what = f"the floor ({policy.floor:g}) must be larger than catch ({policy.catch:g})"
-        found.append((_join(place, "floor"), what))
+        found.append(FileFault(_join(place, "floor"), what))
     return found
 
 
-def _weaker(base: Policy, entry: Policy | SubjectOverride, place: str) -> list[tuple[str, str]]:
+def _weaker(base: Policy, entry: Policy | SubjectOverride, place: str) -> list[FileFault]:
     """Returns the bars that `entry` weakens without a reason beside them."""
     if entry.reason is not None:
         return []
@@ -272,7 +275,11 @@ def _weaker(base: Policy, entry: Policy | SubjectOverride, place: str) -> list[t
     if entry.floor is not None and base.floor is not None and entry.floor < base.floor:
         found.append(("floor", entry.floor, base.floor))
     return [
-        (_join(place, key), f"{ours} is weaker than {theirs}; say why in `reason:` beside it")
+        FileFault(
+            _join(place, key),
+            f"{ours} is weaker than {theirs}; say why in `reason:` beside it",
+            kind="weakened",
+        )
         for key, ours, theirs in found
     ]
 
