@@ -1,4 +1,4 @@
-"""Asking a server the fixed prompts by which its weights are known again."""
+"""Asks a server the fixed prompts by which capgate recognises its weights."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from capgate.serving.signature import (
     text_hash,
 )
 
-_LOOKS: Final = 3
-"""How often a server is looked at before it is said to have moved."""
+_ATTEMPTS: Final = 3
+"""How often a server is asked before capgate says that its answers have changed."""
 
 
 async def ask_signature(endpoint: Endpoint, further: Mapping[str, Any] | None = None) -> Signature:
-    """Asks a server the prompts, and some of them once more, one request at a time.
+    """Asks a server the prompts, and some of them twice, one request at a time.
 
     Args:
         endpoint: The server and the model.
-        further: Members of each request that its target has.
+        further: Further members of each request, by its target.
 
     Raises:
-        RequestFault: It gave no answer.
+        RequestFault: The server gave no answer.
     """
     known = Signature("log-probabilities", (), 0.0, 0.0, dict(further or {}))
     while True:
@@ -42,7 +42,7 @@ async def ask_signature(endpoint: Endpoint, further: Mapping[str, Any] | None = 
             answers = tuple(await ask_prompts(endpoint, known.prompts, known.fields))
         except RequestFault as fault:
             if fault.cause == "temperature" and not known.temperature:
-                # Log-probabilities tell at any temperature.
+                # Log-probabilities identify the weights at any temperature.
                 known = replace(known, temperature=1.0)
                 continue
             # vLLM under --max-logprobs 0 does not accept such a request.
@@ -63,14 +63,14 @@ async def ask_signature(endpoint: Endpoint, further: Mapping[str, Any] | None = 
 
 
 async def signature_change(endpoint: Endpoint, then: Signature) -> str:
-    """How a server answers otherwise than at an earlier look of the same run; `""` if it does not.
+    """How a server's answers differ from an earlier signature of the same run; `""` if not.
 
     Raises:
-        RequestFault: It gave no answer.
+        RequestFault: The server gave no answer.
     """
     how = ""
     before: Sequence[PromptAnswer] = ()
-    for _ in range(_LOOKS):
+    for _ in range(_ATTEMPTS):
         answers = tuple(await ask_prompts(endpoint, then.prompts, then.fields))
         noise = mean_distance(before, answers, then.by) if before else 0.0
         before = answers
@@ -83,7 +83,7 @@ async def signature_change(endpoint: Endpoint, then: Signature) -> str:
 async def ask_prompts(
     endpoint: Endpoint, prompts: Sequence[str], fields: Mapping[str, Any], *, at_once: int = 1
 ) -> list[PromptAnswer]:
-    """What a model says to prompts.
+    """A model's answers to prompts, in their order.
 
     Raises:
         RequestFault: The server gave no answer.
@@ -117,5 +117,5 @@ def _said(completion: Completion) -> PromptAnswer:
         )
         for p in completion.logprobs
     )
-    # A thought is the weights' own as well as an answer is.
+    # The weights produce thoughts as well as answers.
     return PromptAnswer(text_hash(completion.thought + completion.text), places)

@@ -1,4 +1,4 @@
-"""Where a target answers, and what it is that answers there."""
+"""The address of a target's server, and what is known of the server."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Endpoint:
         base_url: The API's root, up to and with `/v1`.
         model: The name that requests carry.
         engine: The server software: `vllm`, `llamacpp`, `openrouter`, or `""` if unknown.
-        identity: What answers there, as far as it is known: engine, version, weights,
-            flags. Two endpoints of one identity give interchangeable answers.
+        identity: What is known of the server: engine, version, weights, flags. Answers of two
+            endpoints with the same identity are interchangeable.
         key: The key; kept out of `repr`.
-        offer: What OpenRouter offers for the model, where it answers.
+        offer: What OpenRouter offers for the model; None for other servers.
         apart: Whether its server mixes up models that it answers at the same time.
-        salt: Sent to vLLM, which keeps what has another salt apart in its prefix cache.
-        max_tokens_field: What `max_tokens` of a request is sent as.
-        notes: What a person should know of it, one sentence each; reports repeat it.
+        salt: Sent to vLLM, whose prefix cache keeps requests with different salts apart.
+        max_tokens_field: The name under which requests send `max_tokens`.
+        notes: What a person should know about it, one sentence each; reports repeat it.
         known: Whether `identity` names the weights by their content.
-        observation: What was seen of the weights when the run first reached the server; None where
-            nothing was looked for.
+        observation: What the run found out about the weights when it first reached the server;
+            None if it did not observe them.
     """
 
     target: str

@@ -1,6 +1,6 @@
-"""One request and its response, for what is asked of a server beside its model.
+"""One request to a server and its response, for requests that do not ask its model.
 
-The time-out holds from the connection to the response's last byte, and the body is bounded.
+The time-out covers everything from the connection to the last byte; the body's size is limited.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Response:
 
     Attributes:
         status: HTTP status.
-        headers: Its headers, looked up in any case.
-        raw: Its body; empty where it was not read.
+        headers: Its headers, whose names are looked up in any case.
+        raw: Its body; empty if it was not read.
     """
 
     status: int
@@ -46,13 +46,13 @@ def exchange(
         method: HTTP method.
         url: The URL.
         limit: Seconds until the response must be complete.
-        key: The bearer token; none is sent where it is empty.
+        key: The bearer token; if it is empty, the request carries none.
         json: The request's JSON.
-        body: Whether the response's body is of use.
+        body: Whether to read the response's body.
 
     Raises:
-        aiohttp.ClientError: There was no response, or a larger one than can be of use.
-        OSError: The same, or it took too long (`TimeoutError`).
+        aiohttp.ClientError: There was no response, or its body was too large.
+        OSError: There was no response, or it took too long (`TimeoutError`).
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
 

@@ -1,7 +1,7 @@
-"""Which of a server's models a target means, and what to do where the server has no list.
+"""Finds the model of a server that a target means.
 
-A name is a hint. What the server lists decides; where it lists nothing, one short chat request
-under the name does.
+The server's list of models decides. If the server has no list, one short chat request under the
+target's name shows whether the server knows it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _REQUEST: Final[Mapping[str, Any]] = {
 }
 _UNKNOWN: Final = frozenset({"model_not_found"})
 _ANSWERED: Final = frozenset({"bad_request", "context_too_long", "moderation", "empty_choices"})
-"""Faults of a server that knows the model: what they are about, the real questions show."""
+"""Faults of a server that knows the model; the questions of the run will show their cause."""
 
 
 def find_listed(target: Target, models: Sequence[ServedModel]) -> ServedModel | None:
-    """The model of a list that a target names; None where there is none.
+    """The model of a list that a target names; None if no model matches.
 
     An exact name wins, then the name without its provider's prefix, then the ways in which
     known servers list a model under another name than they answer to.
@@ -48,7 +48,7 @@ def find_listed(target: Target, models: Sequence[ServedModel]) -> ServedModel | 
                 return listed[other]
     for name in target.names:
         for model in models:
-            # A variant such as `:nitro` is a way to ask for a model and stands in no list.
+            # A variant such as `:nitro` is another way to ask for a model; no list has it.
             variant = target.provider == "openrouter" and name.startswith(f"{model.name}:")
             # LiteLLM lists a rule for many models as `openai/*`.
             rule = model.name.endswith("*") and name.startswith(model.name[:-1])
@@ -74,20 +74,20 @@ def ask_by_name(
     limits: ClientLimits,
     besides: str = "",
 ) -> str | None:
-    """Asks a server without a list of models for a target's under its names.
+    """Asks a server that has no list of models whether it knows a target's names.
 
     Args:
         target: The target.
         base_url: The API's root.
-        key: The API key, where there is one.
-        limits: Times and counts.
-        besides: A name that is another model's.
+        key: The API key, if there is one.
+        limits: Of the requests.
+        besides: A name that belongs to another model and is not asked.
 
     Returns:
-        The first name that the server answers to; None where it knows none of them.
+        The first name that the server answers to; None if it knows none of them.
 
     Raises:
-        RequestFault: It is out of reach, refuses the key, or has no chat completions.
+        RequestFault: The server is out of reach, refuses the key, or has no chat completions.
     """
 
     async def ask(name: str) -> bool:

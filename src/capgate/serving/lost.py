@@ -1,7 +1,7 @@
 """Targets whose server stopped answering in the middle of a run.
 
-A run notes such a target once, in its controller. One test then fails for it and the others
-are skipped, instead of each of them waiting and failing for the same reason.
+The controller records such a target once. Then one test fails for it and the others are
+skipped; they do not each wait and fail for the same reason.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _GONE: Final = CONNECTION_KINDS | FINAL_KINDS
 
 
 class Losses(Protocol):
-    """What a run knows of lost targets."""
+    """The targets that a run has lost."""
 
     def note(self, target: str, fault: str) -> bool:
-        """Notes that a target was lost; True where it was not known before."""
+        """Records that a target was lost; returns True if that is new."""
 
     def fault(self, target: str) -> str:
-        """Why a target was lost; `""` where it was not."""
+        """Why a target was lost; `""` if it was not."""
 
 
 class LostTargets:
@@ -34,19 +34,19 @@ class LostTargets:
         self._lock = threading.Lock()
 
     def note(self, target: str, fault: str) -> bool:
-        """Notes that a target was lost; True where it was not known before."""
+        """Records that a target was lost; returns True if that is new."""
         with self._lock:
             new = target not in self._faults
             self._faults.setdefault(target, fault)
         return new
 
     def fault(self, target: str) -> str:
-        """Why a target was lost; `""` where it was not."""
+        """Why a target was lost; `""` if it was not."""
         return self._faults.get(target, "")
 
 
 class ControllersList:
-    """The controller's list, as one of its workers reaches it.
+    """The controller's list, for one of its workers.
 
     Args:
         call: Calls a function of the controller by its name.
@@ -56,16 +56,16 @@ class ControllersList:
         self._call = call
 
     def note(self, target: str, fault: str) -> bool:
-        """Notes that a target was lost; True where it was not known before."""
+        """Records that a target was lost; returns True if that is new."""
         return bool(self._call("lose", target, fault))
 
     def fault(self, target: str) -> str:
-        """Why a target was lost; `""` where it was not."""
+        """Why a target was lost; `""` if it was not."""
         return str(self._call("lost", target))
 
 
 class Silence:
-    """Which targets this process's latest requests could not reach."""
+    """The targets that the latest requests of this process could not reach."""
 
     def __init__(self) -> None:
         self._faults: dict[str, str] = {}
@@ -80,11 +80,11 @@ class Silence:
         Args:
             target: The target asked.
             fault: Why there was no answer.
-            given_up: Whether the client asks that server no more.
+            given_up: Whether the client has stopped asking that server.
         """
         if given_up or fault.kind in _GONE:
             self._faults[target] = str(fault)
 
     def fault(self, target: str) -> str:
-        """Why nothing more can be asked of a target; `""` where something can."""
+        """Why a target can not be asked any more; `""` if it can."""
         return self._faults.get(target, "")

@@ -1,4 +1,4 @@
-"""What a run sees of a server's weights when it comes to it, kept beside the answers."""
+"""Observes the weights of a running server when a run first reaches it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _METRICS_BYTES: Final = 4 << 20
 
 
 def observe(target: Target, endpoint: Endpoint) -> Observation:
-    """Looks at a server's weights.
+    """Observes which weights a server has.
 
     Args:
         target: Its target.
         endpoint: Where it answers.
 
     Raises:
-        RequestFault: It is out of reach, or does not accept the key.
+        RequestFault: The server is out of reach, or does not accept the key.
     """
     at = time.time()
     started = process_start(endpoint)
@@ -47,7 +47,7 @@ def observe(target: Target, endpoint: Endpoint) -> Observation:
 
 
 def fields_of(target: Target, endpoint: Endpoint) -> dict[str, Any]:
-    """What a target's requests have beside the prompt, and the proof's must have too."""
+    """The members of a target's requests that its observation must have as well."""
     fields = {name: value for name, value in target.extra_body.items() if name != "logprobs"}
     if endpoint.engine == "llamacpp":
         # A reused prompt cache changes temperature-0 answers from run to run.
@@ -56,7 +56,7 @@ def fields_of(target: Target, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def process_start(endpoint: Endpoint) -> float | None:
-    """When a server's process started, Unix seconds; None where `/metrics` does not say."""
+    """When a server's process started, Unix seconds; None if `/metrics` does not say."""
     url = f"{endpoint.base_url.rstrip('/').removesuffix('/v1')}/metrics"
     read = b""
     try:
@@ -77,13 +77,13 @@ def process_start(endpoint: Endpoint) -> float | None:
 
 
 def _weights_of(root: str, started: float | None) -> str:
-    """Hash of the folder that a server says it serves; `""` where that is not known to be so."""
+    """Hash of the folder that a server says it serves; `""` if that can not be checked."""
     path = Path(root)
     try:
         if not (path.is_absolute() and path.is_dir()):
             return ""
         if started is not None and youngest(path) > started:
-            # It was changed after the server had read it.
+            # Files changed after the server had read them.
             return ""
         return folder_digest(path)
     except OSError:

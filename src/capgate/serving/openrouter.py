@@ -1,8 +1,7 @@
-"""What OpenRouter says of a model: its version, its providers, their prices and quantizations.
+"""What OpenRouter lists for a model: its version, its providers, their prices and quantizations.
 
-Two public lists tell it: `GET /models`, and `GET /models/{author}/{slug}/endpoints`. An
-answer itself names only its provider, so that the quantization it was served at is looked
-up there.
+The source is two public lists: `GET /models`, and `GET /models/{author}/{slug}/endpoints`. An
+answer names only its provider; the provider's quantization is looked up in the second list.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from capgate.common.errors import RequestFault
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars.
+    """A price in US dollars.
 
     Attributes:
         prompt: For each token of the prompt.
@@ -32,19 +31,19 @@ class Price:
     request: float = 0.0
 
     def of(self, prompt: float, completion: float) -> float:
-        """The dollars of a request with so many tokens."""
+        """The price of a request in US dollars, by its numbers of tokens."""
         return self.request + self.prompt * prompt + self.completion * completion
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What is offered for one model, as far as it is known.
+    """What OpenRouter offers for one model, as far as it lists that.
 
     Attributes:
         version: The model's version: OpenRouter's permanent name of it.
         price: The listed price.
-        dearest: The highest price that a provider of the route can ask; None unless each
-            one's is known.
+        dearest: The highest price of the route's providers; None unless all their prices are
+            known.
         quantizations: Provider's name to what it serves the model at, such as `fp8`.
     """
 
@@ -54,9 +53,9 @@ class Offer:
     quantizations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def served_by(self, provider: str, model: str) -> str:
-        """How an answer's row records who answered: `Provider/model@quantization`.
+        """The route that is stored with an answer: `Provider/model@quantization`.
 
-        A provider that offers several quantizations of the model has all of them named.
+        If the provider offers several quantizations of the model, the route names all of them.
         """
         if not provider:
             return model
@@ -65,15 +64,16 @@ class Offer:
 
 
 async def ask_offer(client: Client, model: str, route: Mapping[str, Any] | None) -> Offer:
-    """Asks what is offered for a model; what OpenRouter does not list stays unknown.
+    """Asks OpenRouter what it offers for a model; what it does not list stays unknown.
 
     Args:
-        client: Of OpenRouter.
+        client: A client of OpenRouter.
         model: The model's name, such as `openai/gpt-4o`.
         route: The target's provider routing.
 
     Raises:
-        RequestFault: A list can't be had. Without it the same model would pass for another.
+        RequestFault: OpenRouter did not send a list. Without the lists a model has no version,
+            and its stored answers would not be found.
     """
     models = await client.get("models")
     endpoints: object = None
@@ -87,10 +87,10 @@ async def ask_offer(client: Client, model: str, route: Mapping[str, Any] | None)
 
 
 async def check_key(client: Client) -> str:
-    """Asks what the key may still spend, and says it.
+    """Asks how much the key may still spend; returns that in words.
 
     Raises:
-        RequestFault: The key is not accepted, or nothing answers.
+        RequestFault: OpenRouter does not accept the key, or does not answer.
     """
     body = await client.get("key")
     data = body.get("data") if isinstance(body, dict) else None

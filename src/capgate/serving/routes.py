@@ -1,8 +1,8 @@
-"""Who really answered: the routes behind a router such as OpenRouter, and whether two agree.
+"""The routes behind a router such as OpenRouter, and whether those of two runs agree.
 
-The same model name can be served by several providers, at several quantizations, and by
-another version next week. Two runs are comparable only where the same routes answered
-both; a difference is allowed only by name (`--allow-routes`).
+Several providers may serve one model name, at several quantizations, and with another version
+next week. Two runs are comparable only if the same routes answered both. A user may allow
+differences by name (`--allow-routes`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from capgate.common.answers import Answer
 from capgate.common.errors import ReferenceMissingError
 
 ROUTER: Final = "router"
-"""The key of an endpoint's identity that says that it passes requests on."""
+"""The key of an endpoint's identity that marks a router, which passes requests on."""
 
 
 def is_routed(identity: Mapping[str, Any]) -> bool:
-    """Whether a target's answers come from whoever a router chose.
+    """Whether a router chooses who answers for a target.
 
     Args:
         identity: The facts of its fingerprint.
@@ -30,7 +30,7 @@ def is_routed(identity: Mapping[str, Any]) -> bool:
 
 
 def routes_of(answers: Iterable[Answer]) -> dict[str, int]:
-    """Route (`Provider/model@quantization`) to its answers, most first."""
+    """Route (`Provider/model@quantization`) to its number of answers, the largest first."""
     counts = Counter(answer.served_by for answer in answers if answer.served_by)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
@@ -42,13 +42,13 @@ def clash(
     *,
     whole: bool = True,
 ) -> str:
-    """What keeps two sides from being compared, as a clause; `""` where nothing does.
+    """How the routes of two sides differ, as a clause; `""` if they do not.
 
     Args:
         ours: The routes that answered the run.
         theirs: The routes that answered what it is compared with.
         allowed: Routes that may differ: a provider's name, or a whole route.
-        whole: Whether `ours` are those of a whole run; a part of one may lack some.
+        whole: Whether `ours` are the routes of a whole run; a part of a run may lack some.
     """
     own, other = set(ours), set(theirs)
     if not own or not other:

@@ -1,7 +1,7 @@
-"""Servers that `inference-server start` left running, for runs and commands to find.
+"""Servers that `inference-server start` left running, so that runs and commands find them.
 
-Each has a file that only its user may read, with its address, its key and its process,
-named after its target and the folder that it was started in.
+Each server has a file that only its user may read. It holds the server's address, key and
+process. The file is named after the target and the folder in which the server was started.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Running:
 
     @property
     def alive(self) -> bool:
-        """Whether its supervisor still runs, and is not another process of that number."""
+        """Whether its supervisor still runs, and no other process has its number."""
         try:
             command = Path(f"/proc/{self.pid}/cmdline").read_bytes()
         except OSError:
@@ -61,24 +61,24 @@ class Running:
 
 
 def project() -> str:
-    """The folder whose servers are meant: the working directory."""
+    """The folder in which servers are started and found: the working directory."""
     return str(Path.cwd())
 
 
 def logs() -> Path:
-    """Where this project's servers write."""
+    """The folder of the logs of this project's servers."""
     return private_folder("servers") / "logs" / _hash(project())
 
 
 @contextmanager
 def starting(target: str) -> Iterator[None]:
-    """Lets one command at a time start a target's server."""
+    """Lets only one command at a time start a target's server."""
     with locked(_file(project(), target).with_suffix(".lock"), fcntl.LOCK_EX):
         yield
 
 
 def remember(server: Running) -> None:
-    """Notes a server."""
+    """Writes a server's file."""
     path = _file(server.project, server.target)
     partial = path.with_suffix(".partial")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -88,12 +88,12 @@ def remember(server: Running) -> None:
 
 
 def find(target: str) -> Running | None:
-    """The server that this project left running for a target, if it still is."""
+    """The server that this project left running for a target; None if it does not run."""
     return _read(_file(project(), target))
 
 
 def all_running() -> list[Running]:
-    """All servers left running, whatever project started them."""
+    """The servers that all projects of this user left running."""
     found = map(_read, sorted(private_folder("servers").glob("*.json")))
     return [server for server in found if server is not None]
 
@@ -102,7 +102,7 @@ def stop(server: Running) -> None:
     """Ends a server and waits until it is gone.
 
     Raises:
-        ServerError: It does not end.
+        ServerError: The server does not end.
     """
     os.kill(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS

@@ -1,9 +1,9 @@
-"""One lock for each server's URL, for all runs of a user on this machine, whatever their store.
+"""One lock for each server's URL, for all runs of a user on this machine and of all stores.
 
-Each run that asks a server shares the lock. A run takes it alone while the server must be asked
-by nobody else: while adapters are loaded and looked at, and, where the server mixes up models
-that it answers at the same time, whenever a run asks it. The operating system frees a lock when
-its holder ends, however it ends.
+Each run that asks a server shares the lock. A run holds it alone while no other run may ask the
+server: while adapters are loaded and observed, and, if the server mixes up models that it
+answers at the same time, during each of its requests. The operating system frees a lock when
+the process that holds it ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from capgate.common.errors import ConfigError
 from capgate.common.user_cache import locked, private_folder
 
 _PATIENCE: Final = 5.0
-"""Seconds of waiting after which the user is told of it."""
+"""Seconds of waiting after which the user sees a line about it."""
 
 _POLL: Final = 0.05
 _DAY: Final = 86400.0
@@ -39,24 +39,24 @@ def asking(
 
     Args:
         base_url: The server's.
-        alone: Nobody else may ask it meanwhile.
-        waiting: Called where the wait takes more than a few seconds.
+        alone: Whether no other run may ask it at the same time.
+        waiting: Called if the wait takes more than a few seconds.
 
     Raises:
-        ConfigError: The folder of the locks can't be made.
+        ConfigError: The folder of the locks can not be made.
     """
     room = _file(base_url, "room")
     gate = _file(base_url, "gate")
     told = _Patience(waiting)
-    # The gate keeps runs that share the lock from coming in one after the other for ever while
-    # another waits to have it alone.
+    # Without the gate, runs that share the lock could follow each other for ever while another
+    # run waits to hold it alone.
     with _take(gate, fcntl.LOCK_EX, told):
         held = _take(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, told)
     with held:
         try:
             yield
         finally:
-            # The last one leaves nothing behind.
+            # The last run removes the files.
             with suppress(OSError):
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 room.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def note_mixing(base_url: str, started: float | None) -> None:
 
     Args:
         base_url: The server's.
-        started: When its process started, where it says.
+        started: When its process started; None if it does not say.
     """
     _file(base_url, "mixes").write_text(json.dumps({"started": started}), encoding="ascii")
 
@@ -78,7 +78,7 @@ def known_to_mix(base_url: str, started: float | None = None) -> bool:
 
     Args:
         base_url: The server's.
-        started: When its process started; None where that is not known.
+        started: When its process started; None if it does not say.
     """
     note = _file(base_url, "mixes")
     try:
@@ -99,7 +99,7 @@ class _Patience:
         self._over = time.monotonic() + _PATIENCE
 
     def wait(self) -> bool:
-        """Waits a moment; False once it is time to wait without looking at the clock."""
+        """Waits a moment; returns False when the caller should wait without a time limit."""
         if time.monotonic() < self._over:
             time.sleep(_POLL)
             return True
@@ -129,7 +129,7 @@ def _file(base_url: str, kind: str) -> Path:
 
 
 def _folder() -> Path:
-    """Where the locks are: a run that needs no cache otherwise goes on without one."""
+    """The folder of the locks; a temporary one if the user's cache can not be written."""
     try:
         return private_folder("asking")
     except ConfigError:
@@ -137,7 +137,7 @@ def _folder() -> Path:
         with suppress(OSError):
             path.mkdir(mode=0o700, exist_ok=True)
             found = path.lstat()
-            # Anybody can make a folder there.
+            # Another user may have made a folder of that name.
             if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
                 path.chmod(0o700)
                 return path

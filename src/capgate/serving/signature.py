@@ -1,8 +1,8 @@
-"""What a server answers to fixed prompts: the sign by which the same weights are known again.
+"""A server's answers to fixed prompts, by which capgate recognises its weights.
 
 A running server names its model and not its weights. Other weights under the same name give
-other log-probabilities to the same prompts, so these are kept beside the answers and compared
-before the answers count again. Tokens and texts are kept as hashes: a comparison needs no more.
+other log-probabilities for the same prompts. So capgate stores these beside the answers and
+compares them before it uses the answers again. Tokens and texts are stored as hashes.
 """
 
 from __future__ import annotations
@@ -33,32 +33,31 @@ FURTHER: Final = (
     "Keeping a promise only for its good results is: A) utilitarian B) dutiful C) stoic D) vain",
     "What is the derivative of x squared? A) x B) 2x C) 2 D) x cubed",
 )
-"""What is asked as well of a server that gives no log-probabilities: texts show less."""
+"""Further prompts for a server that gives no log-probabilities: texts show less."""
 
 TOKENS: Final = 8
 LONG: Final = 64
-"""Tokens of an answer, where texts alone tell."""
+"""Maximum tokens of an answer when the server returns no log-probabilities."""
 
 MARGIN: Final = 1e-4
-"""Difference in nats that is rounding, whatever the server's own repeats show."""
+"""Largest difference in nats that counts as rounding, even if repeated answers are identical."""
 
 TIMES_NOISE: Final = 4.0
 
 _KNOWN_AGAIN: Final = 0.005
-"""Mean difference in nats up to which two looks show the same weights, whatever the server's own
-repeats show. A step of bfloat16 in a logit of 16 to 32 is 0.125: one changed number in 25."""
+"""Mean difference in nats up to which two signatures are of the same weights, even if the server
+repeats itself exactly. A step of bfloat16 in a logit of 16 to 32 is 0.125: one number in 25."""
 
 _UNMOVED: Final = 0.05
-"""The same for a look in the middle of a run, when the server has more to do than at its start.
-Taking rounding for other weights would then cost a verdict, and not only some questions."""
+"""The same in the middle of a run, when the server has more requests at a time than at its start.
+To mistake rounding for other weights would cost a verdict then, and not only some questions."""
 
 _NEVER_MORE: Final = 0.3
-"""Mean difference in nats that is no noise, however badly a server repeats itself."""
+"""Mean difference in nats that is never noise, even if a server repeats itself badly."""
 
 _TEXTS_UNMOVED: Final = 0.25
 _TEXTS_NOISE: Final = 0.5
-"""Share of other texts among a server's own repeats from which texts say nothing."""
-
+"""Share of changed texts among a server's own repeats above which texts prove nothing."""
 
 _TOP: Final = 5
 
@@ -74,21 +73,21 @@ class PromptAnswer:
 
     @property
     def silent(self) -> bool:
-        """Whether it tells nothing: no text, and no log-probabilities."""
+        """Whether it has neither a text nor log-probabilities."""
         return self.text == _SILENCE and not self.logprobs
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One look at a server.
+    """A server's answers to the prompts.
 
     Attributes:
-        by: What can be compared: `texts` where the server gives no log-probabilities.
+        by: What can be compared: `texts` if the server gives no log-probabilities.
         answers: To each prompt.
         noise: How far the server's own repeats differ: the largest difference in nats, or the share
-            of other texts.
+            of changed texts.
         mean_noise: The same as a mean.
-        further: Members of each request beside those of `fields`.
+        further: Members of each request besides those that `fields` adds.
         temperature: The sampling temperature: 0, unless the server refuses that.
     """
 
@@ -101,17 +100,17 @@ class Signature:
 
     @property
     def silent(self) -> bool:
-        """Whether none of the answers tells anything."""
+        """Whether all answers are empty."""
         return all(one.silent for one in self.answers)
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """What was asked."""
+        """The prompts that were asked."""
         return PROMPTS if self.by == "log-probabilities" else PROMPTS + FURTHER
 
     @property
     def fields(self) -> dict[str, Any]:
-        """How it was asked: the requests' members."""
+        """The members of the requests, besides model and prompt."""
         return {**self.further, **_fields(self.by), "temperature": self.temperature}
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,7 +128,7 @@ class Signature:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Signature | None:
-        """Reads what `to_dict` wrote; None where other prompts were asked then.
+        """Reads what `to_dict` wrote; None if it is of other prompts.
 
         Raises:
             KeyError: Something is missing.
@@ -151,12 +150,12 @@ class Signature:
 
 
 def difference(now: Signature, then: Signature, *, lenient: bool = False) -> str:
-    """How two looks differ by more than the server differs from itself; `""` where they don't.
+    """How two signatures differ by more than the server's noise; `""` if they do not.
 
     Args:
-        now: The later look.
+        now: The later one.
         then: The earlier one.
-        lenient: Whether the server may have had more to do at the later look.
+        lenient: Whether the server may have had more requests at a time for the later one.
     """
     if now.silent or then.silent:
         return "its answers to the proof's prompts are empty, which shows nothing"
@@ -182,17 +181,17 @@ def difference(now: Signature, then: Signature, *, lenient: bool = False) -> str
 
 
 def distance(one: Sequence[PromptAnswer], other: Sequence[PromptAnswer], by: By) -> float:
-    """How far answers are apart: largest difference in nats, or the share of other texts."""
+    """How far answers differ: the largest difference in nats, or the share of changed texts."""
     pairs = list(zip(one, other, strict=True))
     if by == "texts":
-        # Two empty texts are no agreement.
+        # Two empty texts prove no agreement.
         told = [(left, right) for left, right in pairs if not (left.silent and right.silent)]
         return sum(left.text != right.text for left, right in told) / max(len(told), 1)
     return max(_nats(left.logprobs, right.logprobs) for left, right in pairs)
 
 
 def mean_distance(one: Sequence[PromptAnswer], other: Sequence[PromptAnswer], by: By) -> float:
-    """The same as a mean over all that can be compared."""
+    """The mean difference over all places that can be compared, in nats; texts as `distance`."""
     if by == "texts":
         return distance(one, other, by)
     found = [
@@ -208,7 +207,7 @@ def _nats(one: Sequence[TokenLogprobs], other: Sequence[TokenLogprobs]) -> float
 
 
 def _gaps(one: Sequence[TokenLogprobs], other: Sequence[TokenLogprobs]) -> list[float]:
-    """Differences of log-probabilities at the same places, until the texts part.
+    """Differences of log-probabilities at the same places, up to the first different token.
 
     Places that have no token in common differ by infinity.
     """
@@ -231,6 +230,7 @@ def _fields(by: By) -> dict[str, Any]:
 
 
 def text_hash(text: str) -> str:
+    """Hash of a text or token: 12 hex digits."""
     data = text.encode("utf-8", "backslashreplace")
     return hashlib.blake2b(data, digest_size=6).hexdigest()
 
@@ -240,14 +240,14 @@ _SILENCE: Final = text_hash("")
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen of a server's weights when a run came to it.
+    """What a run found out about a server's weights when it first reached the server.
 
     Attributes:
         at: When, Unix seconds.
-        signature: Its answers to the prompts; None where it did not answer them.
-        started: When its process started, Unix seconds, where it says.
-        weights: Hash of the folder that it serves, where this machine can read that and nothing
-            in it is younger than the process.
+        signature: Its answers to the prompts; None if it did not answer them.
+        started: When its process started, Unix seconds; None if it does not say.
+        weights: Hash of the folder that it serves; `""` unless this machine can read the folder
+            and no file in it is younger than the process.
         fault: Why there is no signature.
     """
 
@@ -266,7 +266,7 @@ class Observation:
         }
 
     def change_since(self, then: Mapping[str, Any]) -> str:
-        """What shows that other weights answer now, as a clause; `""` where the same do.
+        """What shows that other weights answer now, as a clause; `""` if the same ones do.
 
         Args:
             then: An earlier observation, as `to_dict` gives it.

@@ -17,7 +17,7 @@ def test_a_slow_start_is_told_ever_more_rarely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once with its log and limit, then with the seconds so far, and when it is ready."""
-    monkeypatch.setattr(managed, "_FIRST_NEWS", 0.1)
+    monkeypatch.setattr(managed, "FIRST_LINE_SECONDS", 0.1)
     ready = tmp_path / "ready"
     os.mkfifo(ready)
     spec = VllmServe(

@@ -1,9 +1,9 @@
-"""Who on this machine still uses an adapter, and whether capgate loaded it from here.
+"""Which runs on this machine use an adapter, and whether capgate loaded it from this machine.
 
-Each run holds a shared lock on a file named after server and adapter; the operating
-system frees it when the run ends, however it ends. Whoever can lock it alone is the last
-user. The file is empty unless capgate loaded the adapter, and then says of which server and
-under which name. A second lock, the gate, lets one run at a time look, load or unload.
+Each run holds a shared lock on a file named after server and adapter; the operating system
+frees it when the run's process ends. A run that can lock the file alone is the last user. The
+file is empty unless capgate loaded the adapter; then it names the server and the adapter. A
+second lock, the gate, lets only one run at a time list, load or unload adapters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from capgate.common.user_cache import locked, private_folder
 
 
 class Lease:
-    """A run's hold on one adapter of one server; it holds the gate until `settle`.
+    """A run's right to use one adapter of one server; it holds the gate until `settle`.
 
     Args:
         server: The server's base URL.
@@ -36,30 +36,30 @@ class Lease:
         self._file: IO[bytes] | None = locked(self._path, fcntl.LOCK_SH)
 
     def claim(self) -> None:
-        """Notes that capgate loads the adapter; before it asks, so that no end can prevent it."""
+        """Records that capgate loads the adapter; called before the request, in case of a kill."""
         if self._file is not None:
             self._file.truncate(0)
             self._file.write(f"{self._note}\n".encode())
             self._file.flush()
 
     def disclaim(self) -> None:
-        """Notes that the adapter was not loaded, or not by capgate on this machine."""
+        """Records that the adapter was not loaded, or not by capgate on this machine."""
         if self._file is not None:
             self._file.truncate(0)
 
     def settle(self) -> None:
-        """Lets others load and unload."""
+        """Lets other runs load and unload."""
         gate, self._gate = self._gate, None
         if gate is not None:
             gate.close()
 
     @contextmanager
     def ending(self) -> Iterator[bool]:
-        """Gives the hold up; others wait until the block is left.
+        """Gives the lease back; other runs wait until the block is left.
 
         Yields:
-            Whether the adapter is to be unloaded: capgate loaded it and nobody else holds it.
-            Should that fail with an exception, it stays noted as loaded.
+            Whether to unload the adapter: capgate loaded it and no other run uses it. If the block
+            raises an exception, the adapter stays recorded as loaded.
         """
         file, self._file = self._file, None
         if file is None:
@@ -82,16 +82,16 @@ class Lease:
 
 
 def left_over(server: str) -> list[str]:
-    """The adapters that runs which were killed have left on a server."""
+    """The adapters that killed runs have left on a server."""
     return [name for name, path in _noted(server) if _free(path)]
 
 
 def end_left_over(server: str, unload: Callable[[str], bool]) -> None:
-    """Has adapters unloaded that runs which were killed have left on a server.
+    """Unloads the adapters that killed runs have left on a server.
 
     Args:
         server: The server's base URL.
-        unload: Has the server unload an adapter; tells whether it is gone.
+        unload: Has the server unload an adapter; returns whether that succeeded.
     """
     for name, path in _noted(server):
         gate = path.with_suffix(".gate")

@@ -1,10 +1,10 @@
-"""Proof that an adapter does something: base and adapter, the same prompts, other odds.
+"""Proves that an adapter changes its base's answers.
 
-vLLM loads an adapter that was made for another base with a 200 and then ignores it; its
-answers are the base's, and a gate would pass them all. So before any scoring both get the
-same prompts and their log-probabilities must differ by more than the base differs from
-itself. The reverse fault is looked for as well: a server that answers both in one batch may
-apply the adapter to the base, and the two would look alike in the benchmark alone.
+vLLM answers 200 to an adapter that was made for another base and then ignores it. Its answers
+are the base's, and a gate would pass them all. So before any scoring base and adapter get the
+same prompts, and their log-probabilities must differ by more than the base differs from itself.
+The opposite fault is tested as well: a server that answers both in one batch may apply the
+adapter to the base, so that the two seem equal in the benchmark.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from capgate.serving.signature import (
 )
 
 _TIMES_NEARER: Final = 2.0
-"""How much nearer to the adapter than to itself the base must be. Batching's rounding moves it
-anywhere, and of many directions hardly ever in that one."""
+"""How many times nearer to the adapter's than to its own earlier answer a base's answer must be.
+Rounding in a batch moves an answer in a random direction, hardly ever towards the adapter's."""
 
 _PROMPTS_MIXED: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """How far an adapter is from its base.
+    """How far an adapter's answers differ from its base's.
 
     Attributes:
-        by: `log-probabilities`, or `texts` where the server gives none.
+        by: `log-probabilities`, or `texts` if the server gives none.
         difference: Largest difference in nats; with texts, the share of prompts that differ.
         noise: The same between two answers of the base.
         adapter: The adapter's answers.
         mixes: Whether the base, asked at the same time as the adapter, answers as the adapter
-            does; False where that was not looked for.
+            does; False if that was not tested.
     """
 
     by: str
@@ -58,7 +58,7 @@ class Liveness:
 
     @property
     def live(self) -> bool:
-        """Whether the adapter differs from its base by more than the base from itself."""
+        """Whether the adapter differs from its base by more than the base differs from itself."""
         if self.by == "texts":
             return self.difference > self.noise
         return self.difference > max(MARGIN, TIMES_NOISE * self.noise)
@@ -67,7 +67,7 @@ class Liveness:
 async def measure(
     base: Endpoint, adapter: Endpoint, *, seen: Signature, together: bool = False
 ) -> Liveness:
-    """Asks the adapter what its base was asked, one request at a time.
+    """Asks the adapter the prompts that its base was asked, one request at a time.
 
     Args:
         base: The base.
@@ -96,7 +96,7 @@ async def _mixed(
     seen: Signature,
 ) -> bool:
     """Whether the base answers as its adapter, when both are asked at the same time."""
-    # The adapter's are sent first and are longer, so that none of the base's is alone.
+    # The adapter's requests are sent first and take longer, so each of the base's has company.
     company = asyncio.create_task(
         ask_prompts(adapter, PROMPTS, {**seen.fields, "max_tokens": LONG}, at_once=len(PROMPTS))
     )
@@ -106,7 +106,7 @@ async def _mixed(
 
 
 def mixes_now(base: Endpoint, adapter: Endpoint, seen: Signature, tuned: Signature) -> bool:
-    """Whether the base, asked at the same time as its adapter, answers as that does.
+    """Whether the base, asked at the same time as its adapter, answers as the adapter does.
 
     Args:
         base: The base.
@@ -128,12 +128,12 @@ def check_live(
     Args:
         base: Its base.
         adapter: The adapter.
-        seen: The base's answers to the prompts, where they are known.
+        seen: The base's answers to the prompts, if they are known.
         together: See `measure`.
 
     Raises:
-        AdapterError: It changes nothing.
-        ContradictionError: The base contradicts itself, so that nothing can be told.
+        AdapterError: The adapter changes nothing.
+        ContradictionError: The base contradicts itself, so nothing can be proved.
         RequestFault: The server gave no answer.
     """
 
@@ -173,7 +173,7 @@ def check_live(
 
 
 def contradiction(endpoint: Endpoint, how: str) -> ContradictionError:
-    """What a person is told of a server that does not answer as it did.
+    """The fault of a server that no longer answers as it did.
 
     Args:
         endpoint: The server and the model.
@@ -190,9 +190,9 @@ def contradiction(endpoint: Endpoint, how: str) -> ContradictionError:
 
 
 def _pulled(own: PromptAnswer, adapter: PromptAnswer, mixed: PromptAnswer) -> bool:
-    """Whether the base's answer beside the adapter is the adapter's rather than its own.
+    """Whether the base's answer beside the adapter is nearer to the adapter's than to its own.
 
-    Looks at the places up to which all three wrote the same.
+    Compares the places up to the first token that differs between the three.
     """
     if not (own.logprobs and adapter.logprobs and mixed.logprobs):
         return mixed.text == adapter.text != own.text
@@ -206,7 +206,7 @@ def _pulled(own: PromptAnswer, adapter: PromptAnswer, mixed: PromptAnswer) -> bo
 
 
 def _squared(one: TokenLogprobs, other: TokenLogprobs) -> float:
-    """Squared distance of two places' log-probabilities; what is not listed has the least."""
+    """Squared distance of two places' log-probabilities; an unlisted token has the lowest one."""
     left, right = ({place.token: place.logprob, **dict(place.top)} for place in (one, other))
     least = min(*left.values(), *right.values())
     tokens = left.keys() | right.keys()

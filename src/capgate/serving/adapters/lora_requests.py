@@ -66,7 +66,7 @@ def ask_unload(endpoint: Endpoint, name: str) -> tuple[int, str]:
 
 
 def not_unloaded(endpoint: Endpoint, name: str, status: int, said: str) -> AdapterError:
-    """What a person is told of an adapter that a server did not unload."""
+    """The fault of a server that did not unload an adapter."""
     return AdapterError(
         f"the server could not unload the adapter {name} (HTTP {status})",
         target=endpoint.target,

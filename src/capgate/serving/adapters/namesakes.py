@@ -1,7 +1,7 @@
-"""An adapter that the server lists, and a folder of the same name here: are they the same?
+"""Compares an adapter that the server lists with a local folder of the same name.
 
-Whoever names an adapter that the server has may mean the folder of that name. Where the two
-differ, neither is judged before the user has said which.
+A user who names an adapter may mean the one on the server or the folder. If the two differ,
+capgate judges neither until the user says which one is meant.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def beside_its_folder(
     root: str,
     load: Callable[[Source], LoadedAdapter],
 ) -> Endpoint | LoadedAdapter:
-    """What is judged where the server lists an adapter by the name that the user gave.
+    """The adapter to judge if the server lists one by the name that the user gave.
 
     Args:
         target: The adapter's target.
         found: The adapter on the server.
-        root: What the server says that it was loaded from.
-        load: Loads a folder beside it.
+        root: The path that the server says it loaded it from.
+        load: Loads a folder as another adapter.
 
     Returns:
-        The adapter on the server; or the folder, loaded by the hash of its content, where it is
-        shown to hold the same.
+        The adapter on the server; or the folder, loaded under the hash of its content, if both
+        have the same weights.
 
     Raises:
         AdapterError: The folder holds other weights.
@@ -66,20 +66,20 @@ def beside_its_folder(
     try:
         adapter = load(find_source(name, str(here.path), target=target.id))
     except AdapterError:
-        # It loads none at run time: those it has are from its start.
+        # The server loads no adapters at run time, so it loaded this one when it started.
         started = process_start(found)
         if started is not None and youngest(there.path) > started:
             how = "its files were written after the server had started, which then loads no others"
             raise _differ(target, found, where, here, how) from None
         return _noted(found, judged)
-    how = in_own_loop(lambda: _apart(found, adapter.endpoint))
+    how = in_own_loop(lambda: _difference(found, adapter.endpoint))
     if how:
         raise _differ(target, found, where, here, f"its weights answer otherwise ({how})")
     return adapter
 
 
 def readable_folder(path: Path | None, target: str) -> AdapterFolder | None:
-    """An adapter's folder; None where there is none that can be read here."""
+    """An adapter's folder; None if there is none or it is not readable."""
     if path is None:
         return None
     try:
@@ -88,8 +88,8 @@ def readable_folder(path: Path | None, target: str) -> AdapterFolder | None:
         return None
 
 
-async def _apart(one: Endpoint, other: Endpoint) -> str:
-    """How two adapters of one server answer otherwise, as a clause; `""` where they don't."""
+async def _difference(one: Endpoint, other: Endpoint) -> str:
+    """How the answers of two adapters of one server differ, as a clause; `""` if they do not."""
     first = await ask_signature(one)
     second = tuple(await ask_prompts(other, first.prompts, first.fields))
     return difference(replace(first, answers=second), first)

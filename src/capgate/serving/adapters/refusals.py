@@ -1,4 +1,4 @@
-"""Why a server does not load an adapter: its words, what they mean, and the remedy."""
+"""Why a server does not load an adapter: its words, their meaning, and the remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from capgate.common.errors import AdapterError
 
 
 class NoSuchPathError(AdapterError):
-    """The server finds no adapter where it was told to look."""
+    """The server finds no adapter at the path that it was given."""
 
 
 class AlreadyLoadedError(AdapterError):
@@ -33,7 +33,7 @@ class _Refusal:
     """A known refusal.
 
     Attributes:
-        words: How servers tell of it.
+        words: A regular expression for the words of servers.
         remedy: What to do about it.
         what: What happened, as a clause; `{path}` is what the server was to load.
         statuses: HTTP statuses that it comes with.
@@ -47,7 +47,7 @@ class _Refusal:
     kind: type[AdapterError] = AdapterError
 
 
-# In the words of vLLM, of SGLang and of peft under them; the first that fits is taken.
+# In the words of vLLM, of SGLang and of peft, which both use; the first match counts.
 _REFUSALS: Final = (
     # FastAPI's words for an unknown route, and llama.cpp's.
     _Refusal(
@@ -139,7 +139,7 @@ _REFUSALS: Final = (
 
 
 def refusal(target: str, path: str, status: int, said: str) -> AdapterError:
-    """The fault that a server's refusal means.
+    """The fault that explains a server's refusal.
 
     Args:
         target: Id of the adapter's target.
@@ -156,7 +156,7 @@ def refusal(target: str, path: str, status: int, said: str) -> AdapterError:
 
 
 _SERVED_ENTIRE: Final = frozenset({"classifier", "score"})
-"""Of the modules that an adapter may hold entire, those that vLLM serves."""
+"""The modules of `modules_to_save` that vLLM serves."""
 
 _NEVER_SERVED: Final = {
     "use_dora": "DoRA",
@@ -169,7 +169,7 @@ _NEVER_SERVED: Final = {
 
 
 def not_served(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """What of an adapter vLLM does not serve, in no version so far.
+    """The features of an adapter that no version of vLLM serves so far.
 
     Args:
         facts: The adapter's `adapter_config.json`.
@@ -191,7 +191,7 @@ def cannot_serve(target: str, path: str, features: tuple[str, ...]) -> AdapterEr
     Args:
         target: Id of the adapter's target.
         path: Its folder.
-        features: What of it is not served.
+        features: Its features that vLLM does not serve.
     """
     return AdapterError(
         f"vLLM can't serve this adapter: {path} has {' and '.join(features)}",

@@ -1,4 +1,4 @@
-"""Where an adapter's weights are: a folder here, a path on the server's machine, or the hub."""
+"""Finds an adapter's weights: in a local folder, on the server's machine, or on the hub."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class AdapterFolder:
 
     Attributes:
         path: Its folder.
-        base: The base model that it says it was made for.
+        base: The base model that its configuration names.
         digest: Hash of its content.
-        not_served: What of it vLLM does not serve.
+        not_served: Its features that vLLM does not serve.
     """
 
     path: Path
@@ -39,20 +39,20 @@ class AdapterFolder:
     not_served: tuple[str, ...] = ()
 
     def names_itself(self, served_name: str) -> bool:
-        """Whether a served name says that this very content was loaded under it."""
+        """Whether a served name carries the hash of this content."""
         return served_name.endswith(f"-{self.digest[:_TAG]}")
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a server is told to load, and what is known of it.
+    """What a server is asked to load, and what is known of it.
 
     Attributes:
-        path: What the server reads.
-        tag: Goes into the served name: a hash of the content, or a random number of the run.
-        facts: Tells the adapter from all others, for `Endpoint.identity`.
-        folder: What it says of itself, where it can be read here.
-        hub_id: What a server that can't read `path` may load instead.
+        path: The path that the server reads.
+        tag: Part of the served name: a hash of the content, or a random number of the run.
+        facts: Identifies the adapter, for `Endpoint.identity`.
+        folder: Its folder, if this machine can read it.
+        hub_id: The hub id that a server may load if it can not read `path`.
     """
 
     path: str
@@ -62,7 +62,7 @@ class Source:
     hub_id: str | None = None
 
     def served_name(self, name: str) -> str:
-        """The name to load it under."""
+        """The name under which to load it."""
         return f"{name.rstrip('/').split('/')[-1]}-{self.tag}"
 
 
@@ -74,17 +74,17 @@ def find_source(
     target: str,
     on_server: Sequence[str] = (),
 ) -> Source:
-    """Where an adapter that the server does not have yet can be had.
+    """Finds the weights of an adapter that the server has not loaded yet.
 
     Args:
         name: Its name, which may be a folder's.
-        path: Its folder or hub id, where that is not its name.
+        path: Its folder or hub id, if that is not its name.
         revision: For a hub id, its revision.
         target: Id of its target.
-        on_server: The adapters that the server has, to be named where this one is nowhere.
+        on_server: The adapters that the server has; the fault names them.
 
     Raises:
-        AdapterError: It is nowhere, or can't be read.
+        AdapterError: The adapter does not exist, or is not readable.
     """
     where = path or name
     found = find_folder(where)
@@ -93,7 +93,7 @@ def find_source(
         facts = {"adapter": name, "adapter_digest": folder.digest}
         return Source(str(found), folder.digest[:_TAG], facts, folder)
     if where.startswith("/"):
-        # Of the server's own machine, then, which alone can say whether it is there.
+        # It may be a path of the server's machine; only the server can tell whether it exists.
         nonce = new_nonce()
         return Source(where, nonce[:_TAG], {"adapter": where, "adapter_nonce": nonce})
     if path is not None and is_hub_id(path):
@@ -109,7 +109,7 @@ def find_source(
 
 
 def new_nonce() -> str:
-    """A random number that tells a run's adapter from whatever else had its name."""
+    """A random number that distinguishes a run's adapter from others of its name."""
     return secrets.token_hex(8)
 
 
@@ -122,10 +122,10 @@ def find_folder(name: str) -> Path | None:
 
 
 def read_folder(path: Path, target: str) -> AdapterFolder:
-    """Reads what an adapter's folder says of itself.
+    """Reads an adapter's folder.
 
     Raises:
-        AdapterError: It holds no LoRA adapter.
+        AdapterError: The folder holds no LoRA adapter.
     """
     config = path / CONFIG
     try:
@@ -155,12 +155,12 @@ def read_folder(path: Path, target: str) -> AdapterFolder:
 
 
 def adapters_on_disk() -> list[str]:
-    """The adapters below `adapters/` of the working directory."""
+    """The names of the adapters in `adapters/` of the working directory."""
     return sorted(path.parent.name for path in _ADAPTERS.glob(f"*/{CONFIG}"))
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether a text can only be meant as `owner/name` on the hub."""
+    """Whether a text is an `owner/name` of the hub, and no local path."""
     owner = text.split("/")[0]
     return _HUB_ID.match(text) is not None and owner != _ADAPTERS.name and not Path(owner).exists()
 

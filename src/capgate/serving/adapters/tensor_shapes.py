@@ -1,4 +1,4 @@
-"""How large a model and an adapter are, read from their files' headers alone."""
+"""The sizes of a model and an adapter, read from the headers of their files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class Shape:
     """What must agree between a base and its adapter.
 
     Attributes:
-        hidden: Width of the hidden state, where known.
-        layers: Layers; of an adapter, one more than the highest that it touches.
+        hidden: Width of the hidden state; None if unknown.
+        layers: Number of layers; for an adapter, one more than the highest layer it changes; None
+            if unknown.
     """
 
     hidden: int | None
@@ -41,7 +42,7 @@ class Shape:
 
 
 def fit(adapter: Shape, model: Shape) -> bool:
-    """Whether an adapter of that shape can belong to a model of that shape."""
+    """Whether an adapter of one shape can belong to a model of the other."""
     wide = None in (adapter.hidden, model.hidden) or adapter.hidden == model.hidden
     if adapter.layers is None or model.layers is None:
         return wide
@@ -49,7 +50,7 @@ def fit(adapter: Shape, model: Shape) -> bool:
 
 
 def of_model(root: str) -> Shape | None:
-    """The shape of a model in a local folder or in the hub's cache; None where it is neither."""
+    """The shape of a model in a local folder or in the hub's cache; None if it is in neither."""
     folder = Path(root)
     config = folder / "config.json" if folder.is_dir() else _cached_config(root)
     facts = _read(config) if config is not None else None
@@ -61,14 +62,14 @@ def of_model(root: str) -> Shape | None:
 
 
 def of_adapter(folder: Path, target: str) -> Shape | None:
-    """The shape that an adapter's tensors ask for; None where it has no safetensors file.
+    """The shape of the model that an adapter's tensors fit; None without a safetensors file.
 
     Args:
         folder: The adapter's folder.
         target: Id of its target, for faults.
 
     Raises:
-        AdapterError: The file's header has another form than safetensors'.
+        AdapterError: The file's header is not that of a safetensors file.
     """
     file = folder / _WEIGHTS
     try:
@@ -88,7 +89,7 @@ def of_adapter(folder: Path, target: str) -> Shape | None:
 
 
 def _header(file: Path) -> dict[str, Any]:
-    """What a safetensors file says of its tensors, by name."""
+    """The header of a safetensors file: tensor's name to its entry."""
     with file.open("rb") as stream:
         size = struct.unpack("<Q", stream.read(8))[0]
         if size > _MAX_HEADER:
@@ -100,7 +101,7 @@ def _header(file: Path) -> dict[str, Any]:
 
 
 def _last(name: str, entry: object) -> int | None:
-    """The last number of a tensor's shape; None where it has none, as a scalar."""
+    """The last number of a tensor's shape; None for a scalar."""
     shape = entry.get("shape") if isinstance(entry, dict) else None
     if not isinstance(shape, list) or not all(_is_count(one) for one in shape):
         raise ValueError(f"the shape of {name} should be a list of whole numbers")

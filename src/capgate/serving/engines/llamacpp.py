@@ -1,7 +1,7 @@
 """llama.cpp's own HTTP server, from the package `xllamacpp`.
 
-Also the program that a run starts: `python -m capgate.serving.engines.llamacpp …` serves one GGUF
-file on 127.0.0.1 at a free port and writes its address to the file given.
+It is also the program that a run starts: `python -m capgate.serving.engines.llamacpp …` serves one
+GGUF file on 127.0.0.1 at a free port and writes its address to a file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from capgate.common.errors import ServerError
 from capgate.config.targets import LlamaCppServe, Target
 
 KEY_VARIABLE: Final = "CAPGATE_SERVER_KEY"
-"""Carries the key to the server, so that it stands in no process list."""
+"""Carries the key to the server, so that no process list shows it."""
 
 _INSTALL = "install it with: pip install 'capgate[local]'"
 
@@ -35,14 +35,14 @@ def weights(spec: LlamaCppServe, target: str) -> Path:
         path = Path(spec.model).expanduser()
         if not path.is_file():
             raise ServerError(
-                f"there is no model file {path}", target=target, remedy="mend serve.model"
+                f"there is no model file {path}", target=target, remedy="correct serve.model"
             )
         return path
     package, _, inside = spec.model.removeprefix("package:").partition("/")
     try:
         found = find_spec(package)
     except (ImportError, ValueError):
-        found = None  # it is no package's name, or of a package that is missing
+        found = None  # no valid name of a package, or a module of a missing package
     if found is None or found.origin is None:
         raise ServerError(
             f"the package {package}, which ships the model's weights, is not installed",
@@ -52,7 +52,9 @@ def weights(spec: LlamaCppServe, target: str) -> Path:
     path = Path(found.origin).parent / inside
     if not path.is_file():
         raise ServerError(
-            f"the package {package} has no file {inside}", target=target, remedy="mend serve.model"
+            f"the package {package} has no file {inside}",
+            target=target,
+            remedy="correct serve.model",
         )
     return path
 
@@ -77,7 +79,7 @@ def engine_version(target: str) -> str:
     """The engine's version.
 
     Raises:
-        ServerError: It is not installed.
+        ServerError: The engine is not installed.
     """
     try:
         return f"xllamacpp {version('xllamacpp')}"
@@ -116,7 +118,7 @@ def serve(arguments: list[str]) -> None:
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
-        # Its own log says why; a traceback would push that out of the lines that are shown.
+        # Its log says why. A traceback would hide that, since only the last lines are shown.
         sys.exit(f"llama.cpp's server did not start: {error}")
     partial = options.address_file.with_suffix(".partial")
     partial.write_text(server.listening_address, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A server that a run starts for a target, and that ends with the run."""
+"""A server that a run starts for a target and ends when the run ends."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from capgate.serving.engines.weights import digest
 from capgate.serving.exchange import exchange
 
 _POLL_SECONDS: Final = 0.1
-_LOOK_SECONDS: Final = 5.0
+_HEALTH_SECONDS: Final = 5.0
 _LOG_LINES: Final = 12
 _LOG_BYTES: Final = 64 << 10
 _STOP_SECONDS: Final = 20.0
-_FIRST_NEWS: Final = 5.0
-"""Seconds after which a server that is still starting is told of; then after twice as many."""
+FIRST_LINE_SECONDS: Final = 5.0
+"""Seconds of starting after which the user sees a line; the next follow at twice the time each."""
 
 _ENGINES: Final = {"vllm": "vLLM", "llamacpp": "llama.cpp"}
 
@@ -68,13 +68,13 @@ class ManagedServer:
         return self._supervisor.pid
 
     def detach(self) -> None:
-        """Leaves it running when this process ends."""
+        """Lets the server go on when this process ends."""
         assert self._supervisor.stdin is not None
         self._supervisor.stdin.write(DETACH)
         self._supervisor.stdin.close()
 
     def stop(self) -> None:
-        """Ends it and waits until it is gone."""
+        """Ends the server and waits for its end."""
         _stop(self._supervisor)
 
 
@@ -83,16 +83,16 @@ def start(
     logs: Path,
     say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
 ) -> ManagedServer:
-    """Starts a target's server and waits until it is healthy; it ends with this process.
+    """Starts a target's server, which ends with this process, and waits until it is healthy.
 
     Args:
         target: A target with a `serve` block.
         logs: Folder for its log.
-        say: Shows a line: that the server is started, and how long that takes.
+        say: Shows a line: that the server is being started, and how long that takes.
 
     Raises:
-        ServerError: It can't be started, died, or was not healthy in time; with the last
-            lines of its log.
+        ServerError: The server did not start, ended, or was not healthy in time; the message has
+            the last lines of its log.
     """
     spec = target.serve
     assert spec is not None
@@ -105,7 +105,7 @@ def start(
     engine = _ENGINES[spec.engine]
     say(f"{target.id}: starting {engine} (log: {_from_here(log)}), up to {spec.start_timeout:g} s")
     waiting = _Waiting(f"{target.id}: {engine}", say)
-    # It reads all weights, which takes a while by itself.
+    # To hash the weights takes a while, which counts as starting.
     facts = identity(target)
     if isinstance(spec, LlamaCppServe):
         command = llamacpp.command(target, spec, address)
@@ -160,10 +160,10 @@ def identity(target: Target) -> Mapping[str, Any]:
 
 
 class _Waiting:
-    """Tells how long a server has been starting, ever more rarely: a log of CI is not flooded.
+    """Tells how long a server has been starting, at growing intervals to keep CI logs short.
 
     Args:
-        what: What starts.
+        what: The server's name in the lines.
         say: Shows a line.
     """
 
@@ -171,19 +171,19 @@ class _Waiting:
         self._what = what
         self._say = say
         self._began = time.monotonic()
-        self._next = _FIRST_NEWS
+        self._next = FIRST_LINE_SECONDS
 
-    def look(self) -> None:
-        """Shows a line if it is time."""
+    def tell(self) -> None:
+        """Shows a line if it is time for one."""
         seconds = time.monotonic() - self._began
         if seconds >= self._next:
             self._say(f"{self._what} is still starting, {seconds:.0f} s")
             while self._next <= seconds:
                 self._next *= 2
 
-    def over(self) -> None:
-        """Shows that it is ready, where it was waited for."""
-        if self._next > _FIRST_NEWS:
+    def ready(self) -> None:
+        """Shows that the server is ready, if a line was shown before."""
+        if self._next > FIRST_LINE_SECONDS:
             self._say(f"{self._what} is ready after {time.monotonic() - self._began:.0f} s")
 
 
@@ -210,17 +210,17 @@ def _await_health(
                 f"its server ended with exit code {code} before it was ready; the last "
                 f"lines of {log} are:\n{_tail(log, key)}\n",
                 target=target.id,
-                remedy="mend what they name, or the serve block in the targets' file",
+                remedy="correct what they name, or the serve block in the targets' file",
             )
         if url is None and address.exists():
             url = address.read_text(encoding="utf-8")
         if url is not None:
             with contextlib.suppress(aiohttp.ClientError, OSError):
-                health = exchange("GET", f"{url}/health", limit=_LOOK_SECONDS, body=False)
+                health = exchange("GET", f"{url}/health", limit=_HEALTH_SECONDS, body=False)
                 if health.status == 200:
-                    waiting.over()
+                    waiting.ready()
                     return url
-        waiting.look()
+        waiting.tell()
         time.sleep(_POLL_SECONDS)
     raise ServerError(
         f"its server was not healthy within {limit:g} s; the last lines of {log} are:\n"

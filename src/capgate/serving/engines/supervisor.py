@@ -1,10 +1,9 @@
-"""Keeps a server alive for exactly as long as its owner lives.
+"""Runs a server and ends it when its owner's process ends.
 
 Run as `python -m capgate.serving.engines.supervisor LOG COMMAND…`. The owner holds the other end
-of standard input: when it closes it, or dies in whatever way (SIGKILL included), reading
-ends and the server's whole process group is ended. An owner whose last word is `DETACH`
-leaves the server running; it then ends by SIGTERM. When the server ends first, so does this
-process, with its exit code.
+of standard input. When the owner closes it or ends (by SIGKILL, too), this process ends the
+server's whole process group. An owner that writes `DETACH` before it closes the input leaves the
+server running until a SIGTERM. If the server ends first, this process ends with its exit code.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Final
 from capgate.common.scratch import Scratch
 
 GRACE_SECONDS: Final = 10.0
-"""How long a server may take to end by itself before it is killed."""
+"""Seconds that a server may take to end after SIGTERM before it is killed."""
 
 DETACH: Final = b"detach\n"
 
@@ -30,9 +29,9 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the server's command and keeps watch; returns its exit code."""
+    """Runs the server's command until one of the two ends; returns the server's exit code."""
     log_path, *command = arguments
-    # vLLM leaves its sockets behind. Their paths may have 107 characters, so the folder's is short.
+    # vLLM does not remove its sockets. Their paths may have 107 characters, so the folder is short.
     with (
         open(log_path, "ab", buffering=0) as log,  # noqa: PTH123
         Scratch("/tmp") as sockets,
@@ -45,14 +44,14 @@ def main(arguments: list[str]) -> int:
                 stderr=log,
                 env={"VLLM_RPC_BASE_PATH": str(sockets.path), **os.environ},
                 start_new_session=True,
-                # Its sockets are kept for as long as it lives.
+                # The server holds the folder open, so no cleaner removes it before the server ends.
                 pass_fds=(sockets.fileno(),),
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         except OSError as error:
             log.write(f"{command[0]}: {error}\n".encode())
             return 127
-        # In a thread: the handler runs in the thread that waits below, which could not go on.
+        # A thread, since the handler runs in the thread that waits for the server below.
         signal.signal(signal.SIGTERM, lambda *_: _in_thread(_end, server))
         _in_thread(_end_with_owner, server)
         code = server.wait()
@@ -84,7 +83,7 @@ def _signal_group(server: subprocess.Popen[bytes], number: signal.Signals) -> No
 
 
 def _die_with_parent() -> None:
-    # Should this supervisor itself be killed, the kernel ends the server.
+    # If this supervisor is killed, the kernel ends the server.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

