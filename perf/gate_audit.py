@@ -24,7 +24,9 @@ from scipy import special
 
 from capgate.gate import Budget, stats
 from capgate.gate.budget import QUICK_SHARE
-from capgate.gate.race import BATCH, Outcome, Race, Scale
+from capgate.gate.orders import BATCH
+from capgate.gate.race import Outcome, Race
+from capgate.gate.scale import Scale
 
 MISSING = 0.0045
 """Share of the questions that end in an error; `max_error_rate` allows 0.005."""

@@ -11,7 +11,9 @@ from scipy import special
 
 from capgate.common.answers import AnswerState
 from capgate.gate import Budget, Pair, Policy, decide_fixed, stats
-from capgate.gate.race import BATCH, Outcome, Race, Scale, run_orders
+from capgate.gate.orders import BATCH, run_orders
+from capgate.gate.race import Outcome, Race
+from capgate.gate.scale import Scale
 
 Counts = npt.NDArray[np.int64]
 

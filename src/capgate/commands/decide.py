@@ -22,9 +22,10 @@ from capgate.common.errors import CapgateError, ConfigError
 from capgate.config.option_values import positive
 from capgate.config.policy_file import load_policy, parse_policy
 from capgate.gate import Budget, Pair, Policy, SequentialGate, Verdict, decide_fixed, seeded_order
-from capgate.gate.race import BATCH, Orders, Scale, run_orders
+from capgate.gate.orders import BATCH, Orders, run_orders
 from capgate.gate.rows import code_row
 from capgate.gate.verdict import Scope
+from capgate.gate.scale import Scale
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,9 +2,10 @@
 
 from capgate.gate.budget import Budget
 from capgate.gate.decide_floor import Floor, decide_floor, judge_subject_floor
-from capgate.gate.decide_live import Progress, SequentialGate
+from capgate.gate.decide_live import SequentialGate
 from capgate.gate.decide_paired import decide_fixed, judge_subject
 from capgate.gate.policy import Policy
+from capgate.gate.progress import Progress
 from capgate.gate.rows import (
     FloorCounts,
     Pair,

@@ -19,9 +19,11 @@ from capgate.common.errors import ConfigError
 from capgate.gate.budget import Budget
 from capgate.gate.conclude import too_many_unread
 from capgate.gate.decide_paired import decide_fixed
+from capgate.gate.orders import BATCH
 from capgate.gate.policy import Policy
-from capgate.gate.race import BATCH, Outcome, Race, Scale
+from capgate.gate.race import Outcome, Race
 from capgate.gate.rows import Pair, code_row, count_pairs
+from capgate.gate.scale import Scale
 from capgate.gate.stats import Interval, clopper_pearson
 
 WHOLE_ROWS: Final = 4_000_000

@@ -18,8 +18,8 @@ what is already known is not random. Answers may arrive in any order *within* a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import log, log10
+from dataclasses import replace
+from math import log10
 from typing import Final
 
 import numpy as np
@@ -39,7 +39,8 @@ from capgate.gate.decide_floor import Floor, check_floor
 from capgate.gate.decide_paired import PairedReference
 from capgate.gate.policy import Policy
 from capgate.gate.power import visible_in_play
-from capgate.gate.race import Outcome, Race, Scale, confidence_sequence, fill_in
+from capgate.gate.progress import Progress, expected_remaining
+from capgate.gate.race import Outcome, Race, fill_in
 from capgate.gate.rows import (
     FloorCounts,
     Pair,
@@ -52,6 +53,7 @@ from capgate.gate.rows import (
     order_key,
     second_look,
 )
+from capgate.gate.scale import Scale, confidence_sequence
 from capgate.gate.sequential import Floats
 from capgate.gate.stats import Interval, hull
 from capgate.gate.verdict import (
@@ -66,60 +68,6 @@ from capgate.gate.verdict import (
 
 _LN10: Final = 2.302585092994046
 _METHOD: Final = "betting e-process"
-_SOME: Final = 0.2
-"""Share of the evidence needed from which its own pace tells something."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a quick run stands.
-
-    Attributes:
-        questions: Questions put.
-        population: Questions of the benchmark.
-        scored: Of those put, with an answer on both sides.
-        losses: Questions lost; against a floor, questions not correct.
-        gains: Questions gained; against a floor, questions correct.
-        drop: Accuracy lost so far, as a fraction; None before the first scored question.
-        log10_harm: Evidence that more than `tolerate` was lost.
-        log10_harmless: Evidence that less than `catch` was lost.
-        needed_harm: What the first must reach for REGRESSION.
-        needed_harmless: What the second must reach for PASS.
-        expected_remaining: Questions that are likely still needed at the present drop; None
-            before anything can be said.
-        harm: What `log10_harm` speaks against.
-        harmless: What `log10_harmless` speaks against.
-        paired: False against a floor.
-    """
-
-    questions: int
-    population: int
-    scored: int
-    losses: int
-    gains: int
-    drop: float | None
-    log10_harm: float
-    log10_harmless: float
-    needed_harm: float
-    needed_harmless: float
-    expected_remaining: int | None
-    harm: str
-    harmless: str
-    paired: bool = True
-
-    def __str__(self) -> str:
-        counts = f"lost {self.losses}  gained {self.gains}"
-        if not self.paired:
-            counts = f"right {self.gains}  not right {self.losses}"
-        drop = "–" if self.drop is None else f"{100 * self.drop:+.1f}"
-        left = self.expected_remaining
-        remaining = "" if not left else f"  about {left:,} to go"
-        return (
-            f"{self.questions} questions  {counts}  drop {drop}  "
-            f"evidence against “{self.harm}” {self.log10_harm:.1f} of {self.needed_harm:.1f}, "
-            f"against “{self.harmless}” {self.log10_harmless:.1f} of {self.needed_harmless:.1f}"
-            f"{remaining}"
-        )
 
 
 class SequentialGate:
@@ -225,18 +173,31 @@ class SequentialGate:
         readings, values = self._race.readings, self._values()
         harm = min(float(one.harm.log_now[0]) for one in readings)
         harmless = min(float(one.harmless.log_now[0]) for one in readings)
+        drop = float(values.mean()) - self._scale.offset if len(values) else None
+        remaining = None
+        if drop is not None:
+            likely = expected_remaining(
+                self._policy,
+                self._budget,
+                drop=drop,
+                spread=float((values * values).mean()) - self._scale.offset**2,
+                scored=len(values),
+                harm=harm,
+                harmless=harmless,
+            )
+            remaining = min(likely, self._population - len(self._rows))
         return Progress(
             questions=len(self._rows),
             population=self._population,
             scored=len(values),
             losses=int((values > 0).sum()),
             gains=int((values < 0).sum() if self._floor is None else (values == 0).sum()),
-            drop=float(values.mean()) - self._scale.offset if len(values) else None,
+            drop=drop,
             log10_harm=harm / _LN10,
             log10_harmless=harmless / _LN10,
             needed_harm=-log10(self._budget.pooled),
             needed_harmless=-log10(self._budget.miss(self._policy)),
-            expected_remaining=self._remaining(values, harm, harmless),
+            expected_remaining=remaining,
             harm=harm_hypothesis(self._policy.tolerate),
             harmless=harmless_hypothesis(self._policy.catch),
             paired=self._floor is None,
@@ -286,29 +247,6 @@ class SequentialGate:
             )
         self._last_key = keyed[-1][0] if keyed else self._last_key
         return [row for _, row in keyed]
-
-    def _remaining(self, values: Floats, harm: float, harmless: float) -> int | None:
-        """Returns the questions to go if the evidence grows as the present drop lets expect.
-
-        Log-wealth grows by about (distance from the hypothesis)² / (2 · second moment) each
-        question; the distance is taken as at least half the gap, as the true one is unknown. Once
-        there is some evidence, its own pace counts where that is slower.
-        """
-        if not len(values):
-            return None
-        policy = self._policy
-        gap = policy.catch - policy.tolerate
-        drop = float(values.mean()) - self._scale.offset
-        spread = max(float((values * values).mean()) - self._scale.offset**2, 0.01)
-        if drop > (policy.tolerate + policy.catch) / 2.0:
-            distance, had, needed = drop - policy.tolerate, harm, -log(self._budget.pooled)
-        else:
-            distance, had, needed = policy.catch - drop, harmless, -log(self._budget.miss(policy))
-        missing = needed - had
-        rate = max(distance, gap / 2.0) ** 2 / (2.0 * spread)
-        if had > _SOME * needed:
-            rate = min(rate, had / len(values))
-        return min(max(0, round(missing / rate)), self._population - len(self._rows))
 
     def _conclude(self, outcome: Outcome, stopped: str) -> Verdict:
         policy, race, budget = self._policy, self._race, self._budget

@@ -8,9 +8,7 @@ case of one order, a simulation that of thousands, and so both are the same code
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from enum import IntEnum
 from math import log
 from typing import Final
@@ -20,37 +18,11 @@ import numpy.typing as npt
 
 from capgate.gate.budget import Budget
 from capgate.gate.policy import Policy
-from capgate.gate.sequential import Bet, Bools, EProcess, Floats, Spread
-from capgate.gate.stats import Interval
-
-BATCH: Final = 64
-"""Questions put between two looks; the error rates don't depend on it."""
-
-_HARM_BETS: Final = ((1.0, 0.41), (2.4, 0.44), (6.0, 0.15))
-"""What harm is looked for: `catch` itself, some more, a collapse (multiples of the gap, weight)."""
-
-_HARMLESS_BETS: Final = ((1.0, 0.9), (3.0, 0.05), (10.0, 0.05))
-"""Mostly a drop of exactly `tolerate`; a tenth for a candidate that has become better."""
-
-_ABOVE_FLOOR_BETS: Final = ((1.0, 0.4), (4.0, 0.3), (12.0, 0.3))
-"""A floor is set well under what a model is thought to reach."""
-
-_DISCORDANCE: Final = 0.1
-"""Share of questions where two related models differ, until the answers say."""
+from capgate.gate.scale import Scale
+from capgate.gate.sequential import Bools, EProcess, Floats
 
 _UNPARSED: Final = 0.05
 """Share of questions that one side alone answers unreadably, until the answers say."""
-
-_HARM_PRIOR: Final = 100.0
-_HARMLESS_PRIOR: Final = 8.0
-"""Questions that such a guess is worth. Who looks for harm had better not stake much because the
-first few answers agree; who looks for none loses little by it."""
-
-_HELD_AT_ONCE: Final = 2**24
-"""Questions of all orders together that a simulation holds at a time: some 32 MB."""
-
-_INTERVAL_STEPS: Final = 128
-_INTERVAL_CHUNK: Final = 256
 
 
 class Outcome(IntEnum):
@@ -63,77 +35,6 @@ class Outcome(IntEnum):
     TOO_MANY_ERRORS = 4
     DISAGREED = 5
     """The readings of the answers differ in what was first: no verdict can come any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How values relate to a drop: `drop = mean(values) - offset`.
-
-    Attributes:
-        low: Smallest value of a question.
-        high: Largest.
-        offset: 0 for paired differences; one minus the floor for "not correct".
-        second_moment: Of the values, until the answers say.
-        harmless_bets: What harmlessness is looked for (multiples of the gap, weight).
-    """
-
-    low: float
-    high: float
-    offset: float
-    second_moment: float
-    harmless_bets: tuple[tuple[float, float], ...] = _HARMLESS_BETS
-
-    @classmethod
-    def paired(cls) -> Scale:
-        """Returns the scale of +1 for a loss, −1 for a gain, else 0."""
-        return cls(-1.0, 1.0, 0.0, _DISCORDANCE)
-
-    @classmethod
-    def floor(cls, accuracy: float) -> Scale:
-        """Returns the scale of 1 for "not correct", else 0, against a floor in (0, 1)."""
-        return cls(0.0, 1.0, 1.0 - accuracy, 1.0 - accuracy, _ABOVE_FLOOR_BETS)
-
-    def chances(self, drop: float, discordance: float | None) -> tuple[Floats, Floats]:
-        """Returns a question's values and how likely each is at a true drop.
-
-        Args:
-            drop: The true drop.
-            discordance: Share of questions where the two sides differ, at least the drop; None
-                against a floor.
-        """
-        if discordance is None:
-            return np.array([1.0, 0.0]), np.array([self.offset + drop, 1.0 - self.offset - drop])
-        differing = max(discordance, abs(drop))
-        lost, gained = (differing + drop) / 2.0, (differing - drop) / 2.0
-        return np.array([1.0, -1.0, 0.0]), np.array([lost, gained, 1.0 - differing])
-
-    def against_at_most(
-        self, drop: float | Floats, *, gap: float, share: float, orders: int = 1
-    ) -> EProcess:
-        """Returns the e-process against "the drop is at most `drop`" at an error share."""
-        return EProcess(
-            null_mean=self.offset + drop,
-            low=self.low,
-            high=self.high,
-            log_enough=-log(share),
-            bets=[Bet(k * gap, weight) for k, weight in _HARM_BETS],
-            spread=Spread(self.second_moment, _HARM_PRIOR),
-            orders=orders,
-        )
-
-    def against_at_least(
-        self, drop: float | Floats, *, gap: float, share: float, orders: int = 1
-    ) -> EProcess:
-        """Returns the e-process against "the drop is at least `drop`"; feed it minus the values."""
-        return EProcess(
-            null_mean=-(self.offset + drop),
-            low=-self.high,
-            high=-self.low,
-            log_enough=-log(share),
-            bets=[Bet(k * gap, weight) for k, weight in self.harmless_bets],
-            spread=Spread(self.second_moment, _HARMLESS_PRIOR),
-            orders=orders,
-        )
 
 
 class Reading:
@@ -311,127 +212,6 @@ def _agreed(firsts: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     outcome[~(passed | failed).all(axis=0)] = Outcome.UNDECIDED
     outcome[passed.any(axis=0) & failed.any(axis=0)] = Outcome.DISAGREED
     return outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """The sequential rule over many random orders of the same answers.
-
-    Attributes:
-        outcomes: Share of the orders by outcome.
-        mean_questions: Questions put until the verdict, on average.
-        q90_questions: Nine of ten orders needed no more than these.
-        orders: How many orders.
-    """
-
-    outcomes: dict[Outcome, float]
-    mean_questions: float
-    q90_questions: float
-    orders: int
-
-    @property
-    def verdicts(self) -> dict[str, float]:
-        """Share of the orders by kind of verdict."""
-        share = {one: self.outcomes.get(one, 0.0) for one in Outcome}
-        return {
-            "PASS": share[Outcome.HARMLESS],
-            "REGRESSION": share[Outcome.HARM] + share[Outcome.UNPARSED],
-            "INCONCLUSIVE": share[Outcome.UNDECIDED]
-            + share[Outcome.TOO_MANY_ERRORS]
-            + share[Outcome.DISAGREED],
-        }
-
-
-def run_orders(
-    scale: Scale,
-    policy: Policy,
-    budget: Budget,
-    rows: npt.NDArray[np.int8],
-    *,
-    orders: int,
-    seed: int,
-    batch: int = BATCH,
-    first: Sequence[int] | None = None,
-) -> Orders:
-    """Follows the sequential rule over random orders of known answers.
-
-    Args:
-        scale: What a value means.
-        policy: The policy.
-        budget: Error shares of the run.
-        rows: Shape `(3, N)`: value, rise of unparsed, and 1 where scored, of each question.
-        orders: How many orders.
-        seed: Of the orders.
-        batch: Questions between two looks.
-        first: An order (a permutation of the columns of `rows`) to follow as the first of them.
-    """
-    population = rows.shape[1]
-    # numpy takes no negative seed.
-    rng = np.random.default_rng(seed if seed >= 0 else (-seed, 1))
-    kind = np.int16 if population < 2**15 else np.int32
-    outcome: npt.NDArray[np.int8] = np.zeros(orders, dtype=np.int8)
-    asked: npt.NDArray[np.int64] = np.zeros(orders, dtype=np.int64)
-    together = max(1, _HELD_AT_ONCE // population)
-    for done in range(0, orders, together):
-        some = min(together, orders - done)
-        order = np.tile(np.arange(population, dtype=kind), (some, 1))
-        rng.permuted(order, axis=1, out=order)
-        if first is not None and not done:
-            order[0] = first
-        race = Race(scale, policy, budget, population=population, orders=some)
-        for start in range(0, population, batch):
-            if not len(race.running):
-                break
-            drawn = rows[:, order[race.running, start : start + batch]]
-            race.update(drawn[0].astype(float), drawn[1].astype(float), drawn[2].astype(bool))
-        outcome[done : done + some], asked[done : done + some] = race.outcome, race.asked
-    shares = {one: float(np.mean(outcome == one)) for one in Outcome}
-    return Orders(
-        outcomes={one: share for one, share in shares.items() if share},
-        mean_questions=float(asked.mean()),
-        q90_questions=float(np.quantile(asked, 0.9)),
-        orders=orders,
-    )
-
-
-def confidence_sequence(
-    scale: Scale, values: Floats, *, gap: float, below: float, above: float
-) -> Interval:
-    """Returns the drops that the e-processes have not refuted by now.
-
-    Valid whenever one stops. Its ends agree with the verdict: it holds `tolerate` exactly as long
-    as the evidence of harm has not sufficed, and likewise `catch`.
-
-    Args:
-        scale: What a value means.
-        values: Of the questions in the order drawn, none missing, shape `(questions,)`, at least
-            one.
-        gap: `catch - tolerate`, the scale of the bets.
-        below: Error share of the lower end.
-        above: Error share of the upper end.
-    """
-
-    def refuted(drops: Floats, *, upper: bool) -> Bools:
-        start = scale.against_at_least if upper else scale.against_at_most
-        process = start(drops, gap=gap, share=above if upper else below, orders=len(drops))
-        for at in range(0, len(values), _INTERVAL_CHUNK):
-            part = np.tile(values[at : at + _INTERVAL_CHUNK], (len(drops), 1))
-            process.update(-part if upper else part)
-        return process.log_peak >= -log(above if upper else below)
-
-    ends: list[float] = []
-    for upper, extreme in ((False, scale.low), (True, scale.high)):
-        kept, out = float(values.mean()) - scale.offset, extreme - scale.offset
-        for _ in range(2):
-            drops = np.linspace(kept, out, _INTERVAL_STEPS + 1)
-            hits = refuted(drops[1:], upper=upper)
-            if not hits.any():
-                kept = out
-                break
-            first = int(hits.argmax())
-            kept, out = float(drops[first]), float(drops[first + 1])
-        ends.append(kept)
-    return Interval(ends[0], ends[1], 1.0 - below - above)
 
 
 def _first_true(hits: Bools) -> npt.NDArray[np.intp]:

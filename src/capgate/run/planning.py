@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from capgate.gate.budget import Budget
+from capgate.gate.orders import Orders, run_orders
 from capgate.gate.policy import Policy, ReferenceChoice
 from capgate.gate.power import visible_drop, visible_shortfall
-from capgate.gate.race import Orders, Scale, run_orders
+from capgate.gate.scale import Scale
 from capgate.store.runs import StoredRun
 from capgate.store.shard import Shard
 

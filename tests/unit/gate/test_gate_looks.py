@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from capgate.common.answers import AnswerState as State
 from capgate.gate import Budget, Pair, Policy, SequentialGate, Verdict, decide_fixed, judge_subject
-from capgate.gate.race import BATCH, Outcome, Race, Scale
+from capgate.gate.orders import BATCH
+from capgate.gate.race import Outcome, Race
 from capgate.gate.rows import second_look
+from capgate.gate.scale import Scale
 
 C, W, E = State.CORRECT, State.WRONG, State.ERROR
 ALL_POOLED = Budget(total=0.05, pooled=0.05, subjects=0.0, unparsed=0.0)

@@ -23,8 +23,10 @@ from capgate.gate import (
     judge_subject,
     judge_subject_floor,
 )
-from capgate.gate.race import Outcome, Scale, fill_in, run_orders
+from capgate.gate.orders import run_orders
+from capgate.gate.race import Outcome, fill_in
 from capgate.gate.rows import code_row, settle
+from capgate.gate.scale import Scale
 
 ALL_POOLED = Budget(total=0.05, pooled=0.05, subjects=0.0, unparsed=0.0)
 C, W, U, E = State.CORRECT, State.WRONG, State.UNPARSED, State.ERROR

@@ -13,7 +13,9 @@ import pytest
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, SUBJECTS
 from capgate.common.answers import AnswerState as State
 from capgate.gate import Budget, Pair, Policy, SequentialGate, decide_fixed, stats
-from capgate.gate.race import BATCH, Outcome, Race, Scale, confidence_sequence, run_orders
+from capgate.gate.orders import BATCH, run_orders
+from capgate.gate.race import Outcome, Race
+from capgate.gate.scale import Scale, confidence_sequence
 from capgate.gate.sequential import Bet, EProcess, Spread
 
 ALL_POOLED = Budget(total=0.05, pooled=0.05, subjects=0.0, unparsed=0.0)

@@ -23,7 +23,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from capgate.config.published_scores import PublishedScore
 from capgate.gate.budget import Budget
-from capgate.gate.decide_live import Progress
+from capgate.gate.progress import Progress
 from capgate.gate.rows import FloorCounts, PairCounts
 from capgate.gate.stats import Interval
 from capgate.gate.tries import Allowance
