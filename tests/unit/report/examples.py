@@ -11,18 +11,11 @@ from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
 from capgate.gate.verdict import Verdict
 from capgate.report.data.comparison import Comparison, Flip, Side
+from capgate.report.data.counting import domain_groups, group, subject_groups
 from capgate.report.data.flips import paired
 from capgate.report.data.groups import with_words, words_of
 from capgate.report.data.labels import AskedPair, label_counts, split_drop
-from capgate.report.data.result import (
-    Accuracy,
-    Metrics,
-    Report,
-    Result,
-    domain_groups,
-    group,
-    subject_groups,
-)
+from capgate.report.data.result import Accuracy, Metrics, Report, Result
 
 C, W = AnswerState.CORRECT, AnswerState.WRONG
 

@@ -11,6 +11,7 @@ from capgate.common.answers import Answer, AnswerState
 from capgate.common.dependencies import package_versions
 from capgate.config.published_scores import Published
 from capgate.gate.verdict import EXIT_CODES
+from capgate.report.data.counting import domain_groups, group, subject_groups, total_cost
 from capgate.report.data.flips import FindBaseline, compare
 from capgate.report.data.groups import upgraded, with_words, words_of
 from capgate.report.data.missing import faults_of
@@ -21,11 +22,7 @@ from capgate.report.data.result import (
     Report,
     Result,
     Unread,
-    domain_groups,
-    group,
     iso,
-    subject_groups,
-    total_cost,
     without_scores,
 )
 from capgate.run.judgement import Mode
