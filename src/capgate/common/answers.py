@@ -21,7 +21,7 @@ class AnswerState(StrEnum):
     UNPARSED = "unparsed"
     """The server answered, but no choice could be read from its text."""
     ERROR = "error"
-    """No answer was had (refused, timed out, 5xx, context too long …); never scored."""
+    """No answer came (refused, timed out, 5xx, context too long …); never scored."""
 
     @property
     def scored(self) -> bool:

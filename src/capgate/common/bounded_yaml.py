@@ -169,7 +169,7 @@ class _Loader(_Events):
             return super().construct_object(node, deep)
         except yaml.YAMLError:
             raise
-        except Exception:  # of whatever made a date or number of a text that is none
+        except Exception:  # a date or number can't be made of this text
             what = f"this is no valid {kind}; a text goes in quotes"
             raise _refused(what, node.start_mark) from None
 

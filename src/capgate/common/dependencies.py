@@ -1,4 +1,4 @@
-"""The packages that a run needs: which, whether they can be imported, and how they are had."""
+"""The packages that a run needs: which, whether they can be imported, and how to install them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata as metadata
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -41,7 +42,7 @@ def check_imports() -> None:
     """Imports what no question can be asked without.
 
     Raises:
-        PackageError: It can't be had.
+        PackageError: A package can't be imported.
     """
     for name in _MODULES:
         try:
@@ -107,9 +108,7 @@ def _required() -> list[str]:
     try:
         lines = metadata.requires("capgate") or []
     except metadata.PackageNotFoundError:
-        import tomllib
-
-        file = Path(__file__).parents[2] / "pyproject.toml"
+        file = Path(__file__).parents[3] / "pyproject.toml"
         try:
             lines = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["dependencies"]
         except OSError:

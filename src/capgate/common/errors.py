@@ -121,7 +121,7 @@ class ConfigError(CapgateError):
 
 
 class DatasetError(CapgateError):
-    """The questions can't be had, or are not what they should be."""
+    """The questions can't be read or downloaded, or are not what they should be."""
 
 
 class StoreError(CapgateError):
@@ -188,7 +188,7 @@ class RequestFault(CapgateError):
         what: What happened, as a clause without a full stop.
         target: Id of the target that was asked.
         url: The URL asked, without credentials or query.
-        status: HTTP status, or None where no response was had.
+        status: HTTP status, or None where no response came.
         said: The server's own words, already without the key.
         remedy: What to do about it.
         attempts: How often it was tried.

@@ -1,4 +1,4 @@
-"""Secrets and home folders, cut out of whatever a run shows or leaves behind.
+"""Secrets and home folders, cut out of everything that a run shows or leaves behind.
 
 Two nets. What is known to be secret (keys in use, alert URLs, the values of environment
 variables whose names say so) is cut out wherever it stands. What only looks like a secret
@@ -8,6 +8,7 @@ out by its form, since a server or a model may repeat what nobody here ever saw.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -282,13 +283,11 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 def _escaped(text: str) -> str:
     """`text` as it stands inside a JSON string."""
-    import json
-
     return json.dumps(text)[1:-1]
 
 
 def _url_parts(value: str) -> Iterator[str]:
-    """What of a URL is secret by itself: who asks and what follows the host, whole and in parts.
+    """What of a URL is secret by itself: the user and what follows the host, whole and in parts.
 
     A server names the path that it does not know, without the host; where it is alone is no
     secret.

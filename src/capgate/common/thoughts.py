@@ -22,7 +22,7 @@ _PAIRS: Final = (
     (r"<\|inner_prefix\|>", r"<\|inner_suffix\|>"),
     (r"<\|channel>thought\b", r"<channel\|>"),
 )
-"""What begins a thought and what ends it. The end alone tells of a thought, too: chat templates
+"""What begins a thought and what ends it. The end alone marks a thought, too: chat templates
 write the beginning themselves, so that it stands in the prompt and not in the answer."""
 
 _HARMONY: Final = (

@@ -1,4 +1,4 @@
-"""Files of this user alone, and locks on them that end with whoever holds them."""
+"""Files of this user alone, and locks on them that end with the process that holds them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def locked(path: Path, how: int) -> IO[bytes]:
     """Opens a file, made where it is missing, and waits for a lock on it.
 
     Args:
-        path: The file; whoever holds it alone may remove it.
+        path: The file; a process that holds it exclusively may remove it.
         how: `fcntl.LOCK_SH` or `fcntl.LOCK_EX`.
     """
     while True:

@@ -57,7 +57,7 @@ def alert_urls(root: Path, named: Sequence[str]) -> tuple[str, ...]:
 
 
 def secret_urls(root: Path, named: Sequence[str]) -> list[str]:
-    """The URLs of `alert_urls` as far as they can be read, whatever is wrong with them."""
+    """The URLs of `alert_urls` as far as they can be read, also where they have faults."""
     found = environment(root)
     addresses = _listed(named, found)
     with suppress(ConfigError):

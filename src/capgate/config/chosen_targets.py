@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -72,6 +73,4 @@ def _adapters(targets: Targets, base: str, names: Sequence[str]) -> list[Target]
 
 def new_run_id(now: float | None = None) -> str:
     """An id for a run: its start in UTC and four random digits."""
-    import secrets
-
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + "-" + secrets.token_hex(2)

@@ -1,7 +1,7 @@
 """What a run was asked to do: one set of options and defaults for every way to start one.
 
-pytest, make, the scripts and `capgate run` all read `OPTIONS`, so that the same wish gives
-the same settings, the same fingerprint and thus the same stored answers.
+pytest, make, the scripts and `capgate run` all read `OPTIONS`, so that the same options
+give the same settings, the same fingerprint and the same stored answers.
 """
 
 from __future__ import annotations
@@ -221,8 +221,8 @@ class Settings:
         root: Folder that the other paths are relative to.
         model_ids: Targets asked for; empty for the default one.
         adapter_names: Adapters asked for; they belong to the one target in `model_ids`.
-        baseline: Whether the recorded baseline is the reference whatever the policy says.
-        published: Published scores to hold targets against whatever the policy says, or None.
+        baseline: Whether the recorded baseline is the reference, in place of the policy's.
+        published: Published scores that are the reference in place of the policy's, or None.
         policy: The policy's file in place of `policy.yaml`, or None.
         confirm: Whether a subject that fails is asked once more.
         measure: Whether nothing is judged.
@@ -320,7 +320,7 @@ class Settings:
 
     @property
     def reference(self) -> Literal["baseline", "published"] | None:
-        """The reference that the command line demands, whatever the policy says."""
+        """The reference that the command line demands in place of the policy's."""
         if self.baseline:
             return "baseline"
         return "published" if self.published else None

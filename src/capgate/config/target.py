@@ -121,7 +121,7 @@ class Target(_Entry):
         answer_format: `constrained` forces the answer's form by grammar.
         dataset: `hub`, `bundled` or a folder.
         max_connections: Requests in flight at a time.
-        request_timeout: Seconds after which one attempt is given up.
+        request_timeout: Seconds after which one attempt ends without an answer.
         max_retries: Further attempts after a passing fault.
         logprobs: Ask for this many top log-probabilities with each answer.
         extra_body: Further fields of each request.
@@ -239,7 +239,7 @@ def _is_json(value: object) -> bool:
 
 
 def clashes(name: str, body: Mapping[str, Any]) -> Iterator[FileFault]:
-    """Keys of an entry that are missing or don't go together, whatever else is wrong with it."""
+    """Keys of an entry that are missing or don't go together, beside its other faults."""
     given = {key for key, value in body.items() if value is not None}
     if "model_name" in given and not str(body["model_name"]).strip():
         yield FileFault(f"{name}.model_name", "is blank")

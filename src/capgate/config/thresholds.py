@@ -19,6 +19,7 @@ from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.common.validation import explain
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
 from capgate.config.policy_file import GROUP_NAMES, load_policy, parse_policy
+from capgate.config.published_scores import load_published
 from capgate.config.targets import Target
 from capgate.gate.decide_floor import Floor
 from capgate.gate.policy import (
@@ -163,7 +164,7 @@ def reference_choice(
         policy: The policy in force for it.
         target: The target.
         folder: The folder of thresholds.
-        forced: What the command line demands, whatever the policy says.
+        forced: What the command line demands in place of the policy's reference.
 
     Raises:
         ConfigError: The policy puts a floor in the place of a comparison question by question
@@ -202,8 +203,6 @@ def floor_of(policy: Policy, target: Target, folder: Path, published: Path | Non
         ConfigError: The published score can't be used.
     """
     if published is not None or policy.reference == "published":
-        from capgate.config.published_scores import load_published
-
         scores = load_published(published or folder / "published.yaml")
         # Without a name in the policy, the names that the target itself goes by.
         last = target.served_name.rsplit("/", 1)[-1]

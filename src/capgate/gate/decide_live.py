@@ -8,11 +8,11 @@
     else:
         verdict = gate.finish("the limit of 2,000 questions was reached")
 
-Where all questions were put and the evidence still suffices for neither side the verdict is
-INCONCLUSIVE: these questions, and these answers to them, are themselves a draw.
+Where all questions were put and the evidence suffices for neither side, the verdict is
+INCONCLUSIVE: these questions, and these answers to them, are themselves a random sample.
 
-Questions must come in the seeded order, whatever was answered before: an order that depends on
-what is already known is not random. Answers may arrive in any order *within* a batch.
+Questions must come in the seeded order, also where some were answered before: an order that
+depends on what is already known is not random. Answers may arrive in any order *within* a batch.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from capgate.gate.scale import Scale
 BATCH: Final = 64
 """Questions put between two looks; the error rates don't depend on it."""
 
-_HELD_AT_ONCE: Final = 2**24
+HELD_AT_ONCE: Final = 2**24
 """Questions of all orders together that a simulation holds at a time: some 32 MB."""
 
 
@@ -60,6 +60,7 @@ def run_orders(
     seed: int,
     batch: int = BATCH,
     first: Sequence[int] | None = None,
+    held: int = HELD_AT_ONCE,
 ) -> Orders:
     """Follows the sequential rule over random orders of known answers.
 
@@ -72,6 +73,8 @@ def run_orders(
         seed: Of the orders.
         batch: Questions between two looks.
         first: An order (a permutation of the columns of `rows`) to follow as the first of them.
+        held: Questions of all orders together that are in memory at a time; the outcome does not
+            depend on it.
     """
     population = rows.shape[1]
     # numpy takes no negative seed.
@@ -79,7 +82,7 @@ def run_orders(
     kind = np.int16 if population < 2**15 else np.int32
     outcome: npt.NDArray[np.int8] = np.zeros(orders, dtype=np.int8)
     asked: npt.NDArray[np.int64] = np.zeros(orders, dtype=np.int64)
-    together = max(1, _HELD_AT_ONCE // population)
+    together = max(1, held // population)
     for done in range(0, orders, together):
         some = min(together, orders - done)
         order = np.tile(np.arange(population, dtype=kind), (some, 1))

@@ -339,8 +339,8 @@ def settle(row: _Row, *, against: bool) -> _Row:
 def seeded_order(questions: Iterable[str], *, seed: int) -> list[str]:
     """Returns question hashes in the random order of a seed.
 
-    The order is by a keyed digest of each hash, so it is the same on every machine, whatever
-    order the questions are given in, and a subset keeps the whole set's order.
+    The order is by a keyed digest of each hash, so it is the same on every machine and for
+    every order in which the questions are given, and a subset keeps the whole set's order.
     """
     return sorted(questions, key=lambda question: order_key(question, seed))
 

@@ -235,9 +235,9 @@ def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> t
     """Returns Holm's adjusted p-values in the order given, weighted where weights are given.
 
     A hypothesis is rejected at `alpha` exactly where its adjusted value is at most `alpha`; the
-    chance of any false rejection is then at most `alpha`, whatever the dependence. Any
-    hypothesis whose own p-value is at most its weight's part of `alpha` is rejected. Source:
-    Holm, Scandinavian Journal of Statistics 6 (1979) 65–70, section 4 for the weights.
+    chance of any false rejection is then at most `alpha`, also where the tests depend on each
+    other. Any hypothesis whose own p-value is at most its weight's part of `alpha` is rejected.
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979) 65–70, section 4 for the weights.
 
     Args:
         p_values: One of each hypothesis.

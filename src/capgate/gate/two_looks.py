@@ -3,7 +3,7 @@
 The rule of two looks: a group fails where the first look rejects at its share *and* the
 second, of fresh answers in another order, rejects as well. Both shares come out of the one
 budget: before anything is asked, `SHARE` of every part is set aside, the first look keeps the
-rest, and the second is tested at what was set aside. A group can thus fail only where the
+rest, and the second is tested at what was set aside. So a group can fail only where the
 first look rejects, whose shares add up to less than without a second look: the rule's chance
 of a false alarm is at most that of the first look alone, and over the whole run at most
 `false_alarm`, however the two looks depend on each other (they share their questions).

@@ -149,7 +149,7 @@ async def _post(
             fault = f"no answer within {TIMEOUT:g} s{tried}"
         except (httpx.UnsupportedProtocol, httpx.InvalidURL):
             return "it is no address that can be posted to"
-        except Exception as error:  # whatever it is, a verdict does not depend on it
+        except Exception as error:  # no fault of an alert may change a verdict
             fault = f"{type(error).__name__}{tried}"
         else:
             if 200 <= status < 300:

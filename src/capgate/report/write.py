@@ -6,10 +6,11 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
+from capgate.benchmarks.mmlu.known_errors import Redux
 from capgate.common.errors import CapgateError
 from capgate.common.files import FileError, write_atomically
 from capgate.common.redact import Redactor
@@ -17,6 +18,7 @@ from capgate.common.text import harmless
 from capgate.config.alerts import alert_urls
 from capgate.config.published_scores import Published, load_published
 from capgate.config.secrets import project_redactor
+from capgate.config.settings import Settings
 from capgate.report import alerts
 from capgate.report.data.build import build_report
 from capgate.report.data.history import FILE, Entry, add_run, read_history
@@ -25,12 +27,8 @@ from capgate.report.page.html import render_html
 from capgate.report.text import github
 from capgate.report.text.terminal import logs_line, render_report
 from capgate.run.log_sweep import sweep_lines
+from capgate.run.run import Run
 from capgate.store.baselines import Baseline, load_baseline
-
-if TYPE_CHECKING:
-    from capgate.benchmarks.mmlu.known_errors import Redux
-    from capgate.config.settings import Settings
-    from capgate.run.run import Run
 
 DATA: Final = "report.json"
 PAGE: Final = "report.html"

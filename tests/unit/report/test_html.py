@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from markupsafe import escape
 from tests.unit.report.examples import C, W, flip, red_report, report_of
 
 from capgate.common.answers import Answer
@@ -218,7 +219,7 @@ def test_a_published_score_stands_beside_the_run_with_what_it_is_worth() -> None
     page = render_html(report.model_copy(update={"targets": {"mine": result}}))
     assert "Published: Mine-7B 65.0 % (model card; setup: 5-shot)" in page
     assert "mine has 60.0 % here on 2 of 57 subjects, -5.0 points" in page
-    assert CAUTION in page
+    assert escape(CAUTION) in page
 
 
 def test_the_drop_is_drawn_in_its_two_shares() -> None:

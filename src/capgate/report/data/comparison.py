@@ -23,7 +23,7 @@ LABELS: Final[tuple[Label, ...]] = get_args(Label)
 """All labels, in the order in which they are tried."""
 
 MEANINGS: Final[dict[Label, str]] = {
-    "error": "no answer was had; not scored",
+    "error": "a side gave no answer; not scored",
     "unparsed": "answered, but no choice could be read (format)",
     "does not stop": "the answer goes on until the token limit ends it (format)",
     "letter shift": "went to a letter that the candidate prefers far more than the reference",

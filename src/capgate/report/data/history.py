@@ -12,7 +12,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -168,8 +168,6 @@ def by_series(rows: Sequence[Entry]) -> dict[str, list[Entry]]:
 
 
 def _typed(entry: Entry) -> Entry:
-    from dataclasses import replace
-
     return replace(entry, complete=bool(entry.complete))
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.config.shown_command import run_command
+from capgate.store.answer_store import Store
 from capgate.store.runs import has_tests
-
-if TYPE_CHECKING:
-    from capgate.store.answer_store import Store
-    from capgate.store.shard import Shard
+from capgate.store.shard import Shard
 
 _REPORT: Final = "report.json"
 
@@ -27,8 +25,6 @@ def killed_runs(store: Path, output: Path) -> list[str]:
         store: The store's file.
         output: The folder of results.
     """
-    from capgate.store.answer_store import Store
-
     if not store.is_file():
         return []
     # A store that can't be read is told of by the commands that need it.
@@ -63,8 +59,6 @@ def killed_fault_of(store: Path, run: str) -> ConfigError:
     Raises:
         StoreError: It can't be opened.
     """
-    from capgate.store.answer_store import Store
-
     with Store(store) as opened:
         return killed_fault(opened, run)
 

@@ -5,7 +5,7 @@ tried, so that a question has exactly one:
 
 | label | the question flipped |
 |---|---|
-| `error` | since no answer was had |
+| `error` | because a side gave no answer |
 | `unparsed` | since no choice could be read from the answer (format) |
 | `does not stop` | while only the failed side's answer went on to the token limit (format) |
 | `letter shift` | to a letter that the candidate prefers far more than the reference does |

@@ -2,7 +2,7 @@
 
 Everything but the flipped questions is plain HTML and SVG. Those are packed into the page
 and shown by its one script, which the page's content security policy names by its hash: no
-other script, style, image or request is allowed, whatever a model's text holds.
+other script, style, image or request is allowed, so a model's text can't bring one in.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.text import printable
+from capgate.gate.verdict import Evidence
 from capgate.report.data.comparison import LABELS, MEANINGS, Comparison, Shift
 from capgate.report.data.history import Entry, by_series
 from capgate.report.data.missing import Missing, missing_of, notes_of
@@ -240,8 +241,6 @@ def _kind_alone(verdict: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _evidence(one: Mapping[str, Any]) -> dict[str, Any]:
-    from capgate.gate.verdict import Evidence
-
     return {**one, "text": str(Evidence(**one))}
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
 from capgate.report.data.comparison import Comparison, Split
-
-if TYPE_CHECKING:
-    from capgate.report.data.result import Report, Result
+from capgate.report.data.result import Report, Result
 
 _MANY: Final = 0.5
 """Share of the losses at which a label is what to look at first."""

@@ -51,10 +51,10 @@ _ALIVE: Final = re.compile(
     r"|^\s*(?:\d+[.)]|[-+=])\s",
     re.IGNORECASE,
 )
-"""What GitHub could make a link, a reference or a list of, whatever letter stands before it.
+"""What GitHub could make a link, a reference or a list of, after any letter.
 
-Where GitHub sees a word begin is not documented for every alphabet, and a sentence that is shown
-as code without need loses nothing."""
+GitHub does not document for every alphabet where it sees a word begin. A sentence that is shown as
+code without need loses nothing."""
 
 _FLIPS: Final = 10
 _CLIPPED: Final = 120

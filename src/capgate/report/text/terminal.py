@@ -6,7 +6,7 @@ import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,15 +14,13 @@ from rich.table import Table
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.text import format_dollars, printable
 from capgate.gate.budget import Budget
+from capgate.gate.verdict import Verdict
 from capgate.report.data.groups import counted, word_counts
 from capgate.report.data.result import Group, Report, Result, answered_of
 from capgate.report.text.advice import next_steps, rest_sentence
 from capgate.report.text.missing_lines import missing_lines
 from capgate.report.text.story import story_lines
-
-if TYPE_CHECKING:
-    from capgate.gate.verdict import Verdict
-    from capgate.run.judgement import Judgement
+from capgate.run.judgement import Judgement
 
 _WIDTH = 140
 
