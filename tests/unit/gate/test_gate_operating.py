@@ -235,13 +235,12 @@ def test_an_e_process_that_can_not_play_is_refused(orders: int, share: float) ->
 
 def test_many_orders_need_no_more_memory_than_some() -> None:
     """Orders held a few at a time come out as they would all at once."""
-    found = []
-    rows = population(1000, 0.1, 0.02)
-    for held in (2**24, 5000):
-        found.append(
-            run_orders(Scale.paired(), Policy(), ALL_POOLED, rows, orders=23, seed=-1, held=held)
-        )
-    assert found[0] == found[1]
+    rows, policy = population(1000, 0.1, 0.02), Policy()
+    few, all_at_once = (
+        run_orders(Scale.paired(), policy, ALL_POOLED, rows, orders=23, seed=-1, held=held)
+        for held in (5000, 2**24)
+    )
+    assert few == all_at_once
 
 
 def test_batches_are_only_looks() -> None:
