@@ -34,17 +34,17 @@ class Skip(Exception):
     """Raised by a check that does not apply; its text says why."""
 
 
-def look(name: str, at: Callable[[], str], *, remedy: Callable[[CapgateError], str]) -> Check:
-    """Checks something.
+def check_of(name: str, find: Callable[[], str], *, remedy: Callable[[CapgateError], str]) -> Check:
+    """Checks one thing.
 
     Args:
         name: What it is.
-        at: Returns the finding; raises a `CapgateError` where it is not as it should be. Any other
+        find: Returns the finding; raises a `CapgateError` where something is wrong. Any other
             exception is a failed check as well.
         remedy: Tells what repairs a fault.
     """
     try:
-        return Check(name, "ok", at())
+        return Check(name, "ok", find())
     except Skip as reason:
         return Check(name, "skipped", str(reason))
     except CapgateError as error:

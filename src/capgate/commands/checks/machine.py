@@ -16,7 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from capgate.commands.checks.check import Check, Skip, look, own_remedy
+from capgate.commands.checks.check import Check, Skip, check_of, own_remedy
 from capgate.common.dependencies import (
     SHOWN,
     PackageError,
@@ -63,19 +63,19 @@ def packages() -> Check:
     parts = [f"missing: {', '.join(missing)}"] if missing else []
     parts += [f"unfit: {', '.join(old)}"] if old else []
 
-    def at() -> str:
+    def find() -> str:
         if parts:
             raise PackageError("; ".join(parts), remedy=install_remedy())
         check_imports()
         return ", ".join(f"{name} {found}" for name in SHOWN if (found := version(name)))
 
-    return look("packages", at, remedy=own_remedy)
+    return check_of("packages", find, remedy=own_remedy)
 
 
 def plugin() -> Check:
     """Whether pytest finds the plugin."""
 
-    def at() -> str:
+    def find() -> str:
         for point in metadata.entry_points(group="pytest11"):
             if point.name == "capgate":
                 point.load()
@@ -84,13 +84,13 @@ def plugin() -> Check:
             return "switched on by this folder's conftest.py"
         raise ConfigError("pytest does not know it", remedy=install_remedy())
 
-    return look("pytest plugin", at, remedy=own_remedy)
+    return check_of("pytest plugin", find, remedy=own_remedy)
 
 
 def dotenv(root: Path) -> Check:
     """Whether `.env` can be read; it need not be there."""
 
-    def at() -> str:
+    def find() -> str:
         from dotenv.parser import parse_stream
 
         path = root / ".env"
@@ -122,13 +122,13 @@ def dotenv(root: Path) -> Check:
             )
         return f"{len(values)} variable{'' if len(values) == 1 else 's'}"
 
-    return look(".env", at, remedy=own_remedy)
+    return check_of(".env", find, remedy=own_remedy)
 
 
 def models_file(settings: Settings, found: list[Targets]) -> Check:
     """Whether the targets' file is valid; puts the targets into `found`."""
 
-    def at() -> str:
+    def find() -> str:
         from capgate.config.targets import load_targets
 
         targets = load_targets(settings.models_file)
@@ -136,13 +136,13 @@ def models_file(settings: Settings, found: list[Targets]) -> Check:
         n = len(targets.ids())
         return f"{n} target{'' if n == 1 else 's'}: {', '.join(targets.ids())}"
 
-    return look(settings.models_file.name, at, remedy=own_remedy)
+    return check_of(settings.models_file.name, find, remedy=own_remedy)
 
 
 def keys(target: Target, base: Target, targets: Targets, known: Mapping[str, str]) -> Check:
     """Whether the target's key variable is set; names those of the other targets."""
 
-    def at() -> str:
+    def find() -> str:
         others = {one.api_key_env for one in targets if one.api_key_env} - {base.api_key_env}
         unset = sorted(name for name in others if name and not known.get(name, "").strip())
         also = f" (for other targets, not set: {', '.join(unset)})" if unset else ""
@@ -152,13 +152,13 @@ def keys(target: Target, base: Target, targets: Targets, known: Mapping[str, str
         origin = "environment" if os.environ.get(base.api_key_env) else ".env"
         return f"{base.api_key_env} is set, from the {origin}{also}"
 
-    return look("key variable", at, remedy=own_remedy)
+    return check_of("key variable", find, remedy=own_remedy)
 
 
 def dataset(settings: Settings, target: Target) -> Check:
     """Whether the questions can be loaded."""
 
-    def at() -> str:
+    def find() -> str:
         from capgate.benchmarks.mmlu.load import load_questions
         from capgate.benchmarks.mmlu.task import mmlu_task
 
@@ -171,13 +171,13 @@ def dataset(settings: Settings, target: Target) -> Check:
             f"{f', revision {questions.revision[:7]}' if questions.revision else ''}"
         )
 
-    return look("data set", at, remedy=own_remedy)
+    return check_of("data set", find, remedy=own_remedy)
 
 
 def thresholds(settings: Settings, target: Target) -> Check:
     """Whether the policy and the floors that are in force for a target have no fault."""
 
-    def at() -> str:
+    def find() -> str:
         from capgate.config.thresholds import policy_for
 
         folder = settings.thresholds_dir
@@ -189,13 +189,13 @@ def thresholds(settings: Settings, target: Target) -> Check:
             f"{100 * policy.catch:g} points must be caught"
         )
 
-    return look("thresholds", at, remedy=own_remedy)
+    return check_of("thresholds", find, remedy=own_remedy)
 
 
 def alerts(settings: Settings) -> Check:
     """Whether alerts can be sent to the configured addresses."""
 
-    def at() -> str:
+    def find() -> str:
         from capgate.config.alerts import alert_urls
 
         urls = alert_urls(settings.root, settings.alerts)
@@ -203,13 +203,13 @@ def alerts(settings: Settings) -> Check:
             raise Skip("no address is configured (--alert, CAPGATE_ALERT_URL, config/alerts.yaml)")
         return f"{len(urls)} address{'' if len(urls) == 1 else 'es'}; nothing was sent there"
 
-    return look("alerts", at, remedy=own_remedy)
+    return check_of("alerts", find, remedy=own_remedy)
 
 
 def reports(settings: Settings) -> Check:
     """Whether results and answers can be written."""
 
-    def at() -> str:
+    def find() -> str:
         from capgate.store.answer_store import Store
 
         folder = settings.output_dir
@@ -228,7 +228,7 @@ def reports(settings: Settings) -> Check:
         Store(settings.store).close()
         return f"{folder} and {settings.store.name} can be written"
 
-    return look("reports", at, remedy=own_remedy)
+    return check_of("reports", find, remedy=own_remedy)
 
 
 def clock() -> Check:

@@ -1,4 +1,4 @@
-"""Checks of a target's server, in the order in which a run comes to need them."""
+"""Checks of a target's server, in the order in which a run needs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from capgate.asking.probe import PROBE, ask_probe
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
 from capgate.client.replies import ServedModel
-from capgate.commands.checks.check import Check, Skip, look, what_of
+from capgate.commands.checks.check import Check, Skip, check_of, what_of
 from capgate.common.errors import (
     CapgateError,
     ConfigError,
@@ -66,13 +66,13 @@ _STUCK: Final = (
 
 @dataclass
 class ServerCheckup:
-    """Looks at one target's server.
+    """Checks one target's server.
 
     Attributes:
         settings: The settings of a run.
         target: The target that a run would judge.
         base: Its base where it is an adapter, else itself.
-        run: A run of its own, which stores nothing that lasts.
+        run: A run for the checks alone, which keeps nothing.
         servers: Its servers.
         known: Where the keys' variables are looked up.
     """
@@ -89,7 +89,7 @@ class ServerCheckup:
     _endpoint: Endpoint | None = None
 
     def checks(self) -> Iterator[Check]:
-        """All checks; once one fails that the others build on, those are skipped."""
+        """All checks; if one fails that others need, those are skipped."""
         steps: tuple[Callable[[], str], ...] = (
             self._server,
             self._accepted,
@@ -107,7 +107,7 @@ class ServerCheckup:
             if failed:
                 yield Check(name, "skipped", f"not checked: {failed} failed")
                 continue
-            check = look(name, step, remedy=self._remedy)
+            check = check_of(name, step, remedy=self._remedy)
             if check.state == "failed" and step not in alone:
                 failed = name
             yield check
@@ -209,7 +209,7 @@ class ServerCheckup:
             policy, folder = self.run.policy(self.target.id), self.settings.thresholds_dir
             if reference_choice(policy, self.target, folder, forced=self.settings.reference):
                 raise
-            # Scripts and `--measure` do without; who wants a verdict must know.
+            # Scripts and `--measure` need none, but a verdict does.
             raise Skip(f"{error.what}, only measured. To judge it: {error.remedy}") from None
         match reference:
             case BaseReference(target=base):
@@ -272,7 +272,7 @@ class ServerCheckup:
         if abs(skew) > _SKEW_SECONDS:
             raise ConfigError(
                 f"this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} it",
-                remedy="sudo timedatectl set-ntp true (on whichever of the two is wrong)",
+                remedy="sudo timedatectl set-ntp true (on the machine whose clock is wrong)",
             )
         return f"within {max(1.0, abs(skew)):.0f} s of this machine's"
 
@@ -330,5 +330,5 @@ class ServerCheckup:
 
 
 def temporary(settings: Settings, folder: Path) -> Settings:
-    """The settings of a run that leaves nothing behind."""
+    """The settings of a run that keeps nothing."""
     return replace(settings, store=folder / "answers.sqlite", output_dir=folder)
