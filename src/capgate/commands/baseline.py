@@ -1,12 +1,12 @@
-"""`capgate baseline`: record, look at, replace and check recorded baselines.
+"""`capgate baseline`: record, compare, replace and check recorded baselines.
 
     capgate baseline record my-model              # from its newest run of the whole benchmark
     capgate baseline diff my-model                # what that run would change, and a digest
     capgate baseline update my-model --reviewed 3f0c… [--reason "…"]
     capgate baseline lint                         # exit code 1 where anything is found
 
-A baseline is a bar: `update` writes only the change whose digest `diff` has shown, and where the
-bar gets lower the file keeps the reason.
+`update` writes only the change whose digest `diff` has shown. A change that lowers the baseline
+needs a reason, which the file keeps.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carries the action out; returns 0, or 1 where `lint` finds anything.
+    """Runs the action; returns 0, or 1 if `lint` finds anything.
 
     Raises:
         CapgateError: The run can't be recorded, or was not reviewed.

@@ -1,4 +1,4 @@
-"""What is wrong with a project's bars: alarms that can't ring, records that no longer fit.
+"""What is wrong with a project's floors and baselines: too low to fail, or out of date.
 
 Pure functions of what the files and the store hold; each returns findings, none a verdict.
 """
@@ -28,7 +28,7 @@ from capgate.store.comparable import comparable, describe_change, mismatch, same
 from capgate.store.runs import StoredRun
 
 FAR: Final = 0.10
-"""How far a floor may lie under what is measured before it is called dead, as a fraction."""
+"""A floor further than this under the measured accuracy is a dead alarm; a fraction."""
 
 Kind = Literal[
     "dead alarm",
@@ -62,7 +62,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a target was measured to reach: correct and scored questions, overall and by subject."""
+    """A target's measured accuracy: correct and scored questions, overall and by subject."""
 
     source: str
     overall: tuple[int, int]
@@ -101,13 +101,13 @@ def of_faults(place: str, faults: Iterable[FileFault], remedy: str) -> list[Find
 def of_floors(
     target: str, floors: TargetFloors | None, policy: Policy, measured: Measured | None
 ) -> list[Finding]:
-    """Floors that a model which has lost much, or knows nothing, would still pass.
+    """Floors so low that a model passes them after a large loss, or by guessing.
 
     Args:
         target: The target's id.
         floors: Its entry in `floors.yaml`.
         policy: The policy in force for it, floors included.
-        measured: What it was measured to reach, if it was.
+        measured: Its measured accuracy; None where it was never measured.
     """
     found: list[Finding] = []
     reason = bool(floors and floors.reason) or policy.reason is not None
@@ -122,7 +122,7 @@ def of_floors(
     for name, floor, reached in places:
         place = f"floor of {target}, {name}"
         if floor * 100 <= CHANCE and reason:
-            # It is there to notice a broken path, and says so; no loss is looked for by it.
+            # Its reason says that it detects a broken setup, not a loss.
             continue
         if floor * 100 <= CHANCE:
             found.append(
@@ -164,7 +164,7 @@ def of_unexplained_floors(target: str, floors: TargetFloors, suite: Policy) -> l
 
 
 def of_baseline(name: str, baseline: Baseline, policy: Policy) -> list[Finding]:
-    """What a baseline's file shows by itself.
+    """Faults that a baseline's file shows without a run.
 
     It may be edited by hand, unreadable, at chance, or lowered without a reason.
 
@@ -216,7 +216,7 @@ def of_baseline(name: str, baseline: Baseline, policy: Policy) -> list[Finding]:
 
 
 def of_newest(baseline: Baseline, newest: StoredRun) -> list[Finding]:
-    """Whether a baseline still fits its target's newest run."""
+    """Differences between a baseline and its target's newest run."""
     place = f"baselines/{baseline.target}.json"
     again = f"see capgate baseline diff {quote(baseline.target)}, and update it"
     found: list[Finding] = []

@@ -1,4 +1,4 @@
-"""Gathers what `capgate baseline lint` looks at: files, targets and the store."""
+"""Gathers the findings of `capgate baseline lint` from files, targets and the store."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ from capgate.store.baselines import Baseline, load_baseline
 from capgate.store.runs import StoredRun, known_targets, newest_whole, stored
 
 _SHIPPED: Final = frozenset({"local-smollm2"})
-"""Targets of a new checkout that have a floor there. A project that replaces them by its own
-targets need not clear that floor away."""
+"""Targets that have a floor in a new checkout. A project with other targets need not remove it."""
 
 
 def findings(settings: Settings, published: Path | None = None) -> list[Finding]:
-    """Everything that is wrong with a project's bars.
+    """All faults of a project's floors, baselines, policy and published scores.
 
     Args:
         settings: Where its files are.
@@ -129,14 +128,14 @@ def _published(path: Path, suite: Policy, *, required: bool) -> list[Finding]:
 
 
 def _unknown(settings: Settings, named: set[str]) -> list[Finding]:
-    """Bars of targets that nobody can run any more."""
+    """Floors, policies and baselines of targets that the models' file no longer has."""
     if not settings.models_file.exists():
         return []
     known = set(load_targets(settings.models_file).ids())
     # An adapter named on the command line is known as base+adapter and is in no file.
     gone = sorted(name for name in named if name.split("+")[0] not in known)
     what = f"{settings.models_file.name} has no such target"
-    remedy = "take it out, or name the target as its entry is named"
+    remedy = "remove it, or use the name of the target's entry"
     return [Finding("faulty", f"thresholds of {name}", what, remedy) for name in gone]
 
 

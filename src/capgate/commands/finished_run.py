@@ -1,4 +1,4 @@
-"""Taking up a finished run again: its report, its settings, and a way to its servers."""
+"""A finished run opened again: its report, its settings, and its servers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def open_report(options: argparse.Namespace) -> tuple[Report, Path, Settings]:
 
 @contextmanager
 def resumed(report: Report, settings: Settings) -> Iterator[Run]:
-    """A finished run, with a way to its targets' servers; they end with it.
+    """A finished run that can ask its targets' servers; managed servers end with it.
 
     Raises:
         CapgateError: Its store or its targets are no longer there.
@@ -81,7 +81,7 @@ def check_store(report: Report, settings: Settings) -> None:
 
 
 def one_target(report: Report, named: str | None) -> str:
-    """The target that a command means; the only one judged where none is named.
+    """The target that a command is about; the only judged one where none is named.
 
     Raises:
         ConfigError: There is no such target in the run, or several.
@@ -97,7 +97,7 @@ def one_target(report: Report, named: str | None) -> str:
 
 
 def settings_of_run(recorded: Mapping[str, Any], here: Settings) -> Settings:
-    """A run's recorded settings over this place's files."""
+    """A run's recorded settings, with the files of this project."""
     names = {field.name for field in fields(Settings)}
     restored: dict[str, Any] = {}
     for name, value in recorded.items():

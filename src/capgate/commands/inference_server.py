@@ -1,4 +1,4 @@
-"""The `inference-server` command: servers and adapters by hand, over the suite's own code.
+"""The `inference-server` command: starts and stops servers, and loads adapters.
 
 Exit codes: 0 done, 1 the server or adapter is not as asked (not running, unhealthy, refused),
 4 wrong usage.
@@ -157,7 +157,7 @@ async def _ask_health(endpoint: Endpoint) -> None:
         try:
             await client.health()
         except RequestFault as fault:
-            # It has listed its models; not every server has this route as well.
+            # It has listed its models; some servers lack this route.
             if fault.kind != "not_found":
                 raise
 
@@ -172,7 +172,7 @@ def _list(options: argparse.Namespace, targets: Targets) -> None:
         options.out.json(rows, indent=2)
         return
     for model in models:
-        # A name can hold a line break; each has one line.
+        # A name can have a line break; each gets one line.
         of = f"  (adapter of {one_line(model.parent, limit=_NAME)})" if model.parent else ""
         options.out.line(f"{one_line(model.name, limit=_NAME)}{of}")
 
@@ -214,7 +214,7 @@ def _entry(name: str, targets: Targets) -> Target | None:
 
 
 def _endpoint(model_id: str | None, options: argparse.Namespace, targets: Targets) -> Endpoint:
-    """The live endpoint of a target; its key is shown by nothing from now on."""
+    """The live endpoint of a target; output no longer shows its key."""
     target = targets.get(model_id) if model_id else targets.default()
     if target.serve is not None:
         endpoint = left_running(target)

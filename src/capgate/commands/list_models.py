@@ -30,20 +30,20 @@ _PIPE_WIDTH: Final = 220
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A target as it is listed.
+    """A target's row in the list.
 
     Attributes:
         id: Its id.
         default: Whether a run without `--model-id` takes it.
-        provider: Who runs its server.
+        provider: The service that runs its server.
         model: The name that requests carry.
         host: Host and port of its URL, or how it is started.
         adapter_of: For an adapter, its base's id.
         key_variable: The variable that holds its key.
         key_set: Whether that is set; None where no key is named.
-        description: What the file says of it.
-        reachable: Whether its server answers and serves it; None where that was not asked.
-        finding: What was found, in words.
+        description: Its description in the file.
+        reachable: Whether its server answers and serves it; None where that was not checked.
+        finding: The result of the check, in words.
     """
 
     id: str
@@ -113,11 +113,11 @@ def show(file: Path, *, provider: str | None, check: bool, as_json: bool) -> int
 def list_targets(
     targets: Targets, known: Mapping[str, str], provider: str | None = None, *, check: bool = False
 ) -> list[Listed]:
-    """The targets as they are listed, in the file's order.
+    """The rows of the list, in the file's order.
 
     Args:
         targets: The targets.
-        known: Where the keys' variables are looked up; no value of it is shown.
+        known: Where the keys' variables are looked up; the rows show no value.
         provider: Only targets of this provider, where given.
         check: Whether to ask their servers, all at once.
 
@@ -205,7 +205,7 @@ def _print(out: Output, listed: list[Listed], *, check: bool) -> None:
             *([f"{mark}{one_line(one.finding, limit=120)}"] if check else []),
             one_line(one.description, limit=120),
         )
-        # Before the layout, which may fold a cell within a key.
+        # Secrets are cut out first: the layout may break a line within a key.
         table.add_row(*map(out.fit, cells))
     # A pipe has no width of its own; wide lines are easier to search than folded ones.
     width = Console().width if sys.stdout.isatty() else _PIPE_WIDTH

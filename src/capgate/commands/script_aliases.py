@@ -1,4 +1,4 @@
-"""`scripts/run_mmlu_benchmark.py` and `run_mmlu_openrouter.py`: `capgate run` by older names.
+"""`scripts/run_mmlu_benchmark.py` and `run_mmlu_openrouter.py`: older names of `capgate run`.
 
 Both run the pytest suite with the options and defaults of every run, and exit with its
 code. They measure a target that has nothing to be compared with (`--measure-missing`).

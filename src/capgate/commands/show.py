@@ -31,7 +31,7 @@ _SHORTEST = 4
 
 @dataclass(frozen=True)
 class Found:
-    """A question of a run, as far as its store and its report know it."""
+    """A question of a run, from its store or its report."""
 
     hash: str
     subject: str
@@ -100,7 +100,7 @@ def _lines(
 
 
 def find_question(report: Report, settings: Settings, target: str, name: str) -> Found:
-    """The question that a person means.
+    """The question with this hash, beginning of a hash, or sample id.
 
     Raises:
         ConfigError: None begins so, or several do.
@@ -168,7 +168,7 @@ def _said(answer: Answer) -> str:
 
 
 def _changed(before: Answer | None, now: Answer, redactor: Redactor) -> str:
-    """How an answer differs from the stored one, as what follows it on its line."""
+    """How an answer differs from the stored one; the end of its line."""
     if before is None:
         return "  (no answer is stored)"
     if (before.state, before.choice) != (now.state, now.choice):

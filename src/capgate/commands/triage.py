@@ -113,7 +113,7 @@ def with_redux(report: Report, file: Path, dataset: Path | None) -> Report:
 
 
 def _reasked(report: Report, folder: Path, settings: Settings) -> Report:
-    """Asks again, and writes and returns the report that follows from it."""
+    """Asks again; writes and returns the new report."""
     redactor = project_redactor(settings)
     out = Output(lambda: redactor)
     with resumed(report, settings) as run:
