@@ -1,4 +1,4 @@
-"""Answers that an earlier version kept, which did not look at the servers' weights."""
+"""Tests whether answers that an earlier version stored without an observation still hold."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from inspect_ai.model import Model
 
 ADOPTED_BY: Final = 24
-"""How many of a target's stored answers are asked again before all of them are taken over."""
+"""How many of a target's stored answers are asked again before all of them are used."""
 
 _OTHERS: Final = 1
-"""Most of them that may be answered otherwise: servers are not deterministic under load."""
+"""How many of these may be answered differently: servers are not deterministic under load."""
 
 
 def answers_alike(
@@ -31,18 +31,18 @@ def answers_alike(
     *,
     temperature: float,
 ) -> bool:
-    """Whether a server still answers questions as it is stored; what it says is not kept.
+    """Whether a server still gives its stored answers; the new answers are not stored.
 
     Args:
-        model: Inspect's handle on the server.
+        model: Inspect's model of the server.
         stored: Some of its stored answers.
         store: Has the questions' texts.
-        mmlu_task: The task that they were asked by.
+        mmlu_task: The task by which they were asked.
         logs: Folder for Inspect's logs.
         temperature: Sampling temperature.
     """
     if mmlu_task.shots:
-        return False  # the store has no examples, without which it would be another prompt
+        return False  # the store has no few-shot examples, so the prompt would be another one
     from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
 
     from capgate.asking.inspect_backend.run_eval import run_eval

@@ -1,4 +1,4 @@
-"""Who answered, and under which settings: the identity that stored answers are found by."""
+"""The identity by which stored answers are found: which model answered, and how it was asked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from capgate.store.answer_store import Store
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Hash and meaning of "this target, asked this way".
+    """A hash of a target and of the way in which it is asked, with the facts behind it.
 
     Attributes:
         hash: 16 hex digits.
@@ -41,8 +41,8 @@ def fingerprint(
 ) -> Fingerprint:
     """The fingerprint of a target's answers in a run.
 
-    The address and key of a managed server are random and thus left out; what it serves
-    (weights, engine, flags) stands for it instead.
+    The address and key of a managed server are random and have no part in it. The server is
+    identified by its weights, engine and flags.
     """
     return Fingerprint.of(
         {
@@ -57,10 +57,10 @@ def fingerprint(
 
 
 def as_kept(made: Fingerprint, store: Store, prompt: str) -> tuple[Fingerprint, list[str]]:
-    """The fingerprint under which a store has the same answers, and what is to be told of them.
+    """The fingerprint under which a store has a target's answers, and lines for the user.
 
     Args:
-        made: By today's facts. A store of an earlier version may know them by another hash.
+        made: Made from today's facts. An earlier version may have stored them under another hash.
         store: Where answers are kept.
         prompt: Hash of the prompt's form.
     """
@@ -79,7 +79,7 @@ def seed_of(fingerprint: Fingerprint, given: int | None) -> int:
 
     Args:
         fingerprint: The candidate's.
-        given: The seed that was asked for; None lets the fingerprint decide.
+        given: The user's seed; None derives one from the fingerprint.
     """
     return int(fingerprint.hash[:8], 16) if given is None else given
 
@@ -100,17 +100,14 @@ def generation(target: Target, settings: Settings) -> dict[str, Any]:
 
 
 def request_fields(target: Target, endpoint: Endpoint) -> dict[str, Any]:
-    """Further fields of each request: the target's own, and those its engine needs.
+    """Further fields of each request: those of the target's entry, and those of its engine.
 
     Raises:
-        ConfigError: The target asks for constrained answers and its server can't give them.
+        ConfigError: The target asks for constrained answers, which its server does not support.
     """
-    fields = dict(target.extra_body)
+    fields = endpoint.engine_fields | target.extra_body
     if target.route is not None:
         fields["provider"] = target.route
-    if endpoint.engine == "llamacpp":
-        # A reused prompt cache changes temperature-0 answers from run to run.
-        fields.setdefault("cache_prompt", False)
     if endpoint.salt:
         fields.setdefault("cache_salt", endpoint.salt)
     if target.answer_format == "constrained":

@@ -1,7 +1,7 @@
-"""Which weights a target's stored answers are from, and whether the same ones answer now.
+"""Finds out which weights a target's stored answers are from, and whether the same answer now.
 
-A running server tells its model's name and not its weights. So each look at it (`Observation`) is
-compared with what it was first seen with, and the answers of other weights are not found.
+A running server names its model and not its weights. So each observation of a server is compared
+with the stored ones, and answers of other weights are not used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from capgate.serving.signature import Observation
 from capgate.store.answer_store import Seen, Store
 
 SEEN: Final = "seen"
-"""The key of an identity that stands for the weights that were seen."""
+"""The key of an identity that names the observed weights."""
 
 
 def with_weights(
@@ -31,16 +31,17 @@ def with_weights(
     adopt: Callable[[str], bool],
     say: Callable[[str], None],
 ) -> Fingerprint:
-    """The fingerprint of a target's answers with the weights that its server was seen with.
+    """The fingerprint of a target's answers, with the weights that its server has.
 
     Args:
         plain: The fingerprint by what the server says of itself.
         endpoint: Where the target answers.
-        store: Where earlier looks are kept.
+        store: Where earlier observations are kept.
         prompt: Hash of the prompt's form.
         run: This run.
-        adopt: Tells whether the answers under a fingerprint, which earlier versions kept without
-            a look, are still what the server answers; called only where no earlier look is kept.
+        adopt: Returns whether the server still gives the answers that are stored under a
+            fingerprint. Earlier versions stored them without an observation, so it is called only
+            if the store has no observation of the server.
         say: Shows a line.
     """
     now = endpoint.observation
@@ -72,14 +73,14 @@ def with_weights(
 
 
 def other_weights(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two identities are those of one server that was seen with other weights."""
+    """Whether two identities are of one server, with different weights."""
     plain = [{k: v for k, v in it.items() if k not in {SEEN, "weights"}} for it in (one, other)]
     return plain[0] == plain[1] and SEEN in one and SEEN in other and one[SEEN] != other[SEEN]
 
 
 def _is_same(now: Observation, seen: Seen, run: str) -> bool:
     if seen.run == run and seen.at == now.at:
-        return True  # another process of this run has kept this very look
+        return True  # another process of this run has stored this observation
     return not now.change_since(seen.facts)
 
 

@@ -48,3 +48,9 @@ class Endpoint:
     notes: tuple[str, ...] = ()
     known: bool = False
     observation: Observation | None = None
+
+    @property
+    def engine_fields(self) -> dict[str, Any]:
+        """Members of each request without which the engine's answers would not repeat."""
+        # llama.cpp: a reused prompt cache changes temperature-0 answers from run to run.
+        return {"cache_prompt": False} if self.engine == "llamacpp" else {}

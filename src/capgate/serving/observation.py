@@ -48,11 +48,8 @@ def observe(target: Target, endpoint: Endpoint) -> Observation:
 
 def fields_of(target: Target, endpoint: Endpoint) -> dict[str, Any]:
     """The members of a target's requests that its observation must have as well."""
-    fields = {name: value for name, value in target.extra_body.items() if name != "logprobs"}
-    if endpoint.engine == "llamacpp":
-        # A reused prompt cache changes temperature-0 answers from run to run.
-        fields.setdefault("cache_prompt", False)
-    return fields
+    own = {name: value for name, value in target.extra_body.items() if name != "logprobs"}
+    return endpoint.engine_fields | own
 
 
 def process_start(endpoint: Endpoint) -> float | None:

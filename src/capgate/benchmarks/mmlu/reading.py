@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -143,6 +144,9 @@ They are never changed: another text would give every scorer another hash, and s
 stored answer and baseline invalid.
 """
 
+_ENVIRONMENT: Final = threading.RLock()
+"""Held while the environment names no model, since a run computes hashes in two threads."""
+
 Reading = tuple[AnswerState, str]
 """How an answer counts, and the letter that was read; `""` where none was."""
 
@@ -243,12 +247,13 @@ def unasked(sample: Sample) -> TaskState:
 @contextmanager
 def no_model() -> Iterator[None]:
     """Upstream's solver asks which model is being evaluated; here there is none."""
-    before = os.environ.get("INSPECT_EVAL_MODEL")
-    os.environ["INSPECT_EVAL_MODEL"] = "none/none"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["INSPECT_EVAL_MODEL"]
-        else:
-            os.environ["INSPECT_EVAL_MODEL"] = before
+    with _ENVIRONMENT:
+        before = os.environ.get("INSPECT_EVAL_MODEL")
+        os.environ["INSPECT_EVAL_MODEL"] = "none/none"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["INSPECT_EVAL_MODEL"]
+            else:
+                os.environ["INSPECT_EVAL_MODEL"] = before
