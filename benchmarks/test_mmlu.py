@@ -5,35 +5,4 @@ pytest benchmarks -m full --model-id my-model   # the whole benchmark, subject b
 pytest benchmarks -k abstract_algebra           # any part by itself
 """
 
-import pytest
-
-from capgate.pytest_suite.fixture import Bench
-
-
-@pytest.mark.quick
-@pytest.mark.full
-@pytest.mark.stem
-@pytest.mark.humanities
-@pytest.mark.social_sciences
-@pytest.mark.other
-def test_preflight(capgate: Bench, target: str) -> None:
-    """The target is reachable, accepts the key, serves the model and answers in form."""
-    capgate.preflight(target)
-
-
-@pytest.mark.quick
-def test_quick(capgate: Bench, target: str) -> None:
-    """A growing random sample over all subjects shows no loss."""
-    capgate.quick(target)
-
-
-@pytest.mark.full
-def test_subject(capgate: Bench, target: str, subject: str) -> None:
-    """One subject by itself shows no loss."""
-    capgate.subject(target, subject)
-
-
-@pytest.mark.full
-def test_suite(capgate: Bench, target: str) -> None:
-    """All subjects together show no loss."""
-    capgate.suite(target)
+from capgate.pytest_suite.test_capability import *  # noqa: F403

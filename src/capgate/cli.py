@@ -21,7 +21,8 @@ from capgate.commands.options import Parser, output_of
 from capgate.common.output import Output
 
 COMMANDS: Final[Mapping[str, str]] = {
-    "run": "run the benchmark (pytest benchmarks)",
+    "init": "write a project's files: targets, thresholds, a test, a CI recipe",
+    "run": "run the benchmark under pytest",
     "list-models": "list the targets of config/models.yaml",
     "doctor": "check the setup",
     "report": "make a run's HTML report, or its GitHub comment",

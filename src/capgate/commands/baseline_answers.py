@@ -56,7 +56,7 @@ def run_to_record(store: Store, settings: Settings, target: str, named: str | No
         "the store has no run of the whole benchmark"
         + ("" if there else " (nor any other run of it)"),
         target=target,
-        remedy=f"pytest benchmarks -m full --model-id {quote(target)} (with --measure if there is "
+        remedy=f"capgate run --model-id {quote(target)} (with --measure if there is "
         "nothing to compare it with yet)"
         + ("" if there or not known else f"; the store has runs of {', '.join(known)}"),
     )

@@ -18,7 +18,7 @@ from capgate.commands.baseline_findings import (
 )
 from capgate.common.errors import ConfigError
 from capgate.config.policy_file import load_policy, parse_policy
-from capgate.config.published_scores import load_published
+from capgate.config.published_scores import load_published, published_file
 from capgate.config.settings import Settings
 from capgate.config.targets import load_targets
 from capgate.config.thresholds import TargetFloors, load_floors, with_floors
@@ -61,7 +61,7 @@ def findings(settings: Settings, published: Path | None = None) -> list[Finding]
             with_floors(suite, target, mine),
             _measured(baselines.get(target), newest.get(target)),
         )
-    found += _published(folder / "published.yaml", suite, required=False)
+    found += _published(published_file(folder), suite, required=False)
     if published is not None:
         found += _published(published, suite, required=True)
     return found + _unknown(settings, {*(floors.keys() - _SHIPPED), *suite.targets, *baselines})
@@ -112,8 +112,6 @@ def _newest(settings: Settings) -> dict[str, StoredRun]:
 
 
 def _published(path: Path, suite: Policy, *, required: bool) -> list[Finding]:
-    if not required and not path.exists():
-        return []
     scores = load_published(path)
     found = of_faults(path.name, scores.faults, "correct the row, or take it out")
     found += near_chance_scores(path.name, {s.model: s.mmlu for s in scores.scores.values()})
@@ -122,8 +120,8 @@ def _published(path: Path, suite: Policy, *, required: bool) -> list[Finding]:
         for target, model in {**wanted, "": suite.published}.items():
             if model and model not in scores.scores:
                 place = f"policy.yaml, targets.{target}.published" if target else "policy.yaml"
-                what = f"{path.name} has no usable score of {model}"
-                found.append(Finding("faulty", place, what, "add it with its source"))
+                what = f"{scores.label} has no usable score of {model}"
+                found.append(Finding("faulty", place, what, scores.addition))
     return found
 
 

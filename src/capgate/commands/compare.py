@@ -19,7 +19,7 @@ from capgate.commands.options import add_json, add_options, output_of, settings_
 from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.text import one_line, printable
-from capgate.config.published_scores import load_published
+from capgate.config.published_scores import load_published, published_file
 from capgate.config.settings import FILES, Settings
 from capgate.config.thresholds import policy_for
 from capgate.report.data.killed import is_killed, killed_fault
@@ -32,7 +32,7 @@ from capgate.store.answer_store import KeptQuestion
 from capgate.store.runs import find_run, read_run, stored, targets_of
 
 PUBLISHED: Final = Path("published.yaml")
-"""The file of published scores in the thresholds' folder."""
+"""Stands for the published scores in force, where `--published` names no file."""
 
 _SHOWN: Final = 20
 
@@ -124,7 +124,7 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
             remedy="capgate compare RUN --published [FILE]",
         )
     default = options.published == PUBLISHED
-    file = settings.thresholds_dir / PUBLISHED if default else options.published
+    file = published_file(settings.thresholds_dir) if default else options.published
     published = load_published(file)
     with stored(settings.store) as store:
         run = find_run(store, options.reference)

@@ -1,6 +1,7 @@
 """`capgate run`: the pytest suite as a command.
 
-Runs `pytest benchmarks` with these options; any others are pytest's own.
+Runs the tests of capgate in the folder `benchmarks`, or, without such tests, the suite that the
+package ships. Options that are not listed here are pytest's own.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from capgate.commands.options import add_options
-from capgate.common.errors import ConfigError
 from capgate.config.settings import OPTIONS
+from capgate.config.suite import has_own_tests, suite_arguments
 
 _IMPORTED: Final = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 """pytest, started in our own process, can't rewrite the asserts of what runs already."""
@@ -28,11 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs pytest in this process; returns its exit code.
-
-    Raises:
-        ConfigError: There is no `benchmarks` folder here.
-    """
+    """Runs pytest in this process; returns its exit code."""
     return run_pytest(options, options.rest)
 
 
@@ -42,17 +39,11 @@ def run_pytest(options: argparse.Namespace, rest: Sequence[str]) -> int:
     Args:
         options: With `quick` and the options of a run.
         rest: Further arguments of pytest.
-
-    Raises:
-        ConfigError: There is no `benchmarks` folder here.
     """
     import pytest
 
-    if not Path("benchmarks").is_dir():
-        raise ConfigError(
-            "there is no folder benchmarks here", remedy="run from the project's root"
-        )
-    arguments = ["benchmarks", "-m", "quick" if options.quick else "full", "-W", _IMPORTED]
+    arguments = suite_arguments(own=has_own_tests(Path()))
+    arguments += ["-m", "quick" if options.quick else "full", "-W", _IMPORTED]
     for option in OPTIONS:
         value = getattr(options, option.dest)
         if value is True:

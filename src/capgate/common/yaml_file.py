@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -15,6 +15,8 @@ from capgate.common.secret_forms import holds_token, looks_secret, without_token
 from capgate.common.validation import kind_of
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_ABSENT: Final = "run from the project's root or name the file"
 
 
 def is_variable(name: object) -> bool:
@@ -28,12 +30,13 @@ def is_variable(name: object) -> bool:
     return words or (len(name) < 20 and not re.fullmatch(r"[0-9A-Fa-f]+", name))
 
 
-def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
+def read_yaml_mapping(path: Path, *, what: str, absent: str = _ABSENT) -> dict[Any, Any]:
     """Reads a YAML file whose top is a mapping.
 
     Args:
         path: The file.
         what: What it should hold, for the message.
+        absent: The remedy for a file that does not exist.
 
     Raises:
         ConfigError: It is missing, unreadable, not YAML, not a mapping, or too large.
@@ -45,7 +48,7 @@ def read_yaml_mapping(path: Path, *, what: str) -> dict[Any, Any]:
     except FileNotFoundError:
         raise ConfigError(
             f"{path} does not exist; it should hold {what}",
-            remedy="run from the project's root or name the file",
+            remedy=absent,
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read", said=str(error)) from None

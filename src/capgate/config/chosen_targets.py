@@ -31,7 +31,7 @@ def run_targets(
         if len(ids) != 1:
             raise ConfigError(
                 f"--adapter-name needs its base: one --model-id, not {len(ids)}",
-                remedy="pytest benchmarks --model-id BASE --adapter-name NAME",
+                remedy="capgate run --model-id BASE --adapter-name NAME",
             )
         chosen = _adapters(targets, ids[0], settings.adapter_names)
     else:

@@ -1,4 +1,7 @@
-"""Published MMLU scores as floors: our own list, or a user's CSV with `Model Name,MMLU`.
+"""Published MMLU scores as floors: the shipped list, or a user's file.
+
+`published.yaml` beside this module is the shipped list. A `published.yaml` in a project's folder
+of thresholds takes its place.
 
 A published score was measured by another harness; it is never compared question by question.
 """
@@ -27,6 +30,9 @@ CHANCE: Final = 25.0
 
 TOLERANCE: Final = 0.03
 """Fraction taken off a score of a file that states no tolerance of its own."""
+
+SHIPPED: Final = Path(__file__).with_name("published.yaml")
+"""The list that capgate ships."""
 
 _MODEL, _SCORE = "Model Name", "MMLU"
 
@@ -64,6 +70,17 @@ class Published:
     faults: tuple[FileFault, ...]
     tolerance: float = TOLERANCE
 
+    @property
+    def label(self) -> str:
+        """What a message calls the file."""
+        return "capgate's list of published scores" if self.path == SHIPPED else str(self.path)
+
+    @property
+    def addition(self) -> str:
+        """How a score gets into the file."""
+        own = self.path != SHIPPED
+        return f"add it with its source{'' if own else ' to thresholds/published.yaml'}"
+
     def floor(self, model: str) -> Floor:
         """Returns the floor that a model's published score sets.
 
@@ -76,9 +93,9 @@ class Published:
             about = [fault for fault in self.faults if f"`{shown}`" in fault.what]
             meant = nearest(model, tuple(self.scores))
             raise ConfigError(
-                f"{self.path} has no usable MMLU score of {shown}",
+                f"{self.label} has no usable MMLU score of {shown}",
                 faults=about,
-                remedy=f"did you mean {meant}?" if meant else "add it with its source",
+                remedy=f"did you mean {meant}?" if meant else self.addition,
             )
         return Floor(
             score.mmlu / 100.0 - self.tolerance,
@@ -111,6 +128,16 @@ class _File(BaseModel):
                 {"given": f"{self.tolerance:g}", "usual": f"{TOLERANCE:g}"},
             )
         return self
+
+
+def published_file(folder: Path) -> Path:
+    """The published scores in force: the project's own `published.yaml`, else the shipped list.
+
+    Args:
+        folder: The project's folder of thresholds.
+    """
+    own = folder / SHIPPED.name
+    return own if own.exists() else SHIPPED
 
 
 def load_published(path: Path) -> Published:

@@ -17,6 +17,7 @@ from capgate.benchmarks.mmlu.subjects import DOMAINS, SUBJECTS
 from capgate.benchmarks.mmlu.task import TASKS
 from capgate.common.errors import ConfigError
 from capgate.config.option_values import parse_dollars, positive, temperature
+from capgate.config.suite import has_own_tests
 
 DEFAULT_TASK: Final = "inspect_evals/mmlu_0_shot"
 DEFAULT_TEMPERATURE: Final = 0.0
@@ -329,13 +330,16 @@ class Settings:
         """The settings as results record them, without secrets.
 
         `files` names the files and folders that are not the usual ones, relative to the
-        project's folder where they lie in it: the commands that results show can be run.
+        project's folder where they lie in it: the commands that results show can be run. `suite`
+        is there for a project that has no tests of capgate, and so runs the shipped ones.
         """
         values = asdict(self)
         files: dict[str, Path | None] = {name: values.pop(name) for name in _FILES}
         for name in ("alerts", "root"):
             del values[name]
+        own = has_own_tests(self.root)
         return {
+            **({} if own else {"suite": "shipped"}),
             **{name: list(v) if isinstance(v, tuple) else v for name, v in values.items()},
             "files": {
                 name: path.relative_to(self.root).as_posix()

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import SUBJECTS
 from capgate.config.settings import FILES, OPTIONS
+from capgate.config.suite import suite_arguments
 
 _NAMES: Final = {
     "--model-id": "model_ids",
@@ -24,14 +25,15 @@ _LEFT_OUT: Final = frozenset({"--domains", "--fresh"})
 def run_command(
     recorded: Mapping[str, Any], modes: AbstractSet[str], models: AbstractSet[str]
 ) -> str:
-    """`pytest benchmarks …`, with all options that are not their default.
+    """What starts a run again: pytest with all options that are not their default.
 
     Args:
         recorded: The settings of a run.
         modes: `full`, `quick` or both.
         models: Base models, for a run that named none and took the default.
     """
-    words = ["pytest", "benchmarks", "-m", " or ".join(sorted(modes))]
+    words = ["pytest", *suite_arguments(own="suite" not in recorded)]
+    words += ["-m", " or ".join(sorted(modes))]
     settings = {**recorded, **files_of(recorded)}
     if not settings.get("model_ids"):
         settings["model_ids"] = sorted(models)

@@ -47,6 +47,8 @@ __all__ = [
     "redact_url",
 ]
 
+_ABSENT: Final = "run from the project's root, name the file (--models-file FILE), or write one with: capgate init"
+
 _HINTS: Final = 20
 """Faults of a file after which no nearest name is looked for."""
 
@@ -181,7 +183,7 @@ def load_targets(path: Path) -> Targets:
     Raises:
         ConfigError: With every fault of the file.
     """
-    raw = read_yaml_mapping(path, what="the targets")
+    raw = read_yaml_mapping(path, what="the targets", absent=_ABSENT)
     faults: list[FileFault] = []
     entries: dict[str, Target] = {}
     for name, body in raw.items():

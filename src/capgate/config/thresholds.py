@@ -4,7 +4,7 @@
 |---|---|
 | `policy.yaml` | what may be lost and how often the gate may err |
 | `floors.yaml` | accuracies demanded of a target, its domains and its subjects |
-| `published.yaml` | published scores, usable as a floor |
+| `published.yaml` | published scores, usable as a floor, in place of the shipped list |
 | `baselines/<target>.json` | a recorded run, question by question |
 """
 
@@ -19,7 +19,7 @@ from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.common.validation import explain
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
 from capgate.config.policy_file import GROUP_NAMES, load_policy, parse_policy
-from capgate.config.published_scores import load_published
+from capgate.config.published_scores import load_published, published_file
 from capgate.config.targets import Target
 from capgate.gate.decide_floor import Floor
 from capgate.gate.policy import (
@@ -196,14 +196,14 @@ def floor_of(policy: Policy, target: Target, folder: Path, published: Path | Non
         policy: The policy in force for it.
         target: The target.
         folder: The folder of thresholds.
-        published: A file of published scores to take it from, in place of `published.yaml`.
+        published: A file of published scores to take it from, in place of the one in force.
 
     Raises:
         ReferenceMissingError: It has none.
         ConfigError: The published score can't be used.
     """
     if published is not None or policy.reference == "published":
-        scores = load_published(published or folder / "published.yaml")
+        scores = load_published(published or published_file(folder))
         # Without a name in the policy, the names that the target itself goes by.
         last = target.served_name.rsplit("/", 1)[-1]
         names = [name for name in (target.id, *target.names, last) if name in scores.scores]

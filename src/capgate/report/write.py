@@ -16,7 +16,7 @@ from capgate.common.files import FileError, write_atomically
 from capgate.common.redact import Redactor
 from capgate.common.text import harmless
 from capgate.config.alerts import alert_urls
-from capgate.config.published_scores import Published, load_published
+from capgate.config.published_scores import Published, load_published, published_file
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
 from capgate.report import alerts
@@ -97,7 +97,7 @@ def report_of(run: Run, *, complete: bool, redux: Redux | None = None) -> Report
 
 def _published_scores(settings: Settings) -> Published | None:
     """The published scores that a report may show; a file with faults shows none."""
-    path = settings.published or settings.thresholds_dir / "published.yaml"
+    path = settings.published or published_file(settings.thresholds_dir)
     with contextlib.suppress(CapgateError):
         return load_published(path) if path.exists() else None
     return None

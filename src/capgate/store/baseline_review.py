@@ -102,7 +102,7 @@ def recordable(run: StoredRun, policy: Policy, *, red: bool = False) -> None:
     Raises:
         ConfigError: It is partial, red, has errors, or too many of its answers are unreadable.
     """
-    whole = f"pytest benchmarks -m full --model-id {quote(run.target)}"
+    whole = f"capgate run --model-id {quote(run.target)}"
     if run.missing:
         raise ConfigError(
             f"the run {run.id} is partial: {run.missing}",

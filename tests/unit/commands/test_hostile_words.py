@@ -109,7 +109,8 @@ def project(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server:
 
 MODEL = ("--model-id", "mine", "--dataset", "bundled")
 CAPGATE: dict[str, list[tuple[str, ...]]] = {
-    "run": [("run",)],
+    "init": [("init", "--ci", "gitlab")],
+    "run": [("run", "--model-id", HOSTILE)],
     "list-models": [
         ("list-models",),
         ("list-models", "--json"),

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from capgate.common.errors import ConfigError
-from capgate.config.published_scores import load_published
-
-SHIPPED = Path(__file__).parents[3] / "thresholds" / "published.yaml"
+from capgate.config.published_scores import SHIPPED, load_published, published_file
 
 
 @pytest.fixture
@@ -55,6 +53,23 @@ def test_a_published_score_is_a_floor_with_its_tolerance() -> None:
     assert floor.accuracy == pytest.approx(0.651)
     assert floor.kind == "published"
     assert "68.1 less 3 points" in floor.source
+
+
+def test_a_project_s_own_list_takes_the_shipped_one_s_place(tmp_path: Path) -> None:
+    """Without a file of its own a project has the shipped scores."""
+    assert published_file(tmp_path) == SHIPPED
+    own = tmp_path / "published.yaml"
+    own.write_text("models: {a: {mmlu: 50.0, source: paper}}")
+    assert published_file(tmp_path) == own
+
+
+def test_a_score_that_the_shipped_list_lacks() -> None:
+    """The message says where a project adds it, and names no folder of installed packages."""
+    with pytest.raises(ConfigError) as caught:
+        load_published(SHIPPED).floor("no-model-of-this-name-at-all")
+    assert "capgate's list of published scores has no usable MMLU score" in str(caught.value)
+    assert "thresholds/published.yaml" in str(caught.value)
+    assert str(SHIPPED) not in str(caught.value)
 
 
 def test_lint_names_each_impossible_row(scores: Path) -> None:

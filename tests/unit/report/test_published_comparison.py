@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from capgate.common.answers import Answer, AnswerState
-from capgate.config.published_scores import Published, load_published
+from capgate.config.published_scores import SHIPPED, Published, load_published
 from capgate.report.data.published_beside import beside, find_match
 from capgate.report.text.published_lines import lines
-
-FILE = Path(__file__).parents[3] / "thresholds" / "published.yaml"
 
 
 @pytest.fixture(scope="module")
 def published() -> Published:
     """The published scores that capgate ships."""
-    return load_published(FILE)
+    return load_published(SHIPPED)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def test_the_run_is_repeated_with_its_files() -> None:
         *("--models-file", "m.yaml", "--thresholds-dir", "t"),
     )
     command = repeat_command(asked(*given))
-    again = asked(*shlex.split(command)[4:])
+    words = shlex.split(command)
+    again = asked(*words[words.index("-m") + 2 :])
     assert again.settings == asked(*given).settings
     assert "--output-dir out/x" in command
     assert str(ROOT) not in command

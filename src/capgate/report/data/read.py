@@ -49,7 +49,7 @@ def find_report(name: str, output: Path, store: Path | None = None) -> Path:
     if not runs:
         raise ConfigError(
             f"there is no report in {output.name}/",
-            remedy="run pytest benchmarks, or name the folder with --output-dir",
+            remedy="capgate run makes one; or name the folder with --output-dir",
         )
     if name == "latest":
         return output / runs[-1] / REPORT
