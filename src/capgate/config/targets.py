@@ -47,7 +47,10 @@ __all__ = [
     "redact_url",
 ]
 
-_ABSENT: Final = "run from the project's root, name the file (--models-file FILE), or write one with: capgate init"
+_ABSENT: Final = (
+    "run from the project's root, name the file (--models-file FILE), or write one with: "
+    "capgate init"
+)
 
 _HINTS: Final = 20
 """Faults of a file after which no nearest name is looked for."""
