@@ -23,7 +23,7 @@ from tests.integration.checkout import BASE, VLLM_KEY, Checkout, vllm_double
 from tests.integration.conftest import REPOSITORY, Outcome, hide, no_traceback, right
 
 TARGET = "lambda-ai-gpu"
-DOCS = sorted([*(REPOSITORY / "docs").glob("*.md"), REPOSITORY / "README.md"])
+DOCS = sorted([*(REPOSITORY / "docs").glob("*.md"), *REPOSITORY.glob("*.md")])
 _BLOCK = re.compile(
     r"<!-- run(?:: (?P<how>[^>]*?))? -->\n```bash\n(?P<code>.*?)^```\n"
     r"(?:\s*```text\n(?P<shown>.*?)^```)?",
