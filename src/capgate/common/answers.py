@@ -86,5 +86,5 @@ class HasForm(Protocol):
 
 
 def is_formless(one: HasForm) -> bool:
-    """Whether an answer failed in its form: unreadable, or wrong and not come to its end."""
+    """Whether an answer failed in its form: unreadable, or wrong and cut off."""
     return one.state is AnswerState.UNPARSED or (one.state is AnswerState.WRONG and one.cut_off)

@@ -196,7 +196,7 @@ class RequestFault(CapgateError):
         cause: What the server's words name, where code acts on it.
 
     Attributes:
-        cost: US dollars that the attempt cost; None where nobody can tell.
+        cost: US dollars that the attempt cost; None where it is not known.
     """
 
     cost: float | None = None

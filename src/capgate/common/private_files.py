@@ -34,5 +34,5 @@ def own_file(path: Path) -> None:
 
 
 def mode_beside(path: Path) -> int:
-    """The permissions of a file, for others that stand for it: who shares one shares all."""
+    """The permissions of a file, for the files beside it: a user who shares one shares all."""
     return path.stat().st_mode & 0o666

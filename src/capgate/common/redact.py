@@ -3,7 +3,7 @@
 Two nets. What is known to be secret (keys in use, alert URLs, the values of environment
 variables whose names say so) is cut out wherever it stands. What only looks like a secret
 (an `Authorization` header, a URL's password or token, a token of a well-known form) is cut
-out by its form, since a server or a model may repeat what nobody here ever saw.
+out by its form, since a server or a model may repeat a secret that capgate does not know.
 """
 
 from __future__ import annotations
@@ -227,9 +227,9 @@ class Redactor:
     def data(self, value: Any) -> Any:  # noqa: ANN401 (any plain JSON value)
         """Returns a plain value with every text in it redacted, keys included.
 
-        A secret can be an ordinary word. So that the value can still be read by those who know
-        its form, the names of fields stay, and so does a single word that is all of a value,
-        unless its field holds what a model or server wrote.
+        A secret can be an ordinary word. So that programs can still read the value, the names of
+        fields stay, and so does a single word that is all of a value, unless its field holds what
+        a model or server wrote.
         """
         return self._plain(value, self.text, "text")
 

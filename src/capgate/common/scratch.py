@@ -83,7 +83,7 @@ def remove_abandoned(folder: Path | None = None) -> list[Path]:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a folder's owner is dead; a folder that is none of ours has no owner to die.
+    """Whether a folder's owner is dead; a folder of another program has no such owner.
 
     Raises:
         OSError: It is about to be made or removed.

@@ -117,7 +117,7 @@ def _policy(data: dict[Any, Any]) -> Policy:
 
 
 def _explained(error: ValidationError) -> list[FileFault]:
-    """The faults that pydantic found; a known key in the wrong place is told of as such."""
+    """The faults that pydantic found; a known key in the wrong place has a message of its own."""
     told = explain(error, model=Policy, entries=_ENTRIES)
     for index, one in enumerate(error.errors()):
         name = str(one["loc"][-1]) if one["loc"] else ""

@@ -1,4 +1,4 @@
-"""The quick gate: fed batch by batch, it says as early as it may whether capability was lost.
+"""The quick gate: it takes batches and decides as early as the error rates allow.
 
     order = seeded_order(questions, seed=7)
     gate = SequentialGate(policy, population=len(order), seed=7)

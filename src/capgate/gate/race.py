@@ -176,7 +176,7 @@ class Race:
                 )
         outcome = _agreed(np.stack([reading.first for reading in self.readings]))
 
-        # Too many errors put off the announcement, or forbid it.
+        # Too many errors delay the outcome, or forbid it.
         asked, most = self.asked[running], self._policy.max_error_rate
         outcome[self._missing > most * asked + 1e-9] = Outcome.UNDECIDED
         outcome[self._missing > most * self._population + 1e-9] = Outcome.TOO_MANY_ERRORS

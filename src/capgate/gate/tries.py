@@ -3,8 +3,8 @@
 A *try* is one quick run, one run of the whole benchmark, or a quick run and the full run that
 follows it. It may spend the policy's shares: a quick run four fifths of them, the full run after
 it one fifth, a full run by itself all. A further try on the same candidate, made because the last
-verdict was not PASS, draws new luck; so each may spend half of what the one before it could, and
-all of them together less than twice the policy's shares, however many there are.
+verdict was not PASS, is a new random sample. So each may spend half of what the one before it
+could, and all of them together less than twice the policy's shares, for any number of tries.
 
 A run that finds the same answers in the same order is no further try: it repeats the verdict.
 """

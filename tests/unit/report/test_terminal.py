@@ -69,9 +69,9 @@ def test_an_adapter_judged_by_its_name_is_not_said_to_be_kept(tmp_path: Path) ->
         render_report(partial.model_copy(update={"targets": {"mine": named}}), [], root=tmp_path)
     )
     assert "the next one asks only the rest." in kept
-    assert "asked anew" not in kept
+    assert "asks all its questions again" not in kept
     assert "asks only the rest, and mine anew: name the adapter's folder to keep its" in anew
     assert next_steps(named.verdict, None, mine)[-1].endswith("is not asked again.")
     assert next_steps(named.verdict, None, named)[-1].endswith(
-        "it is asked anew each run; name the adapter's folder to keep its answers."
+        "each run asks all its questions again; name the adapter's folder to keep its answers."
     )

@@ -27,7 +27,7 @@ def killed_runs(store: Path, output: Path) -> list[str]:
     """
     if not store.is_file():
         return []
-    # A store that can't be read is told of by the commands that need it.
+    # The commands that need the store say where it can't be read.
     with suppress(CapgateError), Store(store) as opened:
         ids = [run for run, _, _ in opened.runs()]
         return sorted(run for run in ids if is_killed(opened, run, output))
@@ -44,7 +44,7 @@ def is_killed(store: Store, run: str, output: Path) -> bool:
 
 
 def killed_fault(store: Store, run: str) -> ConfigError:
-    """What to tell of a run that was killed: how to resume it."""
+    """The fault of a run that was killed, with the command that resumes it."""
     settings = next(settings for one, _, settings in store.runs() if one == run)
     return ConfigError(
         f"the run {run} was killed before its report, unless it still runs",

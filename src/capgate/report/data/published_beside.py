@@ -86,7 +86,7 @@ class Beside:
         interval: Its confidence interval.
         questions: Questions scored.
         task: The task.
-        match: The published model; None where none of that name is known.
+        match: The published model; None where no published model has such a name.
         nearest: Published names like it, where there is no match.
     """
 

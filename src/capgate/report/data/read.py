@@ -21,7 +21,7 @@ _LARGEST: Final = 2**53
 
 
 def find_report(name: str, output: Path, store: Path | None = None) -> Path:
-    """The `report.json` that a person means.
+    """The `report.json` that a name stands for.
 
     Args:
         name: A run's id or the beginning of it, `latest`, or a path of the file or its folder.
@@ -67,7 +67,7 @@ def read_report(path: Path) -> Report:
     """Reads a report; one of an older version is brought up to this one's.
 
     Raises:
-        ConfigError: It is no report, is damaged, or a newer capgate wrote it.
+        ConfigError: It is no report, it is damaged, or a newer capgate wrote it.
     """
     try:
         raw = read_json(path, most=REPORT_BYTES)

@@ -167,11 +167,11 @@ class Result(_Model):
         seed: Seed of a quick run's order of questions; null for a whole run.
         attempt: Which try on the candidate it was, and what it could spend; null where it was not
             judged.
-        faults: Why questions have no answer, the commonest first.
+        faults: Why questions have no answer, the most frequent cause first.
         unread: Some of the answers from which no choice could be read.
-        notes: What a person should know of how it was found and asked, one sentence each.
+        notes: How the target was found and asked, where a reader should know: one sentence each.
         published: The accuracy beside the published one of the model that it is served as
-            (`published.Beside.to_dict`); null where none of that name is known.
+            (`published_beside.Beside.to_dict`); null where no published model has such a name.
         earlier: How many of the answers are from earlier runs, found in the store.
         newest_earlier: When the newest of these came, ISO 8601, UTC; null where there is none.
     """

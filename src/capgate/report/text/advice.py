@@ -119,7 +119,7 @@ def _failed(found: Iterable[Mapping[str, Any]], what: str) -> list[str]:
 
 
 def split_sentence(split: Split | None) -> str:
-    """What of the drop is format and what is knowledge; `""` where there is nothing to say."""
+    """How much of the drop is format, how much knowledge; `""` where there is no drop to divide."""
     if split is None or split.drop is None:
         return ""
     if split.status == "not needed":
@@ -145,15 +145,15 @@ def split_sentence(split: Split | None) -> str:
 
 
 def asked_anew(result: Result | None) -> bool:
-    """Whether a target's answers count in no other run: nobody knows what lay under its name."""
+    """Whether a target's answers count in no other run, as its name may mean another adapter."""
     identity = {} if result is None else result.identity.get("identity")
     return isinstance(identity, dict) and "adapter_nonce" in identity
 
 
 def rest_sentence(report: Report) -> str:
-    """What the run after one that broke off asks."""
+    """What the next run asks after one that did not finish."""
     anew = [target for target, result in report.targets.items() if asked_anew(result)]
-    rest = "The run did not come to its end; the next one asks only the rest"
+    rest = "The run did not finish; the next one asks only the rest"
     if not anew:
         return f"{rest}."
     return f"{rest}, and {' and '.join(anew)} anew: {_NAME_THE_FOLDER}."
@@ -173,7 +173,7 @@ def next_steps(
     """
     if asked_anew(result):
         kept = re.compile("|".join(map(re.escape, _KEPT)))
-        anew = f"it is asked anew each run; {_NAME_THE_FOLDER}"
+        anew = f"each run asks all its questions again; {_NAME_THE_FOLDER}"
         return [kept.sub(anew, step) for step in _steps(verdict, comparison)]
     return _steps(verdict, comparison)
 
@@ -183,7 +183,7 @@ def _steps(verdict: Mapping[str, Any] | None, comparison: Comparison | None) -> 
         return ["Record it as a baseline, so that later runs have something to be compared with."]
     kind = verdict["kind"]
     if kind == "PASS":
-        return ["Nothing: no loss of the size that is looked for."]
+        return ["Nothing: a loss of the size that must be caught is ruled out."]
     if kind == "ERROR":
         return [f"Mend the fault named above and run again: {_KEPT[0]}."]
     if kind == "INCONCLUSIVE":
@@ -253,8 +253,8 @@ def _after_regression(verdict: Mapping[str, Any], comparison: Comparison | None)
     failed = failed_groups(verdict)
     if failed:
         steps.append(
-            f"The loss is concentrated in {failed}: read those flips first, and see "
-            "what of the training data touches them."
+            f"The loss is concentrated in {failed}: read those flips first, and look "
+            "for training data on those topics."
         )
     domain = None if failed or comparison is None else _domain(comparison)
     if domain:
@@ -294,8 +294,8 @@ def _domain(comparison: Comparison) -> str | None:
             return (
                 f"{one.losses} of {losses} lost questions are of one domain, "
                 f"{subject_words(name)}, though neither it nor a "
-                "subject failed by itself: read those flips first, and see what of the training "
-                "data touches them."
+                "subject failed by itself: read those flips first, and look for training data "
+                "on those topics."
             )
     return None
 

@@ -24,7 +24,7 @@ def missing_lines(report: Report, target: str) -> list[str]:
 
 
 def fault_lines(faults: Iterable[Fault]) -> list[str]:
-    """One line for each fault: how often, who was asked where, the words, and the remedy."""
+    """One line for each fault: how often, which server at which URL, its words, and the remedy."""
     return [f"  {fault.times:,} × {shown(fault)}" for fault in faults]
 
 

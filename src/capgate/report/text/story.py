@@ -1,4 +1,4 @@
-"""What was lost, where, how sure that is, and what to do next: the terminal's lines of it."""
+"""What was lost, where, how sure that is, and what to do next, as lines for the terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def story_lines(result: Result, comparison: Comparison | None, report: Report) -
     lines = [f"vs:    {reference_name(result.reference)}"]
     published = result.reference is not None and result.reference["kind"] == "published"
     if published:
-        lines.append("       of another harness, so that nothing is compared question by question")
+        lines.append(
+            "       measured by another harness, so nothing is compared question by question"
+        )
     if verdict["kind"] == "ERROR":
         steps = next_steps(verdict, comparison, result)
         return [f"next:  {step}" for step in steps] + [f"again: {repeat_command(report)}"]

@@ -28,8 +28,8 @@ _WIDTH = 140
 def render_judgement(judgement: Judgement) -> str:
     """A failed test's message: the verdict and why.
 
-    What a subject took is told as well. Of a whole target the run's summary tells it, and a
-    test in a worker knows only its own part.
+    It includes what a subject cost. For a whole target the run's summary says that: a test in a
+    worker knows only its own part.
     """
     verdict = judgement.verdict
     if verdict is None:
