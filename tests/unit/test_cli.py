@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,27 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for name in COMMANDS:
         assert re.search(rf"\n +{name}\s+\S", said)
+
+
+ASKS_FOR_HELP = """
+import sys
+before = set(sys.modules)
+from capgate.cli import main
+try:
+    main(["--help"])
+finally:
+    found = {name.partition(".")[0] for name in sys.modules.keys() - before}
+    print(*sorted(found - sys.stdlib_module_names - {"capgate"}), file=sys.stderr)
+"""
+
+
+def test_help_needs_no_other_package() -> None:
+    """`capgate --help` imports the standard library and capgate alone, which keeps it fast."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASKS_FOR_HELP], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("usage: capgate")
+    assert done.stderr.split() == []
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
