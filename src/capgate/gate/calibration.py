@@ -1,9 +1,9 @@
 """How often a target contradicts itself, and what the gate makes of that.
 
-Servers are not deterministic under load: the same model, asked the same question again, now
-and then answers otherwise. Which of two looks was the reference is chance, so each flip is as
-likely to have been a loss as a gain; played so a thousand times through the real gate, the
-flips show how often an unchanged model would have failed.
+Servers are not deterministic under load: the same model sometimes answers the same question
+differently. Which of two looks was the reference is chance, so each flip is as likely to have been
+a loss as a gain. A thousand such draws through the real gate show how often an unchanged model
+would have failed.
 """
 
 from __future__ import annotations

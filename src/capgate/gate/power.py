@@ -2,9 +2,9 @@
 
     visible_drop(100, discordance=0.1, alpha=0.0125 / 57, power=0.95)      # exact paired test
     visible_shortfall(400, floor=0.7, alpha=0.025, power=0.95)             # exact binomial test
-    visible_in_play(gamblers, questions=640, discordance=0.1, power=0.95)  # sequential rule
+    visible_in_play(process, questions=640, chances=chances, power=0.95)   # sequential rule
 
-Each returns None where not even the largest drop there can be would be seen.
+Each returns None where a test would miss even the largest possible drop.
 """
 
 from __future__ import annotations
@@ -111,14 +111,14 @@ def visible_in_play(
     power: float,
     top: float = 1.0,
 ) -> float | None:
-    """Returns the smallest true drop against which a gambler would usually have had enough.
+    """Returns the smallest true drop that an e-process would usually find in time.
 
     Args:
         process: The e-process against "no more than `tolerate` was lost", before any question.
         questions: Questions scored.
         chances: Maps a drop to the values that a question can have and their chances.
         power: Chance of being found that counts as "visible", in (0, 1).
-        top: Largest drop there can be.
+        top: Largest possible drop.
     """
     return _smallest(
         lambda drop: process.chance_of_enough(*chances(drop), questions) >= power, top=top

@@ -2,8 +2,8 @@
 
 One e-process plays against "the drop is at most `tolerate`", one against "the drop is at least
 `catch`"; the first to reach one over its error share decides. A third watches for answers that
-became unreadable. The rule is followed over many random orders at once: the gate itself is the
-case of one order, a simulation that of thousands, and so both are the same code.
+became unreadable. The code follows many random orders at once: the gate itself has one order, a
+simulation has thousands, and both run the same code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Outcome(IntEnum):
     UNPARSED = 3
     TOO_MANY_ERRORS = 4
     DISAGREED = 5
-    """The readings of the answers differ in what was first: no verdict can come any more."""
+    """The readings of the answers differ in what was first: no verdict is possible any more."""
 
 
 class Reading:

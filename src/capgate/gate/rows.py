@@ -1,4 +1,4 @@
-"""What the gate is fed: the answers of both sides to each question, and their counts."""
+"""The gate's input: the answers of both sides to each question, and their counts."""
 
 from __future__ import annotations
 

@@ -1,21 +1,21 @@
 """Evidence that may be looked at after every question.
 
-An *e-process* is a gambler's wealth: starting from 1 it is multiplied, question by question, by
+An *e-process* is a gambler's wealth. It starts at 1, and each question multiplies it by
 `1 + stake * (value - m)`, where `m` is the largest mean that the hypothesis allows. If each value,
-given all before it, is at most `m` on average, nobody can make money this way, so (Ville's
-inequality) the chance that wealth *ever* reaches `1 / alpha` is at most `alpha`, however often one
-looks and whenever one stops.
+given all before it, is at most `m` on average, the wealth is not expected to grow. Then the chance
+that it *ever* reaches `1 / alpha` is at most `alpha` (Ville's inequality), for any number of looks
+and any rule of stopping.
 
-That is so where questions are drawn independently from all that could be asked, and also for a
-fixed list of them where each question's own mean is at most `m`: an unchanged model whose answers
-vary from run to run. `m` stays as it is throughout. To reckon that what was lost already can't be
-lost again, as one may where a fixed list of *answers* is drawn without replacement, would be
-wrong for both.
+This holds where questions are drawn independently from all that could be asked. It also holds for
+a fixed list of questions where each question's own mean is at most `m`: an unchanged model whose
+answers vary from run to run. `m` stays the same throughout. To lower it by what was lost already
+is right where a fixed list of *answers* is drawn without replacement, and wrong in both these
+cases.
 
 Source: Waudby-Smith & Ramdas, *Estimating means of bounded random variables by betting* (JRSS-B
-86, 2024; read 2023). The stakes are ours: each of a few bets stands for a true mean one would like
-to recognise, and stakes what is best (in the growth of log-wealth) for that mean at the second
-moment seen so far; together they never stake more than they need to reach `1 / alpha`.
+86, 2024; read 2023). The stakes are ours. Each of a few bets stands for a true mean that the test should
+recognise, and stakes what is best (in the growth of log-wealth) for that mean at the second moment
+seen so far. Together they never stake more than they need to reach `1 / alpha`.
 """
 
 from __future__ import annotations

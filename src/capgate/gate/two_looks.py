@@ -1,7 +1,7 @@
 """`--confirm`: a subject or domain that lost is asked once more before it fails for good.
 
 The rule of two looks: a group fails where the first look rejects at its share *and* the
-second, of fresh answers in another order, rejects as well. Both shares come out of the one
+second, of fresh answers in another order, rejects as well. Both shares are parts of one
 budget: before anything is asked, `SHARE` of every part is set aside, the first look keeps the
 rest, and the second is tested at what was set aside. So a group can fail only where the
 first look rejects, whose shares add up to less than without a second look: the rule's chance
