@@ -13,9 +13,9 @@ is right where a fixed list of *answers* is drawn without replacement, and wrong
 cases.
 
 Source: Waudby-Smith & Ramdas, *Estimating means of bounded random variables by betting* (JRSS-B
-86, 2024; read 2023). The stakes are ours. Each of a few bets stands for a true mean that the test should
-recognise, and stakes what is best (in the growth of log-wealth) for that mean at the second moment
-seen so far. Together they never stake more than they need to reach `1 / alpha`.
+86, 2024; read 2023). The stakes are ours. Each of a few bets stands for a true mean that the
+test should recognise, and stakes what is best (in the growth of log-wealth) for that mean at the
+second moment seen so far. Together they never stake more than they need to reach `1 / alpha`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The verdict: a value that says what was concluded, from which numbers, and why.
-
-Exit codes: PASS 0 · REGRESSION 1 · INCONCLUSIVE 10 · ERROR 11 (pytest's own 2–5 stay free).
-Of a group (a subject or a domain): kept 0 · too few to tell 0 · lost 1.
-"""
+"""The verdict: a value that says what was concluded, from which numbers, and why."""
 
 from __future__ import annotations
 
@@ -47,6 +43,7 @@ EXIT_CODES: Final[dict[VerdictKind, int]] = {
     "kept": exit_codes.PASS,
     "too few to tell": exit_codes.PASS,
 }
+"""The exit code of a run that ends with a verdict of each kind."""
 
 SCHEMA_VERSION: Final = 2
 """Of `Verdict.to_dict`; raised when a key changes its meaning or goes."""

@@ -87,7 +87,7 @@ class Judgement:
         shard: What was judged.
         verdict: The gate's verdict; None where it was measured and not judged.
         usage: What it took; None where nothing was asked or found.
-        path: Where a quick run stood after each batch (`gate.live.Progress`, as plain values).
+        path: Where a quick run stood after each batch (`gate.progress.Progress`, as plain values).
         begin_in_thought: Of a preflight, the targets whose prompts begin a thought.
     """
 
