@@ -297,7 +297,7 @@ def test_death_in_the_middle(project: Project, server: Server) -> None:
     assert outcome.code == 11, outcome.text
     assert outcome.verdict() == "ERROR"
     assert no_traceback(outcome.text)
-    assert outcome.counts["failed"] == 1
+    assert outcome.counts["failed"] == 1, outcome.text
     assert project.stored()["correct"] == 52
     shown = outcome.text.split("= FAILURES =")[0]
     assert shown.count("stopped answering") == 1

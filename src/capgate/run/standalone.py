@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from capgate.common.output import Output
+from capgate.config.chosen_targets import new_run_id
+from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
-
-if TYPE_CHECKING:
-    from capgate.run.run import Run
-    from capgate.serving.endpoint import Endpoint
+from capgate.config.targets import environment
+from capgate.run.log_sweep import sweep_lines
+from capgate.run.run import Run
+from capgate.serving.endpoint import Endpoint
+from capgate.serving.servers import Servers
 
 
 @contextmanager
@@ -28,13 +30,6 @@ def local_run(
     Raises:
         CapgateError: The targets' file has faults, or a target is unknown.
     """
-    from capgate.config.chosen_targets import new_run_id
-    from capgate.config.secrets import project_redactor
-    from capgate.config.targets import environment
-    from capgate.run.log_sweep import sweep_lines
-    from capgate.run.run import Run
-    from capgate.serving.servers import Servers
-
     run_id = run_id or new_run_id()
 
     def endpoint(target: str) -> Endpoint:

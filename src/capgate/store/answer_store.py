@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.store.contexts import Kept, keep_together
-from capgate.store.schema import StoreFile, facts_of
 from capgate.store.shard import Look, Shard
+from capgate.store.store_file import StoreFile, facts_of
 
 if TYPE_CHECKING:
     from capgate.benchmarks.questions import Question

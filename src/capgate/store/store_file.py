@@ -1,0 +1,213 @@
+"""The file behind the store of answers: how it is opened and claimed, and what can be wrong."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from filelock import FileLock, Timeout
+
+from capgate.common.errors import StoreError
+from capgate.common.private_files import mode_beside, own_file, own_folder
+from capgate.common.redact import Redactor
+from capgate.common.text import one_line
+from capgate.store.schema import bring_up, schema_of
+
+_BUSY_SECONDS: Final = 60.0
+_PATIENCE: Final = 5.0
+"""Seconds of waiting for a claim after which the user is told of it."""
+
+
+def facts_of(text: str) -> dict[str, Any]:
+    """The facts that a column of JSON holds.
+
+    Raises:
+        ValueError: It holds none, or something else.
+        RecursionError: It is nested without end.
+    """
+    facts = json.loads(text)
+    if not isinstance(facts, dict):
+        raise ValueError(f"{one_line(text, limit=60)} should be keys and values")
+    return facts
+
+
+def fault_of_store(path: Path, verb: str, error: Exception) -> StoreError:
+    """What a person is told of a fault.
+
+    Args:
+        path: The store.
+        verb: What can't be done, such as `read`.
+        error: What SQLite or the operating system said, or why a value can't be understood.
+    """
+    other = "name another file with --store"
+    if _is_damage(error):
+        remedy = f"it is damaged, or no store: move it away, or {other}; nothing was deleted"
+    else:
+        remedy = f"make its folder writable (with room on its disk), or {other}"
+    return StoreError(
+        f"the store of answers {path} can't be {verb}", said=str(error), remedy=remedy
+    )
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the fault is one of the content, and not of the disk or of permissions."""
+    if isinstance(error, sqlite3.Error):
+        # Faults of the module `sqlite3` itself, such as of decoding a text, have no code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        return code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return isinstance(error, ValueError | TypeError | RecursionError)
+
+
+class StoreFile:
+    """A connection to a store's file; closed by leaving its context.
+
+    Args:
+        path: The file; made with its folder where it is missing.
+        redactor: What must not be kept; who only reads needs none.
+
+    Raises:
+        StoreError: It can't be opened, is not a store, or has a newer schema.
+    """
+
+    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
+        self.path = path
+        # Reports, baselines and logs take from here: nothing secret gets in.
+        self._redactor = redactor or Redactor.of_environment()
+        try:
+            own_folder(path.parent)
+            own_file(path)
+            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        except (sqlite3.Error, OSError) as error:
+            raise fault_of_store(self.path, "opened", error) from None
+        try:
+            self._db.execute("BEGIN")
+            schema_of(self._db, self.path)
+            self._db.execute("COMMIT")
+            if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                # Two processes that switch at once would find it locked, whatever the time-out.
+                with self.claim("opening"):
+                    self._db.execute("PRAGMA journal_mode = WAL")
+            # WAL with NORMAL survives the death of the process at any moment; only a crash
+            # of the machine itself could lose the last answers.
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            # What is taken out is overwritten as well.
+            self._db.execute("PRAGMA secure_delete = ON")
+            self._migrate()
+        except (sqlite3.Error, OSError) as error:
+            self._db.close()
+            raise fault_of_store(self.path, "opened", error) from None
+        except StoreError:
+            self._db.close()
+            raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+            raise fault_of_store(self.path, "read", error) from None
+
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._reading():
+            return self._db.execute(query, values).fetchall()
+
+    def _migrate(self) -> None:
+        with self.transaction():
+            bring_up(self._db, self.path)
+            # Earlier versions kept the URLs of alerts, which are secrets.
+            self._db.execute(
+                "UPDATE runs SET settings = json_remove(settings, '$.alerts') "
+                "WHERE json_valid(settings) AND json_extract(settings, '$.alerts') IS NOT NULL"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Writes all or nothing of what is done within."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            # Some faults, such as a full disk, have already rolled back by themselves.
+            if self._db.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise fault_of_store(self.path, "written", error) from None
+            raise
+
+    def _json(self, facts: Mapping[str, Any]) -> str:
+        return json.dumps(self._redactor.data(facts), sort_keys=True)
+
+    @contextmanager
+    def claim(
+        self, name: str, *, once: bool = False, waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Holds the right to compute `name`; waits while another process holds it.
+
+        The operating system frees a claim when its holder dies, however it dies.
+
+        Args:
+            name: What is claimed.
+            once: It is not computed again after this, so that nothing of the claim is kept.
+            waiting: Called where the wait takes more than a few seconds.
+        """
+        file = self._claim_file(name)
+        try:
+            mode = mode_beside(self.path)
+            lock = FileLock(file, mode=mode)
+            # Who may read the store may enter, too.
+            file.parent.mkdir(mode=mode | (mode & 0o444) >> 2, exist_ok=True)
+            try:
+                lock.acquire(timeout=_PATIENCE)
+            except Timeout:
+                waiting()
+                lock.acquire()
+        except OSError as error:
+            raise fault_of_store(self.path, "claimed", error) from None
+        try:
+            yield
+            if once:
+                # Whoever waits for it finds what was computed, whichever file it has locked.
+                with suppress(OSError):
+                    file.unlink()
+        finally:
+            lock.release()
+
+    def claim_free(self, claims: ExitStack, name: str) -> bool:
+        """Adds a claim to others that are held, unless another holds it now.
+
+        Returns:
+            Whether it is held.
+        """
+        try:
+            lock = FileLock(self._claim_file(name), timeout=0, mode=mode_beside(self.path))
+            claims.enter_context(lock)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise fault_of_store(self.path, "claimed", error) from None
+        return True
+
+    def _claim_file(self, name: str) -> Path:
+        return self.path.with_name(f".{self.path.name}.claims") / f"{name}.lock"
