@@ -7,7 +7,6 @@ what that changes is the harness's part, what is left is the model's.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task
 from capgate.benchmarks.mmlu.versions import scorer_of
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
+from capgate.common.event_loop import in_own_loop
 from capgate.common.redact import MARK
 from capgate.common.thoughts import set_aside
 from capgate.store.baselines import Baseline
@@ -207,7 +207,7 @@ def rescore(
     # Runs of earlier versions kept a thought within its answer's text.
     texts = [(question, set_aside(answer.text).text) for question, answer in asked]
     count = Count(record.name, len(asked), "answers", say)
-    read = asyncio.run(_read(texts, record.mmlu_task.max_tokens, count))
+    read = in_own_loop(lambda: _read(texts, record.mmlu_task.max_tokens, count))
     readings = tuple(
         Reading(a.question, a.subject, a.state, a.choice, state, choice, a.text)
         for (_, a), (state, choice) in zip(asked, read, strict=True)

@@ -62,6 +62,30 @@ def test_what_can_not_be_compared_is_never_joined(changes: dict[str, object]) ->
     assert [point.here for line in chart.lines for point in line.marks] == [False, True, False]
 
 
+def test_newer_packages_do_not_begin_a_line_of_their_own() -> None:
+    """Runs whose answers were read alike are on one line, also those without a scorer hash."""
+    known = {"task": "t@1", "scorer": "3a62ffba59e1b87c"}
+    versions = [
+        {"task": "t@1", "inspect_ai": "0.3.285", "inspect_evals": "0.26.0"},
+        {**known, "inspect_ai": "0.3.285", "inspect_evals": "0.26.0"},
+        {**known, "inspect_ai": "99.0", "inspect_evals": "99.0"},
+        {**known, "inspect_ai": "99.0", "inspect_evals": "99.0", "scorer": "0" * 16},
+    ]
+    rows = [
+        entry
+        for day, found in enumerate(versions, start=1)
+        for entry in entries(
+            changed(
+                red_report(),
+                f"run-{day}",
+                f"2026-01-0{day}T00:00:00Z",
+                identity={"versions": found, "generation": {"temperature": 0.0}},
+            )
+        )
+    ]
+    assert sorted(len(group) for group in by_series(rows).values()) == [1, 3]
+
+
 def test_a_newer_or_foreign_file_is_refused(tmp_path: Path) -> None:
     """Nothing in it is changed."""
     file = tmp_path / FILE

@@ -6,7 +6,6 @@ inspect_ai and inspect_evals are recorded for people; alone they say nothing abo
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError
+from capgate.common.event_loop import in_own_loop
 
 if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
@@ -189,7 +189,7 @@ def behaviour_hash(solver: Solver, scorer: Scorer) -> str:
         return [await read_or_fail(text) for text in TEXTS]
 
     with no_model():
-        found = asyncio.run(read_all())
+        found = in_own_loop(read_all)
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import hashlib
 import json
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.benchmarks.mmlu.reading import mmlu_scorer_hash, no_model, unasked
 from capgate.common.errors import ConfigError
+from capgate.common.event_loop import in_own_loop
 
 if TYPE_CHECKING:
     from inspect_ai import Task
@@ -141,6 +141,6 @@ def _render_probe(max_tokens: int) -> list[list[str]]:
         with no_model():
             await mmlu_multiple_choice(max_non_cot_tokens=max_tokens)(state, generate)
 
-    asyncio.run(run())
+    in_own_loop(run)
     # The form of the few-shot examples; their text is part of each question's own hash.
     return [*sent, ["example", format_mmlu_question(str(probe.input), state.choices)]]
