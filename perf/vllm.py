@@ -70,46 +70,8 @@ BEYOND: Final = 5.0
 """Most seconds of a run's start that are not the server's own."""
 
 BARE: Final = ("aiohttp", "AsyncOpenAI")
+BARE_CLIENT: Final = Path(__file__).with_name("bare_client.py")
 SUITE: Final = "this suite"
-
-_BARE: Final = """
-import asyncio, json, sys
-
-import aiohttp
-from openai import AsyncOpenAI
-
-which, url, key, path, connections, models, salt, tokens = sys.argv[1:]
-fields = {"max_tokens": int(tokens), "temperature": 0}
-with open(path) as lines:
-    prompts = [json.loads(line) for line in lines]
-
-async def rounds(ask):
-    free = asyncio.Semaphore(int(connections))
-    async def one(model, messages):
-        async with free:
-            await ask(model, messages)
-    for model in json.loads(models):
-        await asyncio.gather(*(one(model, messages) for messages in prompts))
-
-async def with_openai():
-    client = AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=300)
-    async def ask(model, messages):
-        await client.chat.completions.create(
-            model=model, messages=messages, extra_body={"cache_salt": salt}, **fields)
-    await rounds(ask)
-
-async def with_aiohttp():
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    async with aiohttp.ClientSession(headers=headers) as session:
-        async def ask(model, messages):
-            body = {"model": model, "messages": messages, "cache_salt": salt, **fields}
-            async with session.post(f"{url}/chat/completions", data=json.dumps(body)) as reply:
-                reply.raise_for_status()
-                await reply.read()
-        await rounds(ask)
-
-asyncio.run(with_aiohttp() if which == "aiohttp" else with_openai())
-"""
 
 _T = TypeVar("_T")
 
@@ -281,7 +243,7 @@ class Bench:
         models = json.dumps([BASE, *ADAPTERS])
         given = [f"{watch.url}/v1", watch.key, prompts, CONNECTIONS, models, salt, MAX_TOKENS]
         with watch():
-            subprocess.run([sys.executable, "-c", _BARE, which, *map(str, given)], check=True)
+            subprocess.run([sys.executable, BARE_CLIENT, which, *map(str, given)], check=True)
         return watch.rate(skip=0)
 
 
