@@ -53,7 +53,7 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class Compared:
-    """What came of comparing two runs.
+    """The result of comparing two runs.
 
     Attributes:
         reference: The run in the reference's place.

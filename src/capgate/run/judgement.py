@@ -28,7 +28,7 @@ class Usage:
         asked: Of them, asked for in this run.
         answered: Of them, answered; the others ended without an answer or were not put.
         prompt_tokens: Tokens of the prompts asked.
-        completion_tokens: Tokens of the answers had.
+        completion_tokens: Tokens of the answers.
         seconds: Wall time of asking.
         cost: US dollars, where the server said.
     """
@@ -58,7 +58,7 @@ class Usage:
 
     @classmethod
     def of_run(cls, used: Sequence[Stored], run: str, chosen: int) -> Usage:
-        """Adds up what a target used of the store in a run, whichever process asked for it.
+        """Adds up what a target used of the store in a run, over all processes that asked.
 
         Args:
             used: The answers that the run used.

@@ -1,7 +1,7 @@
-"""The last look at what a run leaves: logs that others wrote, without their secrets.
+"""Secrets are removed from the logs that other programs wrote during a run.
 
-Answers and faults are redacted before they are recorded. A server's own log and what
-Inspect adds to its logs are not ours to word, so they are read once more at the end.
+capgate redacts answers and faults before it records them. A server writes its own log, and
+Inspect adds to its logs, so both are read once more at the end of the run.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _TEXT = {".log", ".txt", ".json", ".jsonl", ".md", ".xml", ""}
 def sweep(folder: Path, redactor: Redactor) -> list[Path]:
     """Redacts the files below `folder` that hold something secret.
 
-    A server that still writes to its log goes on writing to the old file; the log that
-    stays is what it had written until now.
+    A server that still writes to its log goes on writing to the old file; the new file
+    holds what the server wrote until now.
 
     Returns:
         The files that were rewritten.
@@ -103,7 +103,7 @@ def _redacted(data: bytes, redactor: Redactor) -> bytes:
 
 
 def _uncoloured(text: str, redactor: Redactor) -> str:
-    """JSON whose coloured texts hide nothing: Inspect colours a traceback in parts of words."""
+    """JSON without colour codes: Inspect colours parts of words, which would hide a secret."""
     try:
         found = from_json(text)
     except ValueError:

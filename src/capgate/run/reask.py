@@ -24,7 +24,7 @@ _REASK: Final = Shard("reask")
 def reask_red(run: Run) -> None:
     """Asks the unparsed questions of a run's red targets again, where that is possible.
 
-    Whatever keeps it from being done is recorded as the reason and shown in the report.
+    Where that is not possible, the reason is recorded and shown in the report.
     """
     for (target, shard), facts in run.store.shards(run.id).items():
         verdict = facts.get("verdict")
@@ -75,7 +75,7 @@ def _ask(run: Run, name: str, formless: set[str]) -> int:
     """Asks one target; returns how many of its answers could be read.
 
     Raises:
-        CapgateError: It can't be asked, or its engine can't constrain an answer.
+        CapgateError: The target can't be asked, or its engine can't constrain an answer.
     """
     free = run.ready_target(name)
     if free.target.answer_format == "constrained":
@@ -93,6 +93,6 @@ def _ask(run: Run, name: str, formless: set[str]) -> int:
 
 
 def _lost_something(verdict: Mapping[str, Any]) -> bool:
-    """Whether a verdict found a loss, be it only that answers became unreadable."""
+    """Whether a verdict found a loss; more unreadable answers are one."""
     unparsed = verdict["unparsed"]
     return verdict["kind"] == "REGRESSION" or bool(unparsed and unparsed["failed"])

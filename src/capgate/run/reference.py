@@ -71,7 +71,7 @@ Reference = BaseReference | BaselineReference | FloorReference | NoReference
 
 
 def describe(reference: Reference) -> dict[str, Any]:
-    """A reference as results record it: its kind, and what of that kind it is."""
+    """A reference as results record it: its kind, and which one of that kind it is."""
     match reference:
         case BaseReference():
             return {"kind": "base", "target": reference.target}
@@ -92,7 +92,7 @@ def describe(reference: Reference) -> dict[str, Any]:
 
 
 def identify(reference: Reference, base: str) -> str:
-    """Returns what tells a reference from others, so that tries by it can be counted.
+    """Returns a text that tells a reference from others, so that tries can be counted.
 
     Args:
         reference: The reference.
@@ -178,7 +178,8 @@ def judge_one(
 ) -> Verdict | None:
     """A subject's own verdict; None where nothing can be said of the subject alone.
 
-    That is so where the reference does not speak of it, or a limit left it one question.
+    That is so where the reference has no figure for the subject, or where a limit left one
+    question of it.
     """
     if isinstance(reference, NoReference) or len(rows) < _FEWEST:
         return None

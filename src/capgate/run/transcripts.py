@@ -1,4 +1,4 @@
-"""What was said: a question's messages from Inspect's logs, and the question put again."""
+"""Transcripts of a question: its messages in Inspect's logs, and the question put again."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def ask_again(run: Run, target: str, question: str) -> dict[str, Answer]:
     """Puts a question again, to a target and its base; the answers are not kept.
 
     Raises:
-        CapgateError: A target can't be had.
+        CapgateError: A target can't be asked.
     """
     from capgate.asking.inspect_backend.read_sample import answer_of
     from capgate.asking.inspect_backend.run_eval import run_eval
@@ -121,7 +121,7 @@ def _shown(sample: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _attached(text: str, sample: dict[str, Any]) -> str:
-    """`text` with what Inspect moved out of it for its length."""
+    """`text`, with the parts put back that Inspect stores elsewhere when they are long."""
     prefix = "attachment://"
     if text.startswith(prefix):
         return str(sample.get("attachments", {}).get(text.removeprefix(prefix), text))

@@ -1,9 +1,9 @@
-"""The store of answers: one SQLite file, shared by all workers and by runs to come.
+"""The store of answers: one SQLite file, shared by all workers and by later runs.
 
 | table | one row for |
 |---|---|
-| `contexts` | whom was asked how: target fingerprint, prompt hash, and what they stand for |
-| `answers` | an answer that was had, or a fault; never deleted, and at most set aside (`usable`) |
+| `contexts` | who was asked, and how: target fingerprint, prompt hash, and what they stand for |
+| `answers` | an answer or a fault; never deleted, at most set aside (`usable`) |
 | `questions` | a question's text, choices and key |
 | `runs` | a run and its settings |
 | `uses` | that a look of a run's target rests on an answer, made by it or found here |
@@ -41,7 +41,7 @@ _ANSWER_COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Whom an answer came from and how it was asked for.
+    """Which target an answer came from, and how it was asked for.
 
     Attributes:
         id: The store's number for it.
@@ -114,7 +114,7 @@ class Store(StoreFile):
 
     Args:
         path: The file; made with its folder where it is missing.
-        redactor: What must not be kept; who only reads needs none.
+        redactor: Removes what must not be kept; a reader needs none.
 
     Raises:
         StoreError: It can't be opened, is not a store, or has a newer schema.
@@ -159,7 +159,7 @@ class Store(StoreFile):
         so that one run does not ask a failed question over and over.
 
         Args:
-            context: Whom and how.
+            context: Which target, and how it is asked.
             questions: Content hashes.
             run: This run.
             fresh: Take only what this run asked by itself, in this look.
@@ -233,7 +233,7 @@ class Store(StoreFile):
             )
 
     def keep_questions(self, questions: Iterable[Question]) -> None:
-        """Keeps the questions' texts, for whoever reads the answers later."""
+        """Keeps the questions' texts, which reports show beside the answers."""
         rows = [
             (
                 q.hash,
@@ -336,12 +336,14 @@ class Store(StoreFile):
             return [_answer(row) for row in rows]
 
     def asked_since(self, context: Context, run: str, since: float = 0.0) -> int:
-        """How many answers of a context a run has had since a time (Unix seconds)."""
+        """How many answers of a context a run has received since a time (Unix seconds)."""
         query = "SELECT COUNT(*) FROM answers WHERE context = ? AND run = ? AND created >= ?"
         return int(self._rows(query, (context.id, run, since))[0][0])
 
     def leave_out(self, context: Context, run: str, since: float) -> int:
-        """Has answers of a context that a run had since a time count no more, here or later.
+        """Sets aside the answers of a context that a run has received since a time.
+
+        They count no more, in this run and in later ones.
 
         Returns:
             How many they are.

@@ -1,8 +1,8 @@
 """From a stored run to a baseline, and what a new recording changes in an old one.
 
-A baseline is a bar. It is replaced only by what somebody has reviewed: `review` names each
-change and its digest, and an update must repeat that digest; where the bar gets lower it must
-say why, and the file keeps the answer.
+Later runs are held to a baseline. A new recording replaces it only after a review: `review` names
+each change and its digest, and an update must repeat that digest. Where the baseline gets lower,
+the update must say why, and the file keeps the reason.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from capgate.store.runs import StoredRun
 from capgate.store.shard import Shard
 
 LOST_SUBJECTS: Final = 0.05
-"""Chance that one of many unchanged subjects is called lost by an update."""
+"""Chance that an update calls a subject lost although no subject has changed."""
 
 _NAMED: Final = ("fingerprint", "task", "prompt_hash", "dataset", "identity", "looks")
 
@@ -215,7 +215,7 @@ def _plain(baseline: Baseline) -> Mapping[str, Any]:
 
 
 def _content(baseline: Baseline) -> str:
-    """A baseline's text but for the moment and the reason, which are given with the update."""
+    """A baseline's text without its time and reason, which the update adds."""
     return dump_baseline(baseline.model_copy(update={"recorded": "", "history": ()}))
 
 

@@ -112,7 +112,7 @@ def stored(path: Path) -> Iterator[Store]:
 
 
 def has_tests(store: Store, run: str) -> bool:
-    """Whether tests of the benchmark ran in a run; commands such as `parity` have runs as well."""
+    """Whether tests of the benchmark ran in a run, and not only a command such as `parity`."""
     return any(
         shard.kind != "entry" or "mode" in facts for (_, shard), facts in store.shards(run).items()
     )
@@ -130,7 +130,7 @@ def find_run(store: Store, name: str) -> str:
     """
     known = [run for run, _, _ in store.runs()]
     if name == LATEST and known:
-        # Commands that ask questions have runs as well, in which nothing is judged.
+        # Commands that ask questions make runs as well, in which nothing is judged.
         return next((run for run in known if has_tests(store, run)), known[0])
     path = Path(name)
     if path.is_dir():
@@ -158,7 +158,8 @@ def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
         target: The target's id; where None, the one that was judged.
 
     Raises:
-        ConfigError: It had no part in it, or several were judged and none is named.
+        ConfigError: The target took no part in the run, or the run judged several and none is
+            named.
         StoreError: What is kept of it is damaged.
     """
     started, settings = next((at, s) for one, at, s in store.runs() if one == run)
@@ -198,7 +199,7 @@ def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
 def _lacking(
     about: Mapping[str, Any], settings: Mapping[str, Any], shards: Mapping[Shard, Any]
 ) -> Iterator[str]:
-    """What is missing or of another kind among the facts that every reader relies on."""
+    """The facts that every reader relies on and that are missing or of another type."""
     facts, dataset = about.get("facts"), about.get("dataset")
     selected = about.get("selected")
     if not isinstance(facts, dict) or not isinstance(facts.get("versions"), dict):
@@ -224,12 +225,12 @@ def _lacking(
 
 
 def targets_of(store: Store, run: str) -> list[str]:
-    """The targets that had a part in a run."""
+    """The targets that took part in a run."""
     return sorted({target for target, shard in store.shards(run) if shard.kind == "entry"})
 
 
 def runs_of(store: Store, target: str, *, kind: ShardKind = "entry") -> Iterator[StoredRun]:
-    """A target's part in each run that it had one in, newest first.
+    """A target's part in each run that it took part in, newest first.
 
     Args:
         store: The store.
@@ -248,7 +249,7 @@ def newest_whole(store: Store, target: str) -> StoredRun | None:
 
 
 def known_targets(store: Store) -> list[str]:
-    """The targets that had a part in any stored run."""
+    """The targets that took part in any stored run."""
     return sorted({target for run, _, _ in store.runs() for target in targets_of(store, run)})
 
 

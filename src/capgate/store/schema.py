@@ -71,7 +71,7 @@ def _answers_say_how_they_ended(db: sqlite3.Connection) -> None:
     """Version 2: why the model stopped, and whether an answer may be found again.
 
     Version 1 read thoughts as if they were answers, and did not know which answers the token
-    limit had cut off. Those stay for the reports of their runs and are asked anew.
+    limit had cut off. Such answers stay for the reports of their runs, and later runs ask again.
     """
     for column in (
         "finish_reason TEXT NOT NULL DEFAULT ''",
@@ -92,7 +92,7 @@ def _answers_say_how_they_ended(db: sqlite3.Connection) -> None:
 
 
 def _servers_are_known_again(db: sqlite3.Connection) -> None:
-    """Version 3: what was seen of a server's weights, by which they are known again."""
+    """Version 3: what was observed of a server's weights, so that they are recognised later."""
     db.execute(
         "CREATE TABLE sightings (id INTEGER PRIMARY KEY, server TEXT NOT NULL, "
         "weights TEXT NOT NULL, run TEXT NOT NULL, at REAL NOT NULL, facts TEXT NOT NULL)"

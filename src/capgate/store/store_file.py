@@ -37,11 +37,11 @@ def facts_of(text: str) -> dict[str, Any]:
 
 
 def fault_of_store(path: Path, verb: str, error: Exception) -> StoreError:
-    """What a person is told of a fault.
+    """The error that tells a user of a fault.
 
     Args:
         path: The store.
-        verb: What can't be done, such as `read`.
+        verb: What failed, such as `read`.
         error: What SQLite or the operating system said, or why a value can't be understood.
     """
     other = "name another file with --store"
@@ -55,9 +55,9 @@ def fault_of_store(path: Path, verb: str, error: Exception) -> StoreError:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether the fault is one of the content, and not of the disk or of permissions."""
+    """Whether the content is at fault, and not the disk or permissions."""
     if isinstance(error, sqlite3.Error):
-        # Faults of the module `sqlite3` itself, such as of decoding a text, have no code.
+        # Faults of the module `sqlite3` itself, such as a text it can't decode, have no code.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         return code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
     return isinstance(error, ValueError | TypeError | RecursionError)
@@ -68,7 +68,7 @@ class StoreFile:
 
     Args:
         path: The file; made with its folder where it is missing.
-        redactor: What must not be kept; who only reads needs none.
+        redactor: Removes what must not be kept; a reader needs none.
 
     Raises:
         StoreError: It can't be opened, is not a store, or has a newer schema.
@@ -76,7 +76,7 @@ class StoreFile:
 
     def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
         self.path = path
-        # Reports, baselines and logs take from here: nothing secret gets in.
+        # Reports, baselines and logs are made from the store, so no secret may enter it.
         self._redactor = redactor or Redactor.of_environment()
         try:
             own_folder(path.parent)
@@ -89,13 +89,13 @@ class StoreFile:
             schema_of(self._db, self.path)
             self._db.execute("COMMIT")
             if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                # Two processes that switch at once would find it locked, whatever the time-out.
+                # Where two processes switch at once, SQLite does not wait for its time-out.
                 with self.claim("opening"):
                     self._db.execute("PRAGMA journal_mode = WAL")
-            # WAL with NORMAL survives the death of the process at any moment; only a crash
-            # of the machine itself could lose the last answers.
+            # With WAL and NORMAL no answer is lost where the process is killed at any moment.
+            # Only a crash of the machine could lose the last ones.
             self._db.execute("PRAGMA synchronous = NORMAL")
-            # What is taken out is overwritten as well.
+            # Deleted content is overwritten, since it may have held a secret.
             self._db.execute("PRAGMA secure_delete = ON")
             self._migrate()
         except (sqlite3.Error, OSError) as error:
@@ -142,7 +142,7 @@ class StoreFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Writes all or nothing of what is done within."""
+        """A transaction: everything within is written, or nothing."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
@@ -176,7 +176,7 @@ class StoreFile:
         try:
             mode = mode_beside(self.path)
             lock = FileLock(file, mode=mode)
-            # Who may read the store may enter, too.
+            # A user who may read the store may enter its folder of claims, too.
             file.parent.mkdir(mode=mode | (mode & 0o444) >> 2, exist_ok=True)
             try:
                 lock.acquire(timeout=_PATIENCE)
@@ -188,7 +188,7 @@ class StoreFile:
         try:
             yield
             if once:
-                # Whoever waits for it finds what was computed, whichever file it has locked.
+                # A process that waits with the old file open finds what was computed as well.
                 with suppress(OSError):
                     file.unlink()
         finally:

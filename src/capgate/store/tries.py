@@ -99,8 +99,8 @@ def end(
         run: The run's id.
         target: The candidate's id.
         kind: Quick or full.
-        verdict: What was said.
-        part: It was said of a part, such as a subject; the verdict on the whole replaces it.
+        verdict: The verdict.
+        part: It is on a part, such as a subject; the verdict on the whole replaces it.
     """
     with transaction() as db:
         db.execute(
