@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -167,6 +168,9 @@ def make_red_run(
     server.start()
     server.script(forever=Answers(dataset, extra=extra))
     (root / "config").mkdir(parents=True, exist_ok=True)
+    suite = root / "benchmarks"
+    suite.mkdir(exist_ok=True)
+    shutil.copy(REPOSITORY / "benchmarks" / "test_mmlu.py", suite)
     named = "  api_key_env: RED_SERVER\n" if key else ""
     (root / "config" / "models.yaml").write_text(
         f"{BASE}:\n  model_name: openai/{BASE}\n  base_url: {server.url}\n  dataset: {dataset}\n"
@@ -175,7 +179,7 @@ def make_red_run(
     )
     chosen = ("-m", mode, "--model-id", ADAPTER, "-p", "no:cacheprovider", *arguments)
     code, output, _ = run(
-        (sys.executable, "-m", "pytest", str(REPOSITORY / "benchmarks"), *chosen),
+        (sys.executable, "-m", "pytest", "benchmarks", *chosen),
         root,
         {**_clean(os.environ), **(environment or {})},
         SECONDS,
