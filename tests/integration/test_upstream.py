@@ -127,8 +127,11 @@ def _print(source: str, shots: int, home: Path, file: Path) -> None:
     file.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
 
 
+SHOTS = [0, pytest.param(5, marks=pytest.mark.slow)]
+
+
 @pytest.mark.parametrize("source", ["hub", "folder"])
-@pytest.mark.parametrize("shots", [0, 5])
+@pytest.mark.parametrize("shots", SHOTS)
 def test_the_same_questions_as_upstream(
     source: str, shots: int, printed: Printed, mmlu_folder: Path
 ) -> None:
@@ -144,7 +147,7 @@ def test_the_same_questions_as_upstream(
     assert sum(shard["n"] for shard in ours["shards"].values()) == TOTAL[shots]
 
 
-@pytest.mark.parametrize("shots", [0, 5])
+@pytest.mark.parametrize("shots", SHOTS)
 def test_hub_and_folder_are_one_set(shots: int, printed: Printed, mmlu_folder: Path) -> None:
     """The same rows from the hub's cache and from a folder have the same content hash."""
     hub = printed("hub", shots)["set"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.doubles.server import Server
 from tests.integration.conftest import Project
 
@@ -35,6 +36,7 @@ functools.cached_property = cached_property
 """
 
 
+@pytest.mark.slow
 def test_workers_that_come_together_find_one_server(
     project: Project, server: Server, tmp_path: Path
 ) -> None:

@@ -214,7 +214,8 @@ def test_key_stays_secret(project: Project, place: str) -> None:
             echo=target(echoing.url, **keys),
         )
         project.floors(double=0.5, echo=0.5)
-        project.warm = False
+        # The command lines of forks are those of the process that they were forked from.
+        project.warm = place != "env"
         process = project.start_full(
             *("-n", "2" if place == "env" else "0", "-vv", "-rA", "--showlocals"),
             *("--model-id", "echo", "--model-id", "double"),
