@@ -69,11 +69,11 @@ doctor: $(STAMP) ## check the setup of MODEL_ID
 test-openrouter: $(STAMP) ## the tests of OpenRouter, with the real service if OPENROUTER_API_KEY is set
 	$(BIN)/python -m pytest tests/integration/test_openrouter.py -rs $(ARGS)
 
-test: $(STAMP) ## the package's own tests, with real servers (about 10 minutes; some need Chromium)
+test: $(STAMP) ## the package's own tests, with real servers (about 5 minutes on 2 cores; some need Chromium)
 	$(BIN)/python -m pytest tests/unit tests/integration --ignore=tests/integration/vllm -m 'not slow' -n 2 $(LIMIT)=900 $(ARGS)
 
-test-slow: $(STAMP) ## those of them that take longest: whole runs killed, resumed and repeated (about 5 minutes)
-	$(BIN)/python -m pytest tests/integration --ignore=tests/integration/vllm -m slow -n 2 $(LIMIT)=900 $(ARGS)
+test-slow: $(STAMP) ## those of them that take longest: whole runs killed, resumed and repeated (about 3 minutes)
+	$(BIN)/python -m pytest tests/unit tests/integration --ignore=tests/integration/vllm -m slow -n 2 $(LIMIT)=900 $(ARGS)
 
 test-unit: $(STAMP) ## those that need no server, in a minute or two
 	$(BIN)/python -m pytest tests/unit -n 2 $(LIMIT)=300 $(ARGS)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 from pathlib import Path
+
+from tests.processes import run
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -31,17 +33,11 @@ def test_without_a_server(tmp_path: Path) -> None:
     old.parent.mkdir(parents=True)
     domains = {"humanities": {"accuracy": 0.2}, "stem": {"accuracy": 1.0}}
     old.write_text(json.dumps({"domains": domains, "verdict": {"kind": "REGRESSION"}}))
-    program = _DEMO.format(repository=str(REPOSITORY), work=str(tmp_path))
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1, done.stdout
-    assert "The suite could not judge: exit code 11" in done.stdout
-    assert "vLLM is not installed" in " ".join(done.stdout.split())
-    assert "Traceback" not in done.stdout
-    assert "humanities 20%" not in done.stdout
+    program = tmp_path / "program.py"
+    program.write_text(_DEMO.format(repository=str(REPOSITORY), work=str(tmp_path)))
+    code, text, _ = run((sys.executable, str(program)), REPOSITORY, os.environ, timeout=300)
+    assert code == 1, text
+    assert "The suite could not judge: exit code 11" in text
+    assert "vLLM is not installed" in " ".join(text.split())
+    assert "Traceback" not in text
+    assert "humanities 20%" not in text
