@@ -4,6 +4,7 @@ A comment before a ```bash block makes it a test:
 
     <!-- run -->                              it ends with 0
     <!-- run: exit=11 scene=server-down -->   it ends with 11, in that scene (`SCENES`)
+    <!-- run: slow=yes -->                    it takes long: make test-slow runs it
 
 If the next block is ```text, each of its lines is printed, in that order; … stands for anything.
 """
@@ -45,6 +46,7 @@ class Command:
         code: What is run.
         exit: What it ends with.
         scene: What was changed before.
+        slow: Whether it takes long.
         shown: The lines that it prints.
     """
 
@@ -53,6 +55,7 @@ class Command:
     code: str
     exit: int
     scene: str
+    slow: bool
     shown: tuple[str, ...]
 
 
@@ -68,6 +71,7 @@ def commands() -> Iterator[Command]:
                 found["code"],
                 int(how.get("exit", 0)),
                 how.get("scene", ""),
+                how.get("slow") == "yes",
                 tuple((found["shown"] or "").splitlines()),
             )
 
@@ -143,7 +147,13 @@ def servers(written: Checkout) -> Iterator[Server]:
 
 
 @pytest.mark.xdist_group("docs")
-@pytest.mark.parametrize("command", list(commands()), ids=lambda one: f"{one.page}:{one.line}")
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(one, id=f"{one.page}:{one.line}", marks=[pytest.mark.slow] if one.slow else [])
+        for one in commands()
+    ],
+)
 def test_the_docs_commands_work(written: Checkout, servers: Server, command: Command) -> None:
     """A documented command ends and prints as its page says."""
     key = (command.code, command.scene)

@@ -97,7 +97,16 @@ few = st.lists(st.sampled_from([0, 0, 1, 2, 4]), min_size=len(MISSING), max_size
 many = st.lists(st.sampled_from([0, 1, 5, 20]), min_size=len(KINDS) - 1, max_size=len(KINDS) - 1)
 
 
-@pytest.mark.parametrize("judge", [whole, quick, alone, against_floor, subject_against_floor])
+@pytest.mark.parametrize(
+    "judge",
+    [
+        whole,
+        pytest.param(quick, marks=pytest.mark.slow),
+        alone,
+        against_floor,
+        subject_against_floor,
+    ],
+)
 def test_no_verdict_hinges_on_missing_answers(judge: Callable[[list[Pair]], Verdict]) -> None:
     """A conclusion with answers missing is the same however those could have been answered."""
     seen: set[str] = set()

@@ -436,6 +436,7 @@ def test_errors_never_turn_a_verdict_around(discordant: tuple[int, int], errors:
     assert after in ({"INCONCLUSIVE"} if too_many else {BEFORE[discordant], "INCONCLUSIVE"})
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     discordant=st.sampled_from([(0, 0), (30, 10), (60, 45), (20, 20), (200, 20)]),
