@@ -1,160 +1,98 @@
-"""The pytest plugin: hooks only, each thin; what they do lives in `capgate.pytest_suite.host`.
+"""The pytest plugin: hooks only, each thin; what they do lives in `capgate.pytest_suite`.
 
-Without a test that uses the `capgate` fixture it adds its options and does nothing else.
+A session that collects no test of capgate's runs as if the plugin were not installed; it has only
+the options. The other hooks are registered for the first such test (`session_hooks`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from capgate.pytest_suite.guest import connect, process_if_made, process_of, target_of
+
 if TYPE_CHECKING:
     from capgate.pytest_suite.fixture import Bench
-    from capgate.pytest_suite.host import Host
-
-HOST = pytest.StashKey["Host"]()
-
-
-class _Reports:
-    """The hooks that are called without a `config` to find the host by."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Notes each test's verdict (`pytest_runtest_logreport`)."""
-        self._host.note(report)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_json_modifyreport(self, json_report: dict[str, Any]) -> None:
-        """Takes secrets and home folders out of the report (pytest-json-report)."""
-        from capgate.config.secrets import redactor_for
-
-        redactor = redactor_for(lambda: self._host.settings)
-        for key in list(json_report):
-            json_report[key] = redactor.data(json_report[key])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds capgate's options (`pytest_addoption`)."""
-    from capgate.config.settings import OPTIONS
+    """Adds capgate's options in their prefixed spelling (`pytest_addoption`)."""
+    from capgate.pytest_suite.options import add_options
 
-    group = parser.getgroup("capgate", "capgate: capability of fine-tuned models")
-    for option in OPTIONS:
-        group.addoption(option.flag, dest=option.dest, **option.keywords)
+    add_options(parser)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Registers markers and makes this process's part of the run (`pytest_configure`)."""
-    from capgate.pytest_suite.host import FILTERS, MARKERS, Host
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    args: list[str], parser: pytest.Parser
+) -> Generator[None, object, object]:
+    """Adds short spellings that no conftest has (`pytest_load_initial_conftests`)."""
+    from capgate.pytest_suite.options import add_short_options, named_in
 
-    for line in MARKERS:
-        config.addinivalue_line("markers", line)
-    for line in FILTERS:
-        config.addinivalue_line("filterwarnings", line)
-    host = config.stash[HOST] = Host(config)
-    config.pluginmanager.register(_Reports(host), "capgate-reports")
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Ends what the run started, whatever ended the run (`pytest_unconfigure`)."""
-    host = config.stash.get(HOST, None)
-    if host is not None:
-        host.close()
+    result = yield
+    add_short_options(parser, named_in(args))
+    return result
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 (xdist has no types)
-    """Tells a worker where its controller is (`pytest_configure_node` of pytest-xdist)."""
-    node.workerinput["capgate"] = node.config.stash[HOST].for_worker()
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
+    """Registers markers before a file with tests of capgate's (`pytest_pycollect_makemodule`)."""
+    from capgate.pytest_suite.markers import mentions_capgate, register_markers
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ANN401, ARG001
-    """Takes over what a worker found wrong (`pytest_testnodedown` of pytest-xdist)."""
-    node.config.stash[HOST].from_worker(getattr(node, "workeroutput", None) or {})
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:  # noqa: ANN401
-    """Shares tests out by target (`pytest_xdist_make_scheduler` of pytest-xdist)."""
-    return config.stash[HOST].scheduler(log)
+    if mentions_capgate(module_path):
+        register_markers(parent.config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Makes one test for each target and subject (`pytest_generate_tests`)."""
     if "capgate" in metafunc.fixturenames:
-        metafunc.config.stash[HOST].parametrize(metafunc)
+        process_of(metafunc.config).session.parametrize(metafunc)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Orders the run; stops it where its options are wrong (`pytest_collection_modifyitems`)."""
-    config.stash[HOST].arrange(items)
-
-
-def pytest_report_collectionfinish(config: pytest.Config) -> str | list[str]:
-    """Tells which kind of run it is (`pytest_report_collectionfinish`)."""
-    return config.stash[HOST].choice or []
+    process = process_if_made(config)
+    if process is not None and process.session.arrange(items):
+        process.begin()
 
 
 @pytest.fixture
-def capgate(request: pytest.FixtureRequest) -> Iterator[Bench]:
+def capgate(request: pytest.FixtureRequest) -> Bench:
     """The run, as a test of the benchmark uses it."""
-    with request.config.stash[HOST].bench(request.node) as bench:
-        yield bench
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Takes secrets out of a test's report (`pytest_runtest_makereport`)."""
-    report = yield
-    if "capgate" in getattr(item, "fixturenames", ()):
-        from capgate.config.secrets import project_redactor
-        from capgate.pytest_suite.fixture import JUDGEMENT
-        from capgate.pytest_suite.redacted_reports import clean, put_verdict_first
-
-        put_verdict_first(report, item.stash.get(JUDGEMENT, None))
-        clean(report, project_redactor(item.config.stash[HOST].settings))
-    return report
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_report_teststatus(
-    report: pytest.CollectReport | pytest.TestReport,
-) -> tuple[str, str, str] | None:
-    """Has a test's line say its verdict (`pytest_report_teststatus`): a word where it passed."""
-    verdict = dict(getattr(report, "user_properties", ())).get("capgate_verdict")
-    if not verdict:
-        return None
-    if report.failed:
-        return "failed", "F", f"FAILED {verdict}"
-    if report.when != "call" or not report.passed:
-        return None
-    from capgate.gate.verdict import GROUP_KINDS
-
-    return ("passed", ".", f"PASSED {verdict}") if verdict in GROUP_KINDS else None
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Writes the results and sets the exit code (`pytest_sessionfinish`)."""
-    session.config.stash[HOST].finish(session)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Shows the tables and verdicts (`pytest_terminal_summary`)."""
-    terminalreporter.config.stash[HOST].summarize(terminalreporter)
+    return process_of(request.config).session.bench(request.node)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_json_runtest_metadata(item: pytest.Item) -> dict[str, Any]:
-    """Puts the verdict into the test's metadata (pytest-json-report)."""
-    from capgate.pytest_suite.fixture import JUDGEMENT
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 (pytest-xdist has no types)
+    """Gives a worker a channel to its controller (`pytest_configure_node` of pytest-xdist)."""
+    connect(node)
 
-    judgement = item.stash.get(JUDGEMENT, None)
-    return {} if judgement is None else {"capgate": judgement}
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:  # noqa: ANN401
+    """Begins the run that workers have collected (of pytest-xdist)."""
+    process = process_if_made(node.config)
+    if process is not None and process.controller is not None and process.controller.is_needed:
+        process.begin()
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config,
+    log: Any,  # noqa: ANN401
+) -> Generator[None, object, object]:
+    """Shares capgate's tests out by target (`pytest_xdist_make_scheduler` of pytest-xdist)."""
+    from capgate.pytest_suite.scheduler import by_target
+
+    made = yield
+    return by_target(config, log, made, lambda nodeid: target_of(config, nodeid))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends what the run started, whatever ended the run (`pytest_unconfigure`)."""
+    process = process_if_made(config)
+    if process is not None:
+        process.close()

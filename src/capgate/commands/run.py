@@ -47,10 +47,10 @@ def run_pytest(options: argparse.Namespace, rest: Sequence[str]) -> int:
     for option in OPTIONS:
         value = getattr(options, option.dest)
         if value is True:
-            arguments.append(option.flag)
+            arguments.append(option.prefixed)
         elif isinstance(value, list):
-            arguments += [f"{option.flag}={one}" for one in value]
+            arguments += [f"{option.prefixed}={one}" for one in value]
         elif value is not None and value is not False:
-            arguments.append(f"{option.flag}={value}")
+            arguments.append(f"{option.prefixed}={value}")
     sys.stdout.flush()
     return int(pytest.main([*arguments, *rest]))

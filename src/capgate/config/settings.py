@@ -51,6 +51,11 @@ class Option:
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def prefixed(self) -> str:
+        """The spelling that no other plugin of pytest has, such as `--capgate-limit`."""
+        return f"--capgate-{self.flag.removeprefix('--')}"
+
+    @property
     def dest(self) -> str:
         """The attribute that holds its value."""
         return f"capgate_{self.flag.removeprefix('--').replace('-', '_')}"

@@ -1,111 +1,90 @@
-"""How xdist's workers reach what only the controller may own.
+"""How pytest-xdist's workers reach what only the controller may own.
 
-The controller listens on a local socket that only its workers can use (a random key);
-each worker holds one connection and asks one thing at a time.
+Each worker has a channel of its own within the connection that pytest-xdist has made to it
+anyway (execnet's), and asks one thing at a time. A channel that nobody asks costs nothing: no
+socket, no thread.
 """
 
 from __future__ import annotations
 
-import contextlib
-import secrets
+import pickle
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import (
-    Client,
-    Connection,
-    Listener,
-    answer_challenge,
-    deliver_challenge,
-)
-from typing import Any, Final
+from queue import SimpleQueue
+from typing import Any, Final, Protocol
 
 from capgate.common.errors import CapgateError, ServerError
-from capgate.common.scratch import Scratch
 
-_BREATH: Final = 0.1
+WORKER_INPUT: Final = "capgate"
+"""Where a worker finds its end of the channel (`config.workerinput`)."""
+
+Calls = Mapping[str, Callable[..., Any]]
+"""Name to function; arguments and results can be pickled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a broker listens; plain values for `workerinput`.
+class Channel(Protocol):
+    """What is used of `execnet`'s channels, which carry bytes here."""
 
-    Attributes:
-        path: The socket's file.
-        key: The shared key, in hex.
-    """
+    def send(self, item: bytes) -> None:
+        """Sends a message."""
 
-    path: str
-    key: str
+    def receive(self) -> bytes:
+        """Waits for a message."""
+
+    def setcallback(self, callback: Callable[[bytes | None], None], endmarker: None) -> None:
+        """Hands each message to a function, and `endmarker` after the last."""
 
 
 class Broker:
-    """The controller's side: answers calls by name, each worker in a thread of its own.
+    """The controller's side of one worker's channel; answers in a thread of its own.
 
     Args:
-        calls: Name to function; arguments and results must be picklable.
+        channel: The channel.
+        calls: Makes the functions that can be called, when the worker calls the first.
     """
 
-    def __init__(self, calls: Mapping[str, Callable[..., Any]]) -> None:
-        self._calls = dict(calls)
-        self._folder = Scratch()
-        key = secrets.token_bytes(16)
-        path = str(self._folder.path / "broker")
-        # Without a key here: whoever does not say who he is may keep only his own thread waiting.
-        self._listener = Listener(path, family="AF_UNIX", backlog=64)
-        self._key = key
-        self._closed = False
-        self.address = Address(path, key.hex())
-        self._thread = threading.Thread(target=self._accept, daemon=True, name="capgate-broker")
-        self._thread.start()
+    def __init__(self, channel: Channel, calls: Callable[[], Calls]) -> None:
+        self._channel = channel
+        self._calls = calls
+        self._messages: SimpleQueue[bytes | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        channel.setcallback(self._take, endmarker=None)
 
-    def close(self) -> None:
-        """Stops listening."""
-        self._closed = True
-        self._listener.close()
-        self._folder.close()
+    def _take(self, message: bytes | None) -> None:
+        # In execnet's own thread, which must neither wait nor fail.
+        if self._thread is None and message is not None:
+            self._thread = threading.Thread(target=self._serve, daemon=True, name="capgate-broker")
+            self._thread.start()
+        self._messages.put(message)
 
-    def _accept(self) -> None:
-        while not self._closed:
+    def _serve(self) -> None:
+        while (message := self._messages.get()) is not None:
             try:
-                connection = self._listener.accept()
-            except OSError:
-                # Out of file descriptors, perhaps; the workers that wait have no other way.
-                time.sleep(_BREATH)
-                continue
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: Connection[Any, Any]) -> None:
-        with contextlib.suppress(EOFError, OSError, AuthenticationError), connection:
-            deliver_challenge(connection, self._key)
-            answer_challenge(connection, self._key)
-            while True:
-                name, arguments = connection.recv()
-                try:
-                    reply = (True, self._calls[name](*arguments))
-                except CapgateError as error:
-                    reply = (False, error)
-                except Exception as error:
-                    reply = (False, ServerError(f"the run's controller failed: {error!r}"))
-                connection.send(reply)
+                name, arguments = pickle.loads(message)
+                reply = pickle.dumps((True, self._calls()[name](*arguments)))
+            except CapgateError as error:
+                reply = pickle.dumps((False, error))
+            except Exception as error:
+                fault = ServerError(f"the run's controller failed: {error!r}")
+                reply = pickle.dumps((False, fault))
+            try:
+                self._channel.send(reply)
+            except OSError:  # the worker has ended
+                return
 
 
 class BrokerClient:
     """A worker's side.
 
     Args:
-        address: The broker's.
+        channel: The worker's end of the channel.
     """
 
-    def __init__(self, address: Address) -> None:
-        self._connection = Client(
-            address.path, family="AF_UNIX", authkey=bytes.fromhex(address.key)
-        )
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._lock = threading.Lock()
 
-    def call(self, name: str, *arguments: Any) -> Any:  # noqa: ANN401 (whatever is called)
+    def call(self, name: str, *arguments: Any) -> Any:  # noqa: ANN401 (any function's result)
         """Calls a function of the controller.
 
         Raises:
@@ -113,8 +92,8 @@ class BrokerClient:
         """
         with self._lock:
             try:
-                self._connection.send((name, arguments))
-                good, value = self._connection.recv()
+                self._channel.send(pickle.dumps((name, arguments)))
+                good, value = pickle.loads(self._channel.receive())
             except (EOFError, OSError) as error:
                 raise ServerError(
                     "the run's controller is gone", said=str(error), remedy="start the run again"

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
-from capgate.pytest_suite.redacted_reports import part_of
+from capgate.run.judgement import Mode
 
 _ORDER = {"test_preflight": 0, "test_quick": 1, "test_subject": 1, "test_suite": 2}
 _NAMED = re.compile(r"(?<![A-Za-z0-9])quick(?![A-Za-z0-9])")
@@ -53,6 +53,63 @@ class Chosen:
         return ""
 
 
+@dataclass(frozen=True)
+class SessionPlan:
+    """What a session's tests ask of each target.
+
+    Attributes:
+        targets: Node id of each test of the benchmark to its target.
+        preflighted: Targets whose preflight is a test of the session.
+        whole: Targets whose suite is a test of the session.
+        beside_quick: Targets of which subjects are judged beside a quick run.
+        planned: Target to the subjects that its tests ask; none of them for a quick run's test.
+        modes: Target to the kind of its run.
+        single: Target to the subjects that have a test of their own, in order.
+    """
+
+    targets: dict[str, str] = field(default_factory=dict)
+    preflighted: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
+    beside_quick: frozenset[str] = frozenset()
+    planned: dict[str, set[str]] = field(default_factory=dict)
+    modes: dict[str, Mode] = field(default_factory=dict)
+    single: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, chosen: Chosen, subjects: Sequence[str]) -> SessionPlan:
+        """Reads off what the chosen tests ask.
+
+        Args:
+            chosen: The session's tests.
+            subjects: The subjects of a whole-benchmark run.
+        """
+        preflighted = frozenset(t for _, name, t in chosen.kept if name == "test_preflight")
+        plan = cls({}, preflighted, chosen.whole, chosen.beside_quick)
+        for item, name, target in chosen.kept:
+            if not name:
+                continue
+            plan.targets[item.nodeid] = target
+            planned = plan.planned.setdefault(target, set())
+            if name != "test_preflight":
+                plan.modes[target] = "quick" if name == "test_quick" else "full"
+            if name == "test_subject":
+                subject = item.callspec.params["subject"]  # type: ignore[attr-defined]
+                planned.add(subject)
+                plan.single.setdefault(target, []).append(subject)
+            elif name == "test_suite":
+                planned.update(subjects)
+        return plan
+
+    def following(self, target: str, subject: str) -> Sequence[str]:
+        """Returns the subjects of a target whose tests come after that of `subject`."""
+        subjects = self.single.get(target, [])
+        return subjects[subjects.index(subject) + 1 :] if subject in subjects else ()
+
+    def counts(self, target: str, subject: str) -> bool:
+        """Whether a test of its own counts a target's subject."""
+        return subject in self.single.get(target, ())
+
+
 def choose(items: Sequence[pytest.Item], asked: str) -> Chosen:
     """Chooses and orders a session's tests: preflights first, suites last.
 
@@ -75,3 +132,16 @@ def asked_for(config: pytest.Config) -> str:
     """Returns what the command line names: node ids within files, `-m` and `-k`."""
     nodes = [argument.partition("::")[2] for argument in config.args]
     return " ".join([*nodes, config.option.markexpr or "", config.option.keyword or ""])
+
+
+def is_ours(item: object) -> bool:
+    """Whether a test uses capgate's fixture."""
+    return "capgate" in getattr(item, "fixturenames", ())
+
+
+def part_of(item: pytest.Item) -> tuple[str, str]:
+    """Returns name and target of a test of the benchmark; both empty for any other test."""
+    if not isinstance(item, pytest.Function) or not is_ours(item):
+        return "", ""
+    callspec = getattr(item, "callspec", None)
+    return item.originalname, str(callspec.params.get("target", "")) if callspec else ""

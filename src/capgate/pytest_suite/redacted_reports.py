@@ -52,11 +52,3 @@ def clean(report: pytest.TestReport, redactor: Redactor) -> None:
         shown = str(report.longrepr)
         if fit(shown) != shown:
             report.longrepr = fit(shown)
-
-
-def part_of(item: pytest.Item) -> tuple[str, str]:
-    """Name and target of a test of the benchmark; empty for any other test."""
-    if not isinstance(item, pytest.Function) or "capgate" not in item.fixturenames:
-        return "", ""
-    callspec = getattr(item, "callspec", None)
-    return item.originalname, str(callspec.params.get("target", "")) if callspec else ""
