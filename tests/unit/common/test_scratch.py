@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from capgate.common.scratch import Scratch, remove_abandoned
-from capgate.pytest_suite.broker import Broker
 
 _OWNER = """
 import sys
-from capgate.pytest_suite.broker import Broker
-broker = Broker({})
-print(broker.address.path, flush=True)
+from capgate.common.scratch import Scratch
+scratch = Scratch()
+print(scratch.path, flush=True)
 sys.stdin.read()
 """
 
@@ -33,12 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 def owner() -> tuple[subprocess.Popen[str], Path]:
-    """A process with a broker, and the broker's folder."""
+    """A process with a folder, and the folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", _OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    return process, Path(process.stdout.readline().strip()).parent
+    return process, Path(process.stdout.readline().strip())
 
 
 def test_a_killed_run_s_folder_is_removed_by_the_next(folder: Path) -> None:
@@ -48,10 +47,9 @@ def test_a_killed_run_s_folder_is_removed_by_the_next(folder: Path) -> None:
     killed.kill()
     killed.wait()
     assert its.is_dir()
-    broker = Broker({})
-    mine = Path(broker.address.path).parent
-    assert set(folder.iterdir()) == {other, mine}
-    broker.close()
+    mine = Scratch()
+    assert set(folder.iterdir()) == {other, mine.path}
+    mine.close()
     alive.kill()
     alive.wait()
     assert remove_abandoned() == [other]

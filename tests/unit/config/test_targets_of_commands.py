@@ -9,7 +9,6 @@ import yaml
 
 from capgate.common.errors import ConfigError
 from capgate.config.targets import Targets, load_targets
-from capgate.pytest_suite.scheduler import target_of
 
 
 def targets(folder: Path, **entries: dict[str, object]) -> Targets:
@@ -69,19 +68,3 @@ def test_extra_body_overrides_no_option(tmp_path: Path, field: str, instead: str
     assert f"{field} would override {instead}" in str(caught.value).replace("`", "").replace(
         "this entry's ", ""
     )
-
-
-@pytest.mark.parametrize(
-    ("nodeid", "target"),
-    [
-        ("benchmarks/test_mmlu.py::test_suite[gpt-4o]", "gpt-4o"),
-        ("benchmarks/test_mmlu.py::test_subject[gpt-4o-mini-anatomy]", "gpt-4o-mini"),
-        ("benchmarks/test_mmlu.py::test_subject[gpt-4o-anatomy]", "gpt-4o"),
-        ("benchmarks/test_mmlu.py::test_suite[base+my-adapter]@group", "base+my-adapter"),
-        ("tests/test_other.py::test_it[3]", None),
-        ("tests/test_other.py::test_it", None),
-    ],
-)
-def test_a_tests_target_is_known_by_its_id(nodeid: str, target: str | None) -> None:
-    """Tests are shared out by target, also where one target's id begins another's."""
-    assert target_of(nodeid, ["gpt-4o", "gpt-4o-mini", "base", "base+my-adapter"]) == target

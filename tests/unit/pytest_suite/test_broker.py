@@ -1,107 +1,104 @@
-"""How workers reach their controller: over a real socket, each call by its name."""
+"""How workers reach their controller: over real channels of execnet, each call by its name."""
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Any
 
+import execnet
 import pytest
 
 from capgate.common.errors import ConfigError, ServerError
-from capgate.pytest_suite.broker import Address, Broker, BrokerClient
+from capgate.pytest_suite.broker import BrokerClient
 from capgate.serving.endpoint import Endpoint
 
 _CONTROLLER = """
 import os, threading
+from capgate.common.errors import ConfigError
 from capgate.pytest_suite.broker import Broker
-broker = Broker({"go": lambda: os._exit(1)})
-print(broker.address.path, broker.address.key, flush=True)
-threading.Event().wait(60)
-"""
-"""A controller that dies as the kernel lets it: without a word."""
+from capgate.serving.endpoint import Endpoint
 
-ENDPOINT = Endpoint("mine", "http://127.0.0.1:1/v1", "m", "vllm", {"weights": "abc"}, key="k")
+free = threading.Event()
 
-
-def refuse() -> None:
-    """Fails with all that a fault can carry."""
+def refuse():
     raise ConfigError("it is wrong", target="mine", said="no", remedy="mend it")
+
+def hold():
+    channel.send("held")
+    assert free.wait(10)
+    return "free"
+
+calls = {
+    "endpoint": lambda target: Endpoint(
+        target, "http://127.0.0.1:1/v1", "m", "vllm", {"weights": "abc"}, key="k"
+    ),
+    "refuse": refuse,
+    "break": lambda: 1 / 0,
+    "lock": threading.Lock,
+    "add": lambda one, other: one + other,
+    "hold": hold,
+    "release": free.set,
+    "go": lambda: os._exit(1),
+}
+for end in channel:
+    Broker(end, lambda: calls)
+"""
+
+Connect = Callable[[], BrokerClient]
 
 
 @pytest.fixture
-def broker() -> Iterator[Broker]:
-    """A broker that answers, refuses and breaks."""
-    calls = {
-        "endpoint": lambda target: ENDPOINT if target == "mine" else None,
-        "refuse": refuse,
-        "break": lambda: 1 / 0,
-        "add": lambda one, other: one + other,
-    }
-    made = Broker(calls)
-    yield made
-    made.close()
+def controller() -> Iterator[Any]:
+    """A process that answers; its channel takes the ends of further channels."""
+    gateway = execnet.makegateway("popen")
+    yield gateway.remote_exec(_CONTROLLER)
+    gateway.exit()
+    execnet.default_group.terminate(timeout=1)
 
 
-def test_values_and_faults_arrive_whole(broker: Broker) -> None:
+@pytest.fixture
+def connect(controller: Any) -> Connect:  # noqa: ANN401
+    """Connects one more worker to the process."""
+
+    def connected() -> BrokerClient:
+        mine = controller.gateway.newchannel()
+        controller.send(mine)
+        return BrokerClient(mine)
+
+    return connected
+
+
+def test_values_and_faults_arrive_whole(connect: Connect) -> None:
     """A worker gets what the controller has, and its faults with all their fields."""
-    client = BrokerClient(broker.address)
-    assert client.call("endpoint", "mine") == ENDPOINT
+    client = connect()
+    assert client.call("endpoint", "mine") == Endpoint(
+        "mine", "http://127.0.0.1:1/v1", "m", "vllm", {"weights": "abc"}, key="k"
+    )
     with pytest.raises(ConfigError) as caught:
         client.call("refuse")
     fault = caught.value
     assert (fault.target, fault.said, fault.remedy) == ("mine", "no", "mend it")
     with pytest.raises(ServerError, match="ZeroDivisionError"):
         client.call("break")
+    with pytest.raises(ServerError, match="pickle"):
+        client.call("lock")
     assert client.call("add", 1, 2) == 3
 
 
-def test_one_that_waits_keeps_no_other_waiting() -> None:
+def test_one_that_waits_keeps_no_other_waiting(controller: Any, connect: Connect) -> None:  # noqa: ANN401
     """While one worker's call takes its time, the others have their answers."""
-    held, free = threading.Event(), threading.Event()
-
-    def hold() -> str:
-        held.set()
-        assert free.wait(10)
-        return "held"
-
+    slow, other = connect(), connect()
     with ThreadPoolExecutor() as pool:
-        slow = Broker({"hold": hold, "quick": lambda: "quick"})
-        waiting = pool.submit(BrokerClient(slow.address).call, "hold")
-        assert held.wait(10)
-        assert BrokerClient(slow.address).call("quick") == "quick"
-        free.set()
-        assert waiting.result(10) == "held"
-        slow.close()
+        waiting = pool.submit(slow.call, "hold")
+        assert controller.receive(10) == "held"
+        assert other.call("add", 2, 2) == 4
+        other.call("release")
+        assert waiting.result(10) == "free"
 
 
-def test_strangers_are_turned_away(broker: Broker) -> None:
-    """A wrong key gets nothing; whoever drops, stalls or shouts ends nothing; all is private."""
-    with pytest.raises(Exception, match="digest"):
-        BrokerClient(Address(broker.address.path, "00" * 16))
-    with socket.socket(socket.AF_UNIX) as gone:
-        gone.connect(broker.address.path)
-    with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as loud:
-        silent.connect(broker.address.path)
-        loud.connect(broker.address.path)
-        loud.sendall(b"\xff" * 4096)
-        assert BrokerClient(broker.address).call("add", 2, 2) == 4
-    assert Path(broker.address.path).parent.stat().st_mode & 0o077 == 0
-
-
-def test_gone_controller_is_told() -> None:
+def test_gone_controller_is_told(connect: Connect) -> None:
     """A worker whose controller ends while it waits fails by a fault that says so."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _CONTROLLER], stdout=subprocess.PIPE, text=True
-    ) as controller:
-        assert controller.stdout is not None
-        path, key = controller.stdout.readline().split()
-        client = BrokerClient(Address(path, key))
-        with pytest.raises(ServerError, match="the run's controller is gone"):
-            client.call("go")
-    shutil.rmtree(Path(path).parent)
+    client = connect()
+    with pytest.raises(ServerError, match="the run's controller is gone"):
+        client.call("go")

@@ -1,0 +1,107 @@
+"""Which of a session's tests run, in which order, and what they ask of each target."""
+
+from __future__ import annotations
+
+import pytest
+
+from capgate.pytest_suite.choosing import Chosen, SessionPlan, choose
+
+pytest_plugins = ["pytester"]
+
+SUBJECTS = ("anatomy", "virology")
+
+SUITE = """
+import pytest
+
+@pytest.fixture
+def capgate(): pass
+
+for_each = pytest.mark.parametrize("target", ["a", "b"])
+
+@for_each
+def test_suite(capgate, target): pass
+
+@for_each
+@pytest.mark.parametrize("subject", ["virology", "anatomy"])
+def test_subject(capgate, target, subject): pass
+
+@for_each
+def test_quick(capgate, target): pass
+
+@for_each
+def test_preflight(capgate, target): pass
+
+def test_theirs(): pass
+"""
+
+
+@pytest.fixture
+def items(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> list[pytest.Item]:
+    """The tests of two targets, and one of the project's own, collected without the plugin."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    return pytester.getitems(SUITE)
+
+
+def only(items: list[pytest.Item], *parts: str) -> list[pytest.Item]:
+    """The tests of which each name holds one of the parts."""
+    return [item for item in items if any(part in item.name for part in parts)]
+
+
+def names(chosen: Chosen) -> list[str]:
+    """The tests that run, in order."""
+    return [item.name for item, _, _ in chosen.kept]
+
+
+def test_preflights_come_first_and_suites_last(items: list[pytest.Item]) -> None:
+    """A whole run of a target makes no quick run of it; the project's own test stays."""
+    chosen = choose(items, "")
+    assert names(chosen) == [
+        "test_preflight[a]",
+        "test_preflight[b]",
+        *(f"test_subject[{subject}-{t}]" for subject in ("virology", "anatomy") for t in "ab"),
+        "test_theirs",
+        "test_suite[a]",
+        "test_suite[b]",
+    ]
+    assert {item.name for item in chosen.left_out} == {"test_quick[a]", "test_quick[b]"}
+    assert "full run alone (the whole benchmark)" in chosen.line
+
+
+def test_a_quick_run_beside_subjects_is_made_if_it_is_named(items: list[pytest.Item]) -> None:
+    """The two then share the error budget; without its name the subjects are judged alone."""
+    few = only(items, "quick[a]", "subject")
+    named = choose(few, "quick or anatomy")
+    assert "test_quick[a]" in names(named)
+    assert named.beside_quick == {"a"}
+    assert "share one error budget" in named.line
+    unnamed = choose(few, "")
+    assert "full run alone (subjects)" in unnamed.line
+    assert SessionPlan.of(unnamed, SUBJECTS).beside_quick == frozenset()
+
+
+def test_what_the_tests_ask(items: list[pytest.Item]) -> None:
+    """The suite asks all subjects, a quick run none by name, a preflight gives no kind of run."""
+    some = only(items, "suite[a]", "anatomy-a", "virology-a", "quick[b]", "preflight[b]", "theirs")
+    tests = SessionPlan.of(choose(some, ""), (*SUBJECTS, "astronomy"))
+    assert tests.planned == {"a": {"anatomy", "virology", "astronomy"}, "b": set()}
+    assert tests.modes == {"a": "full", "b": "quick"}
+    assert (tests.preflighted, tests.whole) == ({"b"}, {"a"})
+    assert set(tests.targets.values()) == {"a", "b"}
+    assert len(tests.targets) == 5
+
+
+def test_subjects_that_follow(items: list[pytest.Item]) -> None:
+    """A target's subjects after one, in the order of its tests; none for one without a test."""
+    tests = SessionPlan.of(choose(only(items, "subject", "suite[b]"), ""), SUBJECTS)
+    assert list(tests.following("a", "virology")) == ["anatomy"]
+    assert list(tests.following("a", "anatomy")) == []
+    assert list(tests.following("a", "astronomy")) == []
+    assert tests.counts("b", "anatomy")
+    assert not tests.counts("b", "astronomy")
+
+
+def test_a_session_without_tests_of_the_benchmark(items: list[pytest.Item]) -> None:
+    """Nothing is told, chosen or asked."""
+    chosen = choose(only(items, "theirs"), "")
+    assert (names(chosen), chosen.line) == (["test_theirs"], "")
+    assert SessionPlan.of(chosen, SUBJECTS) == SessionTests()
