@@ -120,12 +120,12 @@ def test_both_kinds_of_tests_live_together(project: Project, server: Server) -> 
     project.floors(one=0.5, other=0.5)
     project.write("conftest.py", CONFTEST.split("def pytest_sessionfinish")[0])
     project.write("tests/test_theirs.py", THEIRS)
-    both = ("--model-id=one", "--model-id=other", "--capgate-limit=4", *TWO_SUBJECTS)
+    both = ("--model-id=one", "--model-id=other", "--capgate-limit=7", *TWO_SUBJECTS)
     outcome = project.pytest("-n", "2", "--dist", "loadgroup", *OPTIONS, *both)
     assert outcome.code == 0, outcome.text
     assert {outcome.verdict("one"), outcome.verdict("other")} == {"PASS"}
     assert outcome.counts["passed"] == 10
-    assert sum(project.stored().values()) == 2 * 4
+    assert sum(project.stored().values()) == 2 * 7
 
 
 def test_the_exit_code_of_both_kinds(project: Project) -> None:
