@@ -104,4 +104,4 @@ def test_a_session_without_tests_of_the_benchmark(items: list[pytest.Item]) -> N
     """Nothing is told, chosen or asked."""
     chosen = choose(only(items, "theirs"), "")
     assert (names(chosen), chosen.line) == (["test_theirs"], "")
-    assert SessionPlan.of(chosen, SUBJECTS) == SessionTests()
+    assert SessionPlan.of(chosen, SUBJECTS) == SessionPlan()
