@@ -44,7 +44,7 @@ from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.serving.adapters.liveness import contradiction
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.lost import Silence
+from capgate.serving.lost import UnreachableTargets
 from capgate.serving.sharing import asking
 from capgate.store.answer_store import Store, Stored
 from capgate.store.shard import Look
@@ -80,7 +80,7 @@ class Evaluator:
         tell: Shows a line once in the run: takes its topic and the line.
 
     Attributes:
-        silence: Which targets could not be reached by the latest requests.
+        unreachable: The targets that the latest requests could not reach.
         look: Why it asks.
     """
 
@@ -100,7 +100,7 @@ class Evaluator:
         say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         tell: Callable[[str, str], None] = lambda topic, line: None,  # noqa: ARG005
     ) -> None:
-        self.silence = Silence()
+        self.unreachable = UnreachableTargets()
         self.store = store
         self.settings = settings
         self.mmlu_task = mmlu_task
@@ -490,9 +490,9 @@ class Evaluator:
             question, model = job.by_sample[str(sample.id)], job.ready_target.model
             answer, fault = answer_of(sample, question, model), fault_of(model, sample)
             if fault is not None:
-                self.silence.failed(job.ready_target.id, fault, given_up=given_up(model))
+                self.unreachable.failed(job.ready_target.id, fault, given_up=given_up(model))
             elif answer.state.scored:
-                self.silence.answered(job.ready_target.id)
+                self.unreachable.answered(job.ready_target.id)
             if was_refused(model, sample):
                 job.not_put[question.hash] = answer
             elif sample.error is not None and fault is None:

@@ -151,7 +151,7 @@ class RunAsker:
         """Makes sure that no answer is missing for a server that is gone; see `Asker`."""
         for name, result in results.items():
             lacking = sum(not answer.state.scored for answer in result.answers) - result.not_put
-            fault = self._evaluator.silence.fault(name)
+            fault = self._evaluator.unreachable.fault(name)
             if lacking and fault:
                 raise ServerEndedError(self.with_cause(fault))
 

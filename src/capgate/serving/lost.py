@@ -64,7 +64,7 @@ class ControllersList:
         return str(self._call("lost", target))
 
 
-class Silence:
+class UnreachableTargets:
     """The targets that the latest requests of this process could not reach."""
 
     def __init__(self) -> None:

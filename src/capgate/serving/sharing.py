@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from capgate.common.errors import ConfigError
 from capgate.common.user_cache import locked, private_folder
 
-_PATIENCE: Final = 5.0
+TOLD_AFTER_SECONDS: Final = 5.0
 """Seconds of waiting after which the user sees a line about it."""
 
 _POLL: Final = 0.05
@@ -47,11 +47,11 @@ def asking(
     """
     room = _file(base_url, "room")
     gate = _file(base_url, "gate")
-    told = _Patience(waiting)
+    wait = _Wait(waiting)
     # Without the gate, runs that share the lock could follow each other for ever while another
     # run waits to hold it alone.
-    with _take(gate, fcntl.LOCK_EX, told):
-        held = _take(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, told)
+    with _take(gate, fcntl.LOCK_EX, wait):
+        held = _take(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, wait)
     with held:
         try:
             yield
@@ -91,14 +91,14 @@ def known_to_mix(base_url: str, started: float | None = None) -> bool:
     return not old
 
 
-class _Patience:
+class _Wait:
     """Tells of a wait once."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
         self._tell: Callable[[], None] | None = tell
-        self._over = time.monotonic() + _PATIENCE
+        self._over = time.monotonic() + TOLD_AFTER_SECONDS
 
-    def wait(self) -> bool:
+    def step(self) -> bool:
         """Waits a moment; returns False when the caller should wait without a time limit."""
         if time.monotonic() < self._over:
             time.sleep(_POLL)
@@ -109,12 +109,12 @@ class _Patience:
         return False
 
 
-def _take(path: Path, how: int, patience: _Patience) -> IO[bytes]:
+def _take(path: Path, how: int, wait: _Wait) -> IO[bytes]:
     while True:
         try:
             return locked(path, how | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not patience.wait():
+            if not wait.step():
                 return locked(path, how)
 
 

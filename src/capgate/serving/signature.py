@@ -72,9 +72,9 @@ class PromptAnswer:
     logprobs: tuple[TokenLogprobs, ...] = ()
 
     @property
-    def silent(self) -> bool:
+    def empty(self) -> bool:
         """Whether it has neither a text nor log-probabilities."""
-        return self.text == _SILENCE and not self.logprobs
+        return self.text == _EMPTY and not self.logprobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,9 @@ class Signature:
     temperature: float = 0.0
 
     @property
-    def silent(self) -> bool:
+    def empty(self) -> bool:
         """Whether all answers are empty."""
-        return all(one.silent for one in self.answers)
+        return all(one.empty for one in self.answers)
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ def difference(now: Signature, then: Signature, *, lenient: bool = False) -> str
         then: The earlier one.
         lenient: Whether the server may have had more requests at a time for the later one.
     """
-    if now.silent or then.silent:
+    if now.empty or then.empty:
         return "its answers to the proof's prompts are empty, which shows nothing"
     if now.by != then.by:
         return f"it gave {then.by} then and gives {now.by} now"
@@ -185,7 +185,7 @@ def distance(one: Sequence[PromptAnswer], other: Sequence[PromptAnswer], by: By)
     pairs = list(zip(one, other, strict=True))
     if by == "texts":
         # Two empty texts prove no agreement.
-        told = [(left, right) for left, right in pairs if not (left.silent and right.silent)]
+        told = [(left, right) for left, right in pairs if not (left.empty and right.empty)]
         return sum(left.text != right.text for left, right in told) / max(len(told), 1)
     return max(_nats(left.logprobs, right.logprobs) for left, right in pairs)
 
@@ -235,7 +235,7 @@ def text_hash(text: str) -> str:
     return hashlib.blake2b(data, digest_size=6).hexdigest()
 
 
-_SILENCE: Final = text_hash("")
+_EMPTY: Final = text_hash("")
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ def test_a_run_waits_for_another_that_asks_alone(
 
     Of a run on an adapter, any other run that asks the server is waited for.
     """
-    monkeypatch.setattr("capgate.serving.sharing._PATIENCE", 0.05)
+    monkeypatch.setattr("capgate.serving.sharing.TOLD_AFTER_SECONDS", 0.05)
     told = threading.Event()
     said: list[str] = []
 

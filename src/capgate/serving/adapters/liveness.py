@@ -149,7 +149,7 @@ def check_live(
     liveness, moved = in_own_loop(prove)
     if liveness.live:
         return liveness
-    if liveness.adapter.silent:
+    if liveness.adapter.empty:
         raise AdapterError(
             "nothing shows that the adapter is live: it answers the proof's prompts with empty "
             "texts, and the server gives no log-probabilities",
