@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, redirect_stderr
 from pathlib import Path
 
 import yaml
@@ -52,10 +53,15 @@ class Place:
                 db.execute("UPDATE contexts SET fingerprint = ? WHERE id = ?", (plain, number))
 
     def judge(self, name: str, *options: str, quick: bool = False) -> Verdict:
-        """Judges a target in a run of its own."""
-        with local_run(self.settings("--model-id", name, *options)) as run:
-            run.say = run.evaluator._say = self.lines.append
-            run.evaluator._tell = lambda _, line: self.lines.append(line)
-            judgement = run.judge.quick(name) if quick else run.judge.suite(name)
+        """Judges a target in a run of its own; what the run says is added to `lines`."""
+        said = io.StringIO()
+        try:
+            with (
+                redirect_stderr(said),
+                local_run(self.settings("--model-id", name, *options)) as run,
+            ):
+                judgement = run.judge.quick(name) if quick else run.judge.suite(name)
+        finally:
+            self.lines += said.getvalue().splitlines()
         assert judgement.verdict is not None
         return judgement.verdict
