@@ -39,7 +39,8 @@ def pytest_load_initial_conftests(
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
     """Registers markers before a file with tests of capgate's (`pytest_pycollect_makemodule`)."""
-    from capgate.pytest_suite.markers import mentions_capgate, register_markers
+    from capgate.config.suite import mentions_capgate
+    from capgate.pytest_suite.markers import register_markers
 
     if mentions_capgate(module_path):
         register_markers(parent.config)

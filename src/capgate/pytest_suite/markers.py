@@ -11,7 +11,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -31,8 +30,6 @@ _DEPRECATED: Final = (
 )
 """Message and module of warnings that users of capgate can do nothing about."""
 
-_MENTION: Final = re.compile(rb"\bcapgate\b")
-
 
 def register_markers(config: pytest.Config) -> None:
     """Registers those of capgate's markers that the project does not have."""
@@ -40,14 +37,6 @@ def register_markers(config: pytest.Config) -> None:
     for line in MARKERS:
         if line.partition(":")[0] not in known:
             config.addinivalue_line("markers", line)
-
-
-def mentions_capgate(path: Path) -> bool:
-    """Whether a test file names capgate: its package or its fixture."""
-    try:
-        return _MENTION.search(path.read_bytes()) is not None
-    except OSError:  # pytest tells of it
-        return False
 
 
 def filter_warnings(item: pytest.Item) -> None:

@@ -57,9 +57,15 @@ def test_options_are_passed_on(project: Path, told: Told) -> None:
     """Switches, values and repeated options reach pytest; those that were not given do not."""
     chosen = ("--model-id", "one", "--model-id", "two", "--limit", "5", "--measure")
     found = started(project, told, *chosen, "-n", "0", "-k", "anatomy")
-    assert {"--model-id=one", "--model-id=two", "--limit=5", "--measure"} <= set(found)
+    assert {
+        "--capgate-model-id=one",
+        "--capgate-model-id=two",
+        "--capgate-limit=5",
+        "--capgate-measure",
+    } <= set(found)
     assert found[-5:-1] == ["-n", "0", "-k", "anatomy"]
-    assert not [one for one in found if one.startswith(("--baseline", "--subjects", "--seed"))]
+    given = ("--capgate-model-id=", "--capgate-limit=", "--capgate-measure")
+    assert all(one.startswith(given) for one in found if one.startswith("--capgate-"))
 
 
 @pytest.mark.parametrize(
