@@ -51,7 +51,7 @@ def run_targets(
 
 
 def _adapters(targets: Targets, base: str, names: Sequence[str]) -> list[Target]:
-    """The adapters' targets; where paths end alike, as much more of them as tells them apart."""
+    """The adapters' targets; where paths end alike, with as many parts as tell them apart."""
     parts = dict.fromkeys(names, 1)
     while True:
         made = {name: targets.adapter(base, name, parts=n) for name, n in parts.items()}

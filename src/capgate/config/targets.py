@@ -99,12 +99,12 @@ class Targets:
         return self._entries[entry.adapter_of].model_copy(update={**server, **own, **name})
 
     def adapter(self, base_id: str, name: str, *, parts: int = 1) -> Target:
-        """The target of an adapter: an entry of that name, or one made for the occasion.
+        """The target of an adapter: an entry of that name, or a new one.
 
         Args:
             base_id: Id of its base.
             name: An entry's id, a name on the server, or a folder.
-            parts: How many of a path's last parts the id has of one made for the occasion.
+            parts: How many of a path's last parts the id has of a new one.
 
         Raises:
             ConfigError: There is no such base, or the entry belongs to another one.
