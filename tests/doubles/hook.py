@@ -43,7 +43,7 @@ class Hook:
         self.said = "no thanks <b>"
         self.silent = False
         self.drips = False
-        self._done = threading.Event()
+        self.over = threading.Event()
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -51,7 +51,7 @@ class Hook:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
                 hook.got.append(Posted(self.path, raw))
                 if hook.silent:
-                    hook._done.wait()
+                    hook.over.wait()
                     return
                 if hook.drips:
                     self._drip()
@@ -64,7 +64,7 @@ class Hook:
             def _drip(self) -> None:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\n")
                 try:
-                    while not hook._done.wait(0.02):
+                    while not hook.over.wait(0.02):
                         self.wfile.write(b"x: y\r\n")
                 except OSError:
                     pass  # the client has gone
@@ -80,7 +80,7 @@ class Hook:
 
     def close(self) -> None:
         """Listens no more."""
-        self._done.set()
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
 

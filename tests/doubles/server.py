@@ -74,7 +74,8 @@ class Server:
         key: The bearer token that `/v1` asks for; any is taken where empty.
         answer: What the model writes to a request.
         latency: Seconds before a chat's answer.
-        models_reply: What it answers to `GET /v1/models` instead of a list.
+        models_reply: What it answers to `GET /v1/models` instead of a list. `other_reply` may be
+            set to what it answers to paths that it does not know.
         weights: Which weights it serves.
         keeps: Whether the requests that arrive are kept in `asked`.
     """
@@ -93,6 +94,7 @@ class Server:
         self._keeps = keeps
         self.models = models
         self.models_reply = models_reply
+        self.other_reply: Handler | None = None
         self.key = key
         self.answer = answer
         self.latency = latency
@@ -251,6 +253,8 @@ class Server:
 
     async def _nothing(self, request: web.Request) -> web.StreamResponse:
         self._note(request)
+        if self.other_reply is not None:
+            return await self.other_reply(request, {})
         return await Reply(404, {"detail": "Not Found"})(request, {})
 
 

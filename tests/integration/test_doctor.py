@@ -258,7 +258,7 @@ def test_log_probabilities_are_optional(examined: Checkout, vllm: Server) -> Non
 
 def test_a_server_that_hangs(examined: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that takes connections and says nothing is told with where to look."""
-    monkeypatch.setattr(server_checks, "_HEALTH_SECONDS", 0.2)
+    monkeypatch.setattr(server_checks, "HEALTH_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         examined.edit(TARGET, base_url=f"http://127.0.0.1:{silent.getsockname()[1]}/v1")
         found = checks()

@@ -61,7 +61,7 @@ def test_under_its_floor_is_a_regression(project: Project) -> None:
         "conftest.py",
         "from capgate.asking import progress\n"
         "progress.Progress.__init__.__kwdefaults__['every'] = 0.0\n"
-        "progress._FLUSH_SECONDS = 0.0\n",
+        "progress.FLUSH_SECONDS = 0.0\n",
     )
     with Server(answer=wrong) as server:
         project.serve(server)

@@ -30,6 +30,9 @@ from tests.processes.launch import ask, can_be_warm, request
 
 _HERE = Path(__file__).parent
 _AT_START = dict(os.environ)
+START_SECONDS = 300.0
+"""Most that the imports may take on a busy machine."""
+
 _SHIMS = {"python": (), "pytest": ("-m", "pytest"), "capgate": ("-m", "capgate.cli")}
 
 
@@ -135,7 +138,7 @@ class Forked:
             ask(_first()[0], wanted.fileno(), status, nothing.fileno(), *given)
         for end in {status, *given}:
             os.close(end)
-        self.pid = int(self._line(time.monotonic() + 60))
+        self.pid = int(self._line(time.monotonic() + START_SECONDS))
 
     def communicate(self, timeout: float) -> tuple[bytes, bytes]:
         """Waits for its end; returns what it and its children wrote to output and errors."""

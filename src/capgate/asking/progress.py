@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from capgate.common.answers import Answer, AnswerState
 
-_FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 1.0
+"""How often a worker tells of its progress."""
 _WINDOW_SECONDS = 30.0
 
 
@@ -82,7 +83,7 @@ class Feed:
                 scored=int(answer.state.scored),
             ),
         )
-        if time.monotonic() - self._last >= _FLUSH_SECONDS:
+        if time.monotonic() - self._last >= FLUSH_SECONDS:
             self.flush()
 
     def late_answer(self, target: str, answer: Answer, asked: bool) -> None:

@@ -209,22 +209,11 @@ def test_no_command_shows_secrets_or_acts(
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("words", [("list",), ("health",), ("load-adapter", "a", "--path", "/x")])
 def test_no_refusal_s_echo_is_shown(
-    server: Server,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    words: tuple[str, ...],
+    server: Server, capfd: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     """A server that repeats the Authorization header in what it refuses."""
     said = f"no: Authorization: Bearer {KEY} {HOSTILE}"
-    refusal = Reply(401, {"error": {"message": said}})
-
-    async def refuse(request: Any) -> Any:  # noqa: ANN401
-        return await refusal(request, {})
-
-    monkeypatch.setattr(server, "_models", refuse)
-    monkeypatch.setattr(server, "_nothing", refuse)
-    server.stop()
-    server.start()
+    server.models_reply = server.other_reply = Reply(401, {"error": {"message": said}})
     assert inference_server.main(list(words)) == 1
     _, err = capfd.readouterr()
     assert "no: Authorization: Bearer" in err

@@ -56,7 +56,8 @@ NAMES: Final = (
 _LIMITS: Final = ClientLimits(
     connections=1, attempt_timeout=60.0, connect_timeout=5.0, max_retries=1, first_patience=1.0
 )
-_HEALTH_SECONDS: Final = 10.0
+HEALTH_SECONDS: Final = 10.0
+"""Most that a server may take to answer `/health`."""
 _SKEW_SECONDS: Final = 120.0
 _STUCK: Final = (
     "see in the server's own log whether it is still loading or stuck, and whether base_url's port "
@@ -125,15 +126,14 @@ class ServerCheckup:
         host = urlsplit(self._url).netloc
 
         async def health(client: Client) -> None:
-            async with asyncio.timeout(_HEALTH_SECONDS):
+            async with asyncio.timeout(HEALTH_SECONDS):
                 await client.health()
 
         try:
             self._with_client(health)
         except TimeoutError:
             raise ServerError(
-                f"{host} takes connections, but did not answer /health within "
-                f"{_HEALTH_SECONDS:g} s",
+                f"{host} takes connections, but did not answer /health within {HEALTH_SECONDS:g} s",
                 remedy=_STUCK,
             ) from None
         except RequestFault as fault:
