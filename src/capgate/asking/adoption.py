@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from capgate.asking.inspect_backend.read_sample import answer_of
+from capgate.asking.inspect_calls import ask_one_model
+from capgate.asking.outcome import QuestionTask
+from capgate.benchmarks.mmlu.record import mmlu_question
 from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.common.answers import Answer
 from capgate.store.answer_store import Store
 
 if TYPE_CHECKING:
-    from inspect_ai.log import EvalSample
     from inspect_ai.model import Model
 
 ADOPTED_BY: Final = 24
@@ -43,44 +45,19 @@ def answers_alike(
     """
     if mmlu_task.shots:
         return False  # the store has no few-shot examples, so the prompt would be another one
-    from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
-
-    from capgate.asking.inspect_backend.run_eval import run_eval
-    from capgate.benchmarks.questions import Question
-
     kept = store.kept_questions([answer.question for answer in stored])
-    questions = {
-        one.hash: Question(
-            one.hash,
-            one.subject,
-            record_to_sample_mmlu(
-                {
-                    "question": one.text,
-                    "subject": one.subject,
-                    "choices": list(one.choices),
-                    "answer": "ABCD".index(one.key),
-                }
-            ),
-        )
+    questions = [
+        replace(mmlu_question(one.text, one.choices, one.key, one.subject), hash=one.hash)
         for one in kept.values()
-    }
+    ]
     if len(questions) < len(stored):
         return False
-    for question in questions.values():
+    for question in questions:
         question.sample.id = question.hash
-    now: dict[str, Answer] = {}
-
-    def take(_: str, done: EvalSample) -> None:
-        question = questions[str(done.id)]
-        now[question.hash] = answer_of(done, question, model)
-
-    run_eval(
-        mmlu_task.task(list(questions.values()), shard="weights"),
-        model,
-        logs,
-        on_sample=take,
-        temperature=temperature,
+    outcomes = ask_one_model(
+        QuestionTask("weights", questions, model), mmlu_task, logs, temperature=temperature
     )
+    now = {one: outcome.answer for one, outcome in outcomes.items()}
     same = sum(
         one.question in now
         and (now[one.question].state, now[one.question].choice) == (one.state, one.choice)

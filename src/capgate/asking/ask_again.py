@@ -19,7 +19,7 @@ _IN_LOGS: Final[dict[Look, str]] = {"confirm": "confirm", "repeat": "again"}
 def ask_again(
     evaluator: Evaluator,
     questions: Sequence[Question],
-    ready_targets: Sequence[ReadyTarget],
+    targets: Sequence[ReadyTarget],
     *,
     look: Look,
     name: str,
@@ -30,7 +30,7 @@ def ask_again(
     Args:
         evaluator: The one of the first look.
         questions: What to ask.
-        ready_targets: Whom.
+        targets: The targets to ask.
         look: Why; a run asks each question once in each look.
         name: Name of these questions, for logs.
         progress: Told of each answer as it comes.
@@ -41,7 +41,7 @@ def ask_again(
     known = {question.hash: question for question in questions}
     order = [known[one] for one in seeded_order(known, seed=(evaluator.settings.seed or 0) + 1)]
     results = evaluator.for_look(look).answer(
-        order, ready_targets, shard=f"{name}_{_IN_LOGS[look]}", progress=progress, fresh=True
+        order, targets, shard=f"{name}_{_IN_LOGS[look]}", progress=progress, fresh=True
     )
     return {target: _in_order(result, questions) for target, result in results.items()}
 

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from capgate.asking.cost_limit import FRAME_TOKENS
+from capgate.asking.ready_target import ReadyTarget
+from capgate.asking.token_guesses import likely_tokens_of_question, most_tokens_of_question
+from capgate.benchmarks.questions import Question
 from capgate.common.text import format_dollars
+from capgate.config.settings import Settings
 from capgate.serving.openrouter import Offer
-
-if TYPE_CHECKING:
-    from capgate.asking.ready_target import ReadyTarget
-    from capgate.benchmarks.questions import Question
-    from capgate.config.settings import Settings
-    from capgate.store.answer_store import Store
-_FRAME_CHARACTERS: Final = 360
-"""What the task's instructions add to a question."""
-
-_CHARACTERS_PER_TOKEN: Final = 4.0
+from capgate.store.answer_store import Store
 
 _PREFLIGHT: Final = "Which of these numbers is even?" + "\n3" * 4
 """As long as the preflight's question and its choices."""
-
-_USUAL_ANSWER: Final = 8.0
-"""Tokens of `ANSWER: X` and what ends it, where no earlier answer tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +24,7 @@ class Estimate:
 
     Attributes:
         likely: What is to be expected.
-        most: The most it can be; None where some of those who may answer list no price.
+        most: The most it can be; None where a provider that may answer lists no price.
     """
 
     likely: float
@@ -65,18 +56,16 @@ def estimate(
     likely = most = 0.0
     for text in texts:
         if price is not None:
-            tokens = (len(text) + _FRAME_CHARACTERS) / _CHARACTERS_PER_TOKEN
-            likely += price.of(tokens, min(_USUAL_ANSWER, max_tokens))
+            likely += price.of(*likely_tokens_of_question(text, max_tokens))
         if dearest is not None:
-            tokens = len(text.encode()) + _FRAME_CHARACTERS + FRAME_TOKENS
-            most += dearest.of(tokens, max_tokens)
+            most += dearest.of(*most_tokens_of_question(text, max_tokens))
     if mean_cost is not None:
         likely = len(texts) * mean_cost
     return Estimate(likely, None if dearest is None else max(most, likely))
 
 
 def forecast(
-    ready_target: ReadyTarget,
+    target: ReadyTarget,
     chosen: Sequence[Question],
     store: Store,
     run: str,
@@ -87,18 +76,18 @@ def forecast(
     """The line that tells what a target's questions will cost; None where they cost nothing.
 
     Args:
-        ready_target: The target.
+        target: The target.
         chosen: All that the run may come to ask.
         store: Where answers that need not be asked for are found.
         run: The run's id.
         settings: The run's settings.
         preflight: Whether its preflight asks one more.
     """
-    offer = ready_target.endpoint.offer
+    offer = target.endpoint.offer
     if offer is None:
         return None
     hashes = [question.hash for question in chosen]
-    found = store.find(ready_target.context, hashes, run=run, fresh=settings.fresh)
+    found = store.find(target.context, hashes, run=run, fresh=settings.fresh)
     texts = [_text(question) for question in chosen if question.hash not in found]
     if not texts and not preflight:
         return None
@@ -106,7 +95,7 @@ def forecast(
         [*texts, *([_PREFLIGHT] if preflight else [])],
         offer,
         max_tokens=settings.max_tokens,
-        mean_cost=store.mean_cost(ready_target.context),
+        mean_cost=store.mean_cost(target.context),
     )
     asked = f"up to {len(texts):,} questions to ask{' and the preflight' if preflight else ''}"
     bound = (
@@ -114,7 +103,7 @@ def forecast(
         if settings.max_cost is None
         else f"; the run stops at {format_dollars(settings.max_cost)}"
     )
-    return f"{ready_target.id}: {asked}, {expected or 'price unknown'}{bound}"
+    return f"{target.id}: {asked}, {expected or 'price unknown'}{bound}"
 
 
 def _text(question: Question) -> str:

@@ -1,8 +1,8 @@
 """`--max-cost`: no request is sent that could carry the run past it.
 
-Before each attempt of a request its highest possible cost is set aside, and given back for
-what it did cost; where nobody can tell what that is, all of it is spent. One cost limit, the
-controller's, serves all processes of a run.
+Before each attempt of a request its highest possible cost is set aside. After the attempt its real
+cost is taken instead; where that is not known, the highest. One cost limit, the controller's,
+serves all processes of a run.
 """
 
 from __future__ import annotations
@@ -11,24 +11,20 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
+from capgate.asking.token_guesses import most_tokens
 from capgate.common.errors import CapgateError
 from capgate.common.text import format_dollars
 from capgate.serving.openrouter import Price
 
-if TYPE_CHECKING:
-    pass
-
 Grant = Literal["granted", "wait", "over"]
 
 _POLL_SECONDS: Final = 0.02
-FRAME_TOKENS: Final = 64
-"""What a chat template may add to a prompt."""
 
 
 class NotAskedError(CapgateError):
-    """A question that was not put, since it could have passed `--max-cost`."""
+    """A question that was not asked, since it could have passed `--max-cost`."""
 
     @property
     def message(self) -> str:
@@ -45,14 +41,14 @@ class CostLimit(Protocol):
         """Sets money aside, where there is enough."""
 
     def settle(self, reserved: float, cost: float) -> None:
-        """Gives back what was set aside, for what it did cost."""
+        """Takes the real cost in place of what was set aside."""
 
 
 class RunCostLimit:
     """What a run may spend; safe to use from several threads.
 
-    Once a request was refused the cost limit is shut: a run that goes on with whatever is
-    cheap enough would choose its questions by their price.
+    Once a request is refused, all others are refused as well: a run that went on with cheaper
+    questions would choose its questions by their price.
 
     Args:
         limit: US dollars.
@@ -69,7 +65,7 @@ class RunCostLimit:
         """Sets money aside, where there is enough.
 
         Returns:
-            `granted`; `wait` where what is set aside for others may yet come back; `over`
+            `granted`; `wait` where other requests may give back what they do not need; `over`
             where there will never be enough.
         """
         with self._lock:
@@ -82,7 +78,7 @@ class RunCostLimit:
             return "granted"
 
     def settle(self, reserved: float, cost: float) -> None:
-        """Gives back what was set aside, for what it did cost."""
+        """Takes the real cost in place of what was set aside."""
         with self._lock:
             self._aside -= reserved
             self.spent += cost
@@ -90,7 +86,7 @@ class RunCostLimit:
 
 @dataclass
 class TargetCost:
-    """One target's way to the cost limit.
+    """One target's part in the cost limit.
 
     Attributes:
         target: The target's id, for messages.
@@ -109,7 +105,7 @@ class TargetCost:
         return CostReservation(self, self.price.of(*most_tokens(request)))
 
     def refusal(self) -> NotAskedError:
-        """What a question that is not put ends with."""
+        """What a question that is not asked ends with."""
         return NotAskedError(
             f"the question was not put: it could carry the run past --max-cost "
             f"{format_dollars(self.cost_limit.limit)}",
@@ -120,7 +116,7 @@ class TargetCost:
 
 @dataclass(frozen=True, slots=True)
 class CostReservation:
-    """One request's way to the cost limit, for each of its attempts (`client.Reservation`).
+    """One request's part in the cost limit, for each of its attempts (`client.Reservation`).
 
     Attributes:
         target_cost: Its target's.
@@ -131,7 +127,7 @@ class CostReservation:
     most: float
 
     async def reserve(self) -> None:
-        """Sets aside an attempt's highest cost, waiting for what others may give back.
+        """Sets aside an attempt's highest cost; waits while others may give back money.
 
         Raises:
             NotAskedError: There is not enough left.
@@ -148,11 +144,5 @@ class CostReservation:
         raise target_cost.refusal()
 
     def settle(self, cost: float | None) -> None:
-        """Gives back what was set aside; where the cost is not known, all of it is spent."""
+        """Takes the real cost; where that is not known, all that was set aside."""
         self.target_cost.cost_limit.settle(self.most, self.most if cost is None else cost)
-
-
-def most_tokens(request: Mapping[str, Any]) -> tuple[int, int]:
-    """The most tokens that a request's prompt and answer can have: a token has a byte at least."""
-    prompt = sum(len(message["content"].encode()) for message in request["messages"])
-    return prompt + FRAME_TOKENS, int(request["max_tokens"])

@@ -3,70 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
-from capgate.asking.inspect_backend.read_sample import answer_of
+from capgate.asking.cost_limit import NotAskedError
+from capgate.asking.inspect_calls import ask_one_model
+from capgate.asking.outcome import QuestionTask
 from capgate.asking.ready_target import ReadyTarget
+from capgate.benchmarks.mmlu.record import mmlu_question
 from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
 from capgate.config.settings import Settings
-
-if TYPE_CHECKING:
-    from inspect_ai.log import EvalSample
-
-PROBE: Final = {
-    "question": "Which of these numbers is even?",
-    "subject": "elementary_mathematics",
-    "choices": ["3", "5", "8", "9"],
-    "answer": 2,
-}
 
 
 class PreflightError(CapgateError):
     """A target answers, but not so that it can be judged."""
 
 
-def ask_probe(
-    ready_target: ReadyTarget, mmlu_task: MmluTask, settings: Settings, logs: Path
-) -> Answer:
+def ask_probe(target: ReadyTarget, mmlu_task: MmluTask, settings: Settings, logs: Path) -> Answer:
     """Asks a target one easy question in the benchmark's form.
 
     Whether it is answered right does not matter; the answer is not stored.
 
     Returns:
-        The answer; an error where `--max-cost` kept the question from being put.
+        The answer; an error where `--max-cost` forbade the question.
 
     Raises:
-        PreflightError: No answer was had, or no choice could be read from it.
+        PreflightError: There was no answer, or no choice could be read from it.
     """
-    from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
-
-    from capgate.asking.inspect_backend.provider import was_refused
-    from capgate.asking.inspect_backend.run_eval import run_eval
-    from capgate.benchmarks.questions import Question, question_hash
-
-    sample = record_to_sample_mmlu(PROBE)
-    question = Question(question_hash(sample), str(PROBE["subject"]), sample)
-    answers: list[Answer] = []
-    refused: list[bool] = []
-
-    def take(_: str, done: EvalSample) -> None:
-        answers.append(answer_of(done, question, ready_target.model))
-        refused.append(was_refused(ready_target.model, done))
-
-    run_eval(
-        mmlu_task.task([question], shard="preflight"),
-        ready_target.model,
-        logs,
-        on_sample=take,
-        temperature=settings.temperature,
+    question = mmlu_question(
+        "Which of these numbers is even?", ["3", "5", "8", "9"], "C", "elementary_mathematics"
     )
-    if not answers:
-        raise PreflightError("its evaluation ended without an answer", target=ready_target.id)
-    answer = answers[0]
-    if refused[0]:
-        # Nor will any other question be put; the verdict says so.
+    task = QuestionTask("preflight", [question], target.model)
+    outcome = ask_one_model(task, mmlu_task, logs, temperature=settings.temperature).get(
+        question.hash
+    )
+    if outcome is None:
+        raise PreflightError("its evaluation ended without an answer", target=target.id)
+    answer = outcome.answer
+    if isinstance(outcome.fault, NotAskedError):
+        # No other question will be asked either; the verdict says so.
         return answer
     if answer.state is AnswerState.ERROR:
         raise PreflightError(answer.text)
@@ -74,7 +49,7 @@ def ask_probe(
         raise PreflightError(
             f"its answer to an easy question was cut off at --max-tokens {settings.max_tokens}, "
             "before a choice could be read",
-            target=ready_target.id,
+            target=target.id,
             said=answer.text,
             remedy="raise --max-tokens, or switch the model's thinking off (extra_body: "
             "{chat_template_kwargs: {enable_thinking: false}})",
@@ -83,7 +58,7 @@ def ask_probe(
         raise PreflightError(
             "it answered an easy question, but not in the form that the prompt demands "
             "(ANSWER: and a letter)",
-            target=ready_target.id,
+            target=target.id,
             said=answer.text,
             remedy="if the model can't follow the form, set answer_format: constrained for it, or "
             "give it examples (--tasks inspect_evals/mmlu_5_shot)",
@@ -91,7 +66,7 @@ def ask_probe(
     return answer
 
 
-def field_note(ready_target: ReadyTarget) -> str:
+def field_note(target: ReadyTarget) -> str:
     """What to note where a target's server takes another field than `max_tokens`; `""` else."""
-    field = ready_target.api.client.answer_limit.field(ready_target.endpoint.model)
+    field = target.client.max_tokens_field
     return "" if field == "max_tokens" else f"{field} is sent in place of max_tokens"

@@ -1,4 +1,4 @@
-"""Whom a run asks, what it asks of them together, and what came back."""
+"""The targets that a run asks, the questions that they are asked together, and the results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from capgate.asking.ages import Age
-from capgate.asking.cost_limit import TargetCost
 from capgate.asking.fingerprint import Fingerprint
+from capgate.asking.target_client import TargetClient
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 from capgate.config.targets import Target
@@ -18,8 +18,6 @@ from capgate.store.answer_store import Context
 
 if TYPE_CHECKING:
     from inspect_ai.model import Model
-
-    from capgate.asking.inspect_backend.provider import CapgateAPI
 
 Progress = Callable[[str, Answer, bool], None]
 """Called with the target's id, each answer, and whether it was asked for just now."""
@@ -35,8 +33,8 @@ class ReadyTarget:
         endpoint: Where it answers.
         fingerprint: What its answers are known by.
         context: The store's number for it.
+        client: The way that its requests take.
         model: Inspect's handle on it.
-        target_cost: Its way to the run's cost limit, where the cost is bounded.
     """
 
     id: str
@@ -44,16 +42,8 @@ class ReadyTarget:
     endpoint: Endpoint
     fingerprint: Fingerprint
     context: Context
+    client: TargetClient = field(repr=False)
     model: Model = field(repr=False)
-    target_cost: TargetCost | None = None
-
-    @property
-    def api(self) -> CapgateAPI:
-        """The way that its requests take."""
-        from capgate.asking.inspect_backend.provider import CapgateAPI
-
-        assert isinstance(self.model.api, CapgateAPI)
-        return self.model.api
 
 
 @dataclass(frozen=True)
@@ -65,10 +55,10 @@ class ShardResult:
         asked: How many of them this call asked for; the others were found in the store.
         seconds: Wall time of asking.
         log: Inspect's log of what was asked, if anything was.
-        fault: The first fault among the errors, as the person should read it.
-        not_put: Questions that were not put, since they could have passed `--max-cost`;
+        fault: The first fault among the errors, in a person's words; `""` without one.
+        not_put: Questions that were not asked, since they could have passed `--max-cost`;
             they count as errors here and are not stored.
-        age: Of which time the answers are.
+        age: How old the answers are.
     """
 
     answers: tuple[Answer, ...]

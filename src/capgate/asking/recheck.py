@@ -1,8 +1,8 @@
 """A look at servers while they are asked: do they still answer as when the run began?
 
-A server that mixes up what it answers at the same time gives a run the answers of somebody
-else's adapter, and a server may be started anew with other weights in the middle of a run. The
-answers since the last good look are then left out, here and for later runs.
+A server that mixes up what it answers at the same time gives a run the answers of another
+adapter, and a server may be started anew with other weights in the middle of a run. Then the
+answers since the last good look are left out, in this run and in later ones.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from capgate.asking.ready_target import ReadyTarget
 from capgate.common.errors import RequestFault
 from capgate.common.event_loop import in_own_loop
 from capgate.serving.adapters.liveness import contradiction, mixes_now
 from capgate.serving.ask_signature import signature_change
 from capgate.serving.sharing import asking, known_to_mix, note_mixing
 from capgate.store.answer_store import Store
-
-if TYPE_CHECKING:
-    from capgate.asking.ready_target import ReadyTarget
 
 _EVERY: Final = 10.0
 """Fewest seconds between two looks in the course of a run."""

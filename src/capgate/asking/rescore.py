@@ -1,31 +1,28 @@
 """Stored answers scored again by today's scorer, so that two changes are told apart.
 
-A score can move because the model answers otherwise, or because the harness reads the same
-answers otherwise. The stored texts go through upstream's own solver and scorer once more;
-what that changes is the harness's part, what is left is the model's.
+A score can change because the model answers differently, or because the scorer reads the same
+answers differently. The stored texts go through upstream's own solver and scorer once more. What
+that changes is the scorer's part; the rest is the model's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from capgate.asking.inspect_calls import read_texts
 from capgate.asking.progress import Count
-from capgate.benchmarks.mmlu.reading import no_model, read
 from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task
 from capgate.benchmarks.mmlu.versions import scorer_of
+from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
-from capgate.common.event_loop import in_own_loop
 from capgate.common.redact import MARK
 from capgate.common.thoughts import set_aside
 from capgate.store.baselines import Baseline
 from capgate.store.comparable import describe_change
 from capgate.store.runs import StoredRun
-
-if TYPE_CHECKING:
-    from capgate.benchmarks.questions import Question
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class Reading:
 
     @property
     def changed(self) -> bool:
-        """Whether it is read otherwise."""
+        """Whether it is read differently today."""
         return (self.then, self.then_choice) != (self.now, self.now_choice)
 
 
@@ -78,7 +75,7 @@ class Rescored:
     Attributes:
         record: The record.
         readings: Of each answer.
-        unknown: Answers to questions that today's data set has not.
+        unknown: Answers to questions that are not in today's data set.
         prompt_hash: Hash of the prompt's form today.
         versions: What reads and scores today.
     """
@@ -101,7 +98,7 @@ class Rescored:
 
     @property
     def changed(self) -> tuple[Reading, ...]:
-        """The answers that are read otherwise."""
+        """The answers that are read differently today."""
         return tuple(reading for reading in self.readings if reading.changed)
 
     @property
@@ -207,10 +204,10 @@ def rescore(
     # Runs of earlier versions kept a thought within its answer's text.
     texts = [(question, set_aside(answer.text).text) for question, answer in asked]
     count = Count(record.name, len(asked), "answers", say)
-    read = in_own_loop(lambda: _read(texts, record.mmlu_task.max_tokens, count))
+    read = read_texts(texts, record.mmlu_task.max_tokens, on_read=count.step)
     readings = tuple(
-        Reading(a.question, a.subject, a.state, a.choice, state, choice, a.text)
-        for (_, a), (state, choice) in zip(asked, read, strict=True)
+        Reading(then.question, then.subject, then.state, then.choice, state, choice, then.text)
+        for (_, then), (state, choice) in zip(asked, read, strict=True)
     )
     return Rescored(
         record,
@@ -235,23 +232,6 @@ def moves(before: Rescored, after: Rescored) -> Moves | None:
         losses=sum(old is right and new is not right for old, new in pairs),
         gains=sum(new is right and old is not right for old, new in pairs),
     )
-
-
-async def _read(
-    asked: Sequence[tuple[Question, str]], max_tokens: int, count: Count
-) -> list[tuple[AnswerState, str]]:
-    """What upstream's solver and scorer read in texts, as they read a model's answers."""
-    from inspect_ai.scorer import choice
-    from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
-
-    found: list[tuple[AnswerState, str]] = []
-    scorer = choice()
-    with no_model():
-        solver = mmlu_multiple_choice(max_non_cot_tokens=max_tokens)
-        for question, text in asked:
-            found.append(await read(solver, scorer, question.sample, text))
-            count.step()
-    return found
 
 
 def _share(states: Iterable[AnswerState]) -> float:

@@ -97,6 +97,6 @@ def _named(plain: Fingerprint, seen: Seen) -> Fingerprint:
     return Fingerprint.of({**plain.facts, "identity": identity})
 
 
-def _hash(value: Any) -> str:  # noqa: ANN401 (whatever is plain)
+def _hash(value: Any) -> str:  # noqa: ANN401 (any plain value)
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:24]

@@ -94,7 +94,6 @@ class Client:
         notify: Notify = lambda topic, line: None,  # noqa: ARG005
     ) -> None:
         self.limits = limits or ClientLimits()
-        self.notify = notify
         self._connection = Connection(
             base_url, target=target, model=model, key=key, limits=self.limits, headers=headers
         )
@@ -111,7 +110,7 @@ class Client:
             self._connection,
             self.breaker,
             first_wait=self.limits.backoff,
-            notify=lambda topic, line: self.notify(topic, line),
+            notify=notify,
             given_up=self.pace.resume,
         )
 

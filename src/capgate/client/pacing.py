@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 Clock = Callable[[], float]
 
@@ -104,7 +105,7 @@ class AdaptiveLimit:
         """Seconds that a pause still lasts, at most 0 where there is none.
 
         Read once for each decision: were the clock asked anew whether to set the timer, a pause
-        that ended in between would leave its waiters asleep for good.
+        that ended in between would leave its waiters asleep for ever.
         """
         return self._paused_until - self._clock()
 
@@ -139,13 +140,32 @@ class ModelTurns:
 
     A request for the model whose turn it is may be sent. The others wait until none of those is
     in flight. Then the turn goes to the model whose first request has waited longest.
+
+    Args:
+        apart: Whether the server mixes models up; where it does not, no request waits.
+
+    Attributes:
+        apart: The same. It may change while no request is in flight.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, apart: bool = True) -> None:
+        self.apart = apart
         self._loop: asyncio.AbstractEventLoop | None = None
         self._model = ""
         self._inside = 0
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    @asynccontextmanager
+    async def of(self, model: str) -> AsyncIterator[None]:
+        """Waits until it is the model's turn, which lasts for the block."""
+        if not self.apart:
+            yield
+            return
+        await self.enter(model)
+        try:
+            yield
+        finally:
+            self.leave()
 
     async def enter(self, model: str) -> None:
         """Waits until it is the model's turn."""

@@ -1,7 +1,7 @@
 """From a response that is no answer to the fault that a person is told about.
 
-The words of known servers are looked at first (`causes`). Then the status decides: the first row
-of `STATUSES` that fits is taken.
+The words of known servers are looked at first (`known_causes`). Then the status decides: the first
+row of `STATUSES` that fits is taken.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from capgate.client.causes import FIELDS, known_cause
+from capgate.client.causes import known_cause
 from capgate.client.faults import FaultText, Place, safe_url, seconds_to_wait, words_of
+from capgate.client.known_causes import CAUSES, FIELDS
 from capgate.common.errors import CauseName, RequestFault
 
 _CONTEXT = re.compile(
@@ -279,7 +280,7 @@ def fault_of_response(
     # What a router says of its own accounts and providers is told by `metadata`.
     known = None
     if not refusal.metadata or means in (400, 404, 422):
-        known = known_cause(means, refusal.marks)
+        known = known_cause(means, refusal.marks, CAUSES)
     text = next(
         (
             row.text

@@ -152,8 +152,8 @@ class RunAsker:
         for name, result in results.items():
             lacking = sum(not answer.state.scored for answer in result.answers) - result.not_put
             fault = self._evaluator.unreachable.fault(name)
-            if lacking and fault:
-                raise ServerEndedError(self.with_cause(fault))
+            if lacking and fault is not None:
+                raise ServerEndedError(self.with_cause(str(fault)))
 
     def finish(self) -> None:
         """Makes sure that the servers answer as before; see `Asker`."""
@@ -177,13 +177,13 @@ class RunAsker:
                 answer = ask_probe(
                     one, self._evaluator.mmlu_task, self._evaluator.settings, self._logs
                 )
-            yield Probe(one.id, answer, one.api.begins_in_thought, field_note(one))
+            yield Probe(one.id, answer, one.client.begins_in_thought, field_note(one))
 
     def note_thoughts(self, targets: Collection[str]) -> None:
         """Notes whose prompts begin a thought; see `Asker`."""
         for one in self._ready_targets:
             if one.id in targets:
-                one.api.begins_in_thought = True
+                one.client.begins_in_thought = True
 
     def with_cause(self, fault: str) -> str:
         """A fault, and why the server has ended where it has; see `Asker`."""

@@ -101,7 +101,7 @@ class Run:
         self._post_mortem = post_mortem
         self._share = share
         self.say = say
-        self._tell = tell or (lambda _, line: say(line))
+        self._tell = tell or (lambda _, line: self.say(line))
         if cost_limit is None and settings.max_cost is not None:
             cost_limit = RunCostLimit(settings.max_cost)
         self._cost_limit = cost_limit

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
+from capgate.asking.inspect_calls import ask_one_model
+from capgate.asking.outcome import QuestionTask
 from capgate.common.answers import Answer
 from capgate.common.json_file import parse_json
 from capgate.store.answer_store import Store
@@ -67,26 +69,20 @@ def ask_again(run: Run, target: str, question: str) -> dict[str, Answer]:
     Raises:
         CapgateError: A target can't be asked.
     """
-    from capgate.asking.inspect_backend.read_sample import answer_of
-    from capgate.asking.inspect_backend.run_eval import run_eval
-
     base = run.participants[target].adapter_of
     found: dict[str, Answer] = {}
     for name in filter(None, (base, target)):
-        ready_target = run.ready_target(name)
-        asked = next(q for q in run.questions(name).questions if q.hash == question)
-
-        def note(_: str, sample: Any, name: str = name) -> None:  # noqa: ANN401
-            found[name] = answer_of(sample, asked, ready_target.model)  # noqa: B023
-
-        with run.evaluator.holding([ready_target]):
-            run_eval(
-                run.mmlu_task.task([asked], shard="again"),
-                ready_target.model,
+        one = run.ready_target(name)
+        asked = [q for q in run.questions(name).questions if q.hash == question]
+        with run.evaluator.holding([one]):
+            outcomes = ask_one_model(
+                QuestionTask("again", asked, one.model),
+                run.mmlu_task,
                 run.folder / "logs",
-                on_sample=note,
                 temperature=run.settings.temperature,
             )
+        if question in outcomes:
+            found[name] = outcomes[question].answer
     return found
 
 

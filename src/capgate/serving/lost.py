@@ -68,7 +68,7 @@ class UnreachableTargets:
     """The targets that the latest requests of this process could not reach."""
 
     def __init__(self) -> None:
-        self._faults: dict[str, str] = {}
+        self._faults: dict[str, RequestFault] = {}
 
     def answered(self, target: str) -> None:
         """Counts an answer: the target is within reach."""
@@ -83,8 +83,8 @@ class UnreachableTargets:
             given_up: Whether the client has stopped asking that server.
         """
         if given_up or fault.kind in _GONE:
-            self._faults[target] = str(fault)
+            self._faults[target] = fault
 
-    def fault(self, target: str) -> str:
-        """Why a target can not be asked any more; `""` if it can."""
-        return self._faults.get(target, "")
+    def fault(self, target: str) -> RequestFault | None:
+        """Why the target can't be asked any more; None where it can."""
+        return self._faults.get(target)

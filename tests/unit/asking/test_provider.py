@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from inspect_ai import Task, eval
 from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.hooks import SampleEnd
 from inspect_ai.log import EvalLog
 from inspect_ai.model import ChatMessageUser, ContentText, GenerateConfig, Model, get_model
 from inspect_ai.scorer import choice
@@ -20,9 +21,9 @@ from tests.doubles.replies import Handler
 from tests.doubles.server import Server, answer
 from tests.unit.client.conftest import KEY, QUICK
 
-from capgate.asking.inspect_backend.provider import facts_of, fault_of
+from capgate.asking.inspect_backend.provider import Fault, facts_of, listen
 from capgate.client.limits import ClientLimits
-from capgate.common.errors import CapgateError
+from capgate.common.errors import CapgateError, RequestFault
 from capgate.common.text import HEAD, TAIL
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -62,18 +63,29 @@ def model_of(server: Server, key: str = KEY, **args: Any) -> Model:  # noqa: ANN
     )
 
 
-def run(model: Model, logs: Path, count: int = 4) -> EvalLog:
-    """Runs the task once."""
-    (log,) = eval(
-        task(count),
-        model=model,
-        log_dir=str(logs),
-        display="none",
-        fail_on_error=False,
-        ctl_server=False,
-        log_realtime=False,
-        log_model_api=True,
-    )
+def run(
+    model: Model, logs: Path, count: int = 4, faults: dict[str, Fault] | None = None
+) -> EvalLog:
+    """Runs the task once, and notes each sample's fault."""
+
+    def note(ended: SampleEnd, fault: Fault | None) -> None:
+        if fault is not None and faults is not None:
+            faults[str(ended.sample.id)] = fault
+
+    stop = listen(note)
+    try:
+        (log,) = eval(
+            task(count),
+            model=model,
+            log_dir=str(logs),
+            display="none",
+            fail_on_error=False,
+            ctl_server=False,
+            log_realtime=False,
+            log_model_api=True,
+        )
+    finally:
+        stop()
     return log
 
 
@@ -153,13 +165,14 @@ def test_faults_are_never_scored(
     """A sample without an answer has a fault that names everything, and no score."""
     server.script(forever=handler)
     model = model_of(server)
-    log = run(model, tmp_path, 2)
+    faults: dict[str, Fault] = {}
+    log = run(model, tmp_path, 2, faults)
     assert log.results is None or all(score.scored_samples == 0 for score in log.results.scores)
     for sample in log.samples or []:
         assert not sample.scores
         assert sample.error is not None
-        fault = fault_of(model, sample)
-        assert fault is not None
+        fault = faults[str(sample.id)]
+        assert isinstance(fault, RequestFault)
         assert fault.kind == kind
         assert sample.error.message == str(fault)
         assert "my-target" in sample.error.message
@@ -172,10 +185,12 @@ def test_refused(server: Server, tmp_path: Path) -> None:
     """A server that is not there is a fault of every sample, and the eval ends soon."""
     model = model_of(server)
     server.stop()
-    log = run(model, tmp_path, 30)
-    faults = [fault_of(model, sample) for sample in log.samples or []]
+    faults: dict[str, Fault] = {}
+    log = run(model, tmp_path, 30, faults)
     assert len(faults) == 30
-    assert {fault.kind for fault in faults if fault} == {"refused"}
+    assert {fault.kind for fault in faults.values() if isinstance(fault, RequestFault)} == {
+        "refused"
+    }
     assert all(not sample.scores for sample in log.samples or [])
 
 
@@ -183,10 +198,11 @@ def test_a_failed_sample_stops_no_other(server: Server, tmp_path: Path) -> None:
     """Where one question fails, the others are answered and scored."""
     server.script(replies.PROMPT_TOO_LONG, forever=answer("ANSWER: B"))
     model = model_of(server)
-    log = run(model, tmp_path, 12)
-    failed = [sample for sample in log.samples or [] if sample.error]
+    faults: dict[str, Fault] = {}
+    log = run(model, tmp_path, 12, faults)
+    failed = [sample.id for sample in log.samples or [] if sample.error]
+    assert failed == list(faults)
     assert len(failed) == 1
-    assert fault_of(model, failed[0]) is not None
     assert sum(bool(sample.scores) for sample in log.samples or []) == 11
     assert log.results is not None
     assert log.results.scores[0].metrics["accuracy"].value == 1.0

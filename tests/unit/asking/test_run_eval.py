@@ -23,8 +23,7 @@ from tests.doubles.server import Server, answer
 from tests.unit.asking.test_provider import model_of, run, task
 
 from capgate.asking.inspect_backend import eval_log
-from capgate.asking.inspect_backend.provider import fault_of
-from capgate.asking.inspect_backend.run_eval import run_eval
+from capgate.asking.inspect_backend.run_eval import EndedSample, run_eval
 from capgate.benchmarks.lean import lean
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -79,7 +78,10 @@ def test_same_as_plain(
     quick_task.dataset = type(quick_task.dataset)([lean(s) for s in quick_task.dataset])
     seen: list[EvalSample] = []
     (quick,) = run_eval(
-        quick_task, model_of(server), tmp_path / "quick", on_sample=lambda _, s: seen.append(s)
+        quick_task,
+        model_of(server),
+        tmp_path / "quick",
+        on_sample=lambda ended: seen.append(ended.sample),
     )
     assert sorted(str(asked.body) for asked in server.chats) == sent
     assert sorted(map(gist, seen), key=str) == gists(plain)
@@ -122,7 +124,9 @@ def test_unreadable_fast_log_is_written_plainly(
     for _ in range(2):
         seen: list[EvalSample] = []
         model = model_of(server)
-        (log,) = run_eval(task(3), model, tmp_path, on_sample=lambda _, s, to=seen: to.append(s))
+        (log,) = run_eval(
+            task(3), model, tmp_path, on_sample=lambda ended, to=seen: to.append(ended.sample)
+        )
         assert len(seen) == 3
         assert gists(read_eval_log(log.location)) == sorted(map(gist, seen), key=str)
     assert eval_log._trusted is False
@@ -132,20 +136,21 @@ def test_samples_arrive_as_they_end(server: Server, tmp_path: Path) -> None:
     """Each sample is handed out once, faulty ones too, with its typed fault."""
     server.script(replies.PROMPT_TOO_LONG)
     model = model_of(server)
-    seen: list[EvalSample] = []
-    (log,) = run_eval(task(6), model, tmp_path, on_sample=lambda _, sample: seen.append(sample))
-    assert {sample.id for sample in seen} == {f"q{at}" for at in range(6)}
+    seen: list[EndedSample] = []
+    (log,) = run_eval(task(6), model, tmp_path, on_sample=seen.append)
+    assert {ended.sample.id for ended in seen} == {f"q{at}" for at in range(6)}
     assert len(seen) == 6
-    faults = [fault for fault in (fault_of(model, sample) for sample in seen) if fault]
-    assert [fault.kind for fault in faults] == ["context_too_long"]
+    failed = [ended for ended in seen if ended.fault is not None]
+    assert [ended.sample.id for ended in seen if ended.sample.error] == [failed[0].sample.id]
+    assert [getattr(ended.fault, "kind", "") for ended in failed] == ["context_too_long"]
     assert log.status == "success"
 
 
 def test_fault_of_the_caller_ends_the_eval(server: Server, tmp_path: Path) -> None:
     """An error in `on_sample` is raised, and no further question is asked for nothing."""
 
-    def broken(_: str, sample: EvalSample) -> None:
-        raise OSError(f"disk full at {sample.id}")
+    def broken(ended: EndedSample) -> None:
+        raise OSError(f"disk full at {ended.sample.id}")
 
     for tasks in (task(300), [task(300), task(300, "virology")]):
         server.asked.clear()

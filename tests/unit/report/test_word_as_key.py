@@ -12,7 +12,7 @@ from tests.doubles.server import Server
 from tests.unit.asking.test_provider import model_of, task
 from tests.unit.report.examples import red_report
 
-from capgate.asking.inspect_backend.read_sample import answer_of
+from capgate.asking.inspect_backend.read_sample import outcome_of
 from capgate.asking.inspect_backend.run_eval import run_eval
 from capgate.asking.rescore import record_of_run
 from capgate.benchmarks.questions import Question
@@ -43,7 +43,9 @@ def test_an_answer_is_scored_before_the_key_is_cut_out(tmp_path: Path) -> None:
             task(3),
             model,
             tmp_path,
-            on_sample=lambda _, sample: found.append(answer_of(sample, QUESTION, model)),
+            on_sample=lambda ended: found.append(
+                outcome_of(ended.sample, ended.fault, QUESTION, model).answer
+            ),
         )
     assert [(one.state, one.choice, one.text) for one in found] == [
         ("correct", "B", f"so\n{MARK}: B")

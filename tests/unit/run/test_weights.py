@@ -187,7 +187,7 @@ def test_runs_of_two_adapters_ask_their_base_once(
 
     def judge_two() -> str:
         with local_run(place.settings("--model-id", "two", *ONE_SUBJECT)) as run:
-            run.evaluator._say = lambda line: waiting.set() if "waiting" in line else None
+            run.say = lambda line: waiting.set() if "waiting" in line else None
             run.ready_targets_for("two")
             opened.set()
             assert asking.wait(60)
@@ -195,7 +195,13 @@ def test_runs_of_two_adapters_ask_their_base_once(
             assert verdict is not None
             return verdict.kind
 
-    with Vllm(answer=like_a_model) as server, ThreadPoolExecutor(1) as pool:
+    def slowly(asked: dict[str, Any]) -> str:
+        if not is_proof(asked):
+            asking.set()
+            assert waiting.wait(60)
+        return like_a_model(asked)
+
+    with Vllm(answer=slowly) as server, ThreadPoolExecutor(1) as pool:
         place.targets(
             base=target(server.url),
             one={"adapter_of": "base", "path": "adapters/one"},
@@ -204,14 +210,6 @@ def test_runs_of_two_adapters_ask_their_base_once(
         other = pool.submit(judge_two)
         assert opened.wait(60)
         with local_run(place.settings("--model-id", "one", *ONE_SUBJECT)) as run:
-            ask = run.evaluator._ask
-
-            def ask_beside(*arguments: object) -> None:
-                asking.set()
-                assert waiting.wait(60)
-                ask(*arguments)
-
-            run.evaluator._ask = ask_beside  # type: ignore[method-assign]
             mine = run.judge.suite("one").verdict
         assert mine is not None
         # Four questions are too few for more; that they were asked is what counts here.

@@ -65,7 +65,7 @@ def fill_log(log: EvalLog, samples: Sequence[KeptSample]) -> None:
     Args:
         log: A log that `eval(log_samples=False)` returned; its recorded settings then say
             that samples are logged, as they are.
-        samples: All its samples, in the order that they shall be kept in.
+        samples: All its samples, in the order of the log.
     """
     global _trusted
     log.eval.config.log_samples = None

@@ -14,9 +14,9 @@ model = get_model(
 
 Importing this module registers it; an installed capgate is found by Inspect itself.
 
-A request that fails raises its `RequestFault`. Inspect records it as the sample's error
-(the sample is never scored, its siblings go on under `fail_on_error=False`) and keeps of
-an exception only its message, so `fault_of` finds the typed fault again by that.
+A request that fails raises its `RequestFault`. Inspect records it as the sample's error: the
+sample is never scored, and the others go on under `fail_on_error=False`. Inspect keeps only an
+exception's message, so the exception is kept here until the sample ends, see `listen`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
-from inspect_ai.hooks import Hooks, RunEnd, SampleEnd, TaskStart, hooks
-from inspect_ai.log import EvalSample
+from inspect_ai.hooks import Hooks, RunEnd, SampleEnd, hooks
+from inspect_ai.log import Transcript, transcript
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
@@ -49,18 +49,22 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from capgate.asking.cost_limit import NotAskedError, TargetCost
+from capgate.asking.cost_limit import NotAskedError
+from capgate.asking.target_client import TargetClient
 from capgate.client.answer_limit import MaxTokensField
-from capgate.client.client import Client, Reservation
+from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
-from capgate.client.pacing import ModelTurns, OneAtATime
 from capgate.client.replies import Completion
 from capgate.common.errors import CapgateError, RequestFault
 from capgate.common.redact import Redactor
-from capgate.common.text import shortened
-from capgate.serving.openrouter import Offer
 
-_STOP_REASONS: dict[str, StopReason] = {
+_FIELDS: Final = (
+    *("max_tokens", "temperature", "top_p", "seed", "logprobs", "top_logprobs"),
+    *("frequency_penalty", "presence_penalty", "reasoning_effort"),
+)
+"""Generation settings that are members of a request, under the same names."""
+
+_STOP_REASONS: Final[dict[str, StopReason]] = {
     "stop": "stop",
     "eos": "stop",
     "tool_calls": "tool_calls",
@@ -89,8 +93,12 @@ class Facts:
     cost: float | None = None
 
 
+Fault = RequestFault | NotAskedError
+"""Why a question has no answer."""
+
+
 class CapgateAPI(ModelAPI):
-    """OpenAI-compatible chat completions over `capgate.client.client.Client`.
+    """OpenAI-compatible chat completions by way of a `TargetClient`.
 
     Args:
         model_name: The served name.
@@ -102,6 +110,10 @@ class CapgateAPI(ModelAPI):
         extra_body: Further members of every request, such as a grammar.
         headers: Further headers of every request.
         max_tokens_field: What `max_tokens` is sent as, see `Client`.
+        target_client: The way that requests take; made from the others where None.
+
+    Attributes:
+        target_client: The same.
     """
 
     def __init__(
@@ -116,31 +128,30 @@ class CapgateAPI(ModelAPI):
         extra_body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         max_tokens_field: MaxTokensField = "max_tokens",
+        target_client: TargetClient | None = None,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         if not base_url:
             raise CapgateError(
                 "no base_url was given", target=target or model_name, remedy="Set base_url"
             )
-        if limits is not None and not isinstance(limits, ClientLimits):
-            limits = ClientLimits(**limits)
-        self.client = Client(
-            base_url,
-            target=target or model_name,
-            model=model_name,
-            key=api_key or "",
-            limits=limits,
-            headers=headers,
-            max_tokens_field=max_tokens_field,
-        )
-        self.turns: ModelTurns | None = None
-        self.target_cost: TargetCost | None = None
-        self.offer: Offer | None = None
-        self.redactor = Redactor.of_environment(further=[api_key or ""])
-        self.begins_in_thought = False
-        self._extra_body = dict(extra_body or {})
-        self._faults: dict[str, RequestFault] = {}
-        self._refusals: set[str] = set()
+        if target_client is None:
+            if limits is not None and not isinstance(limits, ClientLimits):
+                limits = ClientLimits(**limits)
+            client = Client(
+                base_url,
+                target=target or model_name,
+                model=model_name,
+                key=api_key or "",
+                limits=limits,
+                headers=headers,
+                max_tokens_field=max_tokens_field,
+            )
+            redactor = Redactor.of_environment(further=[api_key or ""])
+            target_client = TargetClient(
+                target or model_name, client, model_name, redactor=redactor, extra_body=extra_body
+            )
+        self.target_client = target_client
 
     async def generate(
         self,
@@ -152,7 +163,7 @@ class CapgateAPI(ModelAPI):
         """Answers one question.
 
         Raises:
-            RequestFault: No answer was had.
+            RequestFault: There was no answer.
             NotAskedError: It could have passed `--max-cost`.
             NotImplementedError: The task wants tools, or content other than text.
         """
@@ -160,65 +171,21 @@ class CapgateAPI(ModelAPI):
             raise NotImplementedError("the capgate provider has no tools")
         _register_hooks()
         _open.add(self)
-        request = self._request(input, config)
-        reservation = None if self.target_cost is None else self.target_cost.reservation(request)
+        request = _request(self.model_name, input, config)
         try:
-            answer = self._without_open_thought(await self._complete(request, reservation))
-        except NotAskedError as refusal:
-            self._refusals.add(str(refusal))
+            answer = await self.target_client.complete(request, config.extra_body)
+        except (RequestFault, NotAskedError) as fault:
+            _faults[transcript()] = fault
             raise
-        except RequestFault as fault:
-            self._faults.setdefault(fault.message, fault.copy())
-            raise
-        served_by = answer.served_by
-        if self.offer is not None:
-            served_by = self.offer.served_by(answer.provider, answer.model)
-        answer = replace(answer, text=shortened(answer.text), thought=shortened(answer.thought))
-        return _output(self.model_name, answer, served_by)
-
-    async def _complete(
-        self, request: Mapping[str, Any], reservation: Reservation | None
-    ) -> Completion:
-        if self.turns is None:
-            answer = await self.client.complete(request, reservation)
-        else:
-            await self.turns.enter(self.model_name)
-            try:
-                answer = await self.client.complete(request, reservation)
-            finally:
-                self.turns.leave()
-        # Whoever waits for the place sends before this answer is dealt with.
-        await _answered.enter()
-        return answer
-
-    def _without_open_thought(self, answer: Completion) -> Completion:
-        """Sets an answer aside that was cut off in a thought which its prompt had begun.
-
-        Such a text holds no mark of a thought. Others of the same model tell: theirs hold the end
-        of a thought that they do not begin.
-        """
-        if answer.unopened:
-            self.begins_in_thought = True
-        elif self.begins_in_thought and answer.cut_off:
-            thought = "\n".join(filter(None, (answer.thought, answer.text)))
-            return replace(answer, text="", thought=thought)
-        return answer
-
-    def refused(self, message: str) -> bool:
-        """Whether a sample's error says that its question was not put."""
-        return message in self._refusals
-
-    def fault(self, message: str) -> RequestFault | None:
-        """Returns the fault whose message Inspect recorded, or None."""
-        return self._faults.get(message)
+        return _output(self.model_name, answer, self.target_client.served_by(answer))
 
     def max_connections(self) -> int:
         """Returns the requests that may be in flight."""
-        return self.client.limits.connections
+        return self.target_client.client.limits.connections
 
     def connection_key(self) -> str:
         """Returns what parallelism is bounded by: this client."""
-        return f"{self.client!r}-{id(self.client)}"
+        return f"{self.target_client.client!r}-{id(self.target_client.client)}"
 
     def should_retry(self, ex: Exception) -> bool:  # noqa: ARG002
         """Returns False: the client has made all the attempts that make sense."""
@@ -227,63 +194,30 @@ class CapgateAPI(ModelAPI):
     async def aclose(self) -> None:
         """Closes the connections of the running event loop."""
         _open.discard(self)
-        await self.client.aclose()
-
-    def _request(self, input: list[ChatMessage], config: GenerateConfig) -> dict[str, Any]:
-        messages = []
-        for message in input:
-            content = message.content
-            if not isinstance(content, str) and any(part.type != "text" for part in content):
-                raise NotImplementedError("the capgate provider sends text only")
-            messages.append({"role": message.role, "content": message.text})
-        request: dict[str, Any] = {"model": self.model_name, "messages": messages}
-        for name in ("max_tokens", "temperature", "top_p", "seed", "logprobs", "top_logprobs"):
-            value = getattr(config, name)
-            if value is not None:
-                request[name] = value
-        if config.stop_seqs:
-            request["stop"] = config.stop_seqs
-        if config.frequency_penalty is not None:
-            request["frequency_penalty"] = config.frequency_penalty
-        if config.presence_penalty is not None:
-            request["presence_penalty"] = config.presence_penalty
-        if config.reasoning_effort is not None:
-            request["reasoning_effort"] = config.reasoning_effort
-        request.update(self._extra_body)
-        if config.extra_body:
-            request.update(config.extra_body)
-        return request
+        await self.target_client.client.aclose()
 
 
-_answered = OneAtATime()
 _open: weakref.WeakSet[CapgateAPI] = weakref.WeakSet()
-_listeners: list[Callable[[SampleEnd], None]] = []
-_jobs: dict[str, tuple[str, str]] = {}
+_faults: weakref.WeakKeyDictionary[Transcript, Fault] = weakref.WeakKeyDictionary()
+"""A sample's transcript to the fault that its latest failed request ended with."""
 
-LOOK = "capgate_look"
-"""The key of a task's metadata that says why it is asked (`store.shard.Look`)."""
-
-JOB = "capgate_job"
-"""The key of a task's metadata that says whose job it is, see `job_of`."""
+Listener = Callable[[SampleEnd, Fault | None], None]
+_listeners: list[Listener] = []
 
 
 class CapgateHooks(Hooks):
-    """Does what only runs inside an eval can do."""
+    """Does what is possible only inside an evaluation."""
 
     def enabled(self) -> bool:
         """Returns whether there is anything to do."""
         return bool(_listeners) or bool(_open)
 
-    async def on_task_start(self, data: TaskStart) -> None:
-        """Notes which job an eval is."""
-        job = (data.spec.metadata or {}).get(JOB)
-        if job is not None:
-            _jobs[data.eval_id] = (str(job), data.spec.task)
-
     async def on_sample_end(self, data: SampleEnd) -> None:
-        """Hands the sample to whoever listens."""
+        """Hands the sample, and its fault, to the listeners."""
+        fault = _faults.pop(transcript(), None)
         for listener in _listeners:
-            listener(data)
+            # A solver may have caught the fault and asked again.
+            listener(data, fault if data.sample.error is not None else None)
 
     async def on_run_end(self, data: RunEnd) -> None:  # noqa: ARG002
         """Closes the connections while their event loop still runs."""
@@ -293,26 +227,20 @@ class CapgateHooks(Hooks):
 
 @functools.cache
 def _register_hooks() -> None:
-    # Not at import: Inspect announces on the terminal whatever hooks it finds at its start.
+    # Not at import: Inspect announces on the terminal all hooks that it finds at its start.
     hooks(name="capgate", description="Closes connections; hands out finished samples.")(
         CapgateHooks
     )
 
 
-def listen(listener: Callable[[SampleEnd], None]) -> Callable[[], None]:
-    """Calls `listener` with every finished sample until the returned function is called."""
+def listen(listener: Listener) -> Callable[[], None]:
+    """Calls `listener` with every finished sample until the returned function is called.
+
+    The listener also gets the fault that ended the sample; None where another error or none did.
+    """
     _register_hooks()
     _listeners.append(listener)
     return lambda: _listeners.remove(listener)
-
-
-def job_of(eval_id: str) -> tuple[str, str]:
-    """Returns whose job the eval with that id is, and the name of its task.
-
-    Raises:
-        KeyError: Its task's metadata has no `JOB`, or it has not started.
-    """
-    return _jobs[eval_id]
 
 
 @modelapi(name="capgate")
@@ -321,30 +249,22 @@ def capgate_api() -> type[ModelAPI]:
     return CapgateAPI
 
 
-def fault_of(model: Model, sample: EvalSample) -> RequestFault | None:
-    """Returns the fault that ended a sample, or None where another error or none did.
-
-    Args:
-        model: The model that was asked, of the `capgate` provider.
-        sample: The sample as Inspect hands it out.
-    """
-    if sample.error is None or not isinstance(model.api, CapgateAPI):
-        return None
-    return model.api.fault(sample.error.message)
-
-
-def given_up(model: Model) -> bool:
-    """Whether the client asks the model's server no more, since no answer comes."""
-    return isinstance(model.api, CapgateAPI) and model.api.client.breaker.fault is not None
-
-
-def was_refused(model: Model, sample: EvalSample) -> bool:
-    """Whether a sample's question was not put, since it could have passed `--max-cost`."""
-    return (
-        sample.error is not None
-        and isinstance(model.api, CapgateAPI)
-        and model.api.refused(sample.error.message)
+def model_of(client: TargetClient, *, base_url: str, logprobs: int | None) -> Model:
+    """See `capgate.asking.inspect_calls.model_of`."""
+    config = GenerateConfig(logprobs=True if logprobs else None, top_logprobs=logprobs)
+    # What the decorator has made of it: it takes the class's own arguments.
+    make: Any = capgate_api
+    api: ModelAPI = make(
+        model_name=client.model, base_url=base_url, config=config, target_client=client
     )
+    # For the log. The client itself must not get there.
+    recorded = {
+        "target": client.target,
+        "limits": asdict(client.client.limits),
+        "extra_body": client.extra_body,
+        "max_tokens_field": client.max_tokens_field,
+    }
+    return Model(api, config, recorded)
 
 
 def facts_of(output: ModelOutput) -> Facts:
@@ -354,16 +274,33 @@ def facts_of(output: ModelOutput) -> Facts:
 
 
 def redactor_of(models: Iterable[object]) -> Redactor:
-    """What must not be kept of the answers of models: what their APIs know to be secret.
+    """Cuts out of what is kept of models' answers what their APIs know to be secret.
 
-    A model may repeat what its server's configuration told it. It is cut out of what is kept,
+    A model may repeat what its server's configuration told it. That is cut out of what is kept,
     and never of what is scored: a key can be a word of the answer's form.
     """
     apis = (getattr(model, "api", None) for model in models)
-    found = [api.redactor for api in apis if isinstance(api, CapgateAPI)]
+    found = [api.target_client.redactor for api in apis if isinstance(api, CapgateAPI)]
     if len(found) == 1:
         return found[0]
     return Redactor.together(found) if found else Redactor.of_environment()
+
+
+def _request(model: str, messages: Iterable[ChatMessage], config: GenerateConfig) -> dict[str, Any]:
+    sent = []
+    for message in messages:
+        content = message.content
+        if not isinstance(content, str) and any(part.type != "text" for part in content):
+            raise NotImplementedError("the capgate provider sends text only")
+        sent.append({"role": message.role, "content": message.text})
+    request: dict[str, Any] = {"model": model, "messages": sent}
+    for name in _FIELDS:
+        value = getattr(config, name)
+        if value is not None:
+            request[name] = value
+    if config.stop_seqs:
+        request["stop"] = config.stop_seqs
+    return request
 
 
 def _output(model: str, answer: Completion, served_by: str) -> ModelOutput:

@@ -1,65 +1,61 @@
-"""What a finished sample of Inspect's amounts to: one answer."""
+"""How a finished sample of Inspect's ended, as an `Outcome`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from inspect_ai.log import EvalSample
+from inspect_ai.model import Model, ModelOutput
 
+from capgate.asking.inspect_backend.provider import Fault, facts_of, redactor_of
+from capgate.asking.outcome import Outcome, error_answer
 from capgate.benchmarks.mmlu.reading import reading_of
-from capgate.common.answers import Answer, AnswerState
-
-if TYPE_CHECKING:
-    from inspect_ai.log import EvalSample
-    from inspect_ai.model import Model
-
-    from capgate.benchmarks.questions import Question
+from capgate.benchmarks.questions import Question
+from capgate.common.answers import Answer
 
 
-def answer_of(sample: EvalSample, question: Question, model: Model) -> Answer:
-    """What a finished sample amounts to; its text is without the secrets that are known.
+def outcome_of(
+    sample: EvalSample, fault: Fault | None, question: Question, model: Model
+) -> Outcome:
+    """How a finished sample ended; its text is without the secrets that are known.
 
     Args:
         sample: The sample as Inspect hands it out.
+        fault: The fault that ended it, if one did.
         question: The question it asked.
         model: The model that was asked.
     """
-    from capgate.asking.inspect_backend.provider import facts_of, fault_of, redactor_of
-
+    if fault is not None:
+        return Outcome(error_answer(question, str(fault)), fault)
     if sample.error is not None:
-        fault = fault_of(model, sample)
-        return error_answer(question, str(fault) if fault else sample.error.message)
+        return Outcome(error_answer(question, sample.error.message))
     score = next(iter((sample.scores or {}).values()), None)
     if score is None:
-        return error_answer(question, "Inspect ended the sample without a score")
+        return Outcome(error_answer(question, "Inspect ended the sample without a score"))
     output = sample.output
     facts = facts_of(output)
     state, letter = reading_of(score)
-    return Answer(
+    usage = output.usage
+    answer = Answer(
         question=question.hash,
         subject=question.subject,
         state=state,
         choice=letter,
         text=redactor_of([model]).known(output.completion),
-        prompt_tokens=output.usage.input_tokens if output.usage else 0,
-        completion_tokens=output.usage.output_tokens if output.usage else 0,
+        prompt_tokens=usage.input_tokens if usage else 0,
+        completion_tokens=usage.output_tokens if usage else 0,
         seconds=facts.seconds,
         margin=_margin(output, letter),
         served_by=facts.served_by,
         cost=facts.cost,
         finish_reason=facts.finish_reason,
         cut_off=facts.cut_off,
-        reasoning_tokens=(output.usage.reasoning_tokens or 0) if output.usage else 0,
+        reasoning_tokens=(usage.reasoning_tokens or 0) if usage else 0,
     )
+    return Outcome(answer)
 
 
-def error_answer(question: Question, text: str) -> Answer:
-    """A question that was asked and not answered."""
-    return Answer(question.hash, question.subject, AnswerState.ERROR, text=text)
-
-
-def _margin(output: object, letter: str) -> float | None:
+def _margin(output: ModelOutput, letter: str) -> float | None:
     """Natural-log odds of the answered letter over the next-best one, where both are known."""
-    choices = getattr(output, "choices", None)
-    logprobs = choices[0].logprobs if choices else None
+    logprobs = output.choices[0].logprobs if output.choices else None
     if logprobs is None or not letter:
         return None
     # The answer's letter is the last generated token that is one.

@@ -17,18 +17,20 @@ import functools
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import inspect_ai
 from inspect_ai import Task
-from inspect_ai.hooks import Hooks, RunStart, SampleEnd, TaskEnd, hooks
+from inspect_ai.hooks import Hooks, RunStart, SampleEnd, TaskEnd, TaskStart, hooks
 from inspect_ai.log import EvalLog, EvalSample, transcript
 from inspect_ai.model import GenerateConfig, Model
 
 from capgate.asking.inspect_backend.eval_log import KeptSample, fill_log, keep
-from capgate.asking.inspect_backend.provider import listen, redactor_of
+from capgate.asking.inspect_backend.provider import Fault, listen, redactor_of
 from capgate.asking.inspect_backend.shortcuts import let_go, shortcuts
+from capgate.asking.outcome import TARGET
 from capgate.common.errors import CapgateError
 from capgate.common.files import file_error, told_of_files
 from capgate.common.garbage import collected_rarely
@@ -36,7 +38,25 @@ from capgate.common.garbage import collected_rarely
 _LOGS: Final = "the evaluation's logs"
 _ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
 
-OnSample = Callable[[str, EvalSample], None]
+
+@dataclass(frozen=True, slots=True)
+class EndedSample:
+    """A sample that has ended.
+
+    Attributes:
+        target: Which target its task asks, see `outcome.TARGET`; `""` where it does not say.
+        task: The task's name.
+        sample: The sample as Inspect hands it out.
+        fault: The fault that ended it; None where another error or none did.
+    """
+
+    target: str
+    task: str
+    sample: EvalSample
+    fault: Fault | None
+
+
+OnSample = Callable[[EndedSample], None]
 
 
 def run_eval(
@@ -51,8 +71,7 @@ def run_eval(
 ) -> list[EvalLog]:
     """Runs one `eval()` and returns its logs, whose samples are in their files alone.
 
-    A sample that fails stays a failed sample: it is not scored and stops no other; read
-    its fault with `capgate.asking.inspect_backend.provider.fault_of`.
+    A sample that fails stays a failed sample: it is not scored, and the others go on.
 
     Args:
         tasks: One or several tasks, of different names.
@@ -60,8 +79,8 @@ def run_eval(
             own.
         log_dir: Where the `.eval` logs go.
         max_connections: Requests in flight for each model.
-        on_sample: Called with the eval's id and each sample as it ends. Where it raises, what
-            is not answered by then is given up.
+        on_sample: Called with each sample as it ends. Where it raises, unanswered samples are
+            cancelled.
         config: Generation settings for the whole eval.
         options: Further arguments of `eval()`; they win over the ones chosen here.
 
@@ -78,11 +97,12 @@ def run_eval(
     asked = [task.model for task in tasks] if models is None else models
     redactor = redactor_of(asked)
 
-    def take(data: SampleEnd) -> None:
+    def take(data: SampleEnd, fault: Fault | None) -> None:
         running.finished.setdefault(data.eval_id, []).append(keep(data.sample, redactor))
         if on_sample is not None and not running.faults:
             with running.ended_by_faults():
-                on_sample(data.eval_id, data.sample)
+                target, task = running.tasks[data.eval_id]
+                on_sample(EndedSample(target, task, data.sample, fault))
         asyncio.get_running_loop().call_soon(let_go, transcript())
 
     settings: dict[str, Any] = {
@@ -154,6 +174,7 @@ class _Running:
         order: Task's name to the places of its samples, by id.
 
     Attributes:
+        tasks: Eval's id to its target and the name of its task.
         finished: Eval's id to the samples that are not yet in its log.
         faults: What `on_sample` raised, and what kept a log from being written.
         task: The one of asyncio's tasks that it is.
@@ -161,6 +182,7 @@ class _Running:
 
     def __init__(self, order: dict[str, dict[str, int]]) -> None:
         self._order = order
+        self.tasks: dict[str, tuple[str, str]] = {}
         self.finished: dict[str, list[KeptSample]] = {}
         self.faults: list[Exception] = []
         self.task: asyncio.Task[Any] | None = None
@@ -194,11 +216,16 @@ _runs: list[_Running] = []
 
 
 class _RunHooks(Hooks):
-    """Tells the running eval of its start and of the end of its tasks."""
+    """Tells the running eval of its start and of its tasks' starts and ends."""
 
     async def on_run_start(self, data: RunStart) -> None:  # noqa: ARG002
         for running in _runs:
             running.task = asyncio.current_task()
+
+    async def on_task_start(self, data: TaskStart) -> None:
+        target = str((data.spec.metadata or {}).get(TARGET, ""))
+        for running in _runs:
+            running.tasks[data.eval_id] = target, data.spec.task
 
     async def on_task_end(self, data: TaskEnd) -> None:
         for running in _runs:

@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from capgate.asking.probe import PROBE, ask_probe
+from capgate.asking.probe import ask_probe
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
 from capgate.client.replies import ServedModel
 from capgate.commands.checks.check import Check, Skip, check_of, what_of
+from capgate.common.answers import AnswerState
 from capgate.common.errors import (
     CapgateError,
     ConfigError,
@@ -227,7 +228,7 @@ class ServerCheckup:
         before = time.monotonic()
         with self.run.evaluator.holding([one]):
             answer = ask_probe(one, self.run.mmlu_task, self.settings, self.run.folder / "logs")
-        right = "right" if answer.choice == "ABCD"[int(str(PROBE["answer"]))] else "not right"
+        right = "right" if answer.state is AnswerState.CORRECT else "not right"
         return (
             f"answered {one_line(answer.text, limit=60)!r}, read as {answer.choice} ({right}; "
             f"that does not matter), {time.monotonic() - before:.1f} s"

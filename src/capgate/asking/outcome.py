@@ -1,0 +1,64 @@
+"""How a question that a target was asked ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from capgate.asking.cost_limit import NotAskedError
+from capgate.benchmarks.questions import Question
+from capgate.common.answers import Answer, AnswerState
+from capgate.common.errors import RequestFault
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
+TARGET: Final = "capgate_job"
+"""The key of a log's metadata that says which target was asked."""
+
+LOOK: Final = "capgate_look"
+"""The key of a log's metadata that says why it was asked (`store.shard.Look`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a question that was asked ended.
+
+    Attributes:
+        answer: The answer; of state `error` where there is none.
+        fault: Why there is no answer; None where there is one, and where Inspect ended the
+            question without a request that failed.
+    """
+
+    answer: Answer
+    fault: RequestFault | NotAskedError | None = None
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether there is no answer and no fault that tells why."""
+        return self.answer.state is AnswerState.ERROR and self.fault is None
+
+
+@dataclass(frozen=True, eq=False)
+class QuestionTask:
+    """Questions that one model is asked: one of Inspect's tasks, with a log of its own.
+
+    Attributes:
+        name: Name of the questions, such as the subject.
+        questions: What to ask, in order.
+        model: Inspect's handle on the model.
+        target: The target's id, for the log; `""` where the log is not looked up by it.
+        look: Why it is asked (`store.shard.Look`), for the log.
+    """
+
+    name: str
+    questions: Sequence[Question]
+    model: Model = field(repr=False)
+    target: str = ""
+    look: str = ""
+
+
+def error_answer(question: Question, text: str) -> Answer:
+    """A question that was asked and not answered."""
+    return Answer(question.hash, question.subject, AnswerState.ERROR, text=text)
