@@ -13,7 +13,7 @@ from pathlib import Path
 from capgate.asking.cost_forecast import forecast
 from capgate.asking.cost_limit import CostLimit, RunCostLimit
 from capgate.asking.evaluator import Evaluator
-from capgate.asking.fingerprint import digest_of, seed_of
+from capgate.asking.fingerprint import seed_of
 from capgate.asking.progress import Feed
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task
@@ -28,12 +28,12 @@ from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.config.thresholds import policy_for
 from capgate.gate.policy import Policy
-from capgate.gate.tries import Allowance, Kind
 from capgate.run.asker import RunAsker
 from capgate.run.judge import Judge
 from capgate.run.judgement import Judgement, Mode
+from capgate.run.plans import Plans
 from capgate.run.ready_targets import ReadyTargets
-from capgate.run.reference import NoReference, Reference, identify
+from capgate.run.reference import NoReference, Reference
 from capgate.run.references import References
 from capgate.run.run_questions import RunQuestions
 from capgate.run.run_record import RunRecord
@@ -42,7 +42,6 @@ from capgate.run.target_plan import TargetPlan, batches_of
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
 from capgate.store.answer_store import Store
-from capgate.store.tries import Attempt, begin
 
 Say = Callable[[str], None]
 Tell = Callable[[str, str], None]
@@ -110,8 +109,6 @@ class Run:
         self.feed: Feed | None = None
         self.session = SessionTests()
         self._policies: dict[str, Policy] = {}
-        self._plans: dict[str, TargetPlan] = {}
-        self._allowances: dict[tuple[str, Kind], Allowance] = {}
         self._questions = RunQuestions(settings, lambda: self.participants, lambda: self.mmlu_task)
         self._references = References(
             settings,
@@ -120,6 +117,18 @@ class Run:
             ready_target=self.ready_target,
             questions=self.questions,
             prompt_hash=lambda: self.mmlu_task.prompt_hash,
+        )
+        self._plans = Plans(
+            settings,
+            run,
+            self._questions,
+            targets=lambda: self.targets,
+            policy=self.policy,
+            reference=self.reference,
+            ready_target=self.ready_target,
+            prompt_hash=lambda: self.mmlu_task.prompt_hash,
+            session=lambda: self.session,
+            store=lambda: self.store,
         )
 
     # What takes part.
@@ -247,55 +256,7 @@ class Run:
         Raises:
             CapgateError: The target does not answer, or it has no valid reference.
         """
-        if target not in self._plans:
-            settings, reference = self.settings, self.reference(target)
-            self._plans[target] = TargetPlan(
-                target=target,
-                reference=reference,
-                policy=self.policy(target),
-                subjects=tuple(settings.subjects),
-                questions=self.questions(target),
-                selection=self.selection(target),
-                seed=self._seed(target),
-                connections=self.targets[target].max_connections,
-                limit=settings.limit,
-                confirm=settings.confirm,
-                allow_routes=settings.allow_routes,
-                allowance=lambda kind: self._allowance(target, kind),
-            )
-        return self._plans[target]
-
-    def _seed(self, target: str) -> int:
-        """Seed of a quick run's order: `--seed`, else one that follows from who answers.
-
-        So each candidate meets its own questions first, and the same one meets the same again.
-        """
-        return seed_of(self.ready_target(target).fingerprint, self.settings.seed)
-
-    def _allowance(self, target: str, kind: Kind) -> Allowance:
-        if (target, kind) not in self._allowances:
-            attempt = self._attempt(target, kind)
-            self._allowances[target, kind] = begin(self.store.transaction, attempt)
-        return self._allowances[target, kind]
-
-    def _attempt(self, target: str, kind: Kind) -> Attempt:
-        settings, reference = self.settings, self.reference(target)
-        base = reference.target if reference.kind == "base" else target
-        return Attempt(
-            run=self.id,
-            target=target,
-            kind=kind,
-            variant=str(self._seed(target) if kind == "quick" else settings.limit or "all"),
-            candidate=self.ready_target(target).fingerprint.hash,
-            reference=identify(reference, self.ready_target(base).fingerprint.hash),
-            questions=digest_of(
-                self.questions(target).describe()["digest"],
-                self.mmlu_task.prompt_hash,
-                *settings.subjects,
-            ),
-            fresh=settings.fresh,
-            beside_quick=kind == "full" and self.session.beside_quick(target),
-        )
+        return self._plans.of(target)
 
     # What asks, judges and keeps.
 
@@ -352,7 +313,7 @@ class Run:
             self.id,
             mode=self._mode_of,
             reference=self._references.known,
-            attempt=lambda target, kind: self._allowances.get((target, kind)),
+            attempt=self._plans.settled,
         )
 
     def _mode_of(self, target: str) -> Mode | None:
