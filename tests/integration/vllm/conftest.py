@@ -26,6 +26,7 @@ import pytest
 from scripts.taught.served import PYTHON, SECONDS, Taught
 from scripts.taught.teach import BASE, SUBJECTS
 from tests.integration.conftest import REPOSITORY, Outcome, Process, Project, until
+from tests.processes import run
 
 TARGET: Final = "tiny"
 
@@ -68,18 +69,10 @@ class Checkout(Project):
     def command(self, *arguments: str) -> Outcome:
         """Runs `capgate` or `inference-server` with arguments."""
         module = {"capgate": "capgate.cli", "inference-server": "capgate.commands.inference_server"}
-        done = subprocess.run(
-            [sys.executable, "-m", module[arguments[0]], *arguments[1:]],
-            cwd=self.root,
-            env={**os.environ, "XDG_CACHE_HOME": str(self.home), "COLUMNS": "100"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        return Outcome(done.returncode, done.stdout, 0.0)
+        command = (sys.executable, "-m", module[arguments[0]], *arguments[1:])
+        environment = {**os.environ, "XDG_CACHE_HOME": str(self.home), "COLUMNS": "100"}
+        code, text, _ = run(command, self.root, environment, SECONDS)
+        return Outcome(code, text, 0.0)
 
     def done(self, *arguments: str) -> str:
         """Runs a command that must succeed; what it printed."""
