@@ -8,15 +8,54 @@ single subjects is made where it is asked for by name; then the two share the bu
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import pytest
 
 from capgate.run.judgement import Mode
+from capgate.store.shard import ShardKind
 
-_ORDER = {"test_preflight": 0, "test_quick": 1, "test_subject": 1, "test_suite": 2}
+_KINDS: Final[dict[str, ShardKind]] = {
+    "test_preflight": "preflight",
+    "test_quick": "quick",
+    "test_subject": "group",
+    "test_suite": "suite",
+}
+"""Name of a test of the suite to what it judges."""
+
+_ORDER: Final[dict[ShardKind | None, int]] = {"preflight": 0, "suite": 2}
+"""Place of a test in a session, by what it judges; 1 for all others."""
+
 _NAMED = re.compile(r"(?<![A-Za-z0-9])quick(?![A-Za-z0-9])")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A test, and what of a run it is.
+
+    Attributes:
+        item: The test.
+        name: Its function's name; `""` for a test that is not of the benchmark.
+        target: The target that it judges; `""` for none.
+        kind: What it judges; None for a test that a user has written with capgate's fixture, and
+            for one that is not of the benchmark.
+    """
+
+    item: pytest.Item
+    name: str = ""
+    target: str = ""
+    kind: ShardKind | None = None
+
+    @classmethod
+    def of(cls, item: pytest.Item) -> Part:
+        """Reads off a test what it judges."""
+        if not isinstance(item, pytest.Function) or not is_ours(item):
+            return cls(item)
+        callspec = getattr(item, "callspec", None)
+        target = str(callspec.params.get("target", "")) if callspec else ""
+        return cls(item, item.originalname, target, _KINDS.get(item.originalname))
 
 
 @dataclass(frozen=True)
@@ -24,14 +63,13 @@ class Chosen:
     """A session's tests.
 
     Attributes:
-        kept: Each test that runs, with its name and target; both empty for a test that is not of
-            the benchmark.
+        kept: Each test that runs.
         left_out: Quick runs that are not made.
         whole: Targets whose suite is a test of the session.
         beside_quick: Targets of which subjects are judged beside a quick run.
     """
 
-    kept: tuple[tuple[pytest.Item, str, str], ...]
+    kept: tuple[Part, ...]
     left_out: tuple[pytest.Item, ...]
     whole: frozenset[str]
     beside_quick: frozenset[str]
@@ -83,20 +121,21 @@ class SessionPlan:
             chosen: The session's tests.
             subjects: The subjects of a whole-benchmark run.
         """
-        preflighted = frozenset(t for _, name, t in chosen.kept if name == "test_preflight")
+        preflighted = _targets(chosen.kept, "preflight")
         plan = cls({}, preflighted, chosen.whole, chosen.beside_quick)
-        for item, name, target in chosen.kept:
-            if not name:
+        for part in chosen.kept:
+            if not part.name:
                 continue
-            plan.targets[item.nodeid] = target
+            target = part.target
+            plan.targets[part.item.nodeid] = target
             planned = plan.planned.setdefault(target, set())
-            if name != "test_preflight":
-                plan.modes[target] = "quick" if name == "test_quick" else "full"
-            if name == "test_subject":
-                subject = item.callspec.params["subject"]  # type: ignore[attr-defined]
+            if part.kind != "preflight":
+                plan.modes[target] = "quick" if part.kind == "quick" else "full"
+            if part.kind == "group":
+                subject = part.item.callspec.params["subject"]  # type: ignore[attr-defined]
                 planned.add(subject)
                 plan.single.setdefault(target, []).append(subject)
-            elif name == "test_suite":
+            elif part.kind == "suite":
                 planned.update(subjects)
         return plan
 
@@ -117,15 +156,20 @@ def choose(items: Sequence[pytest.Item], asked: str) -> Chosen:
         items: The tests that pytest's own options leave.
         asked: What the command line names (`asked_for`).
     """
-    ours = [(item, *part_of(item)) for item in items]
-    whole = frozenset(target for _, name, target in ours if name == "test_suite")
-    single = frozenset(target for _, name, target in ours if name == "test_subject")
+    parts = [Part.of(item) for item in items]
+    whole, single = _targets(parts, "suite"), _targets(parts, "group")
     more = whole if _NAMED.search(asked) else whole | single
-    left_out = tuple(item for item, name, target in ours if name == "test_quick" and target in more)
-    kept = [entry for entry in ours if entry[0] not in left_out]
-    kept.sort(key=lambda entry: _ORDER.get(entry[1], 1))
-    quick = frozenset(target for _, name, target in kept if name == "test_quick")
-    return Chosen(tuple(kept), left_out, whole, quick & single)
+    left_out = tuple(part for part in parts if part.kind == "quick" and part.target in more)
+    kept = [part for part in parts if part not in left_out]
+    kept.sort(key=lambda part: _ORDER.get(part.kind, 1))
+    return Chosen(
+        tuple(kept), tuple(part.item for part in left_out), whole, _targets(kept, "quick") & single
+    )
+
+
+def _targets(parts: Iterable[Part], kind: ShardKind) -> frozenset[str]:
+    """The targets of which tests judge a kind of shard."""
+    return frozenset(part.target for part in parts if part.kind == kind)
 
 
 def asked_for(config: pytest.Config) -> str:
@@ -137,11 +181,3 @@ def asked_for(config: pytest.Config) -> str:
 def is_ours(item: object) -> bool:
     """Whether a test uses capgate's fixture."""
     return "capgate" in getattr(item, "fixturenames", ())
-
-
-def part_of(item: pytest.Item) -> tuple[str, str]:
-    """Returns name and target of a test of the benchmark; both empty for any other test."""
-    if not isinstance(item, pytest.Function) or not is_ours(item):
-        return "", ""
-    callspec = getattr(item, "callspec", None)
-    return item.originalname, str(callspec.params.get("target", "")) if callspec else ""

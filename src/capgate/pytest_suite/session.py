@@ -180,15 +180,15 @@ class Session:
         chosen = choose(items, asked_for(self._config))
         if chosen.left_out:
             self._config.hook.pytest_deselected(items=list(chosen.left_out))
-        items[:] = [item for item, _, _ in chosen.kept]
-        ours = [(item, name) for item, name, _ in chosen.kept if name]
+        items[:] = [part.item for part in chosen.kept]
+        ours = [part for part in chosen.kept if part.name]
         if not ours:
             return False
         self.choice = chosen.line
         self.plan = SessionPlan.of(chosen, self.settings.subjects)
-        for item, name in ours:
-            item.user_properties.append((OURS, name))
-            filter_warnings(item)
+        for part in ours:
+            part.item.user_properties.append((OURS, part.name))
+            filter_warnings(part.item)
         if self._controller is not None:
             self._controller.call("collected", self.plan.targets)
             if self.choice:

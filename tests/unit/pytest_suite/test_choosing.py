@@ -49,7 +49,7 @@ def only(items: list[pytest.Item], *parts: str) -> list[pytest.Item]:
 
 def names(chosen: Chosen) -> list[str]:
     """The tests that run, in order."""
-    return [item.name for item, _, _ in chosen.kept]
+    return [part.item.name for part in chosen.kept]
 
 
 def test_preflights_come_first_and_suites_last(items: list[pytest.Item]) -> None:
