@@ -1,4 +1,4 @@
-"""From a target and the address of its server to an endpoint that has been checked."""
+"""Connects to a target's server: checks that it serves the target, and makes its endpoint."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def left_running(target: Target) -> Endpoint:
     """The endpoint of a server that `inference-server start` left running for a target.
 
     Raises:
-        ServerError: There is none, or it runs with other settings than the target has.
-        RequestFault: It is out of reach.
+        ServerError: There is no such server, or it runs with other settings than the target has.
+        RequestFault: The server is out of reach.
     """
     left = find_left_running(target)
     if left is None:
@@ -86,7 +86,7 @@ def left_running(target: Target) -> Endpoint:
 
 
 def find_left_running(target: Target) -> running_servers.Running | None:
-    """This project's server of a target, or another project's that serves the very same."""
+    """This project's server of a target, or another project's with the same identity."""
     mine = running_servers.find(target.id)
     if mine is not None:
         return mine
@@ -134,11 +134,11 @@ def engine_of(target: Target, served: ServedModel) -> str:
 
 
 def _ask(target: Target, base_url: str, key: str | None) -> tuple[ServedModel, str]:
-    """What the server says of the target's model, and its own version.
+    """The server's entry of the target's model, and the server's version.
 
     Raises:
-        RequestFault: It is out of reach, or refuses the key.
-        ConfigError: It serves other models.
+        RequestFault: The server is out of reach, or refuses the key.
+        ConfigError: The server does not serve the model.
     """
     try:
         models, version = _list(target.id, base_url, key, _limits_of(target))
@@ -150,7 +150,7 @@ def _ask(target: Target, base_url: str, key: str | None) -> tuple[ServedModel, s
     if found is not None:
         return found, version
     if not models:
-        # No list, or nothing in it: whether the server knows the name, a question shows.
+        # The server lists no models. A question shows whether it knows the name.
         name = ask_by_name(target, base_url, key, limits=_NAME_LIMITS)
         if name is not None:
             return ServedModel(name), version
@@ -177,13 +177,13 @@ def list_models(endpoint: Endpoint) -> list[ServedModel]:
     """The models and adapters that an endpoint's server lists.
 
     Raises:
-        RequestFault: It is out of reach, refuses the key, or has no list (`has_no_list`).
+        RequestFault: The server is out of reach, refuses the key, or has no list (`has_no_list`).
     """
     return _list(endpoint.target, endpoint.base_url, endpoint.key)[0]
 
 
 def _limits_of(target: Target) -> ClientLimits:
-    """A passing fault of OpenRouter's lists must not cost a run."""
+    """Limits that retry requests for OpenRouter's lists, so that a short fault ends no run."""
     retries = target.max_retries if target.provider == "openrouter" else 0
     return replace(_CHECK_LIMITS, max_retries=retries)
 
@@ -194,7 +194,7 @@ def _list(
     """The models that a server lists, and its version.
 
     Raises:
-        RequestFault: It is out of reach, or refuses the key.
+        RequestFault: The server is out of reach, or refuses the key.
     """
 
     async def ask() -> tuple[list[ServedModel], str]:
