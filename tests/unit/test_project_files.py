@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
@@ -52,3 +53,12 @@ def test_the_license_is_the_declared_one() -> None:
     text = read("LICENSE")
     assert text.startswith(f"{PROJECT['project']['license']} License")
     assert "The capgate authors" in text
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_each_module_that_is_named_is_there(page: str) -> None:
+    """The pages for people who change the code name no file that has moved away."""
+    there = [path.as_posix() for top in ("src", "tests") for path in (REPOSITORY / top).rglob("*")]
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", read(page)))
+    ours = {name for name in named if not (REPOSITORY / name).exists()}
+    assert not {name for name in ours if not any(p.endswith(f"/{name.strip('/')}") for p in there)}
