@@ -118,12 +118,13 @@ def test_from_the_wheel_to_a_verdict(tmp_path: Path) -> None:
         assert f"benchmarks/test_capability.py::test_quick[{NAME}] PASSED" in said
         assert questions(server.chats)
 
-        # A folder benchmarks for something else takes nobody's place.
+        # A folder benchmarks with other tests does not replace the suite.
         (newcomer.root / "benchmarks" / "test_capability.py").unlink()
         newcomer.write("benchmarks/test_speed.py", "def test_speed(): assert False\n")
-        code, said = newcomer.capgate("run", "--quick", *TARGET)
+        code, said = newcomer.capgate("run", "--quick", "-v", *TARGET)
         assert code == 0, said
         assert f"PASS: {NAME}" in said
+        assert f"\ntest_capability.py::test_quick[{NAME}] PASSED" in said
         code, said = newcomer.pytest("--pyargs", "capgate.pytest_suite", "-m", "quick", *TARGET)
         assert code == 0, said
         assert f"PASS: {NAME}" in said

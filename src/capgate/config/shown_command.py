@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import SUBJECTS
 from capgate.config.settings import FILES, OPTIONS
-from capgate.config.suite import suite_arguments
+from capgate.config.suite import FOLDER
 
 _NAMES: Final = {
     "--model-id": "model_ids",
@@ -32,7 +32,8 @@ def run_command(
         modes: `full`, `quick` or both.
         models: Base models, for a run that named none and took the default.
     """
-    words = ["pytest", *suite_arguments(own="suite" not in recorded)]
+    # A run of the shipped suite: `capgate run` finds it in every project.
+    words = ["capgate", "run"] if "suite" in recorded else ["pytest", FOLDER]
     words += ["-m", " or ".join(sorted(modes))]
     settings = {**recorded, **files_of(recorded)}
     if not settings.get("model_ids"):

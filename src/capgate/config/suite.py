@@ -9,8 +9,11 @@ from typing import Final
 FOLDER: Final = "benchmarks"
 """The folder of a project's tests of capgate."""
 
-MODULE: Final = "capgate.pytest_suite.test_capability"
-"""The suite's test file, as Python names it."""
+PACKAGE: Final = "capgate.pytest_suite"
+"""The package that holds the suite's test file."""
+
+MODULE: Final = f"{PACKAGE}.test_capability"
+"""The test file, as Python names it."""
 
 _MENTION: Final = re.compile(rb"\bcapgate\b")
 
@@ -40,5 +43,6 @@ def suite_arguments(*, own: bool) -> list[str]:
     Args:
         own: Whether the project has tests of capgate.
     """
-    # The file itself: a project may have other patterns of test files than `test_*.py`.
-    return [FOLDER] if own else ["--pyargs", MODULE]
+    # A project may have other patterns of test files. To name the file itself would leave the
+    # tests' ids without a path.
+    return [FOLDER] if own else ["--pyargs", PACKAGE, "-o", "python_files=test_*.py"]

@@ -36,11 +36,11 @@ def test_only_tests_that_name_capgate_are_a_project_s_own(
 def test_a_project_without_any_folder(tmp_path: Path) -> None:
     """An empty folder runs the shipped suite."""
     assert not has_own_tests(tmp_path)
-    assert suite_arguments(own=False) == ["--pyargs", "capgate.pytest_suite.test_capability"]
+    assert suite_arguments(own=False)[:2] == ["--pyargs", "capgate.pytest_suite"]
 
 
 def test_the_shown_command_collects_what_the_run_collected() -> None:
     """A run of the shipped suite is repeated by it; runs before that were of `benchmarks`."""
     assert run_command({}, {"quick"}, {"m"}) == "pytest benchmarks -m quick --model-id m"
     shipped = run_command({"suite": "shipped"}, {"quick"}, {"m"})
-    assert shipped.startswith("pytest --pyargs capgate.pytest_suite.test_capability -m quick ")
+    assert shipped == "capgate run -m quick --model-id m"
