@@ -66,14 +66,18 @@ def theirs(tmp_path: Path) -> Iterator[Project]:
 
 def test_workers_and_options_are_the_projects(theirs: Project) -> None:
     """`-n 2 --dist loadgroup` keeps pytest-xdist's scheduler; own options, markers, signals too."""
-    outcome = theirs.pytest("-n", "2", "--dist", "loadgroup", "-v", *OPTIONS)
+    temporary = theirs.root / "temporary"
+    temporary.mkdir()
+    outcome = theirs.pytest("-n", "2", "--dist", "loadgroup", "-v", *OPTIONS, TMPDIR=str(temporary))
     assert outcome.code == 0, outcome.text
     assert outcome.counts["passed"] == 2
     assert "scheduling tests via LoadGroupScheduling" in outcome.text
+    assert not list(temporary.glob("capgate*"))
     assert {path.name for path in theirs.root.iterdir()} <= {
         "conftest.py",
         "pytest.ini",
         "tests",
+        "temporary",
         "__pycache__",
         ".pytest_cache",
     }
