@@ -37,6 +37,8 @@ from capgate.serving.endpoint import Endpoint
 from capgate.serving.openrouter import Offer, Price
 from capgate.store.answer_store import Store
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 FIRST, SECOND, THIRD, FOURTH = (questions()[at : at + 4] for at in (0, 4, 8, 12))
 
 
@@ -269,7 +271,7 @@ def test_a_server_that_ends_on_the_way_ends_the_asking(asker: Asker) -> None:
     asker.server.answer = dies
     with pytest.raises(ServerEndedError, match="its server has ended"):
         evaluator.answer(questions()[:40], targets, shard="mixed")
-    assert "adapter" not in asker.models_asked
+    assert len(set(asker.models_asked)) == 1
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from capgate.common.redact import MARK
 from capgate.store.answer_store import Store
 from capgate.store.runs import read_run
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
 RUN = "20260101T000000Z-0001"
 ASKED = questions()[:6]
 
