@@ -48,6 +48,8 @@ class _Recorder:
     def take(self, job: Job, outcome: Outcome) -> None:
         """Takes the outcome of one question."""
         answer, fault = outcome.answer, outcome.fault
+        if fault is not None:
+            job.pending.faults.setdefault(job.target.id, fault)
         if isinstance(fault, RequestFault):
             self.unreachable.failed(job.target.id, fault, given_up=job.target.client.given_up)
         elif answer.state.scored:

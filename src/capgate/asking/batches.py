@@ -10,6 +10,7 @@ from pathlib import Path
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
+from capgate.common.errors import CapgateError
 
 
 @dataclass
@@ -22,6 +23,7 @@ class PendingBatch:
         missing: Target's id to the questions that the store lacks.
         not_asked: Target's id to the outcomes of questions that `--max-cost` forbade, by hash.
         logs: Target's id to its log.
+        faults: Target's id to the first fault that one of its requests ended with.
     """
 
     batch: QuestionBatch
@@ -29,6 +31,7 @@ class PendingBatch:
     missing: dict[str, list[Question]] = field(default_factory=dict)
     not_asked: dict[str, dict[str, Answer]] = field(default_factory=dict)
     logs: dict[str, Path] = field(default_factory=dict)
+    faults: dict[str, CapgateError] = field(default_factory=dict)
 
     @property
     def lacking(self) -> int:

@@ -12,6 +12,7 @@ from capgate.asking.fingerprint import Fingerprint
 from capgate.asking.target_client import TargetClient
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
+from capgate.common.errors import CapgateError
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.store.answer_store import Context
@@ -56,6 +57,8 @@ class ShardResult:
         seconds: Wall time of asking.
         log: Inspect's log of what was asked, if anything was.
         fault: The first fault among the errors, in a person's words; `""` without one.
+        cause: The first fault of this call's requests itself; None where another process or an
+            earlier call asked.
         not_put: Questions that were not asked, since they could have passed `--max-cost`;
             they count as errors here and are not stored.
         age: How old the answers are.
@@ -66,6 +69,7 @@ class ShardResult:
     seconds: float
     log: Path | None
     fault: str = ""
+    cause: CapgateError | None = None
     not_put: int = 0
     age: Age = field(default_factory=Age)
 

@@ -89,6 +89,7 @@ class StoredAnswers:
                 seconds=seconds_each * pending.lacking,
                 log=pending.logs.get(target.id),
                 fault=next((a.text for a in answers if a.state is AnswerState.ERROR), ""),
+                cause=pending.faults.get(target.id),
                 not_put=len(not_asked),
                 age=self._age(found.values(), len(answers)),
             )

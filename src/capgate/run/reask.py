@@ -63,7 +63,7 @@ def reask(run: Run, target: str) -> str:
         try:
             done += _ask(run, name, formless)
         except CapgateError as error:
-            reasons.append(str(error).split(". ")[0])
+            reasons.append(f"{error.target}: {error.what}")
     if not reasons and not done:
         return ""
     reason = "; ".join(dict.fromkeys(reasons))
@@ -88,7 +88,7 @@ def _ask(run: Run, name: str, formless: set[str]) -> int:
     results = asker.answer(questions, [ready_target], shard="reask")
     result = results[ready_target.id]
     if not any(answer.state.scored for answer in result.answers):
-        raise CapgateError(result.fault or "no question was answered", target=name)
+        raise result.cause or CapgateError("no question was answered", target=name)
     return sum(answer.state.readable for answer in result.answers)
 
 

@@ -29,7 +29,7 @@ from capgate.asking.ready_target import QuestionBatch, ReadyTarget, ShardResult
 from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
-from capgate.common.errors import ServerEndedError, StoreError
+from capgate.common.errors import RequestFault, ServerEndedError, StoreError
 from capgate.common.files import FileError
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
@@ -290,6 +290,8 @@ def test_a_target_that_can_not_be_reached_is_known(
     assert (fault.kind, fault.target) == (kind, "base")
     assert states(result) == {AnswerState.ERROR}
     assert result.fault == str(fault)
+    assert isinstance(result.cause, RequestFault)
+    assert result.cause.kind == kind
     asker.server.script()
     later = asker.evaluator("run-2")
     assert asker.answer(later, FIRST).asked == 4

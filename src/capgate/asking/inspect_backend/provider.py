@@ -175,7 +175,8 @@ class CapgateAPI(ModelAPI):
         try:
             answer = await self.target_client.complete(request, config.extra_body)
         except (RequestFault, NotAskedError) as fault:
-            _faults[transcript()] = fault
+            # A copy has no traceback, which would keep the sample's frames in memory.
+            _faults[transcript()] = fault.copy() if isinstance(fault, RequestFault) else fault
             raise
         return _output(self.model_name, answer, self.target_client.served_by(answer))
 
