@@ -106,7 +106,7 @@ def test_a_published_score_is_shown_as_what_it_is(project: Project, server: Serv
     assert outcome.code == 0, outcome.text
     line = "vs:    a published score, less its tolerance, of 67.0% (scores.csv, line 2: 70 less 3"
     assert line in outcome.text
-    assert "of another harness" in outcome.text
+    assert "measured by another harness" in outcome.text
 
 
 def test_quick_decides(project: Project, server: Server) -> None:
