@@ -93,7 +93,7 @@ def pytest_xdist_make_scheduler(
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Ends what the run started, whatever ended the run (`pytest_unconfigure`)."""
+    """Ends what the run started, however the run ended (`pytest_unconfigure`)."""
     process = process_if_made(config)
     if process is not None:
         process.close()

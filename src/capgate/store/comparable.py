@@ -92,7 +92,7 @@ def mismatch(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Mismatch | N
 
 
 def same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether one model answered by the facts of two fingerprints, whatever read its answers."""
+    """Whether one model answered by the facts of two fingerprints; the scorers may differ."""
     return _but_versions(one) == _but_versions(other)
 
 

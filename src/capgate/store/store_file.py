@@ -19,7 +19,7 @@ from capgate.common.text import one_line
 from capgate.store.schema import bring_up, schema_of
 
 _BUSY_SECONDS: Final = 60.0
-_PATIENCE: Final = 5.0
+TOLD_AFTER_SECONDS: Final = 5.0
 """Seconds of waiting for a claim after which the user is told of it."""
 
 
@@ -179,7 +179,7 @@ class StoreFile:
             # A user who may read the store may enter its folder of claims, too.
             file.parent.mkdir(mode=mode | (mode & 0o444) >> 2, exist_ok=True)
             try:
-                lock.acquire(timeout=_PATIENCE)
+                lock.acquire(timeout=TOLD_AFTER_SECONDS)
             except Timeout:
                 waiting()
                 lock.acquire()

@@ -208,7 +208,7 @@ def test_what_another_process_asks_is_waited_for(
     asker: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes that want the same answers at the same time ask once, and both have them."""
-    monkeypatch.setattr("capgate.store.store_file._PATIENCE", 0.05)
+    monkeypatch.setattr("capgate.store.store_file.TOLD_AFTER_SECONDS", 0.05)
     begun, waiting = threading.Event(), Signal()
 
     async def slowly(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:

@@ -180,7 +180,7 @@ def test_runs_of_two_adapters_ask_their_base_once(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What another run asks of the same base at this moment is waited for, and not asked twice."""
-    monkeypatch.setattr("capgate.store.store_file._PATIENCE", 0.05)
+    monkeypatch.setattr("capgate.store.store_file.TOLD_AFTER_SECONDS", 0.05)
     opened, asking, waiting = threading.Event(), threading.Event(), threading.Event()
     for name in ("one", "two"):
         make_adapter(place.root / "adapters" / name, seed=ord(name[0]))

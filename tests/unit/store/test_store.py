@@ -506,7 +506,7 @@ def test_a_store_of_strange_content_is_told(tmp_path: Path, change: str) -> None
 
 def test_a_long_wait_for_a_claim_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for another process is told of it, once, and only where it takes a while."""
-    monkeypatch.setattr("capgate.store.store_file._PATIENCE", 0.05)
+    monkeypatch.setattr("capgate.store.store_file.TOLD_AFTER_SECONDS", 0.05)
     path, told = tmp_path / "answers.sqlite", Event()
     with Store(path) as store, process("claim", path) as holder:
         begin(holder)
