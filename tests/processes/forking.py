@@ -20,6 +20,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -91,9 +92,11 @@ def _watch(request: int, status: int, *streams: int) -> None:
         _become(request, *streams)
     for stream in (request, *streams):
         os.close(stream)
-    os.write(status, b"%d\n" % pid)
-    _, ended = os.waitpid(pid, 0)
-    os.write(status, b"%d\n" % os.waitstatus_to_exitcode(ended))
+    # The process that asked may be gone: xdist kills its workers' launchers when it ends.
+    with suppress(BrokenPipeError):
+        os.write(status, b"%d\n" % pid)
+        _, ended = os.waitpid(pid, 0)
+        os.write(status, b"%d\n" % os.waitstatus_to_exitcode(ended))
     os._exit(0)
 
 
