@@ -18,6 +18,7 @@ import asyncio
 import hashlib
 import itertools
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -108,6 +109,7 @@ class Server:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
+        self._kept_port: socket.socket | None = None
 
     @property
     def url(self) -> str:
@@ -140,18 +142,31 @@ class Server:
 
     def start(self) -> None:
         """Serves, on the same port as the last time."""
+        self._free_port()
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
         self._thread.start()
         assert ready.wait(10)
 
     def stop(self) -> None:
-        """Closes the port and every connection at once."""
+        """Refuses connections from now on, and ends those that are open.
+
+        The port stays this server's: a server of another test that runs at the same time could
+        get it otherwise, and would answer in its place.
+        """
         assert self._loop is not None
         assert self._ended is not None
         assert self._thread is not None
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(10)
+        self._kept_port = socket.socket()
+        self._kept_port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept_port.bind(("127.0.0.1", self.port))
+
+    def _free_port(self) -> None:
+        if self._kept_port is not None:
+            self._kept_port.close()
+            self._kept_port = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -165,6 +180,7 @@ class Server:
     ) -> None:
         if self._thread is not None and self._thread.is_alive():
             self.stop()
+        self._free_port()
 
     def app(self) -> web.Application:
         """Returns the routes."""
