@@ -159,9 +159,11 @@ class Server:
         assert self._thread is not None
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(10)
-        self._kept_port = socket.socket()
-        self._kept_port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._kept_port.bind(("127.0.0.1", self.port))
+        with self._lock:
+            if self._kept_port is None:
+                self._kept_port = socket.socket()
+                self._kept_port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                self._kept_port.bind(("127.0.0.1", self.port))
 
     def _free_port(self) -> None:
         if self._kept_port is not None:
