@@ -21,7 +21,8 @@ from tests.doubles.replies import Handler
 from tests.doubles.server import Server, answer
 from tests.unit.client.conftest import KEY, QUICK
 
-from capgate.asking.inspect_backend.provider import Fault, facts_of, listen
+from capgate.asking.inspect_backend.messages import facts_of
+from capgate.asking.inspect_backend.provider import Fault, listen
 from capgate.client.limits import ClientLimits
 from capgate.common.errors import CapgateError, RequestFault
 from capgate.common.text import HEAD, TAIL

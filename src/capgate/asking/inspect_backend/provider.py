@@ -24,74 +24,22 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Any
 
 from inspect_ai.hooks import Hooks, RunEnd, SampleEnd, hooks
 from inspect_ai.log import Transcript, transcript
-from inspect_ai.model import (
-    ChatCompletionChoice,
-    ChatMessage,
-    ChatMessageAssistant,
-    Content,
-    ContentReasoning,
-    ContentText,
-    GenerateConfig,
-    Logprob,
-    Logprobs,
-    Model,
-    ModelAPI,
-    ModelOutput,
-    ModelUsage,
-    StopReason,
-    TopLogprob,
-    modelapi,
-)
+from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelAPI, ModelOutput, modelapi
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from capgate.asking.cost_limit import NotAskedError
+from capgate.asking.inspect_backend.messages import output_of, request_of
 from capgate.asking.target_client import TargetClient
 from capgate.client.answer_limit import MaxTokensField
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
-from capgate.client.replies import Completion
 from capgate.common.errors import CapgateError, RequestFault
 from capgate.common.redact import Redactor
-
-_FIELDS: Final = (
-    *("max_tokens", "temperature", "top_p", "seed", "logprobs", "top_logprobs"),
-    *("frequency_penalty", "presence_penalty", "reasoning_effort"),
-)
-"""Generation settings that are members of a request, under the same names."""
-
-_STOP_REASONS: Final[dict[str, StopReason]] = {
-    "stop": "stop",
-    "eos": "stop",
-    "tool_calls": "tool_calls",
-    "content_filter": "content_filter",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a sample's answer tells beyond its text.
-
-    Attributes:
-        seconds: Wall time of the successful request alone.
-        attempts: Requests made until then.
-        finish_reason: The server's own word.
-        cut_off: Whether the token limit ended the answer.
-        served_by: What the server says answered.
-        cost: US dollars, where the server says.
-    """
-
-    seconds: float = 0.0
-    attempts: int = 0
-    finish_reason: str = ""
-    cut_off: bool = False
-    served_by: str = ""
-    cost: float | None = None
-
 
 Fault = RequestFault | NotAskedError
 """Why a question has no answer."""
@@ -171,14 +119,14 @@ class CapgateAPI(ModelAPI):
             raise NotImplementedError("the capgate provider has no tools")
         _register_hooks()
         _open.add(self)
-        request = _request(self.model_name, input, config)
+        request = request_of(self.model_name, input, config)
         try:
             answer = await self.target_client.complete(request, config.extra_body)
         except (RequestFault, NotAskedError) as fault:
             # A copy has no traceback, which would keep the sample's frames in memory.
             _faults[transcript()] = fault.copy() if isinstance(fault, RequestFault) else fault
             raise
-        return _output(self.model_name, answer, self.target_client.served_by(answer))
+        return output_of(self.model_name, answer, self.target_client.served_by(answer))
 
     def max_connections(self) -> int:
         """Returns the requests that may be in flight."""
@@ -268,12 +216,6 @@ def model_of(client: TargetClient, *, base_url: str, logprobs: int | None) -> Mo
     return Model(api, config, recorded)
 
 
-def facts_of(output: ModelOutput) -> Facts:
-    """Returns what the provider noted beside an answer; empty for any other provider's."""
-    noted = (output.metadata or {}).get("capgate")
-    return Facts(**noted) if isinstance(noted, dict) else Facts()
-
-
 def redactor_of(models: Iterable[object]) -> Redactor:
     """Cuts out of what is kept of models' answers what their APIs know to be secret.
 
@@ -285,65 +227,3 @@ def redactor_of(models: Iterable[object]) -> Redactor:
     if len(found) == 1:
         return found[0]
     return Redactor.together(found) if found else Redactor.of_environment()
-
-
-def _request(model: str, messages: Iterable[ChatMessage], config: GenerateConfig) -> dict[str, Any]:
-    sent = []
-    for message in messages:
-        content = message.content
-        if not isinstance(content, str) and any(part.type != "text" for part in content):
-            raise NotImplementedError("the capgate provider sends text only")
-        sent.append({"role": message.role, "content": message.text})
-    request: dict[str, Any] = {"model": model, "messages": sent}
-    for name in _FIELDS:
-        value = getattr(config, name)
-        if value is not None:
-            request[name] = value
-    if config.stop_seqs:
-        request["stop"] = config.stop_seqs
-    return request
-
-
-def _output(model: str, answer: Completion, served_by: str) -> ModelOutput:
-    content: str | list[Content] = answer.text
-    if answer.thought:
-        content = [ContentReasoning(reasoning=answer.thought), ContentText(text=answer.text)]
-    message = ChatMessageAssistant(content=content, source="generate", model=model)
-    stop = _STOP_REASONS.get(answer.finish_reason, "unknown")
-    choice = ChatCompletionChoice(
-        message=message, stop_reason="max_tokens" if answer.cut_off else stop
-    )
-    if answer.logprobs:
-        choice.logprobs = Logprobs(
-            content=[
-                Logprob(
-                    token=entry.token,
-                    logprob=entry.logprob,
-                    top_logprobs=[TopLogprob(token=t, logprob=p) for t, p in entry.top],
-                )
-                for entry in answer.logprobs
-            ]
-        )
-    return ModelOutput(
-        model=answer.model or model,
-        choices=[choice],
-        completion=answer.text,
-        usage=ModelUsage(
-            input_tokens=answer.prompt_tokens,
-            output_tokens=answer.completion_tokens,
-            total_tokens=answer.prompt_tokens + answer.completion_tokens,
-            reasoning_tokens=answer.reasoning_tokens or None,
-            total_cost=answer.cost,
-        ),
-        metadata={
-            "capgate": {
-                "seconds": round(answer.seconds, 6),
-                "attempts": answer.attempts,
-                "finish_reason": answer.finish_reason,
-                "cut_off": answer.cut_off,
-                "served_by": served_by,
-                "cost": answer.cost,
-            }
-        },
-        response_id=answer.response_id or None,
-    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from inspect_ai.log import EvalSample
 from inspect_ai.model import Model, ModelOutput
 
-from capgate.asking.inspect_backend.provider import Fault, facts_of, redactor_of
+from capgate.asking.inspect_backend.messages import facts_of
+from capgate.asking.inspect_backend.provider import Fault, redactor_of
 from capgate.asking.outcome import Outcome, error_answer
 from capgate.benchmarks.mmlu.reading import reading_of
 from capgate.benchmarks.questions import Question
