@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 _TEMPLATE_TOKENS: Final = 64
 """What a chat template may add to a prompt."""
 
@@ -23,7 +25,9 @@ def most_tokens(request: Mapping[str, Any]) -> tuple[int, int]:
     Args:
         request: The request's JSON object.
     """
-    prompt = sum(_most(message["content"]) for message in request["messages"])
+    prompt = sum(_most_of_message(message) for message in request["messages"])
+    if request.get("tools"):
+        prompt += len(to_json(request["tools"]))
     return prompt + _TEMPLATE_TOKENS, int(request["max_tokens"])
 
 
@@ -46,6 +50,12 @@ def likely_tokens_of_question(text: str, max_tokens: int) -> tuple[float, float]
     """
     prompt = (len(text) + _INSTRUCTION_CHARACTERS) / _CHARACTERS_PER_TOKEN
     return prompt, min(_USUAL_ANSWER, max_tokens)
+
+
+def _most_of_message(message: Mapping[str, Any]) -> int:
+    if isinstance(message["content"], str) and not message.get("tool_calls"):
+        return _most(message["content"])
+    return len(to_json(message))
 
 
 def _most(text: str) -> int:

@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from capgate.client.faults import FaultText, Place, words_of
 from capgate.client.responses import fault_of_response
+from capgate.client.tool_requests import ToolRequest, read_tool_requests
 from capgate.common.errors import RequestFault
 from capgate.common.thoughts import Spoken, set_aside
 
@@ -106,6 +107,7 @@ class Completion:
         thought: What the model thought before its answer; never scored.
         unopened: The text holds the end of a thought that began in the prompt.
         reasoning_tokens: Tokens of the thought, where the server counts them apart.
+        tool_requests: The tools that it asks to be called.
     """
 
     text: str
@@ -122,6 +124,7 @@ class Completion:
     thought: str = ""
     unopened: bool = False
     reasoning_tokens: int = 0
+    tool_requests: tuple[ToolRequest, ...] = ()
 
     @property
     def cut_off(self) -> bool:
@@ -207,7 +210,8 @@ def read_completion(
     if spoken is None:
         raise place.known(_NO_MESSAGE, said=words_of(None, raw), status=status)
     usage = _fields(body.get("usage"))
-    silent = not spoken.text and not spoken.thought
+    asked = choice["message"].get("tool_calls")
+    silent = not spoken.text and not spoken.thought and not asked
     if body.get("provider") and silent and not _count(usage.get("completion_tokens")):
         # OpenRouter documents it of a model that is still being started.
         raise place.known(_NOTHING_GENERATED, said=words_of(None, raw), status=status)
@@ -229,6 +233,7 @@ def read_completion(
         reasoning_tokens=_count(details.get("reasoning_tokens"))
         if isinstance(details, dict)
         else 0,
+        tool_requests=read_tool_requests(asked) if asked else (),
     )
 
 

@@ -1,11 +1,13 @@
 """Chat completions in Inspect's terms: the request that a task's messages make, and the answer.
 
 Both runners ask and read through this module alone, so that they send and log the same.
+`request_of` and `output_of` know texts, which are all that most benchmarks send; `any_request_of`
+and `any_output_of` know tools, images and whatever else Inspect's own helpers translate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,13 +25,16 @@ from inspect_ai.model import (
     ModelUsage,
     StopReason,
     TopLogprob,
+    messages_to_openai,
+    model_output_from_openai,
 )
+from inspect_ai.tool import ToolCall, ToolChoice, ToolFunction, ToolInfo
 
 from capgate.client.replies import Completion
 
 _FIELDS: Final = (
     *("max_tokens", "temperature", "top_p", "seed", "logprobs", "top_logprobs"),
-    *("frequency_penalty", "presence_penalty", "reasoning_effort"),
+    *("frequency_penalty", "presence_penalty", "reasoning_effort", "logit_bias"),
 )
 """Generation settings that are members of a request, under the same names."""
 
@@ -71,7 +76,7 @@ def facts_of(output: ModelOutput) -> Facts:
 def request_of(
     model: str, messages: Iterable[ChatMessage], config: GenerateConfig
 ) -> dict[str, Any]:
-    """The request that asks a model for the next message.
+    """The request that asks a model for the next message; of texts alone.
 
     Args:
         model: The served name.
@@ -79,26 +84,93 @@ def request_of(
         config: Generation settings.
 
     Raises:
-        NotImplementedError: A message has content other than text.
+        NotImplementedError: A message is more than a text.
     """
     sent = []
     for message in messages:
-        content = message.content
-        if not isinstance(content, str) and any(part.type != "text" for part in content):
-            raise NotImplementedError("the capgate provider sends text only")
+        if not _is_text(message):
+            raise NotImplementedError("this message is more than a text: see any_request_of")
         sent.append({"role": message.role, "content": message.text})
-    request: dict[str, Any] = {"model": model, "messages": sent}
+    return _request(model, sent, config)
+
+
+async def any_request_of(
+    model: str,
+    messages: list[ChatMessage],
+    config: GenerateConfig,
+    tools: Sequence[ToolInfo] = (),
+    tool_choice: ToolChoice = "auto",
+) -> dict[str, Any]:
+    """The request that asks a model for the next message, whatever the messages hold.
+
+    Args:
+        model: The served name.
+        messages: The messages so far.
+        config: Generation settings.
+        tools: Tools that the model may ask to be called.
+        tool_choice: Which of them it may or must choose.
+
+    Raises:
+        RuntimeError: Chat completions have no form for a message's content, such as a video.
+    """
+    if not tools and all(map(_is_text, messages)):
+        return request_of(model, messages, config)
+    request = _request(model, await messages_to_openai(messages), config)
+    if tools:
+        request["tools"] = [_tool(tool) for tool in tools]
+        request["tool_choice"] = _choice(tool_choice)
+        if config.parallel_tool_calls is not None:
+            request["parallel_tool_calls"] = config.parallel_tool_calls
+    return request
+
+
+def _is_text(message: ChatMessage) -> bool:
+    if message.role == "tool" or (message.role == "assistant" and message.tool_calls):
+        return False
+    content = message.content
+    return isinstance(content, str) or all(part.type == "text" for part in content)
+
+
+def _request(model: str, messages: Sequence[Any], config: GenerateConfig) -> dict[str, Any]:
+    request: dict[str, Any] = {"model": model, "messages": messages}
     for name in _FIELDS:
         value = getattr(config, name)
         if value is not None:
             request[name] = value
     if config.stop_seqs:
         request["stop"] = config.stop_seqs
+    if config.response_schema is not None:
+        schema = config.response_schema
+        form = {
+            "name": schema.name,
+            "schema": schema.json_schema.model_dump(exclude_none=True),
+            "description": schema.description,
+            "strict": schema.strict,
+        }
+        request["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {name: value for name, value in form.items() if value is not None},
+        }
     return request
 
 
+def _tool(tool: ToolInfo) -> dict[str, Any]:
+    function = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters.model_dump(exclude_none=True),
+    }
+    return {"type": "function", "function": function}
+
+
+def _choice(choice: ToolChoice) -> str | dict[str, Any]:
+    if isinstance(choice, ToolFunction):
+        return {"type": "function", "function": {"name": choice.name}}
+    return "required" if choice == "any" else choice
+
+
 def output_of(model: str, answer: Completion, served_by: str) -> ModelOutput:
-    """An answer as Inspect's solvers and scorers read it.
+    """An answer as Inspect's solvers and scorers read it, without the tools that it asks for.
 
     Args:
         model: The served name.
@@ -147,3 +219,34 @@ def output_of(model: str, answer: Completion, served_by: str) -> ModelOutput:
         },
         response_id=answer.response_id or None,
     )
+
+
+async def any_output_of(model: str, answer: Completion, served_by: str) -> ModelOutput:
+    """An answer as `output_of` tells it, with the tools that it asks to be called."""
+    output = output_of(model, answer, served_by)
+    if answer.tool_requests:
+        output.message.tool_calls = await _tool_calls(answer)
+    return output
+
+
+async def _tool_calls(answer: Completion) -> list[ToolCall] | None:
+    """The calls, their arguments read as Inspect reads those of its own providers."""
+    calls = [
+        {
+            "id": one.id,
+            "type": "function",
+            "function": {"name": one.function, "arguments": one.arguments},
+        }
+        for one in answer.tool_requests
+    ]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    read = await model_output_from_openai(
+        {
+            "id": answer.response_id,
+            "object": "chat.completion",
+            "created": 0,
+            "model": answer.model,
+            "choices": [{"index": 0, "finish_reason": "tool_calls", "message": message}],
+        }
+    )
+    return read.message.tool_calls

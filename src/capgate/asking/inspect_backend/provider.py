@@ -12,7 +12,8 @@ model = get_model(
 )
 ```
 
-Importing this module registers it; an installed capgate is found by Inspect itself.
+Importing this module registers it; an installed capgate is found by Inspect itself. It serves any
+task of Inspect's: with tools, images, log-probabilities and forms of answers.
 
 A request that fails raises its `RequestFault`. Inspect records it as the sample's error: the
 sample is never scored, and the others go on under `fail_on_error=False`. Inspect keeps only an
@@ -33,7 +34,7 @@ from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelAPI, Model
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from capgate.asking.cost_limit import NotAskedError
-from capgate.asking.inspect_backend.messages import output_of, request_of
+from capgate.asking.inspect_backend.messages import any_output_of, any_request_of
 from capgate.asking.target_client import TargetClient
 from capgate.client.answer_limit import MaxTokensField
 from capgate.client.client import Client
@@ -105,28 +106,42 @@ class CapgateAPI(ModelAPI):
         self,
         input: list[ChatMessage],
         tools: list[ToolInfo],
-        tool_choice: ToolChoice,  # noqa: ARG002
+        tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput:
-        """Answers one question.
+        """Asks for the next message.
 
         Raises:
             RequestFault: There was no answer.
             NotAskedError: It could have passed `--max-cost`.
-            NotImplementedError: The task wants tools, or content other than text.
+            CapgateError: A setting of the task can't be kept.
         """
-        if tools:
-            raise NotImplementedError("the capgate provider has no tools")
+        self._refuse(config)
         _register_hooks()
         _open.add(self)
-        request = request_of(self.model_name, input, config)
+        request = await any_request_of(self.model_name, input, config, tools, tool_choice)
         try:
             answer = await self.target_client.complete(request, config.extra_body)
         except (RequestFault, NotAskedError) as fault:
             # A copy has no traceback, which would keep the sample's frames in memory.
             _faults[transcript()] = fault.copy() if isinstance(fault, RequestFault) else fault
             raise
-        return output_of(self.model_name, answer, self.target_client.served_by(answer))
+        return await any_output_of(self.model_name, answer, self.target_client.served_by(answer))
+
+    def _refuse(self, config: GenerateConfig) -> None:
+        """Refuses settings that would be lost otherwise, and the results be others' than wanted."""
+        if (config.num_choices or 1) > 1:
+            raise CapgateError(
+                "a request for several answers at once is not supported",
+                target=self.target_client.target,
+                remedy="use epochs in place of num_choices",
+            )
+        if config.extra_headers:
+            raise CapgateError(
+                "headers of single requests are not supported",
+                target=self.target_client.target,
+                remedy="give the headers to the model (headers=…) in place of extra_headers",
+            )
 
     def max_connections(self) -> int:
         """Returns the requests that may be in flight."""
