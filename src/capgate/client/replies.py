@@ -312,8 +312,10 @@ def _spoken(message: object) -> Spoken | None:
     else:
         return None
     # A server may send the same thought under two names.
-    fields = dict.fromkeys(_string(message.get(name)) for name in _THOUGHT_FIELDS)
+    fields = dict.fromkeys(_string(message[name]) for name in _THOUGHT_FIELDS if name in message)
     inside = set_aside(text)
+    if not fields and not apart:
+        return inside
     thought = "\n".join(filter(None, [*fields, *apart, inside.thought]))
     return replace(inside, thought=thought)
 
