@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-vllm test-browser screenshots demo lint format bench bench-vllm clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-vllm test-browser screenshots demo lint format bench bench-profile bench-vllm clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,10 +109,17 @@ format: $(STAMP) ## ruff's formatter and fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## what the suite costs beside its peers (about 15 minutes; lm-evaluation-harness gets its own venv)
+# What is measured beside the suite, and the profiler, are no part of its own venv.
+.venv-bench/.installed: Makefile
 	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check 'lm-eval[api]==0.4.13'
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check 'lm-eval[api]==0.4.13' 'py-spy==0.4.3'
+	@touch $@
+
+bench: $(STAMP) .venv-bench/.installed ## what the suite costs beside its peers (about 15 minutes; needs MMLU)
 	$(BIN)/python perf/overhead.py $(ARGS)
+
+bench-profile: $(STAMP) .venv-bench/.installed ## where the suite's CPU time goes, by package (needs MMLU)
+	$(BIN)/python perf/hot_spots.py $(ARGS)
 
 bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clients of real vLLM (25 minutes; needs MMLU)
 	$(BIN)/python perf/vllm.py $(ARGS)

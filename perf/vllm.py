@@ -18,7 +18,7 @@ of a small machine from the process that asks; `--busy` measures it so.
 The start is that of a run which starts its server itself: from the command to the first answer
 that is stored, less what the server's process takes from its birth until it is healthy.
 
-Exit codes: 0, or 1 where the suite reaches less than 80 % of the fastest bare client's rate or
+Exit codes: 0, or 1 where the suite reaches less than 95 % of the fastest bare client's rate or
 needs more than 5 s beyond the server's own start.
 """
 
@@ -63,7 +63,7 @@ _ONE_PROCESS_ENV: Final = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREA
 ADAPTERS: Final = ("harmless", "harmful_overall")
 CONNECTIONS: Final = 32
 MAX_TOKENS: Final = 16
-SHARE: Final = 0.8
+SHARE: Final = 0.95
 """The share of the fastest bare client's rate that the suite must reach."""
 
 BEYOND: Final = 5.0
