@@ -60,21 +60,42 @@ class _Form(NamedTuple):
     """What a secret or a home folder looks like.
 
     Attributes:
-        needles: Without one of these in the text's lower case there is none of it. To look for
-            them takes a hundredth of the pattern's time, and most texts have none.
+        needles: One of these stands, in lower case, in everything that has this form. To look for
+            them takes a hundredth of the pattern's time.
         pattern: How it looks.
         instead: What stands in its place.
+        in_line: Whether what has this form never reaches over the end of a line.
     """
 
     needles: tuple[str, ...]
     pattern: re.Pattern[str]
     instead: str
+    in_line: bool = True
 
     def sub(self, text: str, lower: str) -> str:
         """`text` without it; `lower` is it in lower case."""
-        if any(needle in lower for needle in self.needles):
+        needles = [needle for needle in self.needles if needle in lower]
+        if not needles:
+            return text
+        # One character has a lower case of two, so that places in the two texts differ.
+        if not self.in_line or len(lower) != len(text):
             return self.pattern.sub(self.instead, text)
-        return text
+        parts, end = [], 0
+        for start, stop in sorted({line for one in needles for line in _lines_with(one, lower)}):
+            parts += [text[end:start], self.pattern.sub(self.instead, text[start:stop])]
+            end = stop
+        return "".join([*parts, text[end:]])
+
+
+def _lines_with(needle: str, text: str) -> Iterator[tuple[int, int]]:
+    """Where the lines that hold a text begin and end."""
+    at = text.find(needle)
+    while at >= 0:
+        start, stop = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+        if stop < 0:
+            stop = len(text)
+        yield start, stop
+        at = text.find(needle, stop)
 
 
 # Every repetition that may start anywhere is bounded: a model's line can have a megabyte.
@@ -83,21 +104,23 @@ _FORMS: Final = (
     _Form(
         ("authorization",),
         re.compile(
-            r"((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?+)"
-            + _VALUE,
+            r"(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?+)" + _VALUE,
             re.IGNORECASE,
         ),
         rf"\1{MARK}",
+        in_line=False,
     ),
     _Form(
         ("api-key",),
-        re.compile(r"((?:x-)?api-key[\"']?\s*[:=]\s*[\"']?)" + _VALUE, re.IGNORECASE),
+        re.compile(r"(api-key[\"']?\s*[:=]\s*[\"']?)" + _VALUE, re.IGNORECASE),
         rf"\1{MARK}",
+        in_line=False,
     ),
     _Form(
         ("bearer",),
         re.compile(rf"({BEARER})[A-Za-z0-9._~+/=-]{{8,}}", re.IGNORECASE),
         rf"\1{MARK}",
+        in_line=False,
     ),
     # https://user:password@host
     _Form(
@@ -219,9 +242,12 @@ class Redactor:
             return text
         lower = text.lower()
         for form in _FORMS:
-            text = form.sub(text, lower)
+            without = form.sub(text, lower)
+            if without is not text:
+                text, lower = without, without.lower()
         if len(self._home) > 1 and self._home in text:
             text = re.sub(re.escape(self._home) + r"(?![\w-])", "~", text)
+            lower = text.lower()
         return _HOMES.sub(text, lower)
 
     def data(self, value: Any) -> Any:  # noqa: ANN401 (any plain JSON value)

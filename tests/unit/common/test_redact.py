@@ -142,6 +142,13 @@ def test_a_long_line_takes_no_long_time(piece: str) -> None:
     assert time.process_time() - started < 10
 
 
+def test_each_line_of_a_log_is_read() -> None:
+    """Of many lines, those that hold something secret are changed, wherever they stand."""
+    lines = ["sk-0123456789abcdef0123", *["a task; users"] * 3, "in /home/bob/x", "sk-", "/root/y"]
+    shown = [MARK, *["a task; users"] * 3, "in ~/x", "sk-", "~/y"]
+    assert REDACTOR.text("\n".join(lines)) == "\n".join(shown)
+
+
 def test_data_is_redacted_throughout() -> None:
     """Keys and values of plain data, however deep."""
     assert REDACTOR.data({"s3cr3t-value": [1, None, ("x s3cr3t-value",)]}) == {
@@ -162,7 +169,7 @@ _PARTS = st.sampled_from(
 
 @given(st.lists(_PARTS, max_size=12).map("".join))
 def test_needles_hide_nothing(text: str) -> None:
-    """What is looked for only where its needle stands is found as if it were always looked for."""
+    """What is looked for only in lines with its needle is found as if it were always looked for."""
     found = REDACTOR.known(text)
     for form in redact._FORMS:
         found = form.pattern.sub(form.instead, found)
