@@ -20,7 +20,7 @@ _BUILD = """
 import sys, time
 import inspect_evals.mmlu
 from capgate.asking import evaluator
-from capgate.asking.inspect_backend import run_eval
+from capgate.asking.inspect_backend import direct_runner
 from capgate.benchmarks.mmlu.load import load_questions
 from capgate.benchmarks.mmlu.task import mmlu_task
 source, task = sys.argv[1:]

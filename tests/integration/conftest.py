@@ -20,7 +20,6 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile
 
 import psutil
 import pytest
@@ -196,13 +195,8 @@ class Project:
 
     def logs(self) -> list[dict[str, Any]]:
         """What Inspect's log of each task says of its evaluation."""
-        import zipfile_zstd  # noqa: F401 (teaches the standard library Inspect's compression)
-
-        found: list[dict[str, Any]] = []
-        for path in self.root.glob("reports/*/logs/*.eval"):
-            with ZipFile(path) as archive:
-                found.append(json.loads(archive.read("header.json"))["eval"])
-        return found
+        paths = sorted(self.root.glob("reports/*/logs/*.json"))
+        return [json.loads(path.read_bytes())["eval"] for path in paths]
 
     def stored(self) -> dict[str, int]:
         """State to number of stored answers."""

@@ -29,14 +29,14 @@ def test_a_hostile_server_whose_key_is_a_word_of_the_answers(project: Project) -
     reports = project.root / "reports"
     for path in [reports, *reports.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
-        if path.is_file() and path.suffix != ".eval":
+        if path.is_file():
             kept = path.read_bytes()
             assert TOKEN.encode() not in kept, path
     with sqlite3.connect(reports / "answers.sqlite") as db:
         texts = [text for (text,) in db.execute("SELECT text FROM answers WHERE state = 'correct'")]
     assert len(texts) == 8
     assert not [text for text in texts if "ANSWER" in text or TOKEN in text]
-    logs = sorted(reports.rglob("*.eval"))
+    logs = sorted(reports.glob("*/logs/*.json"))
     assert logs
     for log in logs:
         for sample in read_eval_log(str(log)).samples or []:

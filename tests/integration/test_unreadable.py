@@ -109,7 +109,7 @@ def test_a_thought_is_never_read_for_an_answer(judged: Judged) -> None:
     overall = judged.overall("thinks")
     assert (overall["correct"], overall["wrong"], overall["unparsed"]) == (0, 0, 8)
     assert judged.labels("thinks") == {"unparsed": 8}
-    logs = judged.project.root.glob("reports/*/logs/*.eval")
+    logs = judged.project.root.glob("reports/*/logs/*.json")
     thoughts = [
         part.reasoning
         for log in logs

@@ -7,7 +7,6 @@ import json
 import re
 import sqlite3
 import xml.etree.ElementTree as ET
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def test_files_of_a_run(project: Project) -> None:
     assert cases["test_subject[double-virology]"]["capgate_target"] == "double"
     assert cases["test_subject[double-virology]"]["capgate_shard"] == "virology"
 
-    logs = [read_eval_log(str(path)) for path in project.root.glob("reports/*/logs/*.eval")]
+    logs = [read_eval_log(str(path)) for path in project.root.glob("reports/*/logs/*.json")]
     assert all(log.status == "success" for log in logs)
     sizes = sorted(len(log.samples or []) for log in logs)
     assert sizes == [1, 4, 4]
@@ -189,9 +188,6 @@ def test_reports_folder_that_is_a_file(project: Project, server: Server) -> None
 def contents(file: Path) -> bytes:
     """What a file says, its packed parts unpacked."""
     raw = file.read_bytes()
-    if file.suffix == ".eval":
-        with zipfile.ZipFile(file) as members:
-            raw += b"".join(members.read(name) for name in members.namelist())
     if file.suffix == ".sqlite":
         with contextlib.closing(sqlite3.connect(file)) as db:
             raw += "\n".join(db.iterdump()).encode()
@@ -233,7 +229,7 @@ def test_key_stays_secret(project: Project, place: str) -> None:
     assert not any(CANARY in line for line in lines)
     assert CANARY not in outcome.text
     files = [path for path in project.root.rglob("*") if path.is_file() and path.name != ".env"]
-    assert len([path for path in files if path.suffix == ".eval"]) >= 4
+    assert len([path for path in files if path.parent.name == "logs"]) >= 4
     for path in files:
         assert CANARY.encode() not in contents(path), path
 
@@ -294,6 +290,6 @@ def test_a_command_s_logs_are_read_once_more(project: Project) -> None:
             project.root,
             *("calibrate", "--model-id", "double", "--subjects", "virology", "--simulations", "20"),
         )
-    logs = list(project.root.glob("reports/*/logs/*.eval"))
+    logs = list(project.root.glob("reports/*/logs/*.json"))
     assert logs
     assert all(b"canary" not in contents(path) for path in logs)

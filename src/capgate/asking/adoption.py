@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from capgate.asking.inspect_calls import ask_one_model
-from capgate.asking.outcome import QuestionTask
+from capgate.asking.outcome import Outcome, QuestionTask
+from capgate.asking.target_client import TargetClient
 from capgate.benchmarks.mmlu.record import mmlu_question
-from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.common.answers import Answer
 from capgate.store.answer_store import Store
-
-if TYPE_CHECKING:
-    from inspect_ai.model import Model
 
 ADOPTED_BY: Final = 24
 """How many of a target's stored answers are asked again before all of them are used."""
@@ -25,25 +20,23 @@ _OTHERS: Final = 1
 
 
 def answers_alike(
-    model: Model,
+    client: TargetClient,
     stored: Sequence[Answer],
     store: Store,
-    mmlu_task: MmluTask,
-    logs: Path,
+    ask_one: Callable[[QuestionTask], dict[str, Outcome]],
     *,
-    temperature: float,
+    shots: int,
 ) -> bool:
     """Whether a server still gives its stored answers; the new answers are not stored.
 
     Args:
-        model: Inspect's model of the server.
+        client: The way to the server.
         stored: Some of its stored answers.
         store: Has the questions' texts.
-        mmlu_task: The task by which they were asked.
-        logs: Folder for Inspect's logs.
-        temperature: Sampling temperature.
+        ask_one: Asks one model some questions.
+        shots: Few-shot examples before each question.
     """
-    if mmlu_task.shots:
+    if shots:
         return False  # the store has no few-shot examples, so the prompt would be another one
     kept = store.kept_questions([answer.question for answer in stored])
     questions = [
@@ -54,9 +47,7 @@ def answers_alike(
         return False
     for question in questions:
         question.sample.id = question.hash
-    outcomes = ask_one_model(
-        QuestionTask("weights", questions, model), mmlu_task, logs, temperature=temperature
-    )
+    outcomes = ask_one(QuestionTask("weights", questions, client))
     now = {one: outcome.answer for one, outcome in outcomes.items()}
     same = sum(
         one.question in now

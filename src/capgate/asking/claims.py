@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import Final
 
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.store.answer_store import Store
+from capgate.store.store_file import TOLD_AFTER_SECONDS
+
+_POLL: Final = 0.05
 
 
 def claim_of(batch: QuestionBatch, targets: Sequence[ReadyTarget]) -> str:
@@ -21,12 +27,13 @@ def claim_of(batch: QuestionBatch, targets: Sequence[ReadyTarget]) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()[:24]
 
 
-def wait_for_claims(
+async def wait_for_claims(
     held: ExitStack,
     store: Store,
     batch: QuestionBatch,
     targets: Sequence[ReadyTarget],
     *,
+    begun: Callable[[], None],
     waiting: Callable[[], None],
 ) -> None:
     """Takes the right to ask a batch of each target; waits while another process has it.
@@ -36,10 +43,18 @@ def wait_for_claims(
         store: Where claims are kept.
         batch: The batch.
         targets: The targets.
+        begun: Called where it has to wait.
         waiting: Called where the wait takes long.
     """
+    told_at = time.monotonic() + TOLD_AFTER_SECONDS
+    # In one order in all processes, so that no two of them wait for each other.
     for name in _claims_of(batch, targets):
-        held.enter_context(store.claim(name, waiting=waiting))
+        while not store.claim_free(held, name):
+            begun()
+            if time.monotonic() >= told_at:
+                told_at = float("inf")
+                waiting()
+            await asyncio.sleep(_POLL)
 
 
 def take_free_claims(

@@ -5,32 +5,40 @@ Nothing here judges an answer beyond what the benchmark's scorer says of it.
 | part | job |
 |---|---|
 | `make_target` | makes a target ready to be asked |
+| `stream` | has batches asked in order, in a thread of its own |
 | `claims` | the right to ask a batch, which one process has at a time |
 | `stored_answers` | finds what is answered, keeps what comes, gives out results |
-| `ask_missing` | asks the rest |
+| `ask_batches` | puts the rest to a runner |
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import time
+import gc
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
-from capgate.asking.ask_missing import ask_missing
+from capgate.asking.ask_batches import BatchAsker
 from capgate.asking.batches import PendingBatch
-from capgate.asking.claims import claim_of, take_free_claims, wait_for_claims
+from capgate.asking.claims import claim_of
 from capgate.asking.cost_limit import CostLimit
+from capgate.asking.inspect_calls import runner_of
 from capgate.asking.make_target import TargetMaker
+from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget, ShardResult
 from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.stored_answers import StoredAnswers
+from capgate.asking.stream import Owner, Stream
 from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.benchmarks.questions import Question
-from capgate.common.errors import ContradictionError, ServerEndedError, StoreError
-from capgate.common.files import FileError
+from capgate.common.answers import Answer
+from capgate.common.errors import ServerEndedError
+from capgate.common.loop_thread import LoopThread
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
@@ -38,9 +46,8 @@ from capgate.serving.lost import UnreachableTargets
 from capgate.store.answer_store import Store
 from capgate.store.shard import Look
 
-_AHEAD: Final = 60.0
-"""Seconds of a server's work that are asked for in one evaluation, where so much is wanted. Of
-several processes each takes its share, so that no process waits long for another at the end."""
+_TO_CLOSE: Final = 2.0
+"""Seconds in which connections are closed in order; later they are dropped."""
 
 
 class Evaluator:
@@ -83,20 +90,29 @@ class Evaluator:
     ) -> None:
         self.settings = settings
         self.unreachable = UnreachableTargets()
-        self._store = store
         self.mmlu_task = mmlu_task
         self._run = run
         self._logs = logs
-        self._share = share
         self._post_mortem = post_mortem
         self._say = say
-        self._targets = TargetMaker(
-            store, settings, mmlu_task, run, logs, share=share, cost_limit=cost_limit, tell=tell
+        self._loop = LoopThread("capgate-asking")
+        self._answers = StoredAnswers(store, run)
+        self._stream = Stream(
+            self._loop, Owner(lambda: self._asker, self._put_apart, self._tell_waiting)
         )
-        self._disk_fault: StoreError | FileError | None = None
-        self._early: dict[tuple[Look, str], dict[str, ShardResult]] = {}
-        self._pace: dict[str, float] = {}
-        self._recheck = Recheck(store)
+        self._targets = TargetMaker(
+            store,
+            settings,
+            mmlu_task,
+            run,
+            self.ask_one,
+            share=share,
+            cost_limit=cost_limit,
+            tell=tell,
+            post=self._stream.post,
+        )
+        self._foreseen: dict[tuple[Look, str], PendingBatch] = {}
+        self._recheck = Recheck(store, self._stop)
 
     def ready_target(self, target: Target, endpoint: Endpoint) -> ReadyTarget:
         """Makes a target ready to be asked.
@@ -125,17 +141,16 @@ class Evaluator:
     ) -> dict[str, ShardResult]:
         """Has each target answer each question, asking only what the store lacks.
 
-        Targets are asked side by side in one evaluation. A server that mixes them up
-        (`Endpoint.apart`) is asked for one after the other. Where another process is asking
-        some of the questions at this moment, this waits for it.
+        Targets are asked side by side. A server that mixes them up (`Endpoint.apart`) is asked
+        for one after the other. Where another process is asking some of the questions at this
+        moment, this waits for it.
 
         Args:
             questions: What to ask.
             targets: The targets to ask.
             shard: Name of the questions, for logs and tasks.
-            ahead: What the same targets will be asked next. A part of it is asked along, enough
-                for a minute, since a server has nothing to do between two evaluations. Its
-                results are returned when they are asked for.
+            ahead: What the same targets will be asked next. Their servers begin with it where
+                they have room. Its results are returned when they are asked for.
             progress: Told of each answer as it comes.
             fresh: Leave out what earlier runs were answered (as `--fresh` does).
 
@@ -148,26 +163,22 @@ class Evaluator:
             FileError: The logs can't be written, now or before.
             ContradictionError: A target does not answer as it did when the run began.
         """
-        if self._disk_fault is not None:
-            raise self._disk_fault
-        wanted = QuestionBatch(shard, questions)
-        key = (self.look, claim_of(wanted, targets))
-        if key in self._early:
-            return self._early.pop(key)
-        answers = StoredAnswers(
-            self._store, self._run, self.look, fresh=fresh or self.settings.fresh
-        )
-        try:
-            early = self._answer(wanted, targets, answers, ahead, progress)
-        except (StoreError, FileError) as fault:
-            self._disk_fault = fault
-            raise
-        except ContradictionError:
-            # The answers to what was asked along may be left out as well.
-            self._early.clear()
-            raise
-        self._early |= {(self.look, claim): results for claim, results in early.items()}
-        return self._early.pop(key)
+
+        def pending(batch: QuestionBatch) -> PendingBatch:
+            return self._pending(batch, targets, progress, fresh=fresh)
+
+        wanted = pending(QuestionBatch(shard, questions))
+        if not wanted.missing:
+            self._find(wanted)
+        if wanted.lacking:
+            self._stream.ask(wanted, map(pending, ahead))
+        if not any(wanted.asked.values()):
+            wanted.seconds = 0.0
+        elif self._recheck.due(targets):
+            with self.holding(targets) as ready:
+                self._recheck.check(ready, self._run)
+        del self._foreseen[self.look, wanted.claim]
+        return self._answers.results(wanted)
 
     def answer_each(
         self,
@@ -175,7 +186,7 @@ class Evaluator:
         targets: Sequence[ReadyTarget],
         progress: Progress | None = None,
     ) -> Iterator[tuple[QuestionBatch, dict[str, ShardResult]]]:
-        """Has batches answered one after the other; the next ones are asked along.
+        """Has batches answered one after the other; the servers begin with the next ones.
 
         Yields:
             Each batch and its results, as `answer` returns them.
@@ -186,20 +197,34 @@ class Evaluator:
             )
             yield batch, results
 
+    def ask_one(self, task: QuestionTask) -> dict[str, Outcome]:
+        """Asks one model some questions whose answers are not stored.
+
+        Returns:
+            Question's hash to its outcome.
+
+        Raises:
+            CapgateError: The log can't be written, or the task is at fault.
+        """
+        outcomes: dict[str, Outcome] = {}
+
+        def note(_: QuestionTask, outcome: Outcome) -> None:
+            outcomes[outcome.answer.question] = outcome
+
+        runner = self._asker.runner
+        self._loop.run(lambda: runner.ask([task], note))
+        return outcomes
+
     def finish(self, targets: Sequence[ReadyTarget]) -> None:
         """Makes sure that targets still answer as they did, before they are judged.
 
         Raises:
             ContradictionError: One does not. Its answers since the last look are left out.
         """
-        try:
-            asked = self._recheck.asked(targets, self._run)
-            if asked:
-                with self.holding(asked) as ready:
-                    self._recheck.check(ready, self._run)
-        except ContradictionError:
-            self._early.clear()
-            raise
+        asked = self._recheck.asked(targets, self._run)
+        if asked:
+            with self.holding(asked) as ready:
+                self._recheck.check(ready, self._run)
 
     @contextmanager
     def holding(self, targets: Sequence[ReadyTarget]) -> Iterator[Sequence[ReadyTarget]]:
@@ -207,80 +232,82 @@ class Evaluator:
         ready = targets
         while True:
             if found_to_mix(ready):
-                ready = [self._targets.put_apart(one) for one in ready]
+                self._stop()
+                ready = [self._put_apart(one) for one in ready]
             with held(ready, self._tell_waiting):
                 # Another run may have found out while this one waited.
                 if not found_to_mix(ready):
                     yield ready
                     return
 
-    def _answer(
+    def stop(self) -> None:
+        """Asks no more of what nobody waits for; requests in flight are cancelled."""
+        self._stop()
+
+    def close(self) -> None:
+        """Ends the asking and the thread that does it."""
+        self._stop()
+        if self._loop.runs:
+            with contextlib.suppress(TimeoutError):
+                self._loop.start(self._targets.aclose).result(_TO_CLOSE)
+            self._loop.close()
+
+    @cached_property
+    def _asker(self) -> BatchAsker:
+        settings = self.settings
+        runner = runner_of(
+            settings.runner,
+            self.mmlu_task,
+            self._logs,
+            temperature=settings.temperature,
+            log_format=settings.inspect_logs,
+        )
+        # What was imported until now is walked by no later collection.
+        gc.collect()
+        gc.freeze()
+        return BatchAsker(
+            runner, self._answers, self.unreachable, self._check_server, self._on_answer
+        )
+
+    def _pending(
         self,
-        wanted: QuestionBatch,
+        batch: QuestionBatch,
         targets: Sequence[ReadyTarget],
-        answers: StoredAnswers,
-        ahead: Iterable[QuestionBatch],
         progress: Progress | None,
-    ) -> dict[str, dict[str, ShardResult]]:
-        """The results of `wanted` and of what was asked along with it, by claim."""
-        with ExitStack() as claims:
-            wait_for_claims(
-                claims,
-                self._store,
-                wanted,
+        *,
+        fresh: bool,
+    ) -> PendingBatch:
+        """The batch, which may have been foreseen."""
+        claim = claim_of(batch, targets)
+        return self._foreseen.setdefault(
+            (self.look, claim),
+            PendingBatch(
+                batch,
                 targets,
-                waiting=lambda: self._tell_waiting(wanted.name),
-            )
-            batches = [answers.pending(wanted, claim_of(wanted, targets), targets, progress)]
-            room = self._room(targets) if batches[0].lacking else 0
-            for batch in ahead:
-                if sum(one.lacking for one in batches) >= room:
-                    break
-                claim = claim_of(batch, targets)
-                # A batch that another process has claimed is left to it.
-                if (self.look, claim) not in self._early and take_free_claims(
-                    claims, self._store, batch, targets
-                ):
-                    batches.append(answers.pending(batch, claim, targets, progress))
-            started = time.monotonic()
-            self._ask(batches, targets, answers, progress)
-            lacking = sum(one.lacking for one in batches)
-            each = (time.monotonic() - started) / max(lacking, 1)
-        return {one.claim: answers.results(one, targets, each) for one in batches}
-
-    def _ask(
-        self,
-        batches: Sequence[PendingBatch],
-        targets: Sequence[ReadyTarget],
-        answers: StoredAnswers,
-        progress: Progress | None,
-    ) -> None:
-        asked = [one for one in targets if any(batch.missing[one.id] for batch in batches)]
-        if not asked:
-            return
-        for one in asked:
-            self._check_server(one)
-        with self.holding(asked) as ready:
-            self._recheck.begin(ready)
-            pace = ask_missing(
-                batches,
-                ready,
-                answers,
-                mmlu_task=self.mmlu_task,
-                temperature=self.settings.temperature,
-                logs=self._logs,
-                unreachable=self.unreachable,
-                check_server=self._check_server,
+                claim,
+                self.look,
+                fresh=fresh or self.settings.fresh,
                 progress=progress,
-            )
-            if pace is not None:
-                self._pace |= {one.endpoint.base_url: pace for one in ready}
-            self._recheck.look(ready, self._run)
+            ),
+        )
 
-    def _room(self, targets: Sequence[ReadyTarget]) -> float:
-        """How many questions the targets' server answers in the time of an evaluation."""
-        pace = min(self._pace.get(one.endpoint.base_url, 0.0) for one in targets)
-        return _AHEAD / self._share * pace
+    def _find(self, pending: PendingBatch) -> None:
+        for target, answer in self._answers.find(pending):
+            if pending.progress is not None:
+                pending.progress(target, answer, False)
+
+    def _on_answer(
+        self, progress: Progress | None, target: str, answer: Answer, asked: bool
+    ) -> None:
+        if progress is not None:
+            self._stream.post(lambda: progress(target, answer, asked))
+
+    def _stop(self) -> None:
+        self._stream.stop()
+        self._foreseen.clear()
+
+    def _put_apart(self, target: ReadyTarget) -> ReadyTarget:
+        return self._targets.put_apart(target)
 
     def _check_server(self, target: ReadyTarget) -> None:
         """Saves each batch the wait for a server that has ended.
@@ -296,4 +323,8 @@ class Evaluator:
             )
 
     def _tell_waiting(self, what: str) -> None:
-        self._say(f"{what}: waiting for another process that asks at this moment")
+        line = f"{what}: waiting for another process that asks at this moment"
+        if threading.current_thread() is threading.main_thread():
+            self._say(line)
+        else:
+            self._stream.post(lambda: self._say(line))

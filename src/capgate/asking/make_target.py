@@ -5,15 +5,12 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
 from capgate.asking.cost_limit import CostLimit, TargetCost
 from capgate.asking.fingerprint import as_kept, fingerprint, request_fields
-from capgate.asking.inspect_calls import model_of
+from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.ready_target import ReadyTarget
 from capgate.asking.target_client import TargetClient
 from capgate.asking.weights import with_weights
@@ -21,16 +18,13 @@ from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
 from capgate.client.pacing import ModelTurns
-from capgate.common.errors import CapgateError, ConfigError
+from capgate.common.errors import ConfigError
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.sharing import asking
 from capgate.store.answer_store import Store
-
-if TYPE_CHECKING:
-    from inspect_ai.model import Model
 
 
 def _apart_where_found() -> ModelTurns:
@@ -46,20 +40,23 @@ class TargetMaker:
         settings: The run's settings.
         mmlu_task: The benchmark's task.
         run: The run's id.
-        logs: Folder for Inspect's logs.
+        ask_one: Asks one model some questions whose answers are not stored.
         share: Into how many processes a target's connections are divided.
         cost_limit: What the run may spend, where it is bounded.
         tell: Shows a line once in the run: takes its topic and the line.
+        post: Has the main thread call a function later.
     """
 
     store: Store
     settings: Settings
     mmlu_task: MmluTask
     run: str
-    logs: Path
+    ask_one: Callable[[QuestionTask], dict[str, Outcome]]
     share: int
     cost_limit: CostLimit | None
     tell: Callable[[str, str], None]
+    post: Callable[[Callable[[], object]], None]
+    _clients: list[TargetClient] = field(default_factory=list)
     _turns: defaultdict[str, ModelTurns] = field(
         default_factory=lambda: defaultdict(_apart_where_found)
     )
@@ -72,7 +69,6 @@ class TargetMaker:
                 known where the run's cost is bounded.
         """
         client = self._client(target, endpoint)
-        model = model_of(client, base_url=endpoint.base_url, logprobs=target.logprobs)
         plain = fingerprint(target, endpoint, self.settings, self.mmlu_task)
         notes: list[str] = []
         known = with_weights(
@@ -81,7 +77,7 @@ class TargetMaker:
             self.store,
             prompt=self.mmlu_task.prompt_hash,
             run=self.run,
-            adopt=lambda kept: self._answers_alike(model, kept, endpoint),
+            adopt=lambda kept: self._answers_alike(client, kept, endpoint),
             say=notes.append,
         )
         known, outdated = as_kept(known, self.store, self.mmlu_task.prompt_hash)
@@ -95,7 +91,6 @@ class TargetMaker:
             fingerprint=known,
             context=self.store.context(known.hash, self.mmlu_task.prompt_hash, known.facts),
             client=client,
-            model=model,
         )
 
     def put_apart(self, one: ReadyTarget) -> ReadyTarget:
@@ -109,7 +104,7 @@ class TargetMaker:
     def _client(self, target: Target, endpoint: Endpoint) -> TargetClient:
         turns = self._turns[endpoint.base_url]
         turns.apart = turns.apart or endpoint.apart
-        return TargetClient(
+        client = TargetClient(
             target.id,
             Client(
                 endpoint.base_url,
@@ -127,10 +122,13 @@ class TargetMaker:
             endpoint.model,
             redactor=project_redactor(self.settings).and_also([endpoint.key or ""]),
             extra_body=request_fields(target, endpoint),
+            logprobs=target.logprobs,
             turns=turns,
             cost=self._cost(target, endpoint),
             offer=endpoint.offer,
         )
+        self._clients.append(client)
+        return client
 
     def _cost(self, target: Target, endpoint: Endpoint) -> TargetCost | None:
         if self.cost_limit is None or endpoint.offer is None:
@@ -143,19 +141,21 @@ class TargetMaker:
             )
         return TargetCost(target.id, endpoint.offer.dearest, self.cost_limit)
 
-    def _answers_alike(self, model: Model, kept: str, endpoint: Endpoint) -> bool:
+    async def aclose(self) -> None:
+        """Closes the connections of all targets."""
+        for client in self._clients:
+            await client.client.aclose()
+
+    def _answers_alike(self, client: TargetClient, kept: str, endpoint: Endpoint) -> bool:
         with asking(endpoint.base_url, alone=endpoint.apart):
             return answers_alike(
-                model,
+                client,
                 self.store.some_answers_under(kept, ADOPTED_BY),
                 self.store,
-                self.mmlu_task,
-                self.logs,
-                temperature=self.settings.temperature,
+                self.ask_one,
+                shots=self.mmlu_task.shots,
             )
 
     def _notify(self, url: str, topic: str, line: str) -> None:
-        # Base and adapter have one server, and each process has its own clients of it. A line
-        # that can't be shown ends no request.
-        with suppress(CapgateError):
-            self.tell(f"{topic} {url}", line)
+        # Base and adapter have one server, and each process has its own clients of it.
+        self.post(lambda: self.tell(f"{topic} {url}", line))

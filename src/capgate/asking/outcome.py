@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from capgate.asking.cost_limit import NotAskedError
+from capgate.asking.target_client import TargetClient
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import RequestFault
-
-if TYPE_CHECKING:
-    from inspect_ai.model import Model
 
 TARGET: Final = "capgate_job"
 """The key of a log's metadata that says which target was asked."""
@@ -27,17 +25,11 @@ class Outcome:
 
     Attributes:
         answer: The answer; of state `error` where there is none.
-        fault: Why there is no answer; None where there is one, and where Inspect ended the
-            question without a request that failed.
+        fault: Why there is no answer; None where there is one, and where the task itself failed.
     """
 
     answer: Answer
     fault: RequestFault | NotAskedError | None = None
-
-    @property
-    def unexplained(self) -> bool:
-        """Whether there is no answer and no fault that tells why."""
-        return self.answer.state is AnswerState.ERROR and self.fault is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +39,14 @@ class QuestionTask:
     Attributes:
         name: Name of the questions, such as the subject.
         questions: What to ask, in order.
-        model: Inspect's handle on the model.
+        client: The way to the model.
         target: The target's id, for the log; `""` where the log is not looked up by it.
         look: Why it is asked (`store.shard.Look`), for the log.
     """
 
     name: str
     questions: Sequence[Question]
-    model: Model = field(repr=False)
+    client: TargetClient = field(repr=False)
     target: str = ""
     look: str = ""
 

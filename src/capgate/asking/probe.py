@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from capgate.asking.cost_limit import NotAskedError
-from capgate.asking.inspect_calls import ask_one_model
+from capgate.asking.evaluator import Evaluator
 from capgate.asking.outcome import QuestionTask
 from capgate.asking.ready_target import ReadyTarget
 from capgate.benchmarks.mmlu.record import mmlu_question
-from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
-from capgate.config.settings import Settings
 
 
 class PreflightError(CapgateError):
     """A target answers, but not so that it can be judged."""
 
 
-def ask_probe(target: ReadyTarget, mmlu_task: MmluTask, settings: Settings, logs: Path) -> Answer:
+def ask_probe(target: ReadyTarget, evaluator: Evaluator) -> Answer:
     """Asks a target one easy question in the benchmark's form.
 
     Whether it is answered right does not matter; the answer is not stored.
+
+    Args:
+        target: The target.
+        evaluator: Asks it.
 
     Returns:
         The answer; an error where `--max-cost` forbade the question.
@@ -33,10 +33,8 @@ def ask_probe(target: ReadyTarget, mmlu_task: MmluTask, settings: Settings, logs
     question = mmlu_question(
         "Which of these numbers is even?", ["3", "5", "8", "9"], "C", "elementary_mathematics"
     )
-    task = QuestionTask("preflight", [question], target.model)
-    outcome = ask_one_model(task, mmlu_task, logs, temperature=settings.temperature).get(
-        question.hash
-    )
+    task = QuestionTask("preflight", [question], target.client)
+    outcome = evaluator.ask_one(task).get(question.hash)
     if outcome is None:
         raise PreflightError("its evaluation ended without an answer", target=target.id)
     answer = outcome.answer
@@ -47,8 +45,8 @@ def ask_probe(target: ReadyTarget, mmlu_task: MmluTask, settings: Settings, logs
         raise PreflightError(answer.text)
     if answer.state is AnswerState.UNPARSED and answer.cut_off:
         raise PreflightError(
-            f"its answer to an easy question was cut off at --max-tokens {settings.max_tokens}, "
-            "before a choice could be read",
+            "its answer to an easy question was cut off at "
+            f"--max-tokens {evaluator.settings.max_tokens}, before a choice could be read",
             target=target.id,
             said=answer.text,
             remedy="raise --max-tokens, or switch the model's thinking off (extra_body: "

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from capgate.asking.ages import Age
 from capgate.asking.fingerprint import Fingerprint
@@ -16,9 +14,6 @@ from capgate.common.errors import CapgateError
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.store.answer_store import Context
-
-if TYPE_CHECKING:
-    from inspect_ai.model import Model
 
 Progress = Callable[[str, Answer, bool], None]
 """Called with the target's id, each answer, and whether it was asked for just now."""
@@ -35,7 +30,6 @@ class ReadyTarget:
         fingerprint: What its answers are known by.
         context: The store's number for it.
         client: The way that its requests take.
-        model: Inspect's handle on it.
     """
 
     id: str
@@ -44,7 +38,6 @@ class ReadyTarget:
     fingerprint: Fingerprint
     context: Context
     client: TargetClient = field(repr=False)
-    model: Model = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,6 @@ class ShardResult:
         answers: One for each question, in the questions' order.
         asked: How many of them this call asked for; the others were found in the store.
         seconds: Wall time of asking.
-        log: Inspect's log of what was asked, if anything was.
         fault: The first fault among the errors, in a person's words; `""` without one.
         cause: The first fault of this call's requests itself; None where another process or an
             earlier call asked.
@@ -67,7 +59,6 @@ class ShardResult:
     answers: tuple[Answer, ...]
     asked: int
     seconds: float
-    log: Path | None
     fault: str = ""
     cause: CapgateError | None = None
     not_put: int = 0

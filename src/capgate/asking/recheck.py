@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import Final
 
 from capgate.asking.ready_target import ReadyTarget
@@ -18,7 +18,7 @@ from capgate.common.errors import RequestFault
 from capgate.common.event_loop import in_own_loop
 from capgate.serving.adapters.liveness import contradiction, mixes_now
 from capgate.serving.ask_signature import signature_change
-from capgate.serving.sharing import asking, known_to_mix, note_mixing
+from capgate.serving.sharing import asking, asking_in_loop, known_to_mix, note_mixing
 from capgate.store.answer_store import Store
 
 _EVERY: Final = 10.0
@@ -33,10 +33,13 @@ class Recheck:
 
     Args:
         store: Where answers are kept.
+        stop: Ends what this process asks: answers that come later must not be kept where those
+            before them are left out.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, stop: Callable[[], None]) -> None:
         self._store = store
+        self._stop = stop
         self._good: dict[int, float] = {}
         self._took = 0.0
 
@@ -46,18 +49,10 @@ class Recheck:
             if one.endpoint.observation is not None:
                 self._good.setdefault(one.context.id, one.endpoint.observation.at)
 
-    def look(self, ready_targets: Sequence[ReadyTarget], run: str) -> None:
-        """Looks at targets that were just asked, where the last look is some time ago.
-
-        The caller holds the right to ask their servers.
-
-        Raises:
-            ContradictionError: One does not answer as it did. What it and the others of these
-                answered since the last look is left out.
-        """
+    def due(self, ready_targets: Sequence[ReadyTarget]) -> bool:
+        """Whether the last look at targets that are asked is some time ago."""
         now, every = time.time(), max(_EVERY, _TIMES_COST * self._took)
-        if any(now - self._good.get(one.context.id, now) >= every for one in ready_targets):
-            self.check(ready_targets, run)
+        return any(now - self._good.get(one.context.id, now) >= every for one in ready_targets)
 
     def asked(self, ready_targets: Sequence[ReadyTarget], run: str) -> list[ReadyTarget]:
         """Those of targets that a run has asked, and that can be looked at."""
@@ -72,7 +67,8 @@ class Recheck:
         """Looks at targets; the caller holds the right to ask their servers.
 
         Raises:
-            ContradictionError: As `look` does.
+            ContradictionError: One does not answer as it did. What it and the others of these
+                answered since the last look is left out.
         """
         started = time.time()
         # Where the server is gone, the answers' own faults tell.
@@ -98,6 +94,7 @@ class Recheck:
             self._good[one.context.id] = started
 
     def _leave_out(self, ready_targets: Iterable[ReadyTarget], run: str) -> None:
+        self._stop()
         for one in ready_targets:
             since = self._good.get(one.context.id)
             if since is not None:
@@ -142,17 +139,36 @@ def held(
         ready_targets: Who is asked; those whose server mixes models up have it alone.
         waiting: Called with a server's URL where the wait takes more than a few seconds.
     """
+    with ExitStack() as locks:
+        for url, alone in _servers(ready_targets):
+            lock = asking(url, alone=alone, waiting=functools.partial(waiting, url))
+            locks.enter_context(lock)
+        yield
+
+
+@asynccontextmanager
+async def held_in_loop(
+    ready_targets: Iterable[ReadyTarget], waiting: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Holds the right to ask the servers of targets, in an event loop; see `held`."""
+    async with AsyncExitStack() as locks:
+        for url, alone in _servers(ready_targets):
+            lock = asking_in_loop(url, alone=alone, waiting=functools.partial(waiting, url))
+            await locks.enter_async_context(lock)
+        yield
+
+
+def _servers(ready_targets: Iterable[ReadyTarget]) -> list[tuple[str, bool]]:
+    """The servers of targets, and whether each is held alone.
+
+    They have one order in all processes, so that no two of them wait for each other.
+    """
     urls: dict[str, bool] = {}
     for one in ready_targets:
         if one.endpoint.engine != "openrouter":
             url = one.endpoint.base_url
             urls[url] = urls.get(url, False) or one.endpoint.apart
-    with ExitStack() as locks:
-        # In one order for all, so that no two processes wait for each other.
-        for url, alone in sorted(urls.items()):
-            lock = asking(url, alone=alone, waiting=functools.partial(waiting, url))
-            locks.enter_context(lock)
-        yield
+    return sorted(urls.items())
 
 
 def found_to_mix(ready_targets: Iterable[ReadyTarget]) -> bool:

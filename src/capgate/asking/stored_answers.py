@@ -1,4 +1,4 @@
-"""The answers that count for one look of one run: found in the store, kept there, given out."""
+"""The answers that count for one run: found in the store, kept there, given out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from capgate.asking.ages import Age
 from capgate.asking.batches import PendingBatch
-from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget, ShardResult
+from capgate.asking.ready_target import ReadyTarget, ShardResult
 from capgate.common.answers import Answer, AnswerState
 from capgate.serving.adapters.liveness import contradiction
 from capgate.store.answer_store import Store, Stored
@@ -16,68 +16,57 @@ from capgate.store.shard import Look
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
-    """What the store holds for one look of one run.
+    """What the store holds for one run.
 
     Attributes:
         store: The store.
         run: The run's id.
-        look: Why the run asks.
-        fresh: Whether answers of earlier runs do not count.
     """
 
     store: Store
     run: str
-    look: Look
-    fresh: bool
 
-    def pending(
-        self,
-        batch: QuestionBatch,
-        claim: str,
-        targets: Sequence[ReadyTarget],
-        progress: Progress | None,
-    ) -> PendingBatch:
-        """What of a batch is to be asked; the answers that are found count from now on."""
-        self.store.keep_questions(batch.questions)
-        pending = PendingBatch(batch, claim)
-        for target in targets:
-            found = self._find(target, batch)
+    def find(self, pending: PendingBatch) -> list[tuple[str, Answer]]:
+        """Finds what a batch is not asked for; the answers that are found count from now on.
+
+        Returns:
+            The answers, each with the id of its target.
+        """
+        first = not pending.missing
+        if first:
+            self.store.keep_questions(pending.batch.questions)
+        told: list[tuple[str, Answer]] = []
+        for target in pending.targets:
+            questions = pending.batch.questions if first else pending.missing[target.id]
+            found = self._find(pending, target, [question.hash for question in questions])
             self.store.reuse(
                 (stored.id for stored in found.values()),
                 run=self.run,
                 target=target.id,
-                look=self.look,
+                look=pending.look,
             )
-            pending.missing[target.id] = [q for q in batch.questions if q.hash not in found]
+            pending.missing[target.id] = [one for one in questions if one.hash not in found]
+            pending.asked.setdefault(target.id, 0)
             pending.not_asked[target.id] = {}
-            if progress is not None:
-                for stored in found.values():
-                    progress(target.id, stored.answer, False)
-        return pending
+            told += ((target.id, stored.answer) for stored in found.values())
+        return told
 
-    def keep(self, target: ReadyTarget, answer: Answer) -> None:
+    def keep(self, target: ReadyTarget, answer: Answer, look: Look) -> None:
         """Keeps an answer that has come."""
-        self.store.add(target.context, answer, run=self.run, target=target.id, look=self.look)
+        self.store.add(target.context, answer, run=self.run, target=target.id, look=look)
 
-    def results(
-        self, pending: PendingBatch, targets: Sequence[ReadyTarget], seconds_each: float
-    ) -> dict[str, ShardResult]:
+    def results(self, pending: PendingBatch) -> dict[str, ShardResult]:
         """How targets did on a batch that was asked.
-
-        Args:
-            pending: The batch.
-            targets: The targets.
-            seconds_each: Wall time for each question that was asked.
 
         Raises:
             ContradictionError: Another process found that a target does not answer as it did,
                 and left out what it had answered.
         """
+        hashes = [question.hash for question in pending.batch.questions]
         results: dict[str, ShardResult] = {}
-        for target in targets:
-            found = self._find(target, pending.batch)
+        for target in pending.targets:
+            found = self._find(pending, target, hashes)
             not_asked = pending.not_asked[target.id]
-            hashes = [question.hash for question in pending.batch.questions]
             if not set(hashes) <= found.keys() | not_asked.keys():
                 raise contradiction(target.endpoint, "another process of this run found that")
             answers = tuple(
@@ -85,9 +74,8 @@ class StoredAnswers:
             )
             results[target.id] = ShardResult(
                 answers,
-                asked=len(pending.missing[target.id]) - len(not_asked),
-                seconds=seconds_each * pending.lacking,
-                log=pending.logs.get(target.id),
+                asked=pending.asked[target.id],
+                seconds=pending.seconds,
                 fault=next((a.text for a in answers if a.state is AnswerState.ERROR), ""),
                 cause=pending.faults.get(target.id),
                 not_put=len(not_asked),
@@ -95,14 +83,16 @@ class StoredAnswers:
             )
         return results
 
-    def _find(self, target: ReadyTarget, batch: QuestionBatch) -> dict[str, Stored]:
+    def _find(
+        self, pending: PendingBatch, target: ReadyTarget, questions: Sequence[str]
+    ) -> dict[str, Stored]:
         return self.store.find(
             target.context,
-            [question.hash for question in batch.questions],
+            questions,
             run=self.run,
-            fresh=self.fresh,
+            fresh=pending.fresh,
             target=target.id,
-            look=self.look,
+            look=pending.look,
         )
 
     def _age(self, found: Collection[Stored], answers: int) -> Age:

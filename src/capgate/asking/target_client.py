@@ -26,16 +26,18 @@ class TargetClient:
         model: The served name.
         redactor: Cuts secrets out of what is kept of its answers.
         extra_body: Further members of every request, such as a grammar.
+        logprobs: The number of likeliest tokens to ask for at each place; None for none.
         turns: Has one model at a time asked, where its server mixes models up.
         cost: What each request is paid from, where the run's cost is bounded.
         offer: What OpenRouter lists for the model, where it is asked there.
 
     Attributes:
-        target: The same; so are the next five.
+        target: The same; so are the next six.
         client: The same.
         model: The same.
         redactor: The same.
         extra_body: The same.
+        logprobs: The same.
         cost: The same.
         begins_in_thought: Whether the model's prompts begin a thought that its answers only end.
             The answers tell; another process of the run may have told.
@@ -49,6 +51,7 @@ class TargetClient:
         *,
         redactor: Redactor,
         extra_body: Mapping[str, Any] | None = None,
+        logprobs: int | None = None,
         turns: ModelTurns | None = None,
         cost: TargetCost | None = None,
         offer: Offer | None = None,
@@ -58,10 +61,16 @@ class TargetClient:
         self.model = model
         self.redactor = redactor
         self.extra_body = dict(extra_body or {})
+        self.logprobs = logprobs
         self.cost = cost
         self.begins_in_thought = False
         self._turns = turns or ModelTurns(apart=False)
         self._offer = offer
+
+    @property
+    def base_url(self) -> str:
+        """The API's root, without credentials."""
+        return self.client.base_url
 
     @property
     def given_up(self) -> bool:

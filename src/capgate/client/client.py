@@ -114,6 +114,11 @@ class Client:
             given_up=self.pace.resume,
         )
 
+    @property
+    def base_url(self) -> str:
+        """The API's root, without credentials."""
+        return self._connection.base
+
     def __repr__(self) -> str:
         return f"Client({self._connection.base!r}, target={self._connection.place.target!r})"
 

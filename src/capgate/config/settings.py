@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from capgate.benchmarks.mmlu.subjects import DOMAINS, SUBJECTS
 from capgate.benchmarks.mmlu.task import TASKS
@@ -22,6 +22,12 @@ from capgate.config.suite import has_own_tests
 DEFAULT_TASK: Final = "inspect_evals/mmlu_0_shot"
 DEFAULT_TEMPERATURE: Final = 0.0
 DEFAULT_MAX_TOKENS: Final = 512
+
+RunnerKind = Literal["direct", "inspect"]
+LogFormat = Literal["json", "eval"]
+
+RUNNERS: Final = get_args(RunnerKind)
+LOG_FORMATS: Final = get_args(LogFormat)
 
 _FILES: Final[Mapping[str, str | None]] = {
     "published": None,
@@ -199,6 +205,26 @@ OPTIONS: Final = (
             "(repeatable; also CAPGATE_ALERT_URL and config/alerts.yaml)",
         },
     ),
+    Option(
+        "--runner",
+        {
+            "choices": RUNNERS,
+            "default": "direct",
+            "metavar": "NAME",
+            "help": "what asks: direct, or inspect for a whole evaluation of Inspect's own, which "
+            "takes some twenty times the processor time (default: direct)",
+        },
+    ),
+    Option(
+        "--inspect-logs",
+        {
+            "choices": LOG_FORMATS,
+            "default": "json",
+            "metavar": "FORM",
+            "help": "form of Inspect's logs: json, or eval, which takes a quarter of the room and "
+            "twice the processor time of a run (default: json)",
+        },
+    ),
     Option("--fresh", {"action": "store_true", "help": "ask again what the store has answers to"}),
     Option(
         "--output-dir", {"metavar": "DIR", "help": "where results are written (default: reports)"}
@@ -242,6 +268,8 @@ class Settings:
         temperature: Sampling temperature.
         max_tokens: Most tokens of an answer.
         seed: Seed of a quick run's order; None for one that follows from the candidate.
+        runner: What asks (`asking.runner`).
+        inspect_logs: Form of Inspect's logs.
         alerts: URLs that the command line names for alerts; secrets, never recorded.
         fresh: Whether stored answers of earlier runs are left aside.
         output_dir: Where results go.
@@ -268,6 +296,8 @@ class Settings:
     temperature: float
     max_tokens: int
     seed: int | None
+    runner: RunnerKind
+    inspect_logs: LogFormat
     fresh: bool
     alerts: tuple[str, ...] = field(repr=False)
     output_dir: Path
@@ -316,6 +346,8 @@ class Settings:
             temperature=options.capgate_temperature,
             max_tokens=options.capgate_max_tokens,
             seed=options.capgate_seed,
+            runner=options.capgate_runner,
+            inspect_logs=options.capgate_inspect_logs,
             fresh=options.capgate_fresh,
             alerts=tuple(dict.fromkeys(options.capgate_alert or ())),
             output_dir=path("output_dir"),

@@ -199,6 +199,11 @@ class Session:
         """Returns the run as a test uses it."""
         return Bench(self.run, node, self.plan.preflighted, self.plan.whole)
 
+    def stop_asking(self) -> None:
+        """Cancels what is asked though no test waits for it."""
+        if self._run is not None:
+            self._run.stop_asking()
+
     def close(self) -> None:
         """Ends what this process has started."""
         if self._run is not None:

@@ -38,6 +38,11 @@ class RunnerHooks:
             clean(report, project_redactor(self._session.settings))
         return report
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Cancels what no test will ask for (`pytest_sessionfinish`): after `-x` or Ctrl-C."""
+        self._session.stop_asking()
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_json_runtest_metadata(self, item: pytest.Item) -> dict[str, Any]:
         """Puts the verdict into the test's metadata (pytest-json-report)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from capgate.asking.ask_again import ask_again
@@ -50,7 +49,7 @@ class Asker(Protocol):
 
         Args:
             batch: The questions.
-            ahead: What will be asked next; some of it is asked along.
+            ahead: What will be asked next; its server begins with it where it has room.
             progress: Told of each answer.
 
         Raises:
@@ -102,7 +101,6 @@ class RunAsker:
         target: The target's id.
         ready_targets: The base, where it is the reference, and the target.
         evaluator: Asks questions for this process.
-        logs: Folder for the probes' logs.
         post_mortem: Tells why a target's server has ended, `""` if it has not.
     """
 
@@ -112,13 +110,11 @@ class RunAsker:
         ready_targets: Sequence[ReadyTarget],
         evaluator: Evaluator,
         *,
-        logs: Path,
         post_mortem: Callable[[str], str],
     ) -> None:
         self._target = target
         self._ready_targets = ready_targets
         self._evaluator = evaluator
-        self._logs = logs
         self._post_mortem = post_mortem
 
     def answer(
@@ -174,9 +170,7 @@ class RunAsker:
         """Asks each one easy question; see `Asker`."""
         for one in self._ready_targets:
             with self._evaluator.holding([one]):
-                answer = ask_probe(
-                    one, self._evaluator.mmlu_task, self._evaluator.settings, self._logs
-                )
+                answer = ask_probe(one, self._evaluator)
             yield Probe(one.id, answer, one.client.begins_in_thought, field_note(one))
 
     def note_thoughts(self, targets: Collection[str]) -> None:

@@ -91,9 +91,6 @@ class ReadyTargets:
             check_imports()
             _ = self._evaluator.mmlu_task.prompt_hash
             self._questions.of(target)
-            from capgate.asking.inspect_backend.shortcuts import warm_up
-
-            warm_up()
 
     def _check_same_weights(self, one: ReadyTarget) -> None:
         """Makes sure that a run that is taken up again asks the weights that it asked before.

@@ -301,7 +301,6 @@ class Run:
             target,
             self.ready_targets_for(target),
             self.evaluator,
-            logs=self.folder / "logs",
             post_mortem=self._post_mortem,
         )
 
@@ -330,7 +329,14 @@ class Run:
         """The run's folder."""
         return self.settings.output_dir / self.id
 
+    def stop_asking(self) -> None:
+        """Cancels what is asked though no test waits for it."""
+        if "evaluator" in self.__dict__:
+            self.evaluator.stop()
+
     def close(self) -> None:
-        """Closes the store, where it was opened."""
+        """Ends the asking and closes the store, where they were begun."""
+        if "evaluator" in self.__dict__:
+            self.evaluator.close()
         if "store" in self.__dict__:
             self.store.close()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile
 
-from capgate.asking.inspect_calls import ask_one_model
-from capgate.asking.outcome import QuestionTask
+from capgate.asking.outcome import LOOK, TARGET, QuestionTask
 from capgate.common.answers import Answer
 from capgate.common.json_file import parse_json
 from capgate.store.answer_store import Store
@@ -55,7 +53,7 @@ def transcripts(
         return None
     logs = output / stored.run / "logs"
     if kept is not None:
-        for path in sorted(logs.glob("*.eval")):
+        for path in sorted([*logs.glob("*.json"), *logs.glob("*.eval")]):
             if messages := _messages(path, kept.sample, target):
                 earlier = "" if stored.run == run else f", asked by the run {stored.run}"
                 return Transcript(stored.answer, messages, f"{path.name}{earlier}")
@@ -75,12 +73,7 @@ def ask_again(run: Run, target: str, question: str) -> dict[str, Answer]:
         one = run.ready_target(name)
         asked = [q for q in run.questions(name).questions if q.hash == question]
         with run.evaluator.holding([one]):
-            outcomes = ask_one_model(
-                QuestionTask("again", asked, one.model),
-                run.mmlu_task,
-                run.folder / "logs",
-                temperature=run.settings.temperature,
-            )
+            outcomes = run.evaluator.ask_one(QuestionTask("again", asked, one.client))
         if question in outcomes:
             found[name] = outcomes[question].answer
     return found
@@ -88,22 +81,38 @@ def ask_again(run: Run, target: str, question: str) -> dict[str, Answer]:
 
 def _messages(path: Path, sample: str, target: str) -> tuple[tuple[str, str], ...]:
     """A sample's messages in one log; none where the log is another's or lacks it."""
-    import zipfile_zstd  # noqa: F401 (teaches the standard library Inspect's compression)
-
     try:
-        with ZipFile(path) as archive:
-            name = f"samples/{sample}_epoch_1.json"
-            if name not in archive.namelist():
-                return ()
-            header = parse_json(archive.read("header.json"))
-            about = header["eval"].get("metadata", {})
-            # A constrained answer is kept beside the one that counts, and is not that one.
-            if about.get("capgate_job") != target or about.get("capgate_look") == "constrained":
-                return ()
-            found = parse_json(archive.read(name))
-            return tuple(_shown(found))
-    except (BadZipFile, LookupError, OSError, ValueError, AttributeError, TypeError):
+        found = _sample_of_json(path, sample, target) or _sample_of_eval(path, sample, target)
+        return tuple(_shown(found)) if found else ()
+    except (LookupError, OSError, ValueError, AttributeError, TypeError):
         return ()
+
+
+def _sample_of_json(path: Path, sample: str, target: str) -> dict[str, Any] | None:
+    if path.suffix != ".json":
+        return None
+    log = parse_json(path.read_bytes())
+    if not _is_of(log["eval"].get("metadata") or {}, target):
+        return None
+    return next((one for one in log["samples"] if one["id"] == sample), None)
+
+
+def _sample_of_eval(path: Path, sample: str, target: str) -> dict[str, Any] | None:
+    if path.suffix != ".eval":
+        return None
+    from inspect_ai.log import read_eval_log, read_eval_log_sample
+
+    header = read_eval_log(str(path), header_only=True)
+    if not _is_of(header.eval.metadata or {}, target):
+        return None
+    found = read_eval_log_sample(str(path), id=sample, epoch=1, resolve_attachments=True)
+    return found.model_dump(mode="json", exclude_none=True)
+
+
+def _is_of(about: Mapping[str, Any], target: str) -> bool:
+    """Whether a log is of the answers that count for a target."""
+    # A constrained answer is kept beside the one that counts, and is not that one.
+    return about.get(TARGET) == target and about.get(LOOK) != "constrained"
 
 
 def _shown(sample: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -111,14 +120,6 @@ def _shown(sample: dict[str, Any]) -> Iterator[tuple[str, str]]:
         content = message.get("content", "")
         if isinstance(content, list):
             content = "\n".join(part.get("text", "") for part in content)
-        yield str(message.get("role", "")), _attached(str(content), sample)
+        yield str(message.get("role", "")), str(content)
     if sample.get("error"):
         yield "error", str(sample["error"].get("message", ""))
-
-
-def _attached(text: str, sample: dict[str, Any]) -> str:
-    """`text`, with the parts put back that Inspect stores elsewhere when they are long."""
-    prefix = "attachment://"
-    if text.startswith(prefix):
-        return str(sample.get("attachments", {}).get(text.removeprefix(prefix), text))
-    return text

@@ -8,6 +8,7 @@ the process that holds it ends.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import json
@@ -15,8 +16,8 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import urlsplit
@@ -45,22 +46,25 @@ def asking(
     Raises:
         ConfigError: The folder of the locks can not be made.
     """
-    room = _file(base_url, "room")
-    gate = _file(base_url, "gate")
-    wait = _Wait(waiting)
-    # Without the gate, runs that share the lock could follow each other for ever while another
-    # run waits to hold it alone.
-    with _take(gate, fcntl.LOCK_EX, wait):
-        held = _take(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, wait)
-    with held:
-        try:
-            yield
-        finally:
-            # The last run removes the files.
-            with suppress(OSError):
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                room.unlink(missing_ok=True)
-                gate.unlink(missing_ok=True)
+    turn = _Turn(base_url, alone=alone, waiting=waiting)
+    with closing(turn.steps()) as steps:
+        for seconds in steps:
+            time.sleep(seconds)
+    with turn:
+        yield
+
+
+@asynccontextmanager
+async def asking_in_loop(
+    base_url: str, *, alone: bool = False, waiting: Callable[[], None] = lambda: None
+) -> AsyncIterator[None]:
+    """Holds the right to ask a server, in an event loop; see `asking`."""
+    turn = _Turn(base_url, alone=alone, waiting=waiting)
+    with closing(turn.steps()) as steps:
+        for seconds in steps:
+            await asyncio.sleep(seconds)
+    with turn:
+        yield
 
 
 def note_mixing(base_url: str, started: float | None) -> None:
@@ -91,31 +95,51 @@ def known_to_mix(base_url: str, started: float | None = None) -> bool:
     return not old
 
 
-class _Wait:
-    """Tells of a wait once."""
+class _Turn:
+    """One wait for the right to ask a server, and then the right itself.
 
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self._tell: Callable[[], None] | None = tell
-        self._over = time.monotonic() + TOLD_AFTER_SECONDS
+    Args:
+        base_url: The server's.
+        alone: Whether no other run may ask it at the same time.
+        waiting: Called if the wait takes more than a few seconds.
+    """
 
-    def step(self) -> bool:
-        """Waits a moment; returns False when the caller should wait without a time limit."""
-        if time.monotonic() < self._over:
-            time.sleep(_POLL)
-            return True
-        tell, self._tell = self._tell, None
-        if tell is not None:
-            tell()
-        return False
+    def __init__(self, base_url: str, *, alone: bool, waiting: Callable[[], None]) -> None:
+        self._room = _file(base_url, "room")
+        self._gate = _file(base_url, "gate")
+        self._alone = alone
+        self._waiting = waiting
+        self._told_at = time.monotonic() + TOLD_AFTER_SECONDS
+        self._held: IO[bytes] | None = None
 
+    def steps(self) -> Generator[float, None, None]:
+        """Takes the right; yields the seconds to wait each time that another holds it."""
+        # Without the gate, runs that share the lock could follow each other for ever while
+        # another run waits to hold it alone.
+        with (yield from self._take(self._gate, fcntl.LOCK_EX)):
+            how = fcntl.LOCK_EX if self._alone else fcntl.LOCK_SH
+            self._held = yield from self._take(self._room, how)
 
-def _take(path: Path, how: int, wait: _Wait) -> IO[bytes]:
-    while True:
-        try:
-            return locked(path, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait.step():
-                return locked(path, how)
+    def _take(self, path: Path, how: int) -> Generator[float, None, IO[bytes]]:
+        while True:
+            try:
+                return locked(path, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= self._told_at:
+                    self._told_at = float("inf")
+                    self._waiting()
+                yield _POLL
+
+    def __enter__(self) -> None:
+        assert self._held is not None, "the steps were taken to their end"
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._held is not None
+        # The last run removes the files.
+        with self._held, suppress(OSError):
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._room.unlink(missing_ok=True)
+            self._gate.unlink(missing_ok=True)
 
 
 def _file(base_url: str, kind: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -76,12 +77,16 @@ class StoreFile:
 
     def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
         self.path = path
+        # The thread that asks keeps answers while the main thread reads.
+        self._using = threading.RLock()
         # Reports, baselines and logs are made from the store, so no secret may enter it.
         self._redactor = redactor or Redactor.of_environment()
         try:
             own_folder(path.parent)
             own_file(path)
-            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self._db = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
         except (sqlite3.Error, OSError) as error:
             raise fault_of_store(self.path, "opened", error) from None
         try:
@@ -113,7 +118,7 @@ class StoreFile:
             raise fault_of_store(self.path, "read", error) from None
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
-        with self._reading():
+        with self._using, self._reading():
             return self._db.execute(query, values).fetchall()
 
     def _migrate(self) -> None:
@@ -143,18 +148,19 @@ class StoreFile:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """A transaction: everything within is written, or nothing."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            # Some faults, such as a full disk, have already rolled back by themselves.
-            if self._db.in_transaction:
-                with suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise fault_of_store(self.path, "written", error) from None
-            raise
+        with self._using:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                # Some faults, such as a full disk, have already rolled back by themselves.
+                if self._db.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise fault_of_store(self.path, "written", error) from None
+                raise
 
     def _json(self, facts: Mapping[str, Any]) -> str:
         return json.dumps(self._redactor.data(facts), sort_keys=True)
@@ -201,7 +207,11 @@ class StoreFile:
             Whether it is held.
         """
         try:
-            lock = FileLock(self._claim_file(name), timeout=0, mode=mode_beside(self.path))
+            file = self._claim_file(name)
+            mode = mode_beside(self.path)
+            file.parent.mkdir(mode=mode | (mode & 0o444) >> 2, exist_ok=True)
+            # One of the process's threads may give back what another one has taken.
+            lock = FileLock(file, timeout=0, mode=mode, thread_local=False)
             claims.enter_context(lock)
         except Timeout:
             return False

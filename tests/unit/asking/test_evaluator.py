@@ -22,7 +22,7 @@ from tests.doubles.runs import questions
 from tests.doubles.server import Server, answer
 
 from capgate.asking.ask_again import ask_again
-from capgate.asking.claims import wait_for_claims
+from capgate.asking.claims import take_free_claims
 from capgate.asking.cost_limit import RunCostLimit
 from capgate.asking.evaluator import Evaluator
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget, ShardResult
@@ -39,7 +39,7 @@ from capgate.store.answer_store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-FIRST, SECOND, THIRD, FOURTH = (questions()[at : at + 4] for at in (0, 4, 8, 12))
+FIRST, SECOND, THIRD = (questions()[at : at + 4] for at in (0, 4, 8))
 
 
 class Asker:
@@ -67,7 +67,13 @@ class Asker:
         store.start_run(run, {})
         task = mmlu_task(self.settings.task, self.settings.max_tokens)
         logs = changes.pop("logs", self.settings.output_dir / run)
-        return Evaluator(store, self.settings, task, run=run, logs=logs, **changes)
+        made = Evaluator(store, self.settings, task, run=run, logs=logs, **changes)
+        self.stores.callback(made.close)
+        return made
+
+    def logs(self, run: str) -> list[Path]:
+        """Inspect's logs of a run."""
+        return sorted((self.settings.output_dir / run).glob("*.json"))
 
     def endpoint(self, name: str, **changes: Any) -> Endpoint:  # noqa: ANN401
         """Where a target answers."""
@@ -157,9 +163,8 @@ def test_all_that_is_stored_asks_nothing(asker: Asker) -> None:
     again = asker.answer(asker.evaluator("run-2"), FIRST)
     asker.server.start()
     assert again.answers == first.answers
-    assert (again.asked, again.log) == (0, None)
-    assert first.log is not None
-    assert first.log.is_file()
+    assert again.asked == 0
+    assert [len(asker.logs(run)) for run in ("run-1", "run-2")] == [1, 0]
 
 
 def test_fresh_leaves_out_earlier_runs_alone(asker: Asker) -> None:
@@ -208,7 +213,7 @@ def test_what_another_process_asks_is_waited_for(
     asker: Asker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes that want the same answers at the same time ask once, and both have them."""
-    monkeypatch.setattr("capgate.store.store_file.TOLD_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr("capgate.asking.claims.TOLD_AFTER_SECONDS", 0.05)
     begun, waiting = threading.Event(), Signal()
 
     async def slowly(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
@@ -232,19 +237,69 @@ def test_what_another_process_asks_is_waited_for(
     assert asked.answers == theirs.answers
 
 
-def test_a_batch_that_another_process_has_is_not_asked_along(asker: Asker) -> None:
-    """What follows is asked along with a batch, but for what another process has claimed."""
+def test_a_batch_that_another_process_has_is_left_to_it(asker: Asker) -> None:
+    """The server begins with what follows, but for what another process has claimed."""
     evaluator = asker.evaluator()
     target = asker.target(evaluator)
     ahead = [QuestionBatch("second", SECOND), QuestionBatch("third", THIRD)]
-    # Only after a first evaluation is it known how much the server answers in a minute.
-    evaluator.answer(FOURTH, [target], shard="fourth")
     with ExitStack() as held:
-        wait_for_claims(held, asker.store(), ahead[0], [target], waiting=lambda: None)
+        assert take_free_claims(held, asker.store(), ahead[0], [target])
         evaluator.answer(FIRST, [target], shard="first", ahead=ahead)
+        third = evaluator.answer(THIRD, [target], shard="third")["base"]
     assert [asker.times_asked(batch[0]) for batch in (FIRST, SECOND, THIRD)] == [1, 0, 1]
-    third = evaluator.answer(THIRD, [target], shard="third")["base"]
-    assert (third.asked, asker.times_asked(THIRD[0])) == (4, 1)
+    assert third.asked == 4
+
+
+def arrival_of(server: Server, question: Question) -> threading.Event:
+    """An event that is set when a question arrives and the server's script is at its end."""
+    arrived = threading.Event()
+
+    def notes(asked: dict[str, Any]) -> str:
+        if str(question.sample.input) in str(asked["messages"]):
+            arrived.set()
+        return "ANSWER: A"
+
+    server.answer = notes
+    return arrived
+
+
+def test_the_server_goes_on_while_nobody_waits(asker: Asker) -> None:
+    """What follows is answered before anybody asks for it."""
+    evaluator = asker.evaluator()
+    target = asker.target(evaluator)
+    last = arrival_of(asker.server, SECOND[-1])
+    evaluator.answer(FIRST, [target], shard="first", ahead=[QuestionBatch("second", SECOND)])
+    assert last.wait(60)
+
+
+def test_what_fails_while_nobody_waits_is_asked_again(asker: Asker) -> None:
+    """A server's bad moment costs no answer but those that were waited for."""
+    evaluator = asker.evaluator()
+    target = asker.target(evaluator, connections=1)
+    asker.server.script(*[answer("ANSWER: A")] * 4, *[replies.UPSTREAM_DOWN] * 4)
+    # One connection and two questions in progress: by then the second batch has failed.
+    after = arrival_of(asker.server, THIRD[1])
+    ahead = [QuestionBatch("second", SECOND), QuestionBatch("third", THIRD)]
+    evaluator.answer(FIRST, [target], shard="first", ahead=ahead)
+    assert after.wait(60)
+    second = evaluator.answer(SECOND, [target], shard="second")["base"]
+    assert AnswerState.ERROR not in states(second)
+
+
+def test_stopping_cancels_what_nobody_waits_for(asker: Asker) -> None:
+    """After `stop` no further question arrives; what was answered until then is stored."""
+    evaluator = asker.evaluator()
+    target = asker.target(evaluator, connections=1)
+    asker.server.latency = 0.05
+    ahead = [QuestionBatch("rest", questions()[4:60])]
+    evaluator.answer(FIRST, [target], shard="first", ahead=ahead)
+    evaluator.stop()
+    asked = len(asker.server.chats)
+    assert asked < 60
+    asker.server.latency = 0.0
+    rest = asker.answer(asker.evaluator("run-2"), questions()[:60])
+    assert len(asker.server.chats) == asked + rest.asked
+    assert rest.asked >= 60 - asked
 
 
 def test_a_target_whose_server_has_ended_is_not_asked(asker: Asker) -> None:

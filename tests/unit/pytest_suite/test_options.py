@@ -23,8 +23,12 @@ def values(session: pytest.Pytester, *arguments: str) -> dict[str, object]:
 
 def test_every_option_has_a_spelling_that_is_capgates(session: pytest.Pytester) -> None:
     """`--capgate-limit`; in a project without such names `--limit` means the same."""
-    flags = [option.prefixed for option in OPTIONS if not option.keywords.get("action")]
-    assert values(session, *(f"{flag}=1" for flag in flags))["capgate_limit"] == 1
+    given = [
+        f"{option.prefixed}={option.keywords.get('choices', ['1'])[0]}"
+        for option in OPTIONS
+        if not option.keywords.get("action")
+    ]
+    assert values(session, *given)["capgate_limit"] == 1
     both = values(session, "--capgate-model-id", "a", "--limit", "5", "--model-id", "b")
     assert (both["capgate_model_id"], both["capgate_limit"]) == (["a", "b"], 5)
     assert values(session)["capgate_tasks"] == "inspect_evals/mmlu_0_shot"

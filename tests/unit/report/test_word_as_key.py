@@ -5,24 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inspect_ai.dataset import Sample
 from inspect_ai.log import read_eval_log
 from tests.doubles.runs import answers, keep_run
 from tests.doubles.server import Server
-from tests.unit.asking.test_provider import model_of, task
+from tests.unit.asking.asked import MMLU, ask, client_of, task_of
 from tests.unit.report.examples import red_report
 
-from capgate.asking.inspect_backend.read_sample import outcome_of
-from capgate.asking.inspect_backend.run_eval import run_eval
+from capgate.asking.inspect_backend.direct_runner import DirectRunner
 from capgate.asking.rescore import record_of_run
-from capgate.benchmarks.questions import Question
+from capgate.common.answers import Answer
 from capgate.common.redact import MARK, Redactor
 from capgate.report.write import redacted
 from capgate.run.log_sweep import sweep
 from capgate.store.answer_store import Store
 from capgate.store.runs import read_run
-
-QUESTION = Question("0" * 32, "anatomy", Sample(input="?", target="B"))
 
 
 def words_of(value: Any, key: str = "") -> set[str]:  # noqa: ANN401
@@ -34,26 +30,22 @@ def words_of(value: Any, key: str = "") -> set[str]:  # noqa: ANN401
     return {value} if isinstance(value, str) else set()
 
 
+def asked_of(server: Server, logs: Path, *, key: str = "") -> tuple[list[Answer], Path]:
+    """What a server's model answers to three questions, and the log of it."""
+    runner = DirectRunner(MMLU, logs, temperature=0.0, log_format="json")
+    ended = ask(runner, task_of(client_of(server, key=key), 3))
+    (log,) = logs.glob("*.json")
+    return [outcome.answer for _, outcome in ended], log
+
+
 def test_an_answer_is_scored_before_the_key_is_cut_out(tmp_path: Path) -> None:
     """The letter is read from `ANSWER: B`; the log, which Inspect can read, shows no key."""
-    found = []
     with Server(answer=lambda _: "so\nANSWER: B") as server:
-        model = model_of(server, key="ANSWER")
-        logs = run_eval(
-            task(3),
-            model,
-            tmp_path,
-            on_sample=lambda ended: found.append(
-                outcome_of(ended.sample, ended.fault, QUESTION, model).answer
-            ),
-        )
-    assert [(one.state, one.choice, one.text) for one in found] == [
-        ("correct", "B", f"so\n{MARK}: B")
-    ] * 3
+        found, log = asked_of(server, tmp_path, key="ANSWER")
+    assert {(one.choice, one.text) for one in found} == {("B", f"so\n{MARK}: B")}
     sweep(tmp_path, Redactor(["ANSWER"]))
-    kept = read_eval_log(logs[0].location)
-    for sample in kept.samples or []:
-        assert (sample.scores or {})["choice"].value == "C"
+    for sample in read_eval_log(str(log)).samples or []:
+        assert (sample.scores or {})["choice"].answer == "B"
         assert "ANSWER" not in sample.model_dump_json()
 
 
@@ -64,14 +56,14 @@ def test_no_word_of_a_report_or_log_makes_it_unreadable_as_a_key(tmp_path: Path)
     for word in sorted(words_of(plain)):
         redacted(report, Redactor([word]))
     with Server() as server:
-        (log,) = run_eval(task(1), model_of(server), tmp_path)
-    before = Path(log.location).read_bytes()
-    whole = read_eval_log(log.location).model_dump(mode="json", exclude_none=True)
+        _, log = asked_of(server, tmp_path)
+    before = log.read_bytes()
+    whole = read_eval_log(str(log)).model_dump(mode="json", exclude_none=True)
     # Each costs a log's reading and writing; these are of every kind.
     for word in sorted(one for one in words_of(whole) if one.isalpha())[::5]:
-        Path(log.location).write_bytes(before)
+        log.write_bytes(before)
         sweep(tmp_path, Redactor([word]))
-        assert read_eval_log(log.location).samples, word
+        assert read_eval_log(str(log)).samples, word
 
 
 def test_what_a_key_was_cut_out_of_is_not_scored_again(tmp_path: Path) -> None:

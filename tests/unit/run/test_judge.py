@@ -148,7 +148,7 @@ class Script:
                     progress(side, one, True)
             fault = next((a.text for a in answers if a.state is AnswerState.ERROR), "")
             results[side] = ShardResult(
-                answers, len(answers), 1.0, None, fault, age=Age(answers=len(answers))
+                answers, len(answers), 1.0, fault, age=Age(answers=len(answers))
             )
         return results
 

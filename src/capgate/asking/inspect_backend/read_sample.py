@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from inspect_ai.log import EvalSample
-from inspect_ai.model import Model, ModelOutput
+from inspect_ai.model import ModelOutput
 
+from capgate.asking.inspect_backend.direct_sample import Fault
 from capgate.asking.inspect_backend.messages import facts_of
-from capgate.asking.inspect_backend.provider import Fault, redactor_of
 from capgate.asking.outcome import Outcome, error_answer
 from capgate.benchmarks.mmlu.reading import reading_of
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
+from capgate.common.redact import Redactor
 
 
 def outcome_of(
-    sample: EvalSample, fault: Fault | None, question: Question, model: Model
+    sample: EvalSample, fault: Fault | None, question: Question, redactor: Redactor
 ) -> Outcome:
     """How a finished sample ended; its text is without the secrets that are known.
 
@@ -22,7 +23,7 @@ def outcome_of(
         sample: The sample as Inspect hands it out.
         fault: The fault that ended it, if one did.
         question: The question it asked.
-        model: The model that was asked.
+        redactor: Cuts out the secrets that the target's client knows.
     """
     if fault is not None:
         return Outcome(error_answer(question, str(fault)), fault)
@@ -40,7 +41,7 @@ def outcome_of(
         subject=question.subject,
         state=state,
         choice=letter,
-        text=redactor_of([model]).known(output.completion),
+        text=redactor.known(output.completion),
         prompt_tokens=usage.input_tokens if usage else 0,
         completion_tokens=usage.output_tokens if usage else 0,
         seconds=facts.seconds,

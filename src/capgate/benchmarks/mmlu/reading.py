@@ -144,8 +144,8 @@ They are never changed: another text would give every scorer another hash, and s
 stored answer and baseline invalid.
 """
 
-_ENVIRONMENT: Final = threading.RLock()
-"""Held while the environment names no model, since a run computes hashes in two threads."""
+_MODEL: Final = "INSPECT_EVAL_MODEL"
+"""The variable by which Inspect is told which model is evaluated."""
 
 Reading = tuple[AnswerState, str]
 """How an answer counts, and the letter that was read; `""` where none was."""
@@ -246,14 +246,41 @@ def unasked(sample: Sample) -> TaskState:
 
 @contextmanager
 def no_model() -> Iterator[None]:
-    """Upstream's solver asks which model is being evaluated; here there is none."""
-    with _ENVIRONMENT:
-        before = os.environ.get("INSPECT_EVAL_MODEL")
-        os.environ["INSPECT_EVAL_MODEL"] = "none/none"
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["INSPECT_EVAL_MODEL"]
+    """Upstream's solver asks which model is being evaluated; here there is none.
+
+    Several blocks may run at the same time, in one thread or in several.
+    """
+    _no_model.enter()
+    try:
+        yield
+    finally:
+        _no_model.leave()
+
+
+class _NoModel:
+    """The environment's variable that names no model, while anybody needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: str | None = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = os.environ.get(_MODEL)
+                os.environ[_MODEL] = "none/none"
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside:
+                return
+            if self._before is None:
+                del os.environ[_MODEL]
             else:
-                os.environ["INSPECT_EVAL_MODEL"] = before
+                os.environ[_MODEL] = self._before
+
+
+_no_model = _NoModel()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from capgate.benchmarks.mmlu.reading import mmlu_scorer_hash, no_model, unasked
 from capgate.common.errors import ConfigError
@@ -58,17 +58,21 @@ class MmluTask:
         from inspect_ai.scorer import choice
         from inspect_evals.mmlu.mmlu import EVAL_VERSION, mmlu_multiple_choice
 
-        from capgate.benchmarks.lean import lean
-
         return Task(
             name=f"{self.name.split('/')[-1]}_{shard}",
-            dataset=MemoryDataset([lean(question.sample) for question in questions], name=shard),
+            dataset=MemoryDataset([question.sample for question in questions], name=shard),
             solver=mmlu_multiple_choice(max_non_cot_tokens=self.max_tokens),
             scorer=choice(),
             config=GenerateConfig(temperature=0.0),
             version=EVAL_VERSION.comparability_version,
             metadata=EVAL_VERSION.to_metadata(),
         )
+
+    @property
+    def solver(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """The solver's registered name, its arguments, and those of them that are passed."""
+        passed = {"max_non_cot_tokens": self.max_tokens}
+        return "inspect_evals/mmlu_multiple_choice", {"cot": False, **passed}, passed
 
     @cached_property
     def prompt_hash(self) -> str:

@@ -227,7 +227,7 @@ class ServerCheckup:
         one = self.run.ready_target(self.target.id)
         before = time.monotonic()
         with self.run.evaluator.holding([one]):
-            answer = ask_probe(one, self.run.mmlu_task, self.settings, self.run.folder / "logs")
+            answer = ask_probe(one, self.run.evaluator)
         right = "right" if answer.state is AnswerState.CORRECT else "not right"
         return (
             f"answered {one_line(answer.text, limit=60)!r}, read as {answer.choice} ({right}; "

@@ -1,0 +1,178 @@
+"""Batches put to their targets; each answer is stored as it comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from capgate.asking.batches import PendingBatch, are_apart
+from capgate.asking.cost_limit import NotAskedError
+from capgate.asking.outcome import Outcome, QuestionTask, error_answer
+from capgate.asking.ready_target import Progress, ReadyTarget
+from capgate.asking.runner import Runner
+from capgate.asking.stored_answers import StoredAnswers
+from capgate.benchmarks.questions import Question
+from capgate.client.faults import CONNECTION_KINDS, FINAL_KINDS, TRANSIENT_KINDS
+from capgate.common.answers import Answer
+from capgate.common.errors import CapgateError, RequestFault
+from capgate.serving.lost import UnreachableTargets
+
+_OF_A_SERVER: Final = CONNECTION_KINDS | TRANSIENT_KINDS | FINAL_KINDS
+"""Faults that say nothing of the question: another moment or key may have an answer."""
+
+OnAnswer = Callable[[Progress | None, str, Answer, bool], None]
+"""Called with who is told of an answer, the target's id, the answer, and whether it was asked for
+just now."""
+
+
+@dataclass(eq=False)
+class _Job:
+    """What one target is asked of one batch.
+
+    Attributes:
+        pending: The batch.
+        target: The target.
+        recorded: Hashes of the questions whose answers are stored.
+    """
+
+    pending: PendingBatch
+    target: ReadyTarget
+    recorded: set[str] = field(default_factory=set)
+
+    @property
+    def left(self) -> list[Question]:
+        """The questions that have no outcome."""
+        ended = self.recorded | self.pending.not_asked[self.target.id].keys()
+        return [q for q in self.pending.missing[self.target.id] if q.hash not in ended]
+
+
+@dataclass(frozen=True)
+class BatchAsker:
+    """Asks targets what the store lacks.
+
+    Attributes:
+        runner: Asks.
+        answers: Where answers are kept.
+        unreachable: Is told which targets could not be reached.
+        check_server: Raises where a target's server has ended.
+        on_answer: Told of each answer that is kept.
+    """
+
+    runner: Runner
+    answers: StoredAnswers
+    unreachable: UnreachableTargets
+    check_server: Callable[[ReadyTarget], None]
+    on_answer: OnAnswer
+
+    def find(self, batch: PendingBatch) -> None:
+        """Finds what a batch need not ask for."""
+        for target, answer in self.answers.find(batch):
+            self.on_answer(batch.progress, target, answer, False)
+
+    async def ask(
+        self,
+        batches: Sequence[PendingBatch],
+        targets: Sequence[ReadyTarget],
+        room: Callable[[], None],
+    ) -> None:
+        """Asks the questions of batches that have no answer.
+
+        Args:
+            batches: The batches; what has an answer is missing no more.
+            targets: Their targets, as they may be asked now.
+            room: Called when the servers have room for other batches.
+
+        Raises:
+            StoreError: An answer can't be kept.
+            FileError: A log can't be written.
+            ServerEndedError: A server ended on the way.
+        """
+        asked = {_task_of(job): job for job in self._jobs(batches, targets)}
+        if not asked:
+            return
+        started = time.monotonic()
+        apart = are_apart(targets)
+        waited_for = [job for job in asked.values() if job.pending.wanted]
+
+        def take(task: QuestionTask, outcome: Outcome) -> None:
+            job, fault = asked[task], outcome.fault
+            self._take(job, outcome)
+            if isinstance(fault, RequestFault) and fault.kind in CONNECTION_KINDS and apart:
+                # Otherwise each target whose turn comes would wait for the server anew.
+                self.check_server(job.target)
+
+        try:
+            await self.runner.ask(list(asked), take, room)
+            for job in waited_for:
+                self._keep_rest(job)
+        finally:
+            for batch in batches:
+                batch.seconds += time.monotonic() - started
+            for job in asked.values():
+                job.pending.missing[job.target.id] = job.left
+
+    def _jobs(self, batches: Sequence[PendingBatch], targets: Sequence[ReadyTarget]) -> list[_Job]:
+        """Which target is asked what, in order; notes what may cost too much to be asked.
+
+        Batch by batch, or target by target where they have to be asked one after the other.
+        """
+        if are_apart(targets):
+            jobs = [_Job(batch, target) for target in targets for batch in batches]
+        else:
+            jobs = [_Job(batch, target) for batch in batches for target in targets]
+        asked = []
+        for job in jobs:
+            pending, cost = job.pending, job.target.client.cost
+            questions = pending.missing[job.target.id]
+            if not questions:
+                continue
+            if cost is not None and cost.over:
+                refusal = str(cost.refusal())
+                pending.not_asked[job.target.id] = {
+                    one.hash: error_answer(one, refusal) for one in questions
+                }
+                pending.missing[job.target.id] = []
+                continue
+            asked.append(job)
+        return asked
+
+    def _take(self, job: _Job, outcome: Outcome) -> None:
+        """Takes the outcome of one question."""
+        answer, fault, pending = outcome.answer, outcome.fault, job.pending
+        if fault is not None:
+            pending.faults.setdefault(job.target.id, fault)
+        if isinstance(fault, RequestFault):
+            self.unreachable.failed(job.target.id, fault, given_up=job.target.client.given_up)
+        elif answer.state.scored:
+            self.unreachable.answered(job.target.id)
+        if isinstance(fault, NotAskedError):
+            pending.not_asked[job.target.id][answer.question] = answer
+        elif fault is None or pending.wanted or fault.kind not in _OF_A_SERVER:
+            self._keep(job, answer)
+
+    def _keep_rest(self, job: _Job) -> None:
+        """Keeps an error for each question that was given no outcome."""
+        for question in job.left:
+            fault = CapgateError(
+                "the question was not asked: the evaluation ended before it", target=job.target.id
+            )
+            self._keep(job, error_answer(question, str(fault)))
+
+    def _keep(self, job: _Job, answer: Answer) -> None:
+        pending = job.pending
+        self.answers.keep(job.target, answer, pending.look)
+        job.recorded.add(answer.question)
+        pending.asked[job.target.id] += 1
+        self.on_answer(pending.progress, job.target.id, answer, True)
+
+
+def _task_of(job: _Job) -> QuestionTask:
+    return QuestionTask(
+        job.pending.batch.name,
+        job.pending.missing[job.target.id],
+        job.target.client,
+        target=job.target.id,
+        look=job.pending.look,
+    )

@@ -1,0 +1,223 @@
+"""Inspect's log of what one target was asked of one shard, written once, by Inspect's writer."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from inspect_ai import Task, recompute_metrics
+from inspect_ai.log import (
+    EvalConfig,
+    EvalDataset,
+    EvalError,
+    EvalLog,
+    EvalPlan,
+    EvalPlanStep,
+    EvalResults,
+    EvalSample,
+    EvalSpec,
+    EvalStats,
+    write_eval_log,
+)
+from inspect_ai.model import GenerateConfig
+from inspect_ai.util import registry_info
+
+from capgate.asking.inspect_backend.direct_sample import EndedSample, SampleRunner
+from capgate.asking.target_client import TargetClient
+from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.common.files import told_of_files
+from capgate.common.private_files import own_folder
+from capgate.config.settings import LogFormat
+
+SAMPLES: Final = 2000
+"""Most samples of one log: all of them are in memory until it is written."""
+
+LOGS: Final = "the evaluation's logs"
+
+_CONFIG: Final = EvalConfig(
+    epochs=1,
+    fail_on_error=False,
+    continue_on_fail=False,
+    score_on_error=False,
+    sandbox_cleanup=True,
+    log_samples=True,
+    log_realtime=False,
+    log_images=False,
+    score_display=False,
+)
+
+
+class ShardLog:
+    """Keeps the samples of one task until their log is written.
+
+    Args:
+        task: Inspect's task.
+        mmlu_task: The benchmark's task, which knows its solver's arguments.
+        runner: Runs the samples.
+        client: The way to the target, which knows its secrets.
+        folder: Where logs go.
+        run: The id that the logs of one call share.
+        form: How logs are written.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        mmlu_task: MmluTask,
+        runner: SampleRunner,
+        client: TargetClient,
+        folder: Path,
+        *,
+        run: str,
+        form: LogFormat,
+    ) -> None:
+        self._task = task
+        self._mmlu_task = mmlu_task
+        self._runner = runner
+        self._client = client
+        self._folder = folder
+        self._run = run
+        self._form = form
+        self._order = {str(sample.id): at for at, sample in enumerate(task.dataset)}
+        self._samples: list[EvalSample] = []
+        self._started = datetime.now(UTC)
+
+    @property
+    def full(self) -> bool:
+        """Whether the samples fill a log."""
+        return len(self._samples) >= SAMPLES
+
+    def add(self, ended: EndedSample) -> None:
+        """Keeps a sample, without the secrets that its target's client knows."""
+        sample, redactor = ended.sample, self._client.redactor
+        if any(redactor.known(text) != text for text in ended.said):
+            raw = sample.model_dump_json(exclude_none=True).encode("utf-8", "backslashreplace")
+            sample = EvalSample.model_validate_json(redactor.json(raw))
+        self._samples.append(sample)
+
+    def take(self) -> list[EvalSample]:
+        """Hands out the samples that are in no log yet, in the order of the task."""
+        samples, self._samples = self._samples, []
+        return sorted(samples, key=lambda sample: self._order[str(sample.id)])
+
+    def write(
+        self,
+        samples: Sequence[EvalSample],
+        error: BaseException | None = None,
+        *,
+        cancelled: bool = False,
+    ) -> None:
+        """Writes a log.
+
+        Args:
+            samples: What it holds.
+            error: What ended the asking before its end, if anything did.
+            cancelled: Whether the asking was cancelled.
+
+        Raises:
+            FileError: The log can't be written.
+        """
+        made, started = self._log(samples), self._started
+        self._started = datetime.now(UTC)
+        if cancelled:
+            made.status = "cancelled"
+        elif error is not None:
+            made.status = "error"
+            made.error = EvalError(message=str(error), traceback="", traceback_ansi="")
+        else:
+            recompute_metrics(made)
+        name = self._task.name.replace("_", "-")
+        stamp = started.isoformat(timespec="seconds").replace(":", "-")
+        path = self._folder / f"{stamp}_{name}_{made.eval.task_id}.{self._form}"
+        part = path.with_name(f".{path.name}.part")
+        with told_of_files(LOGS, path=self._folder):
+            own_folder(self._folder)
+            try:
+                write_eval_log(made, str(part), format=self._form)
+                part.chmod(0o600)
+                part.replace(path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+
+    def _log(self, samples: Sequence[EvalSample]) -> EvalLog:
+        client, task = self._client, self._task
+        created, number = self._started.isoformat(timespec="seconds"), uuid4().hex
+        logprobs = client.logprobs
+        used = [sample.model_usage for sample in samples if sample.model_usage]
+        spent = [usage for one in used for usage in one.values()]
+        solver, arguments, passed = self._mmlu_task.solver
+        return EvalLog(
+            status="success",
+            eval=EvalSpec(
+                eval_id=uuid4().hex,
+                run_id=self._run,
+                created=created,
+                task=task.name,
+                task_id=number,
+                task_version=task.version,
+                task_display_name=task.name,
+                dataset=EvalDataset(
+                    name=task.dataset.name,
+                    samples=len(samples),
+                    sample_ids=[str(sample.id) for sample in samples],
+                    shuffled=task.dataset.shuffled,
+                ),
+                model=self._runner.model,
+                model_generate_config=GenerateConfig(
+                    logprobs=True if logprobs else None, top_logprobs=logprobs
+                ),
+                model_base_url=client.base_url,
+                model_args=recorded_args(client),
+                config=_CONFIG.model_copy(),
+                packages={"inspect_ai": version("inspect-ai")},
+                metadata=task.metadata,
+                scorers=[_described(one) for one in self._runner.scorers.values()],
+            ),
+            plan=EvalPlan(
+                steps=[EvalPlanStep(solver=solver, params=arguments, params_passed=passed)],
+                config=self._runner.config,
+            ),
+            results=EvalResults(total_samples=len(samples), completed_samples=0),
+            stats=EvalStats(
+                started_at=created,
+                completed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                model_usage=(
+                    {self._runner.model: functools.reduce(operator.add, spent)} if spent else {}
+                ),
+            ),
+            samples=list(samples),
+        )
+
+
+def recorded_args(client: TargetClient) -> dict[str, Any]:
+    """How a target is asked, as logs record it; the client itself must not get there."""
+    return {
+        "target": client.target,
+        "limits": asdict(client.client.limits),
+        "extra_body": client.extra_body,
+        "max_tokens_field": client.max_tokens_field,
+    }
+
+
+def _described(scorer: object) -> Any:  # noqa: ANN401 (the model for it is not public)
+    """A scorer as logs name it, so that `inspect score` can make it again."""
+    info = registry_info(scorer)
+    metrics = info.metadata.get("metrics", [])
+    return {
+        "name": _log_name(scorer),
+        "options": {},
+        "metrics": [{"name": registry_info(one).name, "options": {}} for one in metrics],
+        "metadata": {},
+    }
+
+
+def _log_name(registered: object) -> str:
+    return registry_info(registered).name.replace("inspect_ai/", "", 1)
