@@ -44,6 +44,7 @@ class Asked:
         headers: Its headers.
         body: Its JSON, or an empty object.
         at: When, in monotonic seconds.
+        raw: Its body as it came.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Asked:
     headers: dict[str, str]
     body: dict[str, Any] = field(default_factory=dict)
     at: float = 0.0
+    raw: bytes = b""
 
 
 def hashed_answer(asked: dict[str, Any]) -> str:
@@ -209,19 +211,21 @@ class Server:
         await self._ended.wait()
         await runner.cleanup()
 
-    def _note(self, request: web.Request, body: dict[str, Any] | None = None) -> None:
+    def _note(
+        self, request: web.Request, body: dict[str, Any] | None = None, raw: bytes = b""
+    ) -> None:
         if not self._keeps:
             return
-        self.asked.append(
-            Asked(request.method, request.path, dict(request.headers), body or {}, time.monotonic())
-        )
+        headers, now = dict(request.headers), time.monotonic()
+        self.asked.append(Asked(request.method, request.path, headers, body or {}, now, raw))
 
     def _refused(self, request: web.Request) -> bool:
         return bool(self.key) and request.headers.get("Authorization") != f"Bearer {self.key}"
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        body = json.loads(await request.read())
-        self._note(request, body)
+        raw = await request.read()
+        body = json.loads(raw)
+        self._note(request, body, raw)
         if self._refused(request):
             return await UNAUTHORIZED(request, body)
         if is_proof(body):

@@ -33,7 +33,9 @@ def runner_of(
         log_format: How logs are written.
     """
     if kind == "inspect":
-        raise NotImplementedError(kind)
+        from capgate.asking.inspect_backend.inspect_runner import InspectRunner
+
+        return InspectRunner(mmlu_task, logs, temperature=temperature, log_format=log_format)
     from capgate.asking.inspect_backend.direct_runner import DirectRunner
 
     return DirectRunner(mmlu_task, logs, temperature=temperature, log_format=log_format)

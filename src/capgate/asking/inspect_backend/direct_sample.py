@@ -143,7 +143,9 @@ class SampleRunner:
             uuid=state.uuid,
             events=attempt.events,
             model_usage={} if attempt.usage is None else {self.model: attempt.usage},
-            turn_count=sum(isinstance(event, ModelEvent) for event in attempt.events),
+            turn_count=sum(
+                isinstance(event, ModelEvent) and event.error is None for event in attempt.events
+            ),
             started_at=started.isoformat(),
             completed_at=datetime.now(UTC).isoformat(),
             total_time=round(took, 3),
@@ -216,7 +218,8 @@ class SampleRunner:
         except (RequestFault, NotAskedError) as fault:
             attempt.fault = fault
             attempt.said.append(str(fault))
-            attempt.events.append(event(output=ModelOutput(model=self.model), error=str(fault)))
+            nothing = ModelOutput.from_content(self.model, "")
+            attempt.events.append(event(output=nothing, error=str(fault)))
             raise
         attempt.fault = None
         attempt.said += (answer.text, answer.thought, answer.model, answer.response_id)
@@ -249,6 +252,7 @@ class SampleRunner:
             score=score,
             target=sample.target,
             scorer=name,
+            scorer_args={},
             model_usage=None if attempt.usage is None else {self.model: attempt.usage},
             **_about(attempt),
         )

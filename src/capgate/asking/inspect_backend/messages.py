@@ -218,6 +218,7 @@ def output_of(model: str, answer: Completion, served_by: str) -> ModelOutput:
             }
         },
         response_id=answer.response_id or None,
+        input_context_tokens=answer.prompt_tokens,
     )
 
 
