@@ -18,7 +18,7 @@ from capgate.benchmarks.mmlu.versions import scorer_of
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
-from capgate.common.redact import MARK
+from capgate.common.redacted_forms import MARK
 from capgate.common.thoughts import set_aside
 from capgate.store.baselines import Baseline
 from capgate.store.comparable import describe_change

@@ -12,20 +12,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from capgate.common.secret_forms import (
-    BEARER,
-    PARAMETER,
-    TOKEN,
-    TOKEN_NEEDLES,
-    is_secret_variable,
-)
-
-MARK: Final = "[redacted]"
+from capgate.common.redacted_forms import FORMS, HOMES, MARK, NEEDLES
+from capgate.common.secret_forms import is_secret_variable
 
 _SMALLEST: Final = 4
 """Characters of the shortest secret that is looked for."""
@@ -51,107 +45,6 @@ _SAID: Final = frozenset(
     }
 )
 """Fields that hold what a model or server wrote, and no word of ours."""
-
-# What was cut out already is no value, or its bracket would be left over.
-_VALUE: Final = r"(?!\[(?:redacted|key)\])[^\s\"'<>&|`\\;,)}\]]+"
-
-
-class _Form(NamedTuple):
-    """What a secret or a home folder looks like.
-
-    Attributes:
-        needles: One of these stands, in lower case, in everything that has this form. To look for
-            them takes a hundredth of the pattern's time.
-        pattern: How it looks.
-        instead: What stands in its place.
-        in_line: Whether what has this form never reaches over the end of a line.
-    """
-
-    needles: tuple[str, ...]
-    pattern: re.Pattern[str]
-    instead: str
-    in_line: bool = True
-
-    def sub(self, text: str, lower: str) -> str:
-        """`text` without it; `lower` is it in lower case."""
-        needles = [needle for needle in self.needles if needle in lower]
-        if not needles:
-            return text
-        # One character has a lower case of two, so that places in the two texts differ.
-        if not self.in_line or len(lower) != len(text):
-            return self.pattern.sub(self.instead, text)
-        parts, end = [], 0
-        for start, stop in sorted({line for one in needles for line in _lines_with(one, lower)}):
-            parts += [text[end:start], self.pattern.sub(self.instead, text[start:stop])]
-            end = stop
-        return "".join([*parts, text[end:]])
-
-
-def _lines_with(needle: str, text: str) -> Iterator[tuple[int, int]]:
-    """Where the lines that hold a text begin and end."""
-    at = text.find(needle)
-    while at >= 0:
-        start, stop = text.rfind("\n", 0, at) + 1, text.find("\n", at)
-        if stop < 0:
-            stop = len(text)
-        yield start, stop
-        at = text.find(needle, stop)
-
-
-# Every repetition that may start anywhere is bounded: a model's line can have a megabyte.
-_FORMS: Final = (
-    # Authorization: Bearer x, "authorization": "Basic x", Proxy-Authorization: x
-    _Form(
-        ("authorization",),
-        re.compile(
-            r"(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?+)" + _VALUE,
-            re.IGNORECASE,
-        ),
-        rf"\1{MARK}",
-        in_line=False,
-    ),
-    _Form(
-        ("api-key",),
-        re.compile(r"(api-key[\"']?\s*[:=]\s*[\"']?)" + _VALUE, re.IGNORECASE),
-        rf"\1{MARK}",
-        in_line=False,
-    ),
-    _Form(
-        ("bearer",),
-        re.compile(rf"({BEARER})[A-Za-z0-9._~+/=-]{{8,}}", re.IGNORECASE),
-        rf"\1{MARK}",
-        in_line=False,
-    ),
-    # https://user:password@host
-    _Form(
-        ("@",),
-        re.compile(
-            r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,20}://)[^\s/?#@\"'<>]{1,500}@", re.IGNORECASE
-        ),
-        rf"\1{MARK}@",
-    ),
-    # …?token=x&…
-    _Form(("=",), re.compile(rf"([?&#]{PARAMETER}=){_VALUE}", re.IGNORECASE), rf"\1{MARK}"),
-    # Webhooks carry their secret in the path.
-    _Form(
-        ("hooks.slack.com", "discord", "webhook.office.com"),
-        re.compile(
-            r"(https?://(?:hooks\.slack\.com|[a-z.]{0,40}discord(?:app)?\.com/api/webhooks"
-            r"|[a-z0-9.-]{0,80}webhook\.office\.com)/)" + _VALUE,
-            re.IGNORECASE,
-        ),
-        rf"\1{MARK}",
-    ),
-    _Form(TOKEN_NEEDLES, TOKEN, MARK),
-)
-_HOMES: Final = _Form(
-    ("/home/", "users", "/root/"),
-    re.compile(
-        r"(?<![\w.~-])(?:/home/[^/\s\"'<>:;,)\]]+|/Users/[^/\s\"'<>:;,)\]]+|/root(?=/))"
-        r"|\b[A-Za-z]:\\{1,2}Users\\{1,2}[^\\\s\"'<>:;,)\]]+"
-    ),
-    "~",
-)
 
 
 class Redactor:
@@ -241,14 +134,64 @@ class Redactor:
         if len(text) < _SMALLEST:
             return text
         lower = text.lower()
-        for form in _FORMS:
+        for needle in NEEDLES:
+            if needle in lower:
+                break
+        else:
+            return self._homeless(text)
+        for form in FORMS:
             without = form.sub(text, lower)
             if without is not text:
                 text, lower = without, without.lower()
+        without = self._homeless(text)
+        return HOMES.sub(without, lower if without is text else without.lower())
+
+    def _homeless(self, text: str) -> str:
         if len(self._home) > 1 and self._home in text:
-            text = re.sub(re.escape(self._home) + r"(?![\w-])", "~", text)
-            lower = text.lower()
-        return _HOMES.sub(text, lower)
+            return re.sub(re.escape(self._home) + r"(?![\w-])", "~", text)
+        return text
+
+    def may_change(self, data: bytes) -> bool:
+        """Whether redaction might change a text, which its bytes tell many times faster.
+
+        Args:
+            data: A text in UTF-8 or Latin-1.
+
+        Returns:
+            False where `text` and `json` leave it as it is; True where they have to look.
+        """
+        if any(known in data for known in self._known_bytes) or self._may_be_cut(data):
+            return True
+        lower = data.lower()
+        return any(
+            hint.search(lower if form.any_case else data)
+            for form in (*FORMS, HOMES)
+            for hint in form.hints
+        )
+
+    @cached_property
+    def _known_bytes(self) -> tuple[bytes, ...]:
+        """The home folder and the secrets as they stand in a file."""
+        found: set[bytes] = set()
+        for known in (*self._forms, *([self._home] if len(self._home) > 1 else [])):
+            for encoding in ("utf-8", "latin-1"):
+                # What an encoding can't write does not stand in a file of that encoding.
+                with suppress(UnicodeEncodeError):
+                    found.add(known.encode(encoding, "surrogateescape"))
+        return tuple(found)
+
+    def _may_be_cut(self, data: bytes) -> bool:
+        """Whether a part of a secret might stand where a text was shortened."""
+        if not self._cuttable:
+            return False
+        cut, reach = _CUT.encode(), 4 * len(self._forms[0])
+        at = data.find(cut)
+        while at >= 0:
+            near = data[max(at - reach, 0) : at + len(cut) + reach].decode("utf-8", "ignore")
+            if self.known(near) != near:
+                return True
+            at = data.find(cut, at + 1)
+        return False
 
     def data(self, value: Any) -> Any:  # noqa: ANN401 (any plain JSON value)
         """Returns a plain value with every text in it redacted, keys included.

@@ -74,6 +74,21 @@ TOKEN: Final = re.compile(
 )
 """A known service's token, in any text."""
 
+TOKEN_HINTS: Final = tuple(
+    re.compile(hint.encode())
+    for hint in (
+        *(
+            # The place before a token is looked at last: a pattern is found fast by the letters
+            # that it begins with.
+            rf"{start}(?:(?<![A-Za-z0-9]{start})[\w-]{{10}}"
+            rf"|(?<![\w.-]{start})[\w.-]{{2,}}+\xe2\x80\xa6)"
+            for start in (token.start for token in _TOKENS)
+        ),
+        r"eyJ(?<![\w.-]eyJ)(?:[\w-]{8,}+\.|[\w.-]{2,}+\xe2\x80\xa6)",
+    )
+)
+"""UTF-8 in which none of these is found holds no token."""
+
 BEARER: Final = r"\bbearer\s+(?=\S*\d)"
 """Pattern of what stands before a token in a header; needs `re.IGNORECASE`."""
 

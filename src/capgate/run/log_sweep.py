@@ -22,6 +22,7 @@ from capgate.common.redact import Redactor
 LEFT_OUT: Final = "(left out: something secret stands in it, broken over lines)"
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_COLOUR_IN_JSON: Final = rb"\u001b["
 _TEXT = {".log", ".txt", ".json", ".jsonl", ".md", ".xml", ""}
 
 
@@ -89,11 +90,14 @@ def _sweep_archive(path: Path, redactor: Redactor) -> bool:
 
 
 def _redacted(data: bytes, redactor: Redactor) -> bytes:
+    # Nearly every log is clean, and a whole benchmark's have some hundred megabytes.
+    if not redactor.may_change(data) and _COLOUR_IN_JSON not in data:
+        return data
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return redactor.text(data.decode("latin-1")).encode("latin-1", "replace")
-    if "\\u001b[" in text:
+    if _COLOUR_IN_JSON in data:
         text = _uncoloured(text, redactor)
     if text[:1] in {"{", "["}:
         # A key may be an ordinary word, and even a field's name; a log must stay readable.

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capgate.common import redact
-from capgate.common.redact import MARK, Redactor
+from capgate.common.redact import Redactor
+from capgate.common.redacted_forms import FORMS as FORMS_OF_SECRETS
+from capgate.common.redacted_forms import HOMES, MARK
 from capgate.common.secret_forms import without_tokens
 from capgate.common.text import one_line
 
@@ -43,6 +44,7 @@ REDACTOR = Redactor(["s3cr3t-value"], home=Path("/srv/people/ann"))
 def test_what_is_cut_out(text: str, shown: str | None) -> None:
     """Known values, headers, URLs' secrets, well-known tokens and home folders go."""
     assert REDACTOR.text(text) == (text if shown is None else shown)
+    assert REDACTOR.may_change(text.encode()) or shown in (None, text)
 
 
 def test_an_environment_tells_its_secrets_by_name() -> None:
@@ -137,8 +139,10 @@ def test_redacting_twice_changes_nothing_more(piece: str, text: str) -> None:
 )
 def test_a_long_line_takes_no_long_time(piece: str) -> None:
     """A megabyte of anything is read in a few seconds, on any machine."""
+    text = piece * (1_000_000 // len(piece))
     started = time.process_time()
-    REDACTOR.text(piece * (1_000_000 // len(piece)))
+    REDACTOR.text(text)
+    REDACTOR.may_change(text.encode())
     assert time.process_time() - started < 10
 
 
@@ -171,10 +175,25 @@ _PARTS = st.sampled_from(
 def test_needles_hide_nothing(text: str) -> None:
     """What is looked for only in lines with its needle is found as if it were always looked for."""
     found = REDACTOR.known(text)
-    for form in redact._FORMS:
+    for form in FORMS_OF_SECRETS:
         found = form.pattern.sub(form.instead, found)
     found = found.replace("/srv/people/ann", "~")
-    assert REDACTOR.text(text) == redact._HOMES.pattern.sub("~", found)
+    assert REDACTOR.text(text) == HOMES.pattern.sub("~", found)
+
+
+_SIGNS = st.sampled_from(
+    ["…", "\xa0", "\u2003", "\x1c", "\t", "ı", "ſ", "é", "s3cr3t-value", "s3cr3t-v", "t-value"]
+)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@given(text=st.lists(_PARTS | _SIGNS | st.text(max_size=2), max_size=12).map("".join))
+def test_what_bytes_tell_to_be_clean_is_clean(encoding: str, text: str) -> None:
+    """A file of which the bytes show that nothing has to be cut out need not be read as text."""
+    data = text.encode(encoding, "ignore")
+    if not REDACTOR.may_change(data):
+        assert REDACTOR.text(data.decode(encoding)) == data.decode(encoding)
+        assert REDACTOR.json(data) == data
 
 
 @pytest.mark.parametrize("start", ["xai-", "pplx-", "nvapi-", "gsk_", "AIza", "ghp_", "sk-", "hf_"])
@@ -182,4 +201,5 @@ def test_tokens_of_known_services_are_cut_out_of_any_text(start: str) -> None:
     """The services whose keys a file may not hold are those whose keys no text shows."""
     token = start + "a1B2c3D4e5" * 4
     assert Redactor().text(f"the server says {token}.") == f"the server says {MARK}."
+    assert Redactor().may_change(f"the server says {token}.".encode())
     assert without_tokens(f"key: {token}") == "key: [a secret]"

@@ -68,3 +68,16 @@ def test_a_log_that_was_cut_short_is_read_as_text(tmp_path: Path) -> None:
     path.write_text(f"PK {KEY}")
     assert sweep(path.parent, REDACTOR) == [path]
     assert path.read_text() == "PK [redacted]"
+
+
+def test_a_log_in_plain_json_is_redacted(tmp_path: Path) -> None:
+    """It stays JSON, and home folders go as well."""
+    path = tmp_path / "logs" / "one.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"said": f"it is {KEY}", "in": "/home/me/x", "ansi": "\x1b[1m"}))
+    assert sweep(path.parent, REDACTOR) == [path]
+    assert json.loads(path.read_text()) == {
+        "said": "it is [redacted]",
+        "in": "~/x",
+        "ansi": "\x1b[1m",
+    }
