@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-vllm test-browser screenshots demo lint format bench bench-profile bench-vllm clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-vllm test-browser screenshots demo lint format bench bench-memory bench-profile bench-vllm clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ format: $(STAMP) ## ruff's formatter and fixes
 
 bench: $(STAMP) .venv-bench/.installed ## what the suite costs beside its peers (about 15 minutes; needs MMLU)
 	$(BIN)/python perf/overhead.py $(ARGS)
+
+bench-memory: $(STAMP) ## memory of the suite with ever more questions (about 15 minutes)
+	$(BIN)/python perf/memory.py $(ARGS)
 
 bench-profile: $(STAMP) .venv-bench/.installed ## where the suite's CPU time goes, by package (needs MMLU)
 	$(BIN)/python perf/hot_spots.py $(ARGS)

@@ -64,6 +64,8 @@ def suite_in(root: Path, site: Site, questions: int, *options: str) -> Command:
     """This suite's run of the whole benchmark in a project."""
     limit = [] if questions >= ALL else ["--limit", str(questions)]
     arguments = [sys.executable, "-m", "pytest", "benchmarks", "-m", "full", "-q"]
+    # It is there for the package's own tests, and takes a part of the start.
+    arguments += ["-p", "no:hypothesispytest"]
     arguments += ["--dataset", str(site.mmlu), *limit, *options]
     return Command("this suite", arguments, root, min(questions, _DISTINCT))
 

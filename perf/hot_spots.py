@@ -27,9 +27,13 @@ sys.path.insert(0, str(ROOT))
 from perf import contenders  # noqa: E402
 from perf.contenders import ALL, Site  # noqa: E402
 from perf.measuring import Command, cost_of, stand_in  # noqa: E402
+from perf.tables import publish  # noqa: E402
 
 RATE: Final = 250
 """Looks a second."""
+
+_LEAST: Final = 0.002
+"""Milliseconds a question of what is worth a line."""
 
 _IMPORTS: Final = "imports"
 _REST: Final = "the rest (Python itself, pytest)"
@@ -97,6 +101,7 @@ def main() -> None:
     )
     parser.add_argument("--questions", type=int, default=ALL)
     parser.add_argument("--functions", type=int, default=15, help="how many to list")
+    parser.add_argument("--write", action="store_true", help="put the first table into the README")
     parser.add_argument("--mmlu", type=Path, default=ROOT.parent / "shared" / "data" / "mmlu")
     parser.add_argument("--py-spy", type=Path, default=ROOT / ".venv-bench" / "bin" / "py-spy")
     options, further = parser.parse_known_args()
@@ -116,16 +121,22 @@ def main() -> None:
         if where != _IMPORTS:
             functions[f"`{stack[-1].function}` ({stack[-1].file})"] += count
     each = 1000 / RATE / plain.questions
-    _table("where", packages, len(packages), each)
+    where = _table("where", packages, len(packages), each)
+    print(where)
     print()
-    _table("function, imports left out", functions, options.functions, each)
+    print(_table("function, imports left out", functions, options.functions, each))
+    if options.write:
+        publish("profile", where)
 
 
-def _table(title: str, counts: Counter[str], most: int, each: float) -> None:
+def _table(title: str, counts: Counter[str], most: int, each: float) -> str:
     total = counts.total()
-    print(f"| {title} | share | ms a question |\n|---|---|---|")
-    for name, count in counts.most_common(most):
-        print(f"| {name} | {count / total:.1%} | {count * each:.3f} |")
+    rows = [
+        f"| {name} | {count / total:.1%} | {count * each:.3f} |"
+        for name, count in counts.most_common(most)
+        if count * each >= _LEAST
+    ]
+    return "\n".join([f"| {title} | share | ms a question |", "|---|---|---|", *rows])
 
 
 if __name__ == "__main__":

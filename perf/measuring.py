@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,9 +60,8 @@ def cost_of(command: Command) -> Cost:
     Raises:
         SystemExit: It failed; with the end of its output.
     """
-    log = command.folder / "output.txt"
     started = time.monotonic()
-    with log.open("w", encoding="utf-8") as out:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out:
         child = subprocess.Popen(
             command.arguments,
             env={**os.environ, **command.environment},
@@ -73,8 +73,9 @@ def cost_of(command: Command) -> Cost:
         # The usage that this returns includes that of all descendants that were waited for.
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.monotonic() - started
-    text = log.read_text(encoding="utf-8", errors="replace")
+        wall = time.monotonic() - started
+        out.seek(0)
+        text = out.read()
     if child.returncode != 0:
         tail = "\n".join(text.splitlines()[-15:])
         raise SystemExit(f"{command.name} failed with exit code {child.returncode}:\n{tail}")

@@ -3,15 +3,14 @@
 With it, and `HF_HUB_OFFLINE=1` set before anything is imported, inspect_evals' own tasks
 load what they would load from the hub.
 
-    python -m perf.offline_cache ../shared/data/mmlu some/hf-home
+    python -m perf.offline_cache ../shared/data/mmlu some/hf-home --subjects
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 SPLITS = ("test", "validation", "dev")
@@ -88,12 +87,17 @@ def _card(config: str = "all") -> str:
     return f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{files}---\n"
 
 
-def main(arguments: Sequence[str]) -> int:
+def main() -> None:
     """Builds the cache that the command line names."""
-    source, hf_home = map(Path, arguments)
-    print(build(source, hf_home))
-    return 0
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("hf_home", type=Path)
+    parser.add_argument("--subjects", action="store_true", help="each also by itself")
+    options = parser.parse_args()
+    print(build(options.source, options.hf_home))
+    if options.subjects:
+        build_subjects(options.hf_home)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

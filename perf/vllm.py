@@ -49,6 +49,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from perf.project import TARGET, Project  # noqa: E402
+from perf.tables import publish  # noqa: E402
 from scripts.taught.prompts import export  # noqa: E402
 from scripts.taught.served import PYTHON, Taught  # noqa: E402
 from scripts.taught.teach import BASE  # noqa: E402
@@ -295,6 +296,7 @@ def main() -> int:
     parser.add_argument("--questions", type=int, default=5700, help="of each model; 0: all of MMLU")
     parser.add_argument("--busy", action="store_true", help="a worker's process beside the engine")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each client, at least 2")
+    parser.add_argument("--write", action="store_true", help="put the tables into the README")
     parser.add_argument("--mmlu", type=Path, default=ROOT.parent / "shared" / "data" / "mmlu")
     options = parser.parse_args()
     if options.rounds < 2:
@@ -308,30 +310,35 @@ def main() -> int:
         bench = Bench(project, taught, folder, options.questions, options.busy)
         bench.configure("start")
         try:
-            late = start_ups(bench, options.rounds)
-            slow = rates(bench, options.rounds)
+            start, late = start_ups(bench, options.rounds)
+            print(start, flush=True)
+            rate, slow = rates(bench, options.rounds)
+            print(f"\n{rate}")
         finally:
             project.stop()
+    if options.write:
+        publish("vllm", f"{start}\n\n{rate}")
     return int(late or slow)
 
 
-def start_ups(bench: Bench, rounds: int) -> bool:
-    """Measures and prints a run's start; whether it takes too long."""
-    print("| start, s | before the server's | the server's own | after it | beyond its own |")
-    print("|---|---|---|---|---|")
+def start_ups(bench: Bench, rounds: int) -> tuple[str, bool]:
+    """Measures a run's start: the table, and whether it takes too long."""
+    rows = ["| start, s | before the server's | the server's own | after it | beyond its own |"]
+    rows.append("|---|---|---|---|---|")
     late = False
     for what, adapters in (("base", []), ("base and two adapters", bench.adapters)):
         each = [bench.start_up(*adapters) for _ in range(rounds)]
         beyond = [one.beyond for one in each]
         columns = " | ".join(_each(part) for part in (*zip(*each, strict=True), beyond))
-        print(f"| {what} | {columns} |", flush=True)
+        rows.append(f"| {what} | {columns} |")
         late |= mean(beyond) > BEYOND
-    print("" if not late else f"\nToo late: more than {BEYOND:g} s beyond the server's own start.")
-    return late
+    if late:
+        rows.append(f"\nToo late: more than {BEYOND:g} s beyond the server's own start.")
+    return "\n".join(rows), late
 
 
-def rates(bench: Bench, rounds: int) -> bool:
-    """Measures and prints the server's rate under each client; whether the suite is too slow."""
+def rates(bench: Bench, rounds: int) -> tuple[str, bool]:
+    """Measures the server's rate under each client: the table, and whether it is too low."""
     prompts = bench.prompts()
     with prompts.open(encoding="utf-8") as lines:
         requests = (1 + len(ADAPTERS)) * sum(1 for _ in lines)
@@ -349,14 +356,14 @@ def rates(bench: Bench, rounds: int) -> bool:
             print(f"round {number + 1}, {client}: {rate:.1f} requests/s", file=sys.stderr)
     means = {client: mean(each) for client, each in found.items()}
     fastest = max(means[client] for client in BARE)
-    print(f"| client | requests/s, {requests:,} in each round | this suite's share of its rate |")
-    print("|---|---|---|")
+    rows = [f"| client | requests/s, {requests:,} in each round | this suite's share of its rate |"]
+    rows.append("|---|---|---|")
     for client, each in found.items():
-        print(f"| {client} | {_each(each)} | {means[SUITE] / means[client]:.0%} |")
+        rows.append(f"| {client} | {_each(each)} | {means[SUITE] / means[client]:.0%} |")
     slow = means[SUITE] < SHARE * fastest
     if slow:
-        print(f"\nToo slow: less than {SHARE:.0%} of the fastest bare client's rate.")
-    return slow
+        rows.append(f"\nToo slow: less than {SHARE:.0%} of the fastest bare client's rate.")
+    return "\n".join(rows), slow
 
 
 def _each(values: tuple[float, ...] | list[float]) -> str:
