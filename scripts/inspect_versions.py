@@ -35,6 +35,8 @@ TESTS: Final = (
     "tests/unit/run/test_judge.py",
     "tests/unit/run/test_upgrades.py",
     "tests/integration/test_confidential.py",
+    "tests/integration/test_runners.py",
+    "tests/integration/test_sameness.py",
     "tests/integration/test_unreadable.py",
     "tests/integration/test_upstream.py",
     "tests/integration/test_written_results.py",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 
+import pytest
 from inspect_ai.log import read_eval_log
 from tests.doubles.server import Server
 from tests.integration.conftest import Project, right
 from tests.unit.commands.test_hostile_words import HOSTILE, KEY, TOKEN, assert_harmless
 
 
-def test_a_hostile_server_whose_key_is_a_word_of_the_answers(project: Project) -> None:
+@pytest.mark.parametrize("runner", ["direct", "inspect"])
+def test_a_hostile_server_whose_key_is_a_word_of_the_answers(project: Project, runner: str) -> None:
     """Every answer is read as it was given; neither key nor token is shown or kept anywhere."""
     words = HOSTILE.replace(KEY, "ANSWER")
 
@@ -20,7 +22,7 @@ def test_a_hostile_server_whose_key_is_a_word_of_the_answers(project: Project) -
     with Server(key="ANSWER", answer=answer) as server:
         project.serve(server, api_key_env="WORD")
         project.write(".env", "WORD=ANSWER\n")
-        outcome = project.full("-n", "2")
+        outcome = project.full("-n", "2", "--runner", runner)
     assert outcome.code == 0, outcome.text
     assert project.result()["overall_score"] == 1.0
     assert_harmless(outcome.text)

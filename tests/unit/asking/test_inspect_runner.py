@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import threading
 import zipfile
@@ -19,6 +18,7 @@ from inspect_ai import Task
 from inspect_ai.log import list_eval_logs
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import SandboxEnvironmentSpec
+from tests import processes
 from tests.doubles import replies
 from tests.doubles.replies import Handler
 from tests.doubles.server import Server, answer
@@ -370,11 +370,12 @@ def test_it_runs_in_a_loop_of_another_thread(server: Server, tmp_path: Path) -> 
 
 def test_nothing_is_shown(tmp_path: Path) -> None:
     """The first evaluation of a process writes nothing on the terminal, not even of hooks."""
-    script = (
+    script = tmp_path / "ask.py"
+    script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from tests.unit.asking.asked import ask, client_of, task_of, MMLU\n"
         "from tests.doubles.server import Server\n"
+        "from tests.unit.asking.asked import MMLU, ask, client_of, task_of\n"
         "from capgate.asking.inspect_backend.inspect_runner import InspectRunner\n"
         "with Server() as server:\n"
         "    runner = InspectRunner(\n"
@@ -382,16 +383,16 @@ def test_nothing_is_shown(tmp_path: Path) -> None:
         "    )\n"
         "    assert len(ask(runner, task_of(client_of(server)))) == 4\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "logs")],
-        cwd=Path(__file__).parents[3],
-        env={name: value for name, value in os.environ.items() if "INSPECT" not in name},
-        capture_output=True,
-        text=True,
+    root = Path(__file__).parents[3]
+    kept = {name: value for name, value in os.environ.items() if "INSPECT" not in name}
+    code, out, err = processes.run(
+        [sys.executable, str(script), str(tmp_path / "logs")],
+        root,
+        {**kept, "PYTHONPATH": str(root)},
         timeout=300,
-        check=False,
+        apart=True,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (code, out, err) == (0, "", "")
 
 
 def test_a_fault_of_the_task_is_told(server: Server, tmp_path: Path) -> None:

@@ -94,6 +94,9 @@ class InspectRunner:
                 if isinstance(error, CapgateError | asyncio.CancelledError):
                     raise
                 raise _fault_of_inspect(str(error)) from error
+            finally:
+                for path in self._logs.iterdir():
+                    path.chmod(0o600)
         if asked.fault is not None:
             raise asked.fault
         current = asyncio.current_task()
