@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from inspect_ai import Task, recompute_metrics
+from inspect_ai import Task
 from inspect_ai.log import (
     EvalConfig,
     EvalDataset,
@@ -20,16 +20,17 @@ from inspect_ai.log import (
     EvalLog,
     EvalPlan,
     EvalPlanStep,
-    EvalResults,
     EvalSample,
     EvalSpec,
     EvalStats,
     write_eval_log,
 )
 from inspect_ai.model import GenerateConfig
+from inspect_ai.scorer import Scorer
 from inspect_ai.util import registry_info
 
 from capgate.asking.inspect_backend.direct_sample import EndedSample, SampleRunner
+from capgate.asking.inspect_backend.results import add_results, metrics_of
 from capgate.asking.target_client import TargetClient
 from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.common.files import told_of_files
@@ -132,7 +133,7 @@ class ShardLog:
             made.status = "error"
             made.error = EvalError(message=str(error), traceback="", traceback_ansi="")
         else:
-            recompute_metrics(made)
+            add_results(made, self._runner.scorers)
         name = self._task.name.replace("_", "-")
         stamp = started.isoformat(timespec="seconds").replace(":", "-")
         path = self._folder / f"{stamp}_{name}_{made.eval.task_id}.{self._form}"
@@ -185,7 +186,6 @@ class ShardLog:
                 steps=[EvalPlanStep(solver=solver, params=arguments, params_passed=passed)],
                 config=self._runner.config,
             ),
-            results=EvalResults(total_samples=len(samples), completed_samples=0),
             stats=EvalStats(
                 started_at=created,
                 completed_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -207,14 +207,12 @@ def recorded_args(client: TargetClient) -> dict[str, Any]:
     }
 
 
-def _described(scorer: object) -> Any:  # noqa: ANN401 (the model for it is not public)
+def _described(scorer: Scorer) -> Any:  # noqa: ANN401 (the model for it is not public)
     """A scorer as logs name it, so that `inspect score` can make it again."""
-    info = registry_info(scorer)
-    metrics = info.metadata.get("metrics", [])
     return {
         "name": _log_name(scorer),
         "options": {},
-        "metrics": [{"name": registry_info(one).name, "options": {}} for one in metrics],
+        "metrics": [{"name": registry_info(one).name, "options": {}} for one in metrics_of(scorer)],
         "metadata": {},
     }
 

@@ -1,0 +1,78 @@
+"""The results of a log: Inspect's own metrics over the scores of its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inspect_ai import recompute_metrics
+from inspect_ai.log import (
+    EvalLog,
+    EvalMetric,
+    EvalResults,
+    EvalSample,
+    EvalScore,
+    HeadlineMetric,
+    headline_metric,
+)
+from inspect_ai.scorer import SampleScore, Scorer
+from inspect_ai.util import registry_info
+
+
+def add_results(log: EvalLog, scorers: Mapping[str, Scorer]) -> None:
+    """Adds the results of a log's samples.
+
+    `recompute_metrics` reduces the scores of each sample's epochs first, which takes as long as
+    the rest of the log. There is one epoch here, so scores of one letter need no reducing.
+
+    Args:
+        log: The log, with its samples; changed in place.
+        scorers: Name to scorer, as the samples' scores name them.
+    """
+    samples = log.samples or []
+    values = [score.value for one in samples for score in (one.scores or {}).values()]
+    plain = all(map(_is_plain, scorers.values())) and all(isinstance(one, str) for one in values)
+    if not values or not plain:
+        recompute_metrics(log)
+        return
+    log.results = EvalResults(
+        total_samples=len(samples),
+        completed_samples=sum(one.error is None for one in samples),
+        scores=[_score(name, scorer, samples) for name, scorer in scorers.items()],
+    )
+    headline = headline_metric(log)
+    if headline is not None:
+        log.results.headline = HeadlineMetric(
+            scorer=headline.score.scorer, score=headline.score.name, metric=headline.name
+        )
+
+
+def metrics_of(scorer: Scorer) -> Any:  # noqa: ANN401 (a list, or a mapping of lists)
+    """The metrics that a scorer's scores are summed up by."""
+    return registry_info(scorer).metadata.get("metrics", [])
+
+
+def _is_plain(scorer: Scorer) -> bool:
+    metrics = metrics_of(scorer)
+    return isinstance(metrics, list) and all(map(callable, metrics))
+
+
+def _score(name: str, scorer: Scorer, samples: Sequence[EvalSample]) -> EvalScore:
+    scored = [
+        SampleScore(
+            score=one.scores[name], sample_id=one.id, sample_metadata=one.metadata, scorer=name
+        )
+        for one in samples
+        if one.scores and name in one.scores
+    ]
+    metrics = {}
+    for metric in metrics_of(scorer):
+        called = registry_info(metric).name.split("/")[-1]
+        metrics[called] = EvalMetric(name=called, value=float(metric(scored)))
+    return EvalScore(
+        name=name,
+        scorer=name,
+        scored_samples=len(scored),
+        unscored_samples=0,
+        metrics=metrics,
+    )
