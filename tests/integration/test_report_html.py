@@ -332,7 +332,12 @@ def test_without_scripts_the_story_is_still_there(browser: Browser, red: Red) ->
 def test_a_quick_run_shows_how_its_evidence_grew(browser: Browser, red: Red) -> None:
     """The path of both e-values with their thresholds, and both runs in the trend."""
     before = red.folder
-    quick = make_red_run(red.root, "--subjects", SUBJECTS, mode="quick", dataset=red.root / "data")
+    quick = make_red_run(
+        red.root,
+        *("--subjects", SUBJECTS, "--seed", "1"),
+        mode="quick",
+        dataset=red.root / "data",
+    )
     quick.server.stop()
     assert quick.exit_code == 1, quick.output
     assert quick.folder != before

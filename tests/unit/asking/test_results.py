@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inspect_ai import recompute_metrics
 from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSample, EvalSpec
@@ -40,6 +40,7 @@ def log_of(values: list[str | None]) -> EvalLog:
     return EvalLog(eval=spec, samples=samples)
 
 
+@settings(deadline=None)  # the first example imports what Inspect imports late
 @given(VALUES)
 def test_results_are_those_of_inspect(values: list[str | None]) -> None:
     """Accuracy, its standard error, the counts and the headline."""
