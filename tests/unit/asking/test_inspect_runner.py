@@ -262,6 +262,17 @@ def test_several_servers_are_asked_with_their_own_keys(tmp_path: Path) -> None:
     assert found == {("mine", "A"), ("theirs", "B")}
 
 
+def test_a_model_that_the_environment_names_is_not_asked(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's setting for evaluations of their own changes nothing."""
+    monkeypatch.setenv("INSPECT_EVAL_MODEL", "openai/gpt-nowhere")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert len(ask(runner_of(tmp_path), task_of(client_of(server)))) == 4
+    (log,) = logs_in(tmp_path)
+    assert log.eval.model == "capgate/lora-a"
+
+
 def test_a_task_asks_each_target_once_under_one_name(server: Server, tmp_path: Path) -> None:
     """Two tasks that a log could not tell apart are refused before anything is asked."""
     client = client_of(server)

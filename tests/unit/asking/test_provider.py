@@ -19,6 +19,7 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 from inspect_ai.model import (
     ChatMessage,
+    ChatMessageAssistant,
     ChatMessageSystem,
     ChatMessageUser,
     ContentImage,
@@ -373,6 +374,21 @@ def test_broken_arguments_of_a_tool_are_told_to_the_model(server: Server, tmp_pa
     (log,) = eval(solved, model=model_of(server), log_dir=str(tmp_path), display="none")
     assert log.status == "success"
     assert "Error" in server.chats[1].body["messages"][-1]["content"]
+
+
+def test_texts_are_sent_alike_with_tools_and_without(server: Server) -> None:
+    """The messages of a request do not depend on whether the model may call tools."""
+    said: list[ChatMessage] = [
+        ChatMessageSystem(content="Be brief."),
+        ChatMessageUser(content="2+3=?"),
+        ChatMessageAssistant(content="Five."),
+        ChatMessageUser(content="Sure? é"),
+    ]
+    ask_once(model_of(server), *said)
+    ask_once(model_of(server), *said, tools=[adder()])
+    without, with_tools = (asked.body["messages"] for asked in server.chats)
+    assert without == with_tools
+    assert [list(message) for message in without] == [["role", "content"]] * 4
 
 
 @pytest.mark.parametrize(

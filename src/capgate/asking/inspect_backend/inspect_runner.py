@@ -112,6 +112,7 @@ class InspectRunner:
         samples = _IN_PROGRESS * max(one.client.client.limits.connections for one in asked.tasks)
         return await inspect_ai.eval_async(
             made,
+            model=None,
             log_dir=str(self._logs),
             log_format=self._format,
             fail_on_error=False,
