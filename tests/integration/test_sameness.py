@@ -83,6 +83,7 @@ _OTHERWISE: Final = {
     "eval.config.sandbox_prebuilt": "no task that is run directly has a sandbox",
     "plan.config.max_connections": "how Inspect was told to run",
     "samples.events.config.max_connections": "how Inspect was told to run",
+    "reductions": "with one epoch they repeat each sample's score",
     "samples.attachments": "long texts stand where they belong",
     "samples.events.traceback": "a request's fault says all; a traceback shows our own code",
     "samples.events.traceback_ansi": "see there",

@@ -26,11 +26,6 @@ _POLL_SECONDS: Final = 0.02
 class NotAskedError(CapgateError):
     """A question that was not asked, since it could have passed `--max-cost`."""
 
-    @property
-    def message(self) -> str:
-        """The one paragraph; Inspect shows an exception's `message` where it has one."""
-        return str(self)
-
 
 class CostLimit(Protocol):
     """A run's cost limit, from wherever it is reached."""

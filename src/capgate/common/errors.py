@@ -39,6 +39,11 @@ class CapgateError(Exception):
         self.target = target
         self.said = one_line(said, limit=400)
 
+    @property
+    def message(self) -> str:
+        """The one paragraph; Inspect shows an exception's `message` where it has one."""
+        return str(self)
+
     def __reduce__(self) -> tuple[object, ...]:
         # Faults travel from the controller to workers; exceptions with keyword-only arguments
         # do not survive pickling by themselves.
@@ -222,11 +227,6 @@ class RequestFault(CapgateError):
         self.status = status
         self.attempts = attempts
         self.retry_after = retry_after
-
-    @property
-    def message(self) -> str:
-        """The one paragraph; Inspect shows an exception's `message` where it has one."""
-        return str(self)
 
     def copy(self, *, attempts: int | None = None) -> RequestFault:
         """Returns an equal fault without traceback, fit to be raised in another place.

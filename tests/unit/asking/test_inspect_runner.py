@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from inspect_ai import Task
 from inspect_ai.log import list_eval_logs
+from inspect_ai.model import ChatMessageUser, ContentImage, ContentText
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import SandboxEnvironmentSpec
 from tests import processes
@@ -26,6 +27,7 @@ from tests.unit.asking.asked import MMLU, ask, asked, client_of, logs_in, task_o
 from tests.unit.client.conftest import KEY
 
 from capgate.asking.cost_limit import NotAskedError, RunCostLimit, TargetCost
+from capgate.asking.inspect_backend.direct_runner import DirectRunner
 from capgate.asking.inspect_backend.inspect_runner import InspectRunner
 from capgate.asking.outcome import LOOK, TARGET, Outcome, QuestionTask
 from capgate.benchmarks.mmlu.task import MmluTask
@@ -244,6 +246,32 @@ def test_an_answer_beside_it_takes_no_fault_away(server: Server, tmp_path: Path)
     ((_, outcome),) = ask(runner, task_of(client_of(server), 1))
     assert isinstance(outcome.fault, RequestFault)
     assert outcome.fault.kind == "context_too_long"
+
+
+@solver
+def showing() -> Solver:
+    """Shows the model a picture with the question."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        picture = ContentImage(image="data:image/png;base64,iVBORw0KGgo=")
+        state.messages = [ChatMessageUser(content=[ContentText(text=state.input_text), picture])]
+        return await generate(state)
+
+    return solve
+
+
+def test_a_task_that_shows_pictures_takes_this_runner(server: Server, tmp_path: Path) -> None:
+    """It is asked as it stands; the direct runner sends nothing and names this one."""
+    server.answer = lambda _: "ANSWER: B"
+    task, changes = task_of(client_of(server), 1), changed(solver=showing())
+    direct = DirectRunner(changes, tmp_path / "direct", temperature=0.0, log_format="json")
+    ((_, outcome),) = ask(direct, task)
+    assert "Run it with --runner inspect" in outcome.answer.text
+    assert not server.chats
+    ((_, outcome),) = ask(runner_of(tmp_path / "inspect", changes), task)
+    assert outcome.answer.text == "ANSWER: B"
+    parts = server.chats[0].body["messages"][0]["content"]
+    assert [part["type"] for part in parts] == ["text", "image_url"]
 
 
 def test_several_servers_are_asked_with_their_own_keys(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolCall, ToolChoice, ToolFunction, ToolInfo
 
 from capgate.client.replies import Completion
+from capgate.common.errors import CapgateError
 
 _FIELDS: Final = (
     *("max_tokens", "temperature", "top_p", "seed", "logprobs", "top_logprobs"),
@@ -84,12 +85,16 @@ def request_of(
         config: Generation settings.
 
     Raises:
-        NotImplementedError: A message is more than a text.
+        CapgateError: A message is more than a text.
     """
     sent = []
     for message in messages:
         if not _is_text(message):
-            raise NotImplementedError("this message is more than a text: see any_request_of")
+            raise CapgateError(
+                "its task sends the model more than texts, which takes Inspect's own loop",
+                target=model,
+                remedy="run it with --runner inspect",
+            )
         sent.append({"role": message.role, "content": message.text})
     return _request(model, sent, config)
 
