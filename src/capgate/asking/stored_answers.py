@@ -40,7 +40,7 @@ class StoredAnswers:
             questions = pending.batch.questions if first else pending.missing[target.id]
             found = self._find(pending, target, [question.hash for question in questions])
             self.store.reuse(
-                (stored.id for stored in found.values()),
+                (stored.id for stored in found.values() if not stored.counts),
                 run=self.run,
                 target=target.id,
                 look=pending.look,

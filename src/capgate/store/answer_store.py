@@ -37,6 +37,8 @@ _ANSWER_COLUMNS: Final = (
     "question, subject, state, choice, text, prompt_tokens, completion_tokens, seconds, margin, "
     "served_by, cost, finish_reason, cut_off, reasoning_tokens"
 )
+_ANSWERS: Final = 14
+"""How many they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,14 @@ class Stored:
         answer: The answer.
         run: The run that asked for it.
         created: When it came, Unix seconds.
+        counts: Whether it counts already where it was looked for.
     """
 
     id: int
     answer: Answer
     run: str
     created: float = 0.0
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +174,17 @@ class Store(StoreFile):
         for chunk in _chunks(questions):
             marks = ",".join("?" * len(chunk))
             rows = self._rows(
-                f"SELECT {_ANSWER_COLUMNS}, id, run, created FROM answers "
+                f"SELECT {_ANSWER_COLUMNS}, id, run, created, EXISTS (SELECT 1 FROM uses "
+                "WHERE uses.run = ? AND uses.target = ? AND uses.look = ? "
+                "AND uses.answer = answers.id) AS counts FROM answers "
                 f"WHERE context = ? AND question IN ({marks}) AND usable "
                 "AND ((run = ? AND look = ?) OR (state != 'error' AND NOT ?)) "
-                "ORDER BY EXISTS (SELECT 1 FROM uses WHERE uses.run = ? AND uses.target = ? "
-                "AND uses.look = ? AND uses.answer = answers.id), id",
-                (context.id, *chunk, run, look, fresh, run, target, look),
+                "ORDER BY counts, id",
+                (run, target, look, context.id, *chunk, run, look, fresh),
             )
             with self._reading():
-                found |= {row[0]: Stored(row[-3], _answer(row), row[-2], row[-1]) for row in rows}
+                latest = {row[0]: row for row in rows}
+                found |= {question: _stored(row) for question, row in latest.items()}
         return found
 
     def mean_cost(self, context: Context) -> float | None:
@@ -226,14 +232,18 @@ class Store(StoreFile):
 
     def reuse(self, answers: Iterable[int], *, run: str, target: str, look: Look = "first") -> None:
         """Records that answers found here count in a look of `run` at `target`."""
-        with self.transaction():
-            self._db.executemany(
-                "INSERT OR IGNORE INTO uses VALUES (?, ?, ?, ?)",
-                [(run, target, look, answer) for answer in answers],
-            )
+        rows = [(run, target, look, answer) for answer in answers]
+        if rows:
+            with self.transaction():
+                self._db.executemany("INSERT OR IGNORE INTO uses VALUES (?, ?, ?, ?)", rows)
 
-    def keep_questions(self, questions: Iterable[Question]) -> None:
+    def keep_questions(self, questions: Sequence[Question]) -> None:
         """Keeps the questions' texts, which reports show beside the answers."""
+        kept: set[str] = set()
+        for chunk in _chunks([question.hash for question in questions]):
+            marks = ",".join("?" * len(chunk))
+            found = self._rows(f"SELECT hash FROM questions WHERE hash IN ({marks})", chunk)
+            kept.update(row[0] for row in found)
         rows = [
             (
                 q.hash,
@@ -244,9 +254,13 @@ class Store(StoreFile):
                 str(q.sample.target),
             )
             for q in questions
+            if q.hash not in kept
         ]
-        with self.transaction():
-            self._db.executemany("INSERT OR IGNORE INTO questions VALUES (?, ?, ?, ?, ?, ?)", rows)
+        if rows:
+            with self.transaction():
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO questions VALUES (?, ?, ?, ?, ?, ?)", rows
+                )
 
     def kept_questions(self, questions: Sequence[str]) -> dict[str, KeptQuestion]:
         """Content hash to question, for those of `questions` that are kept."""
@@ -292,8 +306,8 @@ class Store(StoreFile):
             (run, target, look),
         )
         with self._reading():
-            latest = {row[0]: Stored(row[-3], _answer(row), row[-2], row[-1]) for row in rows}
-        return list(latest.values())
+            latest = {row[0]: row for row in rows}
+            return [_stored(row) for row in latest.values()]
 
     def sightings(self, server: str) -> list[Seen]:
         """The weights that a server was seen with, newest first."""
@@ -363,23 +377,17 @@ class Store(StoreFile):
             return [(run, started, facts_of(settings)) for run, started, settings in rows]
 
 
+def _stored(row: Sequence[Any]) -> Stored:
+    """What a row of an answer's columns, its id, run, time and whether it counts stands for."""
+    return Stored(row[_ANSWERS], _answer(row), *row[_ANSWERS + 1 :])
+
+
 def _answer(row: Sequence[Any]) -> Answer:
-    return Answer(
-        question=row[0],
-        subject=row[1],
-        state=AnswerState(row[2]),
-        choice=row[3],
-        text=row[4],
-        prompt_tokens=row[5],
-        completion_tokens=row[6],
-        seconds=row[7],
-        margin=row[8],
-        served_by=row[9],
-        cost=row[10],
-        finish_reason=row[11],
-        cut_off=bool(row[12]),
-        reasoning_tokens=row[13],
-    )
+    """The answer of a row that begins with an answer's columns, which are in its fields' order."""
+    question, subject, state, *rest = row[:_ANSWERS]
+    *rest, cut_off, reasoning_tokens = rest
+    fields = (question, subject, AnswerState(state), *rest, bool(cut_off), reasoning_tokens)
+    return Answer(*fields)
 
 
 def _encodable(text: str) -> str:
