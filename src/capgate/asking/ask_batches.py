@@ -68,8 +68,9 @@ class BatchAsker:
 
     def find(self, batch: PendingBatch) -> None:
         """Finds what a batch need not ask for."""
-        for target, answer in self.answers.find(batch):
-            self.on_answer(batch.progress, target, answer, False)
+        for target, found in self.answers.find(batch).items():
+            for one in found.values():
+                self.on_answer(batch.progress, target, one.answer, False)
 
     async def ask(
         self,

@@ -32,7 +32,7 @@ from capgate.asking.make_target import TargetMaker
 from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget, ShardResult
 from capgate.asking.recheck import Recheck, found_to_mix, held
-from capgate.asking.stored_answers import StoredAnswers
+from capgate.asking.stored_answers import Found, StoredAnswers
 from capgate.asking.stream import Owner, Stream
 from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.benchmarks.questions import Question
@@ -168,17 +168,17 @@ class Evaluator:
             return self._pending(batch, targets, progress, fresh=fresh)
 
         wanted = pending(QuestionBatch(shard, questions))
-        if not wanted.missing:
-            self._find(wanted)
+        found = None if wanted.missing else self._find(wanted)
         if wanted.lacking:
             self._stream.ask(wanted, map(pending, ahead))
+            found = None
         if not any(wanted.asked.values()):
             wanted.seconds = 0.0
         elif self._recheck.due(targets):
             with self.holding(targets) as ready:
                 self._recheck.check(ready, self._run)
         del self._foreseen[self.look, wanted.claim]
-        return self._answers.results(wanted)
+        return self._answers.results(wanted, found)
 
     def answer_each(
         self,
@@ -291,10 +291,13 @@ class Evaluator:
             ),
         )
 
-    def _find(self, pending: PendingBatch) -> None:
-        for target, answer in self._answers.find(pending):
-            if pending.progress is not None:
-                pending.progress(target, answer, False)
+    def _find(self, pending: PendingBatch) -> Found:
+        found = self._answers.find(pending)
+        if pending.progress is not None:
+            for target, stored in found.items():
+                for one in stored.values():
+                    pending.progress(target, one.answer, False)
+        return found
 
     def _on_answer(
         self, progress: Progress | None, target: str, answer: Answer, asked: bool

@@ -13,6 +13,9 @@ from capgate.serving.adapters.liveness import contradiction
 from capgate.store.answer_store import Store, Stored
 from capgate.store.shard import Look
 
+Found = dict[str, dict[str, Stored]]
+"""Target's id to question's hash to the answer that was found."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
@@ -26,16 +29,12 @@ class StoredAnswers:
     store: Store
     run: str
 
-    def find(self, pending: PendingBatch) -> list[tuple[str, Answer]]:
-        """Finds what a batch is not asked for; the answers that are found count from now on.
-
-        Returns:
-            The answers, each with the id of its target.
-        """
+    def find(self, pending: PendingBatch) -> Found:
+        """Finds what a batch is not asked for; the answers that are found count from now on."""
         first = not pending.missing
         if first:
             self.store.keep_questions(pending.batch.questions)
-        told: list[tuple[str, Answer]] = []
+        all_found: Found = {}
         for target in pending.targets:
             questions = pending.batch.questions if first else pending.missing[target.id]
             found = self._find(pending, target, [question.hash for question in questions])
@@ -48,15 +47,21 @@ class StoredAnswers:
             pending.missing[target.id] = [one for one in questions if one.hash not in found]
             pending.asked.setdefault(target.id, 0)
             pending.not_asked[target.id] = {}
-            told += ((target.id, stored.answer) for stored in found.values())
-        return told
+            all_found[target.id] = found
+        return all_found
 
     def keep(self, target: ReadyTarget, answer: Answer, look: Look) -> None:
         """Keeps an answer that has come."""
         self.store.add(target.context, answer, run=self.run, target=target.id, look=look)
 
-    def results(self, pending: PendingBatch) -> dict[str, ShardResult]:
+    def results(
+        self, pending: PendingBatch, all_found: Found | None = None
+    ) -> dict[str, ShardResult]:
         """How targets did on a batch that was asked.
+
+        Args:
+            pending: The batch.
+            all_found: The answers, where all of them have just been found.
 
         Raises:
             ContradictionError: Another process found that a target does not answer as it did,
@@ -65,7 +70,9 @@ class StoredAnswers:
         hashes = [question.hash for question in pending.batch.questions]
         results: dict[str, ShardResult] = {}
         for target in pending.targets:
-            found = self._find(pending, target, hashes)
+            found = (
+                self._find(pending, target, hashes) if all_found is None else all_found[target.id]
+            )
             not_asked = pending.not_asked[target.id]
             if not set(hashes) <= found.keys() | not_asked.keys():
                 raise contradiction(target.endpoint, "another process of this run found that")
