@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from capgate.common.garbage import collected_rarely
 from capgate.pytest_suite.broker import WORKER_INPUT, BrokerClient, Calls
 from capgate.pytest_suite.controller import Controller
 from capgate.pytest_suite.session import Session
@@ -26,6 +28,8 @@ class Process:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._hooks: list[object] = []
+        self._rarely = ExitStack()
+        self._rarely.enter_context(collected_rarely())
         worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
         if worker_input is None:
             self.session = Session(config)
@@ -52,7 +56,8 @@ class Process:
 
     def close(self) -> None:
         """Ends what the process has started."""
-        if self.controller is not None:
-            self.controller.close()
-        else:
-            self.session.close()
+        with self._rarely:
+            if self.controller is not None:
+                self.controller.close()
+            else:
+                self.session.close()
