@@ -262,8 +262,8 @@ class Evaluator:
             temperature=settings.temperature,
             log_format=settings.inspect_logs,
         )
-        # What was imported until now is walked by no later collection.
-        gc.collect()
+        # What was imported until now is walked by no later collection. A collection before it
+        # would take longer than all later ones, and free next to nothing.
         gc.freeze()
         return BatchAsker(
             runner, self._answers, self.unreachable, self._check_server, self._on_answer

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
 
 from capgate.common.grouping import by_subject
 
@@ -105,8 +106,8 @@ class Selection:
 
 def question_hash(sample: Sample) -> str:
     """Hash of a question's content: messages (with few-shot examples), choices and key."""
-    content = json.dumps(content_of(sample), ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
+    # A third of the time of `json`, whose UTF-8 without spaces it is.
+    return hashlib.sha256(to_json(content_of(sample))).hexdigest()[:32]
 
 
 def content_of(sample: Sample) -> tuple[str, str, list[str] | None, str | list[str]]:

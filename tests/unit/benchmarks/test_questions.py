@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import random
@@ -275,6 +276,17 @@ def made(sizes: dict[str, int], seed: int = 0) -> QuestionSet:
             questions.append(Question(question_hash(sample), subject, sample))
     random.Random(seed).shuffle(questions)
     return QuestionSet("made", "", 0, tuple(questions))
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(_TEXT, st.lists(_TEXT, max_size=4))
+def test_a_question_keeps_its_hash(text: str, choices: list[str]) -> None:
+    """Stored answers and baselines are found by it: the hash of its content in compact JSON."""
+    content = json.dumps(["", text, choices, "A"], ensure_ascii=False, separators=(",", ":"))
+    sample = Sample(input=text, choices=choices, target="A")
+    assert question_hash(sample) == hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
 SIZES = st.dictionaries(st.sampled_from(SUBJECTS), st.integers(1, 40), min_size=1, max_size=12)

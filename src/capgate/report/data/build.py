@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from capgate.benchmarks.mmlu.known_errors import Redux
@@ -26,7 +27,7 @@ from capgate.report.data.result import (
     without_scores,
 )
 from capgate.run.judgement import Mode
-from capgate.store.answer_store import Store
+from capgate.store.answer_store import Store, Stored
 from capgate.store.shard import WHOLE, Shard
 
 _UNREAD_SHOWN: Final = 20
@@ -87,9 +88,11 @@ def build_report(
         if name and _SUITE not in shards.get(name, {})
     }
     modes = {target: _mode(mine, target in quick) for target, mine in shards.items()}
+    # A target and what it is compared with: what both a result and a comparison are made of.
+    used = lru_cache(maxsize=2)(lambda target: store.used(run, target))
     results = {
         target: _result(
-            store,
+            used(target),
             run,
             target,
             mine,
@@ -136,6 +139,7 @@ def build_report(
                 run,
                 target,
                 result.reference,
+                used=used,
                 baseline=baseline,
                 redux=redux,
                 reask_reason=shards[target].get(_REASK, {}).get("reason", ""),
@@ -164,7 +168,7 @@ def exit_code(report: Report) -> int:
 
 
 def _result(
-    store: Store,
+    used: Sequence[Stored],
     run: str,
     target: str,
     shards: Shards,
@@ -175,7 +179,6 @@ def _result(
     mode: Mode,
 ) -> Result:
     about = shards[_ENTRY]
-    used = store.used(run, target)
     answers = [stored.answer for stored in used]
     now = [stored.answer for stored in used if stored.run == run]
     earlier = [stored.created for stored in used if stored.run != run]

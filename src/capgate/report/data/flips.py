@@ -21,7 +21,7 @@ from capgate.report.data.labels import (
     shifted_in,
     split_drop,
 )
-from capgate.store.answer_store import KeptQuestion, Store
+from capgate.store.answer_store import KeptQuestion, Store, Stored
 from capgate.store.baselines import Baseline
 
 FindBaseline = Callable[[str], Baseline | None]
@@ -33,6 +33,7 @@ def compare(
     target: str,
     reference: Mapping[str, Any],
     *,
+    used: Callable[[str], Sequence[Stored]],
     baseline: FindBaseline | None = None,
     redux: Redux | None = None,
     reask_reason: str = "",
@@ -44,12 +45,13 @@ def compare(
         run: The run's id.
         target: The target.
         reference: What it was compared with (`references.describe`).
+        used: A target's answers that count in the run.
         baseline: Finds a target's recorded baseline.
         redux: MMLU-Redux's annotations.
         reask_reason: Why unparsed questions were not asked again.
     """
-    candidate = {s.answer.question: s.answer for s in store.used(run, target)}
-    sides, note = _reference_sides(store, run, target, reference, candidate, baseline)
+    candidate = {s.answer.question: s.answer for s in used(target)}
+    sides, note = _reference_sides(store, used, target, reference, candidate, baseline)
     if sides is None:
         return Comparison(reference=dict(reference), note=note)
     pairs = [
@@ -149,7 +151,7 @@ def _by_subject(pairs: Sequence[AskedPair]) -> dict[str, Paired]:
 
 def _reference_sides(
     store: Store,
-    run: str,
+    used: Callable[[str], Sequence[Stored]],
     target: str,
     reference: Mapping[str, Any],
     candidate: Mapping[str, Answer],
@@ -159,7 +161,7 @@ def _reference_sides(
     kind = reference.get("kind")
     if kind == "base":
         base = str(reference["target"])
-        return {s.answer.question: Side.of(s.answer) for s in store.used(run, base)}, ""
+        return {s.answer.question: Side.of(s.answer) for s in used(base)}, ""
     if kind != "baseline":
         if kind in {"floor", "published"}:
             return None, "held against an accuracy: there is no reference to pair questions with"
