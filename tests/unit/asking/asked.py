@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from inspect_ai import Task
 from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 from tests.doubles.runs import MAX_TOKENS, TASK, questions
 from tests.doubles.server import Server
 from tests.unit.client.conftest import KEY, QUICK
 
+from capgate.asking import inspect_calls
 from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.runner import Runner
 from capgate.asking.target_client import TargetClient
@@ -19,8 +23,40 @@ from capgate.benchmarks.questions import Question
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
 from capgate.common.redact import Redactor
+from capgate.config.settings import LogFormat, RunnerKind
 
 MMLU = MmluTask(TASK, MAX_TOKENS)
+
+
+def runner_of(
+    kind: RunnerKind, logs: Path, mmlu_task: MmluTask = MMLU, log_format: LogFormat = "json"
+) -> Runner:
+    """A runner that writes logs into a folder."""
+    return inspect_calls.runner_of(kind, mmlu_task, logs, temperature=0.0, log_format=log_format)
+
+
+@dataclass(frozen=True)
+class Changed(MmluTask):
+    """The benchmark's task with parts of its own.
+
+    Attributes:
+        parts: The parts of Inspect's task.
+    """
+
+    parts: tuple[tuple[str, Any], ...] = ()
+
+    def task(self, questions: Sequence[Question], *, shard: str) -> Task:
+        """Builds it."""
+        made = super().task(questions, shard=shard)
+        for name, part in self.parts:
+            setattr(made, name, part)
+        return made
+
+
+def changed(**parts: Any) -> Changed:  # noqa: ANN401
+    """The benchmark's task with other parts."""
+    return Changed(MMLU.name, MMLU.max_tokens, tuple(parts.items()))
+
 
 Ended = list[tuple[QuestionTask, Outcome]]
 

@@ -67,14 +67,12 @@ class _Attempt:
         began: When it began, on the clock of `time.monotonic`.
         events: What is logged of it.
         usage: Tokens of its requests.
-        fault: The fault that its latest request ended with; None where it was answered.
         said: What the target's server wrote.
     """
 
     began: float
     events: list[Event] = field(default_factory=list)
     usage: ModelUsage | None = None
-    fault: Fault | None = None
     said: list[str] = field(default_factory=list)
 
     def counted(self, usage: ModelUsage | None) -> None:
@@ -125,7 +123,9 @@ class SampleRunner:
                     scores[name] = score
                     attempt.events.append(self._score_event(attempt, sample, name, score))
         except Exception as raised:
-            fault = attempt.fault if raised is attempt.fault else None
+            if isinstance(raised, Fault):
+                # Its traceback would keep this frame, and with it the sample, in memory.
+                fault = raised.with_traceback(None)
             error = _error(raised, fault)
             attempt.events.append(ErrorEvent(error=error, **_about(attempt)))
         took = time.monotonic() - attempt.began
@@ -216,12 +216,10 @@ class SampleRunner:
         try:
             answer = await self._client.complete(request, config.extra_body)
         except (RequestFault, NotAskedError) as fault:
-            attempt.fault = fault
             attempt.said.append(str(fault))
             nothing = ModelOutput.from_content(self.model, "")
             attempt.events.append(event(output=nothing, error=str(fault)))
             raise
-        attempt.fault = None
         attempt.said += (answer.text, answer.thought, answer.model, answer.response_id)
         attempt.said += (answer.finish_reason, answer.provider)
         output = output_of(self._client.model, answer, self._client.served_by(answer))
