@@ -34,6 +34,7 @@ TESTS: Final = (
     "tests/unit/report/test_word_as_key.py",
     "tests/unit/run/test_judge.py",
     "tests/unit/run/test_upgrades.py",
+    "tests/integration/test_asked_ahead.py",
     "tests/integration/test_confidential.py",
     "tests/integration/test_runners.py",
     "tests/integration/test_sameness.py",
@@ -63,8 +64,8 @@ def allowed(pyproject: Path = PYPROJECT) -> list[Requirement]:
     Raises:
         VersionsError: It does not require one of them.
     """
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    required = {found.name: found for found in map(Requirement, project["dependencies"])}
+    dependencies = _project(pyproject)["dependencies"]
+    required = {found.name: found for found in map(Requirement, dependencies)}
     missing = [name for name in PACKAGES if name not in required]
     if missing:
         raise VersionsError(f"{pyproject.name} does not require {', '.join(missing)}")
@@ -106,6 +107,11 @@ def newest(requirements: Sequence[Requirement]) -> Versions:
 def told(versions: Versions) -> str:
     """Versions as a line shows them."""
     return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _project(pyproject: Path) -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    return project
 
 
 def _pins(versions: Versions) -> list[Requirement]:
@@ -152,7 +158,7 @@ def _installed(end: str, versions: Versions) -> Path:
     folder = ROOT / f".venv-inspect-{end}"
     python = folder / "bin" / "python"
     stamp = folder / ".installed"
-    wanted = f"{told(versions)}\n{PYPROJECT.read_text(encoding='utf-8')}"
+    wanted = json.dumps([versions, _project(PYPROJECT)])
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
         venv.create(folder, clear=True, with_pip=True)
         pins = map(str, _pins(versions))
