@@ -14,6 +14,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from capgate.asking.inspect_backend.direct_sample import SampleRunner
+from capgate.asking.inspect_backend.direct_tasks import why_not_direct
 from capgate.asking.inspect_backend.inspect_tasks import inspect_task
 from capgate.asking.inspect_backend.lanes import Lane, Work
 from capgate.asking.inspect_backend.read_sample import outcome_of
@@ -24,6 +25,7 @@ from capgate.asking.target_client import TargetClient
 from capgate.benchmarks.mmlu.reading import no_model
 from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.benchmarks.questions import Question
+from capgate.common.errors import CapgateError
 from capgate.config.settings import LogFormat
 
 _IN_PROGRESS: Final = 2
@@ -80,6 +82,12 @@ class DirectRunner:
 
     def _shard(self, task: QuestionTask, on_outcome: OnOutcome, run: str) -> _Shard:
         made = inspect_task(task, self._mmlu_task)
+        if reason := why_not_direct(made):
+            raise CapgateError(
+                f"its task can't be asked question by question: {reason}",
+                target=task.target,
+                remedy="run it with --runner inspect",
+            )
         runner = SampleRunner(made, task.client, self._temperature)
         log = ShardLog(
             made,

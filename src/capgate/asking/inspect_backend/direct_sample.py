@@ -6,7 +6,6 @@ It does what `inspect_ai.eval` does with a sample of one turn, through public in
 from __future__ import annotations
 
 import functools
-import random
 import time
 import traceback
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from inspect_ai.solver import TaskState
 from inspect_ai.util import registry_info
 
 from capgate.asking.cost_limit import NotAskedError
-from capgate.asking.inspect_backend.messages import output_of, request_of
+from capgate.asking.inspect_backend.messages import new_id, output_of, request_of
 from capgate.asking.target_client import TargetClient
 from capgate.common.errors import CapgateError, RequestFault
 
@@ -159,7 +158,7 @@ class SampleRunner:
         """The state in which Inspect hands a sample to its solver."""
         messages: list[ChatMessage]
         if isinstance(sample.input, str):
-            messages = [ChatMessageUser(content=sample.input, source="input", id=_new_id())]
+            messages = [ChatMessageUser(content=sample.input, source="input", id=new_id())]
         else:
             # Solvers change messages in place.
             messages = [
@@ -176,7 +175,7 @@ class SampleRunner:
             choices=sample.choices,
             metadata=dict(sample.metadata or {}),
             scores={},
-            sample_uuid=_new_id(),
+            sample_uuid=new_id(),
         )
 
     async def _generate(
@@ -271,15 +270,7 @@ def _named(scorers: list[Scorer]) -> dict[str, Scorer]:
 
 def _about(attempt: _Attempt) -> dict[str, Any]:
     """An event's own id and when it happened."""
-    return {"uuid": _new_id(), "working_start": time.monotonic() - attempt.began}
-
-
-_ids: Final = random.Random()
-"""A generator of our own: tests that seed the common one would get each id twice."""
-
-
-def _new_id() -> str:
-    return f"{_ids.getrandbits(128):032x}"
+    return {"uuid": new_id(), "working_start": time.monotonic() - attempt.began}
 
 
 def _error(raised: Exception, fault: Fault | None) -> EvalError:

@@ -7,6 +7,7 @@ and `any_output_of` know tools, images and whatever else Inspect's own helpers t
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,6 +39,9 @@ _FIELDS: Final = (
     *("frequency_penalty", "presence_penalty", "reasoning_effort", "logit_bias"),
 )
 """Generation settings that are members of a request, under the same names."""
+
+SETTINGS: Final = frozenset({*_FIELDS, "stop_seqs", "response_schema", "extra_body"})
+"""Generation settings that reach the server."""
 
 _STOP_REASONS: Final[dict[str, StopReason]] = {
     "stop": "stop",
@@ -72,6 +76,15 @@ def facts_of(output: ModelOutput) -> Facts:
     """Returns what the provider noted beside an answer; empty for any other provider's."""
     noted = (output.metadata or {}).get("capgate")
     return Facts(**noted) if isinstance(noted, dict) else Facts()
+
+
+_ids: Final = random.Random()
+"""A generator of our own: tests that seed the common one would get each id twice."""
+
+
+def new_id() -> str:
+    """A new id of a message, event or sample; Inspect's own take longer than to write them."""
+    return f"{_ids.getrandbits(128):032x}"
 
 
 def request_of(
@@ -185,7 +198,7 @@ def output_of(model: str, answer: Completion, served_by: str) -> ModelOutput:
     content: str | list[Content] = answer.text
     if answer.thought:
         content = [ContentReasoning(reasoning=answer.thought), ContentText(text=answer.text)]
-    message = ChatMessageAssistant(content=content, source="generate", model=model)
+    message = ChatMessageAssistant(content=content, source="generate", model=model, id=new_id())
     stop = _STOP_REASONS.get(answer.finish_reason, "unknown")
     choice = ChatCompletionChoice(
         message=message, stop_reason="max_tokens" if answer.cut_off else stop

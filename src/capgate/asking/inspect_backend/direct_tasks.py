@@ -1,0 +1,69 @@
+"""Which tasks can be run sample by sample, without Inspect's own evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from inspect_ai import Task
+from inspect_ai.dataset import Sample
+from inspect_ai.util import registry_info
+
+from capgate.asking.inspect_backend.messages import SETTINGS
+
+DIRECT_SOLVERS: Final = frozenset(
+    {
+        "inspect_evals/mmlu_multiple_choice",
+        *(f"inspect_ai/{name}" for name in ("generate", "multiple_choice", "chain_of_thought")),
+        *(f"inspect_ai/{name}" for name in ("prompt_template", "system_message")),
+        *(f"inspect_ai/{name}" for name in ("user_message", "assistant_message")),
+    }
+)
+"""Solvers that do nothing but change messages and ask once."""
+
+DIRECT_SCORERS: Final = frozenset(
+    {f"inspect_ai/{name}" for name in ("choice", "match", "includes", "pattern", "answer")}
+    | {f"inspect_ai/{name}" for name in ("exact", "f1")}
+)
+"""Scorers that ask no model."""
+
+_UNSET: Final = (
+    *("setup", "cleanup", "sandbox", "approval", "early_stopping", "sample_source"),
+    *("message_limit", "token_limit", "turn_limit", "time_limit", "working_limit", "cost_limit"),
+    *("model_roles", "metrics", "checkpoint", "review", "sentinel"),
+)
+"""What only an evaluation of Inspect's own does for a task."""
+
+
+def why_not_direct(task: Task) -> str:
+    """Why a task needs an evaluation of Inspect's own; `""` where it does not.
+
+    Args:
+        task: The task, with the samples that are to be asked.
+    """
+    for setting in _UNSET:
+        if getattr(task, setting, None):
+            return f"it sets {setting}"
+    if task.epochs not in (None, 1):
+        return f"it asks each question in {task.epochs} epochs"
+    settings = task.config.model_dump(exclude_none=True).keys() - SETTINGS
+    if settings:
+        return f"it sets {min(settings)} of the model's answers"
+    solvers: Sequence[object] = task.solver if isinstance(task.solver, Sequence) else [task.solver]
+    if unknown := _unknown(solvers, DIRECT_SOLVERS):
+        return f"its solver {unknown} may ask more than once, or by itself"
+    if unknown := _unknown(task.scorer or [], DIRECT_SCORERS):
+        return f"its scorer {unknown} may ask a model"
+    return next(filter(None, map(_needs_more, task.dataset)), "")
+
+
+def _unknown(used: Iterable[object], known: frozenset[str]) -> str:
+    """The first of some solvers or scorers that is not among those that are known."""
+    names = (registry_info(one).name for one in used)
+    return next((name for name in names if name not in known), "")
+
+
+def _needs_more(sample: Sample) -> str:
+    if sample.sandbox or sample.files or sample.setup:
+        return f"its sample {sample.id} has a sandbox or files"
+    return ""
