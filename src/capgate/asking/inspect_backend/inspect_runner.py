@@ -8,6 +8,7 @@ stored as they come. Its logs are its own; what is secret in them is cut out at 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import re
@@ -95,8 +96,7 @@ class InspectRunner:
                     raise
                 raise _fault_of_inspect(str(error)) from error
             finally:
-                for path in self._logs.iterdir():
-                    path.chmod(0o600)
+                self._make_logs_private()
         if asked.fault is not None:
             raise asked.fault
         current = asyncio.current_task()
@@ -128,6 +128,12 @@ class InspectRunner:
             ctl_server=False,
             temperature=self._temperature,
         )
+
+    def _make_logs_private(self) -> None:
+        for path in self._logs.glob(f"*.{self._format}"):
+            # Another process may replace its log meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                path.chmod(0o600)
 
     def _task(self, task: QuestionTask, faults: SampleFaults) -> Task:
         made = inspect_task(task, self._mmlu_task)
