@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from inspect_ai import Epochs, Task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import GenerateConfig
+from inspect_ai.model import ChatMessageUser, ContentImage, GenerateConfig
 from inspect_ai.scorer import choice, match, model_graded_fact
 from inspect_ai.solver import basic_agent, generate, multiple_choice, system_message, use_tools
 from tests.doubles.runs import questions
@@ -18,9 +18,15 @@ from capgate.benchmarks.mmlu.task import TASKS, mmlu_task
 
 def task(sample: dict[str, Any] | None = None, **changes: Any) -> Task:  # noqa: ANN401
     """A task of one turn, with changes."""
-    asked = Sample(id="1", input="?", choices=["a", "b"], target="A", **(sample or {}))
+    about: dict[str, Any] = {"input": "?", "choices": ["a", "b"], "target": "A", "id": "1"}
+    asked = Sample(**(about | (sample or {})))
     plain: dict[str, Any] = {"solver": multiple_choice(), "scorer": choice()}
     return Task(dataset=MemoryDataset([asked]), **(plain | changes))
+
+
+def picture() -> ChatMessageUser:
+    """A message that shows one."""
+    return ChatMessageUser(content=[ContentImage(image="data:image/png;base64,iVBORw0KGgo=")])
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -48,6 +54,7 @@ def test_free_text_is_asked_question_by_question() -> None:
         ({"epochs": Epochs(2)}, "2 epochs"),
         ({"config": GenerateConfig(num_choices=2)}, "num_choices"),
         ({"sample": {"files": {"a.txt": "x"}}}, "sample 1"),
+        ({"sample": {"input": [picture()]}}, "sample 1 shows"),
     ],
 )
 def test_what_needs_more_is_told(changes: dict[str, Any], why: str) -> None:

@@ -2,21 +2,89 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 from inspect_ai.model import ChatMessageUser, ContentImage, ContentText
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import SandboxEnvironmentSpec
 from tests import processes
-from tests.doubles.server import Server
+from tests.doubles import replies
+from tests.doubles.server import Server, answer
 from tests.unit.asking.asked import ask, changed, client_of, logs_in, runner_of, task_of
 
-from capgate.common.errors import CapgateError
+from capgate.common.answers import AnswerState
+from capgate.common.errors import CapgateError, RequestFault
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@solver
+def stubborn(*, fails: bool) -> Solver:
+    """Asks until it is answered; then fails by itself, if it is told to."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        while True:
+            try:
+                state = await generate(state)
+                break
+            except RequestFault:
+                pass
+        if fails:
+            raise ValueError("a fault of the task's own")
+        return state
+
+    return solve
+
+
+def test_a_fault_that_the_solver_caught_is_not_the_samples(server: Server, tmp_path: Path) -> None:
+    """A solver may ask again; what then ends the sample is not explained by the earlier fault."""
+    for fails in (False, True):
+        server.script(replies.PROMPT_TOO_LONG)
+        runner = runner_of("inspect", tmp_path, changed(solver=stubborn(fails=fails)))
+        ((_, outcome),) = ask(runner, task_of(client_of(server), 1))
+        assert outcome.fault is None
+        assert (outcome.answer.state is AnswerState.ERROR) is fails
+        assert ("a fault of the task's own" in outcome.answer.text) is fails
+
+
+@solver
+def side_by_side() -> Solver:
+    """Asks twice at the same time and fails as the first of both does."""
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        other = asyncio.create_task(generate(state))
+        try:
+            return await generate(state)
+        finally:
+            await other
+
+    return solve
+
+
+def test_an_answer_beside_it_takes_no_fault_away(server: Server, tmp_path: Path) -> None:
+    """Of two requests at the same time the one that failed ends the sample, and is its fault."""
+    failed = threading.Event()
+
+    async def fail(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        failed.set()
+        return await replies.PROMPT_TOO_LONG(request, body)
+
+    async def late(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        assert await asyncio.to_thread(failed.wait, 30)
+        return await answer("ANSWER: B")(request, body)
+
+    server.script(fail, late)
+    runner = runner_of("inspect", tmp_path, changed(solver=side_by_side()))
+    ((_, outcome),) = ask(runner, task_of(client_of(server), 1))
+    assert isinstance(outcome.fault, RequestFault)
+    assert outcome.fault.kind == "context_too_long"
 
 
 @solver
@@ -36,8 +104,8 @@ def test_a_task_that_shows_pictures_takes_this_runner(server: Server, tmp_path: 
     server.answer = lambda _: "ANSWER: B"
     task, changes = task_of(client_of(server), 1), changed(solver=showing())
     direct = runner_of("direct", tmp_path / "direct", changes)
-    ((_, outcome),) = ask(direct, task)
-    assert "Run it with --runner inspect" in outcome.answer.text
+    with pytest.raises(CapgateError, match="Run it with --runner inspect"):
+        ask(direct, task)
     assert not server.chats
     ((_, outcome),) = ask(runner_of("inspect", tmp_path / "inspect", changes), task)
     assert outcome.answer.text == "ANSWER: B"

@@ -9,7 +9,7 @@ from inspect_ai import Task
 from inspect_ai.dataset import Sample
 from inspect_ai.util import registry_info
 
-from capgate.asking.inspect_backend.messages import SETTINGS
+from capgate.asking.inspect_backend.messages import SETTINGS, is_text
 
 DIRECT_SOLVERS: Final = frozenset(
     {
@@ -66,4 +66,6 @@ def _unknown(used: Iterable[object], known: frozenset[str]) -> str:
 def _needs_more(sample: Sample) -> str:
     if sample.sandbox or sample.files or sample.setup:
         return f"its sample {sample.id} has a sandbox or files"
+    if not isinstance(sample.input, str) and not all(map(is_text, sample.input)):
+        return f"its sample {sample.id} shows more than texts"
     return ""

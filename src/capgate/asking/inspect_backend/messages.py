@@ -102,7 +102,7 @@ def request_of(
     """
     sent = []
     for message in messages:
-        if not _is_text(message):
+        if not is_text(message):
             raise CapgateError(
                 "its task sends the model more than texts, which takes Inspect's own loop",
                 target=model,
@@ -131,7 +131,7 @@ async def any_request_of(
     Raises:
         RuntimeError: Chat completions have no form for a message's content, such as a video.
     """
-    if not tools and all(map(_is_text, messages)):
+    if not tools and all(map(is_text, messages)):
         return request_of(model, messages, config)
     request = _request(model, await messages_to_openai(messages), config)
     if tools:
@@ -142,7 +142,8 @@ async def any_request_of(
     return request
 
 
-def _is_text(message: ChatMessage) -> bool:
+def is_text(message: ChatMessage) -> bool:
+    """Whether a message is nothing but a text."""
     if message.role == "tool" or (message.role == "assistant" and message.tool_calls):
         return False
     content = message.content
