@@ -28,7 +28,7 @@ from capgate.config.settings import FILES, Settings
 from capgate.config.thresholds import baseline_path, policy_for
 from capgate.gate.policy import Policy
 from capgate.report.data.result import iso
-from capgate.report.text.terminal import lines_of
+from capgate.report.text.table_lines import lines_of
 from capgate.store.baseline_review import Review, baseline_of, recordable, review
 from capgate.store.baselines import Baseline
 from capgate.store.runs import StoredRun, stored

@@ -25,7 +25,8 @@ from capgate.config.thresholds import policy_for
 from capgate.report.data.killed import is_killed, killed_fault
 from capgate.report.data.published_beside import CAUTION, beside
 from capgate.report.text.published_lines import lines
-from capgate.report.text.terminal import lines_of, verdict_lines
+from capgate.report.text.table_lines import lines_of
+from capgate.report.text.terminal import verdict_lines
 from capgate.run.compare_stored import Compared, Flip, GroupRow, compare
 from capgate.serving.routes import check_routes, is_routed, routes_of
 from capgate.store.answer_store import KeptQuestion

@@ -17,7 +17,7 @@ from capgate.common.output import Output
 from capgate.common.text import one_line
 from capgate.config.secrets import redactor_of_files
 from capgate.config.targets import Target, Targets, environment, load_targets
-from capgate.report.text.terminal import lines_of
+from capgate.report.text.table_lines import lines_of
 from capgate.serving import running_servers
 from capgate.serving.adapters.served_names import names_on
 from capgate.serving.adapters.sources import find_folder

@@ -24,7 +24,7 @@ from capgate.config.targets import Target
 from capgate.config.thresholds import floor_of, policy_for, reference_choice
 from capgate.gate.policy import Policy
 from capgate.gate.two_looks import first_look
-from capgate.report.text.terminal import lines_of
+from capgate.report.text.table_lines import lines_of
 from capgate.run.planning import Effort, Known, Plan, by_weight, discordance_of, plan, rates_of
 from capgate.run.reference import domains_judged, whole_budget
 from capgate.store.answer_store import Store

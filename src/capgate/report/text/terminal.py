@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
@@ -20,9 +18,8 @@ from capgate.report.data.result import Group, Report, Result, answered_of
 from capgate.report.text.advice import next_steps, rest_sentence
 from capgate.report.text.missing_lines import missing_lines
 from capgate.report.text.story import story_lines
+from capgate.report.text.table_lines import lines_of
 from capgate.run.judgement import Judgement
-
-_WIDTH = 140
 
 
 def render_judgement(judgement: Judgement) -> str:
@@ -159,15 +156,6 @@ def _table(target: str, result: Result) -> list[str]:
     table.add_row(*_row("all", result.overall, costs=costs, cut=cut, kind=kind), style="bold")
     # As a title of the table it would be broken at the table's width.
     return [f"{target}  {result.task}  {result.mode}{old}", *lines_of(table)]
-
-
-def lines_of(table: Table, *, width: int = _WIDTH) -> list[str]:
-    """A table as plain lines; its cells' text is shown as it is."""
-    out = io.StringIO()
-    Console(
-        file=out, width=width, no_color=True, force_terminal=False, markup=False, emoji=False
-    ).print(table)
-    return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
 def _row(name: str, one: Group, *, costs: bool, cut: bool, kind: str = "") -> list[str]:
