@@ -7,6 +7,7 @@ not decide what is compared with what; what the answers mean is the gate's busin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from capgate.asking.progress import Feed
@@ -32,6 +33,8 @@ class Judge:
         asker: Target to what has its questions answered.
         record: What the run keeps.
         losses: Which targets were lost in the middle of the run.
+        loading: Target to a context that loads what it is asked, while another process makes its
+            preflight.
         session: What the session's tests will ask.
         feed: Told of each answer, where progress is shown.
         say: Shows a line of progress.
@@ -44,6 +47,7 @@ class Judge:
         record: RunRecord,
         *,
         losses: Losses,
+        loading: Callable[[str], AbstractContextManager[None]] = lambda target: nullcontext(),  # noqa: ARG005
         session: SessionTests | None = None,
         feed: Feed | None = None,
         say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
@@ -52,6 +56,7 @@ class Judge:
         self._asker = asker
         self._record = record
         self._losses = losses
+        self._loading = loading
         self._session = session or SessionTests()
         self._feed = feed
         self._say = say
@@ -66,7 +71,9 @@ class Judge:
             CapgateError: It can't.
         """
         if target not in self._preflights:
-            self._preflights[target] = self._record.preflight(target, lambda: self._probe(target))
+            self._preflights[target] = self._record.preflight(
+                target, lambda: self._probe(target), lambda: self._loading(target)
+            )
         found = self._preflights[target]
         if found["verdict"] is not None:
             raise CapgateError(" ".join(found["verdict"]["reasons"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from capgate.asking.evaluator import Evaluator
 from capgate.asking.fingerprint import seed_of
@@ -53,6 +53,7 @@ class ReadyTargets:
         self._mode = mode
         self._made = made
         self._ready: dict[str, ReadyTarget] = {}
+        self._loaders: dict[str, threading.Thread] = {}
 
     def of(self, target: str) -> ReadyTarget:
         """A target, ready to be asked; its server is found or started by the first call.
@@ -68,10 +69,26 @@ class ReadyTargets:
             self._made(one)
         return self._ready[target]
 
+    @contextlib.contextmanager
+    def loading(self, target: str) -> Iterator[None]:
+        """Loads Inspect and a target's questions for the length of a block that waits."""
+        ahead = self._loader(target)
+        try:
+            yield
+        finally:
+            ahead.join()
+
+    def _loader(self, target: str) -> threading.Thread:
+        """The thread that loads what a target is asked; the first call starts it."""
+        if target not in self._loaders:
+            ahead = threading.Thread(target=self._load, args=(target,), daemon=True)
+            ahead.start()
+            self._loaders[target] = ahead
+        return self._loaders[target]
+
     def _make(self, target: str) -> ReadyTarget:
         # Starting a server takes seconds, importing Inspect as many: both at once.
-        ahead = threading.Thread(target=self._load, args=(target,), daemon=True)
-        ahead.start()
+        ahead = self._loader(target)
         if may_be_away(self._questions.source(target)):
             # A server that takes minutes to start is of no use without questions.
             ahead.join()

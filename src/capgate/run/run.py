@@ -6,7 +6,8 @@ questions answered through the store, and lets the gate judge; nothing is decide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task
 from capgate.benchmarks.questions import QuestionSet, Selection
 from capgate.common.dependencies import check_found
+from capgate.common.errors import CapgateError
 from capgate.common.files import FileError
 from capgate.common.private_files import own_folder
 from capgate.common.scratch import remove_abandoned
@@ -291,10 +293,19 @@ class Run:
             self._asker,
             self.kept,
             losses=self.losses,
+            loading=self._loading,
             session=self.session,
             feed=self.feed,
             say=self.say,
         )
+
+    @contextmanager
+    def _loading(self, target: str) -> Iterator[None]:
+        with ExitStack() as loading:
+            # What fails here fails again in the preflight, which tells it.
+            with suppress(CapgateError):
+                loading.enter_context(self._ready_targets.loading(target))
+            yield
 
     def _asker(self, target: str) -> RunAsker:
         return RunAsker(

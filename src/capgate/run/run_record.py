@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -57,15 +58,24 @@ class RunRecord:
         self._store().end_shard(self._run, target, shard, facts)
         return judgement
 
-    def preflight(self, target: str, look: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    def preflight(
+        self,
+        target: str,
+        look: Callable[[], Mapping[str, Any]],
+        meanwhile: Callable[[], AbstractContextManager[None]],
+    ) -> Mapping[str, Any]:
         """How a target's preflight ended; the first process of the run to ask makes it.
 
         Args:
             target: The target's id.
             look: Makes the preflight, keeps how it ended and returns that.
+            meanwhile: Entered while this process waits for another one that makes it.
         """
-        with self._store().claim(f"preflight-{self._run}-{target}", once=True):
-            return self._store().shards(self._run).get((target, _PREFLIGHT)) or look()
+        store, name = self._store(), f"preflight-{self._run}-{target}"
+        with ExitStack() as claims:
+            first = store.claim_free(claims, name)
+        with nullcontext() if first else meanwhile(), store.claim(name, once=True):
+            return store.shards(self._run).get((target, _PREFLIGHT)) or look()
 
     def used(self, target: str, chosen: int) -> Usage:
         """What a target's part in the run took so far, whichever process asked.

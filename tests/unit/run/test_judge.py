@@ -6,6 +6,7 @@ Plans and policies are built here, answers are scripted; store, record and gate 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from capgate.gate.tries import Allowance
 from capgate.run.answered import Results
 from capgate.run.asker import Asker, Probe
 from capgate.run.judge import Judge
+from capgate.run.judgement import Judgement
 from capgate.run.reference import BaseReference, FloorReference, NoReference, Reference
 from capgate.run.run_record import RunRecord
 from capgate.run.session_tests import SessionTests
@@ -480,12 +482,13 @@ def test_a_preflight_is_asked_once_in_a_run(store: Store) -> None:
     assert first.kept(Shard("preflight"))["verdict"] is None
 
 
+def no_plan(target: str) -> TargetPlan:
+    """Stands for a target that has nothing to be compared with."""
+    raise CapgateError("there is no recorded baseline", target=target)
+
+
 def test_a_target_without_a_plan_fails_its_preflight(store: Store) -> None:
     """Why there is no plan is what the preflight fails by, in each process of the run."""
-
-    def no_plan(target: str) -> TargetPlan:
-        raise CapgateError("there is no recorded baseline", target=target)
-
     for _ in range(2):
         judge = Judge(
             no_plan, lambda _: Script(store), RunRecord(lambda: store, RUN), losses=LostTargets()
@@ -493,3 +496,29 @@ def test_a_target_without_a_plan_fails_its_preflight(store: Store) -> None:
         with pytest.raises(CapgateError, match="there is no recorded baseline"):
             judge.preflight("mine")
     assert store.shards(RUN)["mine", Shard("preflight")]["verdict"]["kind"] == "ERROR"
+
+
+def test_a_process_loads_its_questions_while_another_one_makes_the_preflight(store: Store) -> None:
+    """It takes over what the other one found, and makes no preflight of its own."""
+    found = Judgement("mine", Shard("preflight"), None, None)
+    events: list[str] = []
+    with Store(store.path) as other, ExitStack() as theirs:
+        theirs.enter_context(other.claim(f"preflight-{RUN}-mine", once=True))
+
+        @contextmanager
+        def loading(target: str) -> Iterator[None]:
+            events.append(f"loads {target}")
+            RunRecord(lambda: other, RUN).keep(found)
+            theirs.close()
+            yield
+            events.append("loaded")
+
+        judge = Judge(
+            no_plan,
+            lambda _: Script(store),
+            RunRecord(lambda: store, RUN),
+            losses=LostTargets(),
+            loading=loading,
+        )
+        judge.preflight("mine")
+    assert events == ["loads mine", "loaded"]
