@@ -5,7 +5,8 @@
 
 Made-up questions are asked of a stand-in server without latency, in shards of a thousand, as a
 worker asks them: the store is looked up for each shard, the runner asks what it lacks, each answer
-is stored when it comes, and each shard's log is written. Each size is a process of its own.
+is stored when it comes, each shard's log is written, and garbage is collected as rarely. Each size
+is a process of its own.
 
 Exit codes: 0, or 1 where the larger size needs more than 1.3 times the memory of the smaller.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -67,6 +69,7 @@ async def ask(url: str, count: int, folder: Path) -> None:
     from capgate.benchmarks.mmlu.task import mmlu_task
     from capgate.client.client import Client
     from capgate.client.limits import ClientLimits
+    from capgate.common.garbage import collected_rarely
     from capgate.common.redact import Redactor
     from capgate.store.answer_store import Store
 
@@ -78,7 +81,8 @@ async def ask(url: str, count: int, folder: Path) -> None:
     client = Client(url, target=_RUN, model="smollm2", limits=limits)
     target = TargetClient(_RUN, client, "smollm2", redactor=redactor)
     runner = DirectRunner(task, logs, temperature=0.0, log_format="json")
-    with Store(folder / "answers.sqlite", redactor) as store:
+    gc.freeze()
+    with collected_rarely(), Store(folder / "answers.sqlite", redactor) as store:
         store.start_run(_RUN, {})
         context = store.context(_RUN, task.prompt_hash, {})
 
