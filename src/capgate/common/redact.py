@@ -164,7 +164,7 @@ class Redactor:
             return True
         lower = data.lower()
         return any(
-            hint.search(lower if form.any_case else data)
+            re.search(hint, lower if form.any_case else data)
             for form in (*FORMS, HOMES)
             for hint in form.hints
         )

@@ -33,8 +33,8 @@ class Form(NamedTuple):
         pattern: How it looks.
         instead: What stands in its place.
         in_line: Whether what has this form never reaches over the end of a line.
-        hints: UTF-8 in which none of these is found has none of it, and next to no other text
-            has one. Each begins with letters, by which it is found a hundred times as fast as
+        hints: Patterns. UTF-8 in which none of them is found has none of it, and next to no other
+            text has one. Each begins with letters, by which it is found a hundred times as fast as
             `pattern`.
         any_case: Whether `hints` are of the text in lower case.
     """
@@ -42,7 +42,7 @@ class Form(NamedTuple):
     needles: tuple[str, ...]
     pattern: re.Pattern[str]
     instead: str
-    hints: tuple[re.Pattern[bytes], ...]
+    hints: tuple[bytes, ...]
     in_line: bool = True
     any_case: bool = True
 
@@ -82,21 +82,21 @@ FORMS: Final = (
             re.IGNORECASE,
         ),
         rf"\1{MARK}",
-        (re.compile(rb"authorization[\"']?" + _SPACE + rb"*[:=]"),),
+        (rb"authorization[\"']?" + _SPACE + rb"*[:=]",),
         in_line=False,
     ),
     Form(
         ("api-key",),
         re.compile(r"(api-key[\"']?\s*[:=]\s*[\"']?)" + _VALUE, re.IGNORECASE),
         rf"\1{MARK}",
-        (re.compile(rb"api-" + _K + rb"ey[\"']?" + _SPACE + rb"*[:=]"),),
+        (rb"api-" + _K + rb"ey[\"']?" + _SPACE + rb"*[:=]",),
         in_line=False,
     ),
     Form(
         ("bearer",),
         re.compile(rf"({BEARER})[A-Za-z0-9._~+/=-]{{8,}}", re.IGNORECASE),
         rf"\1{MARK}",
-        (re.compile(rb"bearer" + _SPACE + rb"+(?=[^ \t-\r\x1c-\x1f]*[0-9\x80-\xff])"),),
+        (rb"bearer" + _SPACE + rb"+(?=[^ \t-\r\x1c-\x1f]*[0-9\x80-\xff])",),
         in_line=False,
     ),
     # https://user:password@host
@@ -106,14 +106,14 @@ FORMS: Final = (
             r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,20}://)[^\s/?#@\"'<>]{1,500}@", re.IGNORECASE
         ),
         rf"\1{MARK}@",
-        (re.compile(rb"://[^\s/?#@\"'<>]{1,2000}@"),),
+        (rb"://[^\s/?#@\"'<>]{1,2000}@",),
     ),
     # …?token=x&…
     Form(
         ("=",),
         re.compile(rf"([?&#]{PARAMETER}=){_VALUE}", re.IGNORECASE),
         rf"\1{MARK}",
-        tuple(re.compile(start + rb"[\w\x80-\xff-]{1,400}=") for start in (rb"\?", b"&", b"#")),
+        tuple(start + rb"[\w\x80-\xff-]{1,400}=" for start in (rb"\?", b"&", b"#")),
     ),
     # Webhooks carry their secret in the path.
     Form(
@@ -125,9 +125,9 @@ FORMS: Final = (
         ),
         rf"\1{MARK}",
         (
-            re.compile(rb"hooks\.slac" + _K + rb"\.com/"),
-            re.compile(rb"discord(?:app)?\.com/"),
-            re.compile(rb"webhoo" + _K + rb"\.office\.com/"),
+            rb"hooks\.slac" + _K + rb"\.com/",
+            rb"discord(?:app)?\.com/",
+            rb"webhoo" + _K + rb"\.office\.com/",
         ),
     ),
     Form(TOKEN_NEEDLES, TOKEN, MARK, TOKEN_HINTS, any_case=False),
@@ -139,7 +139,7 @@ HOMES: Final = Form(
         r"|\b[A-Za-z]:\\{1,2}Users\\{1,2}[^\\\s\"'<>:;,)\]]+"
     ),
     "~",
-    tuple(map(re.compile, (rb"/home/", rb"/Users/", rb"/root/", rb":\\{1,2}Users\\"))),
+    (rb"/home/", rb"/Users/", rb"/root/", rb":\\{1,2}Users\\"),
     any_case=False,
 )
 NEEDLES: Final = tuple({needle for form in (*FORMS, HOMES) for needle in form.needles})

@@ -75,7 +75,7 @@ TOKEN: Final = re.compile(
 """A known service's token, in any text."""
 
 TOKEN_HINTS: Final = tuple(
-    re.compile(hint.encode())
+    hint.encode()
     for hint in (
         *(
             # The place before a token is looked at last: a pattern is found fast by the letters
@@ -87,7 +87,7 @@ TOKEN_HINTS: Final = tuple(
         r"eyJ(?<![\w.-]eyJ)(?:[\w-]{8,}+\.|[\w.-]{2,}+\xe2\x80\xa6)",
     )
 )
-"""UTF-8 in which none of these is found holds no token."""
+"""Patterns; UTF-8 in which none of them is found holds no token."""
 
 BEARER: Final = r"\bbearer\s+(?=\S*\d)"
 """Pattern of what stands before a token in a header; needs `re.IGNORECASE`."""
