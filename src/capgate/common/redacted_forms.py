@@ -18,10 +18,10 @@ MARK: Final = "[redacted]"
 _VALUE: Final = r"(?!\[(?:redacted|key)\])[^\s\"'<>&|`\\;,)}\]]+"
 
 _SPACE: Final = rb"[\s\x1c-\x1f\x80-\xff]"
-"""A byte of what a pattern of text takes for a space, or of a letter outside of ASCII."""
+"""A byte of what a pattern of text takes for a space, or of a letter outside of ASCII.
 
-_K: Final = rb"(?:k|\xe2\x84\xaa)"
-"""The letter k, and the sign for Kelvin, which is a capital k where case does not matter."""
+One such letter is the sign for Kelvin, which is a capital k where case does not matter.
+"""
 
 
 class Form(NamedTuple):
@@ -89,7 +89,7 @@ FORMS: Final = (
         ("api-key",),
         re.compile(r"(api-key[\"']?\s*[:=]\s*[\"']?)" + _VALUE, re.IGNORECASE),
         rf"\1{MARK}",
-        (rb"api-" + _K + rb"ey[\"']?" + _SPACE + rb"*[:=]",),
+        (rb"api-(?:k|\xe2\x84\xaa)ey[\"']?" + _SPACE + rb"*[:=]",),
         in_line=False,
     ),
     Form(
@@ -125,9 +125,8 @@ FORMS: Final = (
         ),
         rf"\1{MARK}",
         (
-            rb"hooks\.slac" + _K + rb"\.com/",
-            rb"discord(?:app)?\.com/",
-            rb"webhoo" + _K + rb"\.office\.com/",
+            rb"\.com/(?:(?<=slack\.com/)|(?<=slac\xe2\x84\xaa\.com/)|(?<=discord\.com/)"
+            rb"|(?<=discordapp\.com/)|(?<=\.office\.com/))",
         ),
     ),
     Form(TOKEN_NEEDLES, TOKEN, MARK, TOKEN_HINTS, any_case=False),
@@ -139,7 +138,7 @@ HOMES: Final = Form(
         r"|\b[A-Za-z]:\\{1,2}Users\\{1,2}[^\\\s\"'<>:;,)\]]+"
     ),
     "~",
-    (rb"/home/", rb"/Users/", rb"/root/", rb":\\{1,2}Users\\"),
+    (rb"/(?:home|Users|root)/", rb":\\{1,2}Users\\"),
     any_case=False,
 )
 NEEDLES: Final = tuple({needle for form in (*FORMS, HOMES) for needle in form.needles})

@@ -7,6 +7,7 @@ checks of files that people write refuse a literal secret, so there a shorter be
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 _WORDS: Final = r"api[_-]?key|key|token|secret|password|passwd"
@@ -74,19 +75,28 @@ TOKEN: Final = re.compile(
 )
 """A known service's token, in any text."""
 
-TOKEN_HINTS: Final = tuple(
-    hint.encode()
-    for hint in (
-        *(
-            # The place before a token is looked at last: a pattern is found fast by the letters
-            # that it begins with.
-            rf"{start}(?:(?<![A-Za-z0-9]{start})[\w-]{{10}}"
-            rf"|(?<![\w.-]{start})[\w.-]{{2,}}+\xe2\x80\xa6)"
-            for start in (token.start for token in _TOKENS)
-        ),
-        r"eyJ(?<![\w.-]eyJ)(?:[\w-]{8,}+\.|[\w.-]{2,}+\xe2\x80\xa6)",
+
+def _token_hints() -> Iterator[bytes]:
+    # What begins with the sign in which many beginnings end is looked for once for all of them.
+    for sign in "-_":
+        starts = [token.start for token in _TOKENS if sign in token.start]
+        found = "|".join(rf"(?<={start}){_hint_after(start)}" for start in starts)
+        yield f"{sign}(?:{found})".encode()
+    for token in _TOKENS:
+        if token.start.isalpha():
+            yield (token.start + _hint_after(token.start)).encode()
+    yield rb"eyJ(?<![\w.-]eyJ)(?:[\w-]{8,}+\.|[\w.-]{2,}+\xe2\x80\xa6)"
+
+
+def _hint_after(start: str) -> str:
+    # The place before the beginning is looked at last.
+    return (
+        rf"(?:(?<![A-Za-z0-9]{start})[\w-]{{10}}"
+        rf"|(?<![\w.-]{start})[\w.-]{{2,}}+\xe2\x80\xa6)"
     )
-)
+
+
+TOKEN_HINTS: Final = tuple(_token_hints())
 """Patterns; UTF-8 in which none of them is found holds no token."""
 
 BEARER: Final = r"\bbearer\s+(?=\S*\d)"
