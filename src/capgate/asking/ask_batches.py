@@ -68,7 +68,8 @@ class BatchAsker:
 
     def find(self, batch: PendingBatch) -> None:
         """Finds what a batch need not ask for."""
-        for target, found in self.answers.find(batch).items():
+        found_by_target = self.answers.find(batch, again=True) or {}
+        for target, found in found_by_target.items():
             for one in found.values():
                 self.on_answer(batch.progress, target, one.answer, False)
 

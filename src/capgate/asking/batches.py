@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,7 @@ class PendingBatch:
         faults: Target's id to the first fault that one of its requests ended with.
         fault: What ended the asking before its end; None where nothing did.
         seconds: Wall time of asking.
+        finding: Held while its answers are looked for.
         ended: Set when it is asked no more.
     """
 
@@ -48,6 +50,7 @@ class PendingBatch:
     faults: dict[str, CapgateError] = field(default_factory=dict)
     fault: BaseException | None = None
     seconds: float = 0.0
+    finding: threading.Lock = field(default_factory=threading.Lock)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

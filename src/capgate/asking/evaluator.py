@@ -168,7 +168,7 @@ class Evaluator:
             return self._pending(batch, targets, progress, fresh=fresh)
 
         wanted = pending(QuestionBatch(shard, questions))
-        found = None if wanted.missing else self._find(wanted)
+        found = self._find(wanted)
         if wanted.lacking:
             self._stream.ask(wanted, map(pending, ahead))
             found = None
@@ -177,7 +177,8 @@ class Evaluator:
         elif self._recheck.due(targets):
             with self.holding(targets) as ready:
                 self._recheck.check(ready, self._run)
-        del self._foreseen[self.look, wanted.claim]
+        # A stop in between has forgotten what was foreseen.
+        self._foreseen.pop((self.look, wanted.claim), None)
         return self._answers.results(wanted, found)
 
     def answer_each(
@@ -291,10 +292,10 @@ class Evaluator:
             ),
         )
 
-    def _find(self, pending: PendingBatch) -> Found:
+    def _find(self, pending: PendingBatch) -> Found | None:
         found = self._answers.find(pending)
         if pending.progress is not None:
-            for target, stored in found.items():
+            for target, stored in (found or {}).items():
                 for one in stored.values():
                     pending.progress(target, one.answer, False)
         return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from capgate.asking.ages import Age
 from capgate.asking.batches import PendingBatch
 from capgate.asking.ready_target import ReadyTarget, ShardResult
+from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.serving.adapters.liveness import contradiction
 from capgate.store.answer_store import Store, Stored
@@ -29,26 +30,41 @@ class StoredAnswers:
     store: Store
     run: str
 
-    def find(self, pending: PendingBatch) -> Found:
-        """Finds what a batch is not asked for; the answers that are found count from now on."""
-        first = not pending.missing
-        if first:
-            self.store.keep_questions(pending.batch.questions)
-        all_found: Found = {}
-        for target in pending.targets:
-            questions = pending.batch.questions if first else pending.missing[target.id]
-            found = self._find(pending, target, [question.hash for question in questions])
-            self.store.reuse(
-                (stored.id for stored in found.values() if not stored.counts),
-                run=self.run,
-                target=target.id,
-                look=pending.look,
-            )
-            pending.missing[target.id] = [one for one in questions if one.hash not in found]
-            pending.asked.setdefault(target.id, 0)
-            pending.not_asked[target.id] = {}
-            all_found[target.id] = found
-        return all_found
+    def find(self, pending: PendingBatch, *, again: bool = False) -> Found | None:
+        """Finds what a batch is not asked for; the answers that are found count from now on.
+
+        Args:
+            pending: The batch.
+            again: Look also where this was called before, for what another process has asked
+                since then.
+
+        Returns:
+            What was found; None where it was looked for before.
+        """
+        # The thread that asks may begin with a batch while the main thread comes to it.
+        with pending.finding:
+            first = not pending.missing
+            if not first and not again:
+                return None
+            if first:
+                self.store.keep_questions(pending.batch.questions)
+            all_found: Found = {}
+            missing: dict[str, list[Question]] = {}
+            for target in pending.targets:
+                questions = pending.batch.questions if first else pending.missing[target.id]
+                found = self._find(pending, target, [question.hash for question in questions])
+                self.store.reuse(
+                    (stored.id for stored in found.values() if not stored.counts),
+                    run=self.run,
+                    target=target.id,
+                    look=pending.look,
+                )
+                missing[target.id] = [one for one in questions if one.hash not in found]
+                pending.asked.setdefault(target.id, 0)
+                pending.not_asked[target.id] = {}
+                all_found[target.id] = found
+            pending.missing = missing
+            return all_found
 
     def keep(self, target: ReadyTarget, answer: Answer, look: Look) -> None:
         """Keeps an answer that has come."""
