@@ -10,7 +10,7 @@ from typing import Final
 from capgate.asking.batches import PendingBatch, are_apart
 from capgate.asking.cost_limit import NotAskedError
 from capgate.asking.outcome import Outcome, QuestionTask, error_answer
-from capgate.asking.ready_target import Progress, ReadyTarget
+from capgate.asking.ready_target import ReadyTarget
 from capgate.asking.runner import Runner
 from capgate.asking.stored_answers import StoredAnswers
 from capgate.benchmarks.questions import Question
@@ -21,10 +21,6 @@ from capgate.serving.lost import UnreachableTargets
 
 _OF_A_SERVER: Final = CONNECTION_KINDS | TRANSIENT_KINDS | FINAL_KINDS
 """Faults that say nothing of the question: another moment or key may have an answer."""
-
-OnAnswer = Callable[[Progress | None, str, Answer, bool], None]
-"""Called with who is told of an answer, the target's id, the answer, and whether it was asked for
-just now."""
 
 
 @dataclass(eq=False)
@@ -57,21 +53,19 @@ class BatchAsker:
         answers: Where answers are kept.
         unreachable: Is told which targets could not be reached.
         check_server: Raises where a target's server has ended.
-        on_answer: Told of each answer that is kept.
     """
 
     runner: Runner
     answers: StoredAnswers
     unreachable: UnreachableTargets
     check_server: Callable[[ReadyTarget], None]
-    on_answer: OnAnswer
 
     def find(self, batch: PendingBatch) -> None:
         """Finds what a batch need not ask for."""
         found_by_target = self.answers.find(batch, again=True) or {}
         for target, found in found_by_target.items():
             for one in found.values():
-                self.on_answer(batch.progress, target, one.answer, False)
+                batch.news.append((target, one.answer, False))
 
     async def ask(
         self,
@@ -167,7 +161,7 @@ class BatchAsker:
         self.answers.keep(job.target, answer, pending.look)
         job.recorded.add(answer.question)
         pending.asked[job.target.id] += 1
-        self.on_answer(pending.progress, job.target.id, answer, True)
+        pending.news.append((job.target.id, answer, True))
 
 
 def _task_of(job: _Job) -> QuestionTask:

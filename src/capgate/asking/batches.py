@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget
+from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError
@@ -24,7 +25,6 @@ class PendingBatch:
         claim: The store's name of both.
         look: Why they are asked.
         fresh: Whether answers of earlier runs do not count.
-        progress: Told of each answer, where progress is shown.
         wanted: Whether a caller waits for it. Where none does, a request that fails is no
             answer: the question is asked again when a caller comes.
         missing: Target's id to the questions that have no answer yet.
@@ -35,6 +35,8 @@ class PendingBatch:
         seconds: Wall time of asking.
         finding: Held while its answers are looked for.
         ended: Set when it is asked no more.
+        news: Answers that no caller has been told of: target's id, answer, and whether it was
+            asked for just now. A batch that another process comes to first has its caller there.
     """
 
     batch: QuestionBatch
@@ -42,7 +44,6 @@ class PendingBatch:
     claim: str
     look: Look
     fresh: bool = False
-    progress: Progress | None = None
     wanted: bool = False
     missing: dict[str, list[Question]] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class PendingBatch:
     seconds: float = 0.0
     finding: threading.Lock = field(default_factory=threading.Lock)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    news: deque[tuple[str, Answer, bool]] = field(default_factory=deque)
 
     @property
     def lacking(self) -> int:

@@ -32,11 +32,10 @@ from capgate.asking.make_target import TargetMaker
 from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget, ShardResult
 from capgate.asking.recheck import Recheck, found_to_mix, held
-from capgate.asking.stored_answers import Found, StoredAnswers
+from capgate.asking.stored_answers import StoredAnswers
 from capgate.asking.stream import Owner, Stream
 from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.benchmarks.questions import Question
-from capgate.common.answers import Answer
 from capgate.common.errors import ServerEndedError
 from capgate.common.loop_thread import LoopThread
 from capgate.config.settings import Settings
@@ -165,13 +164,22 @@ class Evaluator:
         """
 
         def pending(batch: QuestionBatch) -> PendingBatch:
-            return self._pending(batch, targets, progress, fresh=fresh)
+            return self._pending(batch, targets, fresh=fresh)
+
+        def tell() -> None:
+            while wanted.news:
+                news = wanted.news.popleft()
+                if progress is not None:
+                    progress(*news)
 
         wanted = pending(QuestionBatch(shard, questions))
-        found = self._find(wanted)
+        found = self._answers.find(wanted)
+        for target, stored in (found or {}).items():
+            wanted.news.extend((target, one.answer, False) for one in stored.values())
         if wanted.lacking:
-            self._stream.ask(wanted, map(pending, ahead))
+            self._stream.ask(wanted, map(pending, ahead), tell)
             found = None
+        tell()
         if not any(wanted.asked.values()):
             wanted.seconds = 0.0
         elif self._recheck.due(targets):
@@ -266,15 +274,12 @@ class Evaluator:
         # What was imported until now is walked by no later collection. A collection before it
         # would take longer than all later ones, and free next to nothing.
         gc.freeze()
-        return BatchAsker(
-            runner, self._answers, self.unreachable, self._check_server, self._on_answer
-        )
+        return BatchAsker(runner, self._answers, self.unreachable, self._check_server)
 
     def _pending(
         self,
         batch: QuestionBatch,
         targets: Sequence[ReadyTarget],
-        progress: Progress | None,
         *,
         fresh: bool,
     ) -> PendingBatch:
@@ -288,23 +293,8 @@ class Evaluator:
                 claim,
                 self.look,
                 fresh=fresh or self.settings.fresh,
-                progress=progress,
             ),
         )
-
-    def _find(self, pending: PendingBatch) -> Found | None:
-        found = self._answers.find(pending)
-        if pending.progress is not None:
-            for target, stored in (found or {}).items():
-                for one in stored.values():
-                    pending.progress(target, one.answer, False)
-        return found
-
-    def _on_answer(
-        self, progress: Progress | None, target: str, answer: Answer, asked: bool
-    ) -> None:
-        if progress is not None:
-            self._stream.post(lambda: progress(target, answer, asked))
 
     def _stop(self) -> None:
         self._stream.stop()

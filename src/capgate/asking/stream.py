@@ -74,13 +74,19 @@ class Stream:
         """Has the thread that waits in `ask` call a function; from any thread."""
         self._posted.append(call)
 
-    def ask(self, wanted: PendingBatch, foreseen: Iterator[PendingBatch]) -> None:
+    def ask(
+        self,
+        wanted: PendingBatch,
+        foreseen: Iterator[PendingBatch],
+        tell: Callable[[], None],
+    ) -> None:
         """Has a batch asked, and waits until each of its questions has ended.
 
         Args:
             wanted: The batch; it may be one that was foreseen before.
             foreseen: What is likely to be asked next, in order. Servers that have room work on
                 it, until another call foresees something else.
+            tell: Called again and again while this waits.
 
         Raises:
             StoreError: An answer can't be kept, now or before.
@@ -93,7 +99,7 @@ class Stream:
         self._owner.asker()
         asked = self._loop.start(lambda: self._ask_wanted(wanted, foreseen))
         try:
-            self._wait(asked)
+            self._wait(asked, tell)
         except (StoreError, FileError) as fault:
             self._disk_fault = fault
             raise
@@ -107,7 +113,7 @@ class Stream:
                 self._loop.start(self._cancel_all).result(_TO_STOP)
         self._deliver()
 
-    def _wait(self, asked: Future[None]) -> None:
+    def _wait(self, asked: Future[None], tell: Callable[[], None]) -> None:
         while True:
             try:
                 return asked.result(_DELIVERED_EVERY)
@@ -115,6 +121,7 @@ class Stream:
                 if asked.done():
                     raise
                 self._deliver()
+                tell()
             except BaseException:
                 # An interrupt, or the end of the asking itself.
                 if not asked.done():

@@ -272,6 +272,26 @@ def test_the_server_goes_on_while_nobody_waits(asker: Asker) -> None:
     assert last.wait(60)
 
 
+@pytest.mark.parametrize("waits", ["the-process-that-asked", "another"])
+def test_an_answer_is_told_once(asker: Asker, waits: str) -> None:
+    """What was asked ahead is told in the process that waits for it, and in no other."""
+    told: list[Question] = []
+
+    def progress(target: str, given: Answer, asked: bool) -> None:  # noqa: ARG001
+        told.extend(one for one in FIRST + SECOND if one.hash == given.question)
+
+    evaluator = asker.evaluator()
+    target = asker.target(evaluator)
+    last = arrival_of(asker.server, SECOND[-1])
+    ahead = [QuestionBatch("second", SECOND)]
+    evaluator.answer(FIRST, [target], shard="first", ahead=ahead, progress=progress)
+    assert last.wait(60)
+    second = evaluator if waits == "the-process-that-asked" else asker.evaluator("run-1")
+    asker.answer(second, SECOND, progress=progress)
+    assert len(asker.server.chats) == 8
+    assert sorted(one.hash for one in told) == sorted(one.hash for one in FIRST + SECOND)
+
+
 def test_what_fails_while_nobody_waits_is_asked_again(asker: Asker) -> None:
     """A server's bad moment costs no answer but those that were waited for."""
     evaluator = asker.evaluator()
