@@ -15,7 +15,8 @@ from capgate.asking.ages import minute
 from capgate.asking.fingerprint import Fingerprint
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.signature import Observation
-from capgate.store.answer_store import Seen, Store
+from capgate.store.answer_store import Store
+from capgate.store.kept import Seen
 
 SEEN: Final = "seen"
 """The key of an identity that names the observed weights."""

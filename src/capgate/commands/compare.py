@@ -29,7 +29,7 @@ from capgate.report.text.table_lines import lines_of
 from capgate.report.text.terminal import verdict_lines
 from capgate.run.compare_stored import Compared, Flip, GroupRow, compare
 from capgate.serving.routes import check_routes, is_routed, routes_of
-from capgate.store.answer_store import KeptQuestion
+from capgate.store.kept import KeptQuestion
 from capgate.store.runs import find_run, read_run, stored, targets_of
 
 PUBLISHED: Final = Path("published.yaml")

@@ -24,7 +24,8 @@ from capgate.report.data.result import Report
 from capgate.report.text.advice import reference_name
 from capgate.report.text.shown_commands import look_command
 from capgate.run.transcripts import Transcript, ask_again, transcripts
-from capgate.store.answer_store import KeptQuestion, Store
+from capgate.store.answer_store import Store
+from capgate.store.kept import KeptQuestion
 
 _SHORTEST = 4
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class AnswerState(StrEnum):
@@ -83,6 +83,10 @@ class HasForm(Protocol):
     @property
     def cut_off(self) -> bool:
         """Whether it went on to the token limit."""
+
+
+FORMLESS: Final = (AnswerState.UNPARSED, AnswerState.WRONG)
+"""States of answers that may have failed in their form."""
 
 
 def is_formless(one: HasForm) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.common.answers import is_formless
+from capgate.common.answers import FORMLESS, is_formless
 from capgate.common.errors import CapgateError
 from capgate.common.text import one_line
 from capgate.store.shard import WHOLE, Shard
@@ -55,7 +55,7 @@ def reask(run: Run, target: str) -> str:
             continue
         formless = {
             stored.answer.question
-            for stored in run.store.used(run.id, name)
+            for stored in run.store.used(run.id, name, states=FORMLESS)
             if is_formless(stored.answer)
         }
         if not formless:

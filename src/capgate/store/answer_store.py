@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.store.contexts import Kept, keep_together
+from capgate.store.kept import KeptQuestion, Seen
 from capgate.store.shard import Look, Shard
 from capgate.store.store_file import StoreFile, facts_of
 
@@ -73,44 +74,6 @@ class Stored:
     run: str
     created: float = 0.0
     counts: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Weights that a server was seen with.
-
-    Attributes:
-        weights: What stands for them, in fingerprints.
-        run: The run that saw them first.
-        at: When, Unix seconds.
-        facts: How they are known again (`serving.observation`).
-    """
-
-    weights: str
-    run: str
-    at: float
-    facts: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class KeptQuestion:
-    """A question's text, as the store keeps it.
-
-    Attributes:
-        hash: Content hash.
-        subject: Its subject.
-        sample: Inspect's id of it.
-        text: The question, without few-shot examples.
-        choices: Its choices.
-        key: The right letter.
-    """
-
-    hash: str
-    subject: str
-    sample: str
-    text: str
-    choices: tuple[str, ...]
-    key: str
 
 
 class Store(StoreFile):
@@ -297,8 +260,22 @@ class Store(StoreFile):
         with self._reading():
             return {(row[0], Shard(*row[1:4])): facts_of(row[4]) for row in rows}
 
-    def used(self, run: str, target: str, look: Look = "first") -> list[Stored]:
-        """All answers that count in a look of `run` at `target`; the newest for each question."""
+    def used(
+        self,
+        run: str,
+        target: str,
+        look: Look = "first",
+        *,
+        states: Collection[AnswerState] | None = None,
+    ) -> list[Stored]:
+        """All answers that count in a look of `run` at `target`; the newest for each question.
+
+        Args:
+            run: The run.
+            target: The target.
+            look: The look.
+            states: Only answers that ended in one of these are returned; all where it is None.
+        """
         rows = self._rows(
             f"SELECT {_ANSWER_COLUMNS}, answers.id, answers.run, answers.created FROM uses "
             "JOIN answers ON answers.id = uses.answer "
@@ -307,7 +284,11 @@ class Store(StoreFile):
         )
         with self._reading():
             latest = {row[0]: row for row in rows}
-            return [_stored(row) for row in latest.values()]
+            return [
+                _stored(row)
+                for row in latest.values()
+                if states is None or AnswerState(row[2]) in states
+            ]
 
     def sightings(self, server: str) -> list[Seen]:
         """The weights that a server was seen with, newest first."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from capgate.benchmarks.mmlu.known_errors import Redux
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.answers import Answer, AnswerState, is_formless
-from capgate.common.grouping import by_subject
+from capgate.common.grouping import by_subject, grouped
 from capgate.common.text import content_key
 from capgate.report.data.comparison import Comparison, Flip, Paired, Side
 from capgate.report.data.labels import (
@@ -21,8 +20,9 @@ from capgate.report.data.labels import (
     shifted_in,
     split_drop,
 )
-from capgate.store.answer_store import KeptQuestion, Store, Stored
+from capgate.store.answer_store import Store, Stored
 from capgate.store.baselines import Baseline
+from capgate.store.kept import KeptQuestion
 
 FindBaseline = Callable[[str], Baseline | None]
 
@@ -202,8 +202,7 @@ def _flips(
     texts: Mapping[str, KeptQuestion],
     again: Mapping[tuple[str, str], Side],
 ) -> list[Flip]:
-    keys = {q: content_key(kept.text, kept.choices) for q, kept in texts.items()}
-    times = Counter(keys.values())
+    duplicated = _duplicated(texts)
     flips: list[Flip] = []
     for pair in pairs:
         change = change_of(pair.reference.state, pair.candidate.state)
@@ -224,7 +223,19 @@ def _flips(
                 asked_again=again.get(
                     ("candidate" if change == "loss" else "reference", pair.question)
                 ),
-                duplicated=pair.question in keys and times[keys[pair.question]] > 1,
+                duplicated=pair.question in duplicated,
             )
         )
     return flips
+
+
+def _duplicated(texts: Mapping[str, KeptQuestion]) -> set[str]:
+    """The questions whose text and choices another one has as well."""
+    found: set[str] = set()
+    # Few questions share a text, and choices are most of the work.
+    for alike in grouped(texts.values(), lambda kept: content_key(kept.text, ())).values():
+        if len(alike) > 1:
+            for same in grouped(alike, lambda kept: content_key(kept.text, kept.choices)).values():
+                if len(same) > 1:
+                    found |= {kept.hash for kept in same}
+    return found
