@@ -102,9 +102,7 @@ class Feed:
         pending, self._pending = self._pending, {}
         for target, tally in pending.items():
             subjects, questions = self._plan(target)
-            # A base that is only compared with has no test that would come to an end.
-            if questions:
-                self._flush(target, subjects, questions, tally)
+            self._flush(target, subjects, questions, tally)
 
     def _add(self, target: str, tally: Tally) -> None:
         self._pending[target] = self._pending.get(target, Tally()) + tally

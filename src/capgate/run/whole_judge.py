@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from capgate.asking.ages import dated
 from capgate.asking.progress import Feed
-from capgate.asking.ready_target import QuestionBatch
+from capgate.asking.ready_target import Progress, QuestionBatch
+from capgate.common.answers import Answer
 from capgate.common.errors import ContradictionError, ServerEndedError
 from capgate.gate.verdict import Verdict
 from capgate.run.answered import (
@@ -65,7 +66,7 @@ class WholeJudge:
         results = self.asker.answer(
             QuestionBatch(subject, questions),
             ahead=plan.batches(following),
-            progress=None if self.feed is None else self.feed.answer,
+            progress=None if self.feed is None else self._own(self.feed.answer),
         )
         if self.feed is not None:
             self.feed.subject(plan.target)
@@ -137,6 +138,15 @@ class WholeJudge:
             plan.reference, found, plan.policy, budget=plan.budget()
         ) or not_measured(answers[plan.target], plan.policy, "suite")
 
+    def _own(self, told: Progress) -> Progress:
+        """Tells of this target's answers alone: its base's own tests count the base's."""
+
+        def own(target: str, answer: Answer, asked: bool) -> None:
+            if target == self.plan.target:
+                told(target, answer, asked)
+
+        return own
+
     def _answer_all_alike(self) -> list[Results]:
         """Has all subjects answered by a server that answers at the end as it did at the start.
 
@@ -162,7 +172,7 @@ class WholeJudge:
         if fault := self.losses.fault(self.plan.target):
             raise ServerEndedError(fault)
         wanted = self.plan.batches()
-        progress = None if self.feed is None else self.feed.late_answer
+        progress = None if self.feed is None else self._own(self.feed.late_answer)
         batches: list[Results] = []
         for at, one in enumerate(wanted, start=1):
             batches.append(self.asker.answer(one, ahead=wanted[at:], progress=progress))

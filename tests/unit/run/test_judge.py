@@ -362,6 +362,13 @@ def test_a_subject_has_a_verdict_of_its_own(store: Store) -> None:
     assert sum((one.subjects for one in made.counted), 0) == 2
 
 
+def test_a_test_counts_its_own_target_s_answers(store: Store) -> None:
+    """Progress is told of the target alone: its base's answers are counted by the base's tests."""
+    made = court(store, BASE)
+    made.judge.subject("mine", "virology")
+    assert sum(one.done for one in made.counted) == SIZE
+
+
 def test_a_subject_that_a_limit_left_empty_has_no_verdict(store: Store) -> None:
     """Without a question there is nothing to ask and nothing to say."""
     made = court(store, BASE, limit=1)
