@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-vllm test-browser screenshots demo lint format bench bench-memory bench-profile bench-vllm clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-vllm test-browser screenshots demo lint format bench bench-memory bench-profile bench-vllm bench-all clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -129,6 +129,9 @@ bench-profile: $(STAMP) .venv-bench/.installed ## where the suite's CPU time goe
 
 bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clients of real vLLM (25 minutes; needs MMLU)
 	$(BIN)/python perf/vllm.py $(ARGS)
+
+bench-all: $(STAMP) .venv-bench/.installed $(VLLM)/.installed ## all of these, and their tables into perf/README.md (an hour, on a quiet machine)
+	for part in overhead memory hot_spots vllm; do $(BIN)/python perf/$$part.py --write || missed="$$missed $$part"; done; test -z "$$missed" || { echo "failed, or missed a goal:$$missed"; exit 1; }
 
 clean: ## remove the venv, those of test-inspect-versions, and all caches (reports stay)
 	rm -rf $(VENV) .venv-inspect-oldest .venv-inspect-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
