@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-_RARELY: Final = (50_000, 10, 10)
+_RARELY: Final = (50_000, 20, 20)
 """Thresholds: imports, questions and answers are objects by the hundred thousand and next to no
 cycles, and each collection stops all else for some hundredths of a second."""
 
