@@ -18,6 +18,7 @@ import inspect_ai.scorer
 import pytest
 from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
 from inspect_ai.solver import TaskState
+from inspect_ai.util import registry_info
 from tests.doubles.place import Place
 from tests.doubles.server import Server
 from tests.integration.conftest import right, target
@@ -68,8 +69,14 @@ def bare_letters_count() -> Scorer:
 
 def upgrade_scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Has Inspect's scorer read answers differently."""
+
+    def newer() -> Scorer:
+        made = bare_letters_count()
+        registry_info(made).name = registry_info(upstream()).name
+        return made
+
     upgrade(tmp_path, monkeypatch)
-    monkeypatch.setattr("inspect_ai.scorer.choice", bare_letters_count)
+    monkeypatch.setattr("inspect_ai.scorer.choice", newer)
 
 
 def hash_of(facts: dict[str, Any], digits: int) -> str:
