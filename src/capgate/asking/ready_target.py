@@ -64,6 +64,11 @@ class ShardResult:
     not_put: int = 0
     age: Age = field(default_factory=Age)
 
+    @property
+    def asked_in_run(self) -> int:
+        """How many answers this run asked for, in any of its processes; errors are left out."""
+        return sum(answer.state.scored for answer in self.answers) - self.age.earlier
+
 
 @dataclass(frozen=True)
 class QuestionBatch:

@@ -115,7 +115,7 @@ class WholeJudge:
         verdict = bounded(self._of_suite(batches), batches)
         usage = [results[plan.target] for results in batches]
         # The answers were asked for by the subjects' own tests, perhaps in other processes.
-        asked = self.record.used(plan.target, chosen).asked
+        asked = sum(result.asked_in_run for result in usage)
         if plan.confirm and verdict is not None:
             verdict, again = SecondLooks(plan, self.asker, self.say).at_suite(verdict)
             usage += [results[plan.target] for results in again]
