@@ -118,10 +118,10 @@ format: $(STAMP) ## ruff's formatter and fixes
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check 'lm-eval[api]==0.4.13' 'py-spy==0.4.3'
 	@touch $@
 
-bench: $(STAMP) .venv-bench/.installed ## what the suite costs beside its peers (about 15 minutes; needs MMLU)
+bench: $(STAMP) .venv-bench/.installed ## what the suite costs beside its peers (about 10 minutes; needs MMLU)
 	$(BIN)/python perf/overhead.py $(ARGS)
 
-bench-memory: $(STAMP) ## memory of the suite with ever more questions (about 15 minutes)
+bench-memory: $(STAMP) ## memory of the suite with ever more questions (about 20 minutes)
 	$(BIN)/python perf/memory.py $(ARGS)
 
 bench-profile: $(STAMP) .venv-bench/.installed ## where the suite's CPU time goes, by package (needs MMLU)

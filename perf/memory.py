@@ -1,6 +1,6 @@
 """Whether memory stays flat: the runner and the store with ten thousand and a million questions.
 
-    make bench-memory                                # about 15 minutes
+    make bench-memory                                # about 20 minutes
     python perf/memory.py --questions 100000        # a tenth of them
 
 Made-up questions are asked of a stand-in server without latency, in shards of a thousand, as a

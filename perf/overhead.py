@@ -137,7 +137,7 @@ class Goal:
     def row(self) -> str:
         """A line of the table of goals."""
         verdict = "**missed**" if self.missed else "reached"
-        return f"| {self.what} | {self.most:g} | {self.found:.2f} | {verdict} |"
+        return f"| {self.what} | {self.most:g} | {self.found:.3f} | {verdict} |"
 
 
 _GOALS_HEAD: Final = "| goal | at most | found | |\n|---|---|---|---|"
