@@ -64,7 +64,7 @@ def cost_of(command: Command) -> Cost:
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out:
         child = subprocess.Popen(
             command.arguments,
-            env={**os.environ, **command.environment},
+            env={**_environment(), **command.environment},
             cwd=command.folder,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -81,6 +81,11 @@ def cost_of(command: Command) -> Cost:
         raise SystemExit(f"{command.name} failed with exit code {child.returncode}:\n{tail}")
     cpu = usage.ru_utime + usage.ru_stime
     return Cost(command.questions, wall, cpu, usage.ru_maxrss / 1024, text)
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment; a module is compiled once, as where users run it."""
+    return {name: one for name, one in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @contextmanager

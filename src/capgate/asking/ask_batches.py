@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from capgate.asking.batches import PendingBatch, are_apart
 from capgate.asking.cost_limit import NotAskedError
@@ -18,6 +19,10 @@ from capgate.client.faults import CONNECTION_KINDS, FINAL_KINDS, TRANSIENT_KINDS
 from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError, RequestFault
 from capgate.serving.lost import UnreachableTargets
+from capgate.store.answer_store import NewAnswer
+
+_MOMENT: Final = 0.01
+"""Seconds between two times that answers are written."""
 
 _OF_A_SERVER: Final = CONNECTION_KINDS | TRANSIENT_KINDS | FINAL_KINDS
 """Faults that say nothing of the question: another moment or key may have an answer."""
@@ -91,18 +96,20 @@ class BatchAsker:
         started = time.monotonic()
         apart = are_apart(targets)
         waited_for = [job for job in asked.values() if job.pending.wanted]
+        kept = _Kept(self.answers)
 
         def take(task: QuestionTask, outcome: Outcome) -> None:
             job, fault = asked[task], outcome.fault
-            self._take(job, outcome)
+            self._take(job, outcome, kept)
             if isinstance(fault, RequestFault) and fault.kind in CONNECTION_KINDS and apart:
                 # Otherwise each target whose turn comes would wait for the server anew.
                 self.check_server(job.target)
 
         try:
-            await self.runner.ask(list(asked), take, room)
-            for job in waited_for:
-                self._keep_rest(job)
+            with kept:
+                await self.runner.ask(list(asked), take, room)
+                for job in waited_for:
+                    self._keep_rest(job, kept)
         finally:
             for batch in batches:
                 batch.seconds += time.monotonic() - started
@@ -134,7 +141,7 @@ class BatchAsker:
             asked.append(job)
         return asked
 
-    def _take(self, job: _Job, outcome: Outcome) -> None:
+    def _take(self, job: _Job, outcome: Outcome, kept: _Kept) -> None:
         """Takes the outcome of one question."""
         answer, fault, pending = outcome.answer, outcome.fault, job.pending
         if fault is not None:
@@ -146,22 +153,96 @@ class BatchAsker:
         if isinstance(fault, NotAskedError):
             pending.not_asked[job.target.id][answer.question] = answer
         elif fault is None or pending.wanted or fault.kind not in _OF_A_SERVER:
-            self._keep(job, answer)
+            kept.add(job, answer)
 
-    def _keep_rest(self, job: _Job) -> None:
+    def _keep_rest(self, job: _Job, kept: _Kept) -> None:
         """Keeps an error for each question that was given no outcome."""
+        kept.write()
         for question in job.left:
             fault = CapgateError(
                 "the question was not asked: the evaluation ended before it", target=job.target.id
             )
-            self._keep(job, error_answer(question, str(fault)))
+            kept.add(job, error_answer(question, str(fault)))
 
-    def _keep(self, job: _Job, answer: Answer) -> None:
-        pending = job.pending
-        self.answers.keep(job.target, answer, pending.look)
-        job.recorded.add(answer.question)
-        pending.asked[job.target.id] += 1
-        pending.news.append((job.target.id, answer, True))
+
+class _Kept:
+    """Answers on their way into the store: those of a moment are written together.
+
+    To commit an answer takes as long as to read and score it. In its block, a fault of the store
+    cancels the task that asks, and is raised in place of the cancellation.
+
+    Args:
+        answers: Where answers are kept.
+    """
+
+    def __init__(self, answers: StoredAnswers) -> None:
+        self._answers = answers
+        self._due: list[tuple[_Job, Answer]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = 0.0
+        self._fault: Exception | None = None
+        self._asking: asyncio.Task[Any] | None = None
+
+    def __enter__(self) -> None:
+        self._asking = asyncio.current_task()
+
+    def __exit__(self, kind: object, raised: BaseException | None, trace: object) -> None:
+        if self._fault is not None:
+            if self._asking is not None:
+                self._asking.uncancel()
+            raise self._fault from None
+        self.write()
+
+    def add(self, job: _Job, answer: Answer) -> None:
+        """Has an answer kept: now, or a moment after the last ones that were.
+
+        Raises:
+            StoreError: It can't be written.
+        """
+        self._due.append((job, answer))
+        if self._timer is not None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._next:
+            self.write()
+        else:
+            self._timer = loop.call_at(self._next, self._write_in_time)
+
+    def write(self) -> None:
+        """Writes what is not yet in the store.
+
+        Raises:
+            StoreError: It can't be written.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due, self._due = self._due, []
+        if not due:
+            return
+        self._answers.keep(
+            [
+                NewAnswer(job.target.context, one, job.target.id, job.pending.look)
+                for job, one in due
+            ]
+        )
+        self._next = asyncio.get_running_loop().time() + _MOMENT
+        for job, answer in due:
+            job.recorded.add(answer.question)
+            job.pending.asked[job.target.id] += 1
+            job.pending.news.append((job.target.id, answer, True))
+
+    def _write_in_time(self) -> None:
+        try:
+            self.write()
+        except Exception as fault:
+            self._fault = self._fault or fault
+            if self._asking is not None:
+                self._asking.cancel()
+
+
+def _new(job: _Job, answer: Answer) -> NewAnswer:
+    return NewAnswer(job.target.context, answer, job.target.id, job.pending.look)
 
 
 def _task_of(job: _Job) -> QuestionTask:

@@ -9,10 +9,9 @@ from capgate.asking.ages import Age
 from capgate.asking.batches import PendingBatch
 from capgate.asking.ready_target import ReadyTarget, ShardResult
 from capgate.benchmarks.questions import Question
-from capgate.common.answers import Answer, AnswerState
+from capgate.common.answers import AnswerState
 from capgate.serving.adapters.liveness import contradiction
-from capgate.store.answer_store import Store, Stored
-from capgate.store.shard import Look
+from capgate.store.answer_store import NewAnswer, Store, Stored
 
 Found = dict[str, dict[str, Stored]]
 """Target's id to question's hash to the answer that was found."""
@@ -66,9 +65,13 @@ class StoredAnswers:
             pending.missing = missing
             return all_found
 
-    def keep(self, target: ReadyTarget, answer: Answer, look: Look) -> None:
-        """Keeps an answer that has come."""
-        self.store.add(target.context, answer, run=self.run, target=target.id, look=look)
+    def keep(self, new: Sequence[NewAnswer]) -> None:
+        """Keeps answers that have come.
+
+        Raises:
+            StoreError: They can't be kept.
+        """
+        self.store.add_all(new, run=self.run)
 
     def results(
         self, pending: PendingBatch, all_found: Found | None = None

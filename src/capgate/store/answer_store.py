@@ -58,6 +58,23 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAnswer:
+    """An answer that is to be kept.
+
+    Attributes:
+        context: Which target it came from, and how it was asked for.
+        answer: The answer.
+        target: For whom it counts.
+        look: In which look it counts.
+    """
+
+    context: Context
+    answer: Answer
+    target: str
+    look: Look
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """An answer as the store keeps it.
 
@@ -164,33 +181,46 @@ class Store(StoreFile):
         Returns:
             The answer's number.
         """
+        return self.add_all([NewAnswer(context, answer, target, look)], run=run)[0]
+
+    def add_all(self, new: Iterable[NewAnswer], *, run: str) -> list[int]:
+        """Records answers that `run` got; all of them, or none where one can't be written.
+
+        Returns:
+            The answers' numbers, in order.
+        """
         with self.transaction():
-            cursor = self._db.execute(
-                f"INSERT INTO answers (context, {_ANSWER_COLUMNS}, run, created, look) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    context.id,
-                    answer.question,
-                    answer.subject,
-                    answer.state,
-                    answer.choice,
-                    _encodable(self._redactor.text(answer.text)),
-                    answer.prompt_tokens,
-                    answer.completion_tokens,
-                    answer.seconds,
-                    answer.margin,
-                    _encodable(self._redactor.text(answer.served_by)),
-                    answer.cost,
-                    _encodable(self._redactor.text(answer.finish_reason)),
-                    answer.cut_off,
-                    answer.reasoning_tokens,
-                    run,
-                    time.time(),
-                    look,
-                ),
-            )
-            number = int(cursor.lastrowid or 0)
-            self._db.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", (run, target, look, number))
+            return [self._add(one, run) for one in new]
+
+    def _add(self, new: NewAnswer, run: str) -> int:
+        answer = new.answer
+        cursor = self._db.execute(
+            f"INSERT INTO answers (context, {_ANSWER_COLUMNS}, run, created, look) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                new.context.id,
+                answer.question,
+                answer.subject,
+                answer.state,
+                answer.choice,
+                _encodable(self._redactor.text(answer.text)),
+                answer.prompt_tokens,
+                answer.completion_tokens,
+                answer.seconds,
+                answer.margin,
+                _encodable(self._redactor.text(answer.served_by)),
+                answer.cost,
+                _encodable(self._redactor.text(answer.finish_reason)),
+                answer.cut_off,
+                answer.reasoning_tokens,
+                run,
+                time.time(),
+                new.look,
+            ),
+        )
+        number = int(cursor.lastrowid or 0)
+        uses = (run, new.target, new.look, number)
+        self._db.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", uses)
         return number
 
     def reuse(self, answers: Iterable[int], *, run: str, target: str, look: Look = "first") -> None:
