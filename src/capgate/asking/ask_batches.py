@@ -57,6 +57,7 @@ class BatchAsker:
         runner: Asks.
         answers: Where answers are kept.
         unreachable: Is told which targets could not be reached.
+        unreachable_ahead: The same, of batches that no caller waits for.
         check_server: Raises where a target's server has ended.
     """
 
@@ -64,6 +65,12 @@ class BatchAsker:
     answers: StoredAnswers
     unreachable: UnreachableTargets
     check_server: Callable[[ReadyTarget], None]
+    unreachable_ahead: UnreachableTargets = field(default_factory=UnreachableTargets)
+
+    def is_out_of_reach(self, batch: PendingBatch) -> bool:
+        """Whether one of a batch's targets could not be reached by the latest requests."""
+        both = (self.unreachable, self.unreachable_ahead)
+        return any(one.fault(target.id) for one in both for target in batch.targets)
 
     def find(self, batch: PendingBatch) -> None:
         """Finds what a batch need not ask for."""
@@ -146,10 +153,12 @@ class BatchAsker:
         answer, fault, pending = outcome.answer, outcome.fault, job.pending
         if fault is not None:
             pending.faults.setdefault(job.target.id, fault)
+        # What nobody waits for tells nothing of the batch that a caller waits for.
+        reached = self.unreachable if pending.wanted else self.unreachable_ahead
         if isinstance(fault, RequestFault):
-            self.unreachable.failed(job.target.id, fault, given_up=job.target.client.given_up)
+            reached.failed(job.target.id, fault, given_up=job.target.client.given_up)
         elif answer.state.scored:
-            self.unreachable.answered(job.target.id)
+            reached.answered(job.target.id)
         if isinstance(fault, NotAskedError):
             pending.not_asked[job.target.id][answer.question] = answer
         elif fault is None or pending.wanted or fault.kind not in _OF_A_SERVER:

@@ -22,7 +22,6 @@ from capgate.asking.ready_target import ReadyTarget
 from capgate.asking.recheck import found_to_mix, held_in_loop
 from capgate.common.errors import StoreError
 from capgate.common.files import FileError
-from capgate.common.garbage import collected_rarely
 from capgate.common.loop_thread import LoopThread
 
 _DELIVERED_EVERY: Final = 0.2
@@ -158,7 +157,7 @@ class Stream:
     async def _ask_in_order(self) -> None:
         """Starts to ask one batch after the other, each as soon as there is room for it."""
         loop = asyncio.get_running_loop()
-        with collected_rarely():
+        try:
             while (following := self._next()) is not None:
                 batch, claims = following
                 batches, room = [batch], asyncio.Event()
@@ -166,15 +165,21 @@ class Stream:
                 self._asking[asking] = batches
                 asking.add_done_callback(self._asking.pop)
                 await room.wait()
+        except Exception as fault:
+            # Nobody else would tell those who wait.
+            while self._wanted:
+                left = self._wanted.popleft()
+                left.fault = fault
+                left.ended.set()
 
-    def _next(self) -> tuple[PendingBatch, ExitStack] | None:
+    def _next(self) -> tuple[PendingBatch, ExitStack | None] | None:
         """The batch to ask next, with the claims on it where it is foreseen."""
         if self._wanted:
-            return self._wanted.popleft(), ExitStack()
+            return self._wanted.popleft(), None
         asker = self._owner.asker()
         for batch in self._foreseen:
             # What a server could not answer is asked again only where a caller waits for it.
-            gone = any(asker.unreachable.fault(one.id) is not None for one in batch.targets)
+            gone = asker.is_out_of_reach(batch)
             claims = ExitStack()
             # A batch that another process has claimed is left to it.
             if not gone and self._claim(batch, claims):
@@ -192,13 +197,20 @@ class Stream:
             return False  # it is told where a caller waits
 
     async def _ask(
-        self, batches: list[PendingBatch], claims: ExitStack, room: asyncio.Event
+        self, batches: list[PendingBatch], claimed: ExitStack | None, room: asyncio.Event
     ) -> None:
-        """Asks the first of some batches; others are added to them where that saves time."""
+        """Asks the first of some batches; others are added to them where that saves time.
+
+        Args:
+            batches: The first one.
+            claimed: The claims on it; None where they are to be waited for.
+            room: Set when there is room for another batch.
+        """
         asker, first = self._owner.asker(), batches[0]
         try:
-            with claims:
-                if first.wanted:
+            with claimed or ExitStack() as claims:
+                # Whether a caller waits may have changed since the claims were taken.
+                if claimed is None:
                     await wait_for_claims(
                         claims,
                         asker.answers.store,

@@ -446,6 +446,14 @@ def test_batches_one_after_the_other_are_each_given_out(asker: Asker) -> None:
     assert len(asker.server.chats) == 12
 
 
+def test_a_caller_may_come_while_a_batch_begins(asker: Asker) -> None:
+    """Many small batches, each wanted at the moment at which it is about to be asked."""
+    evaluator = asker.evaluator()
+    batches = [QuestionBatch(str(at), [one]) for at, one in enumerate(questions()[:60])]
+    given = list(evaluator.answer_each(batches, [asker.target(evaluator)]))
+    assert len(given) == len(asker.server.chats) == 60
+
+
 def test_a_request_is_made_whole(asker: Asker) -> None:
     """A target's key, extra members and token field reach the server; no answer shows the key."""
     key = "sk-canary-0123456789abcdef"

@@ -61,7 +61,8 @@ def test_an_interrupt_cancels_what_is_waited_for(loop: LoopThread) -> None:
     cancelled = threading.Event()
 
     async def waits() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        # By then the other thread waits.
+        asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGINT)
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
