@@ -190,8 +190,11 @@ class Project:
 
     def reports(self) -> list[dict[str, Any]]:
         """The reports of all runs, oldest first."""
-        found = [json.loads(p.read_text()) for p in self.root.glob("reports/*/report.json")]
-        return sorted(found, key=lambda report: report["started"])
+        # Runs tell their second; two may end within one.
+        paths = self.root.glob("reports/*/report.json")
+        return [
+            json.loads(p.read_text()) for p in sorted(paths, key=lambda p: p.stat().st_mtime_ns)
+        ]
 
     def logs(self) -> list[dict[str, Any]]:
         """What Inspect's log of each task says of its evaluation."""

@@ -13,19 +13,20 @@ from capgate.asking.inspect_backend.messages import SETTINGS, is_text
 
 DIRECT_SOLVERS: Final = frozenset(
     {
-        "inspect_evals/mmlu_multiple_choice",
-        *(f"inspect_ai/{name}" for name in ("generate", "multiple_choice", "chain_of_thought")),
-        *(f"inspect_ai/{name}" for name in ("prompt_template", "system_message")),
-        *(f"inspect_ai/{name}" for name in ("user_message", "assistant_message")),
+        *("mmlu_multiple_choice", "generate", "multiple_choice", "chain_of_thought"),
+        *("prompt_template", "system_message", "user_message", "assistant_message"),
     }
 )
-"""Solvers that do nothing but change messages and ask once."""
+"""Inspect's and inspect_evals' solvers that do nothing but change messages and ask once."""
 
 DIRECT_SCORERS: Final = frozenset(
-    {f"inspect_ai/{name}" for name in ("choice", "match", "includes", "pattern", "answer")}
-    | {f"inspect_ai/{name}" for name in ("exact", "f1")}
+    {"choice", "match", "includes", "pattern", "answer", "exact", "f1"}
 )
-"""Scorers that ask no model."""
+"""Inspect's scorers that ask no model."""
+
+_UPSTREAM: Final = frozenset({"inspect_ai", "inspect_evals", ""})
+"""The packages whose solvers and scorers are known. Inspect finds no package's name where that is
+not installed in the usual way."""
 
 _UNSET: Final = (
     *("setup", "cleanup", "sandbox", "approval", "early_stopping", "sample_source"),
@@ -59,8 +60,12 @@ def why_not_direct(task: Task) -> str:
 
 def _unknown(used: Iterable[object], known: frozenset[str]) -> str:
     """The first of some solvers or scorers that is not among those that are known."""
-    names = (registry_info(one).name for one in used)
-    return next((name for name in names if name not in known), "")
+    for one in used:
+        registered = registry_info(one).name
+        package, _, name = registered.rpartition("/")
+        if package not in _UPSTREAM or name not in known:
+            return registered
+    return ""
 
 
 def _needs_more(sample: Sample) -> str:
