@@ -11,6 +11,7 @@ from capgate.asking.evaluator import Evaluator
 from capgate.asking.probe import ask_probe, field_note
 from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget
 from capgate.benchmarks.questions import Question
+from capgate.client.faults import FINAL_KINDS
 from capgate.common.answers import Answer
 from capgate.common.errors import ServerEndedError
 from capgate.run.answered import Results
@@ -148,6 +149,10 @@ class RunAsker:
         for name, result in results.items():
             lacking = sum(not answer.state.scored for answer in result.answers) - result.not_put
             fault = self._evaluator.unreachable.fault(name)
+            # A server that refuses some questions and answers others is there.
+            answers = any(answer.state.scored for answer in result.answers)
+            if fault is not None and fault.kind in FINAL_KINDS and answers:
+                continue
             if lacking and fault is not None:
                 raise ServerEndedError(self.with_cause(str(fault)))
 
