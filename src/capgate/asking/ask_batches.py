@@ -250,10 +250,6 @@ class _Kept:
                 self._asking.cancel()
 
 
-def _new(job: _Job, answer: Answer) -> NewAnswer:
-    return NewAnswer(job.target.context, answer, job.target.id, job.pending.look)
-
-
 def _task_of(job: _Job) -> QuestionTask:
     return QuestionTask(
         job.pending.batch.name,

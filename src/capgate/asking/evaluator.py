@@ -111,7 +111,7 @@ class Evaluator:
             post=self._stream.post,
         )
         self._foreseen: dict[tuple[Look, str], PendingBatch] = {}
-        self._recheck = Recheck(store, self._stop)
+        self._recheck = Recheck(store, self.stop)
 
     def ready_target(self, target: Target, endpoint: Endpoint) -> ReadyTarget:
         """Makes a target ready to be asked.
@@ -241,7 +241,7 @@ class Evaluator:
         ready = targets
         while True:
             if found_to_mix(ready):
-                self._stop()
+                self.stop()
                 ready = [self._put_apart(one) for one in ready]
             with held(ready, self._tell_waiting):
                 # Another run may have found out while this one waited.
@@ -251,11 +251,12 @@ class Evaluator:
 
     def stop(self) -> None:
         """Asks no more of what nobody waits for; requests in flight are cancelled."""
-        self._stop()
+        self._stream.stop()
+        self._foreseen.clear()
 
     def close(self) -> None:
         """Ends the asking and the thread that does it."""
-        self._stop()
+        self.stop()
         if self._loop.runs:
             with contextlib.suppress(TimeoutError):
                 self._loop.start(self._targets.aclose).result(_TO_CLOSE)
@@ -295,10 +296,6 @@ class Evaluator:
                 fresh=fresh or self.settings.fresh,
             ),
         )
-
-    def _stop(self) -> None:
-        self._stream.stop()
-        self._foreseen.clear()
 
     def _put_apart(self, target: ReadyTarget) -> ReadyTarget:
         return self._targets.put_apart(target)

@@ -19,6 +19,10 @@ LOOK: Final = "capgate_look"
 """The key of a log's metadata that says why it was asked (`store.shard.Look`)."""
 
 
+Fault = RequestFault | NotAskedError
+"""Why a question has no answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a question that was asked ended.
@@ -29,7 +33,7 @@ class Outcome:
     """
 
     answer: Answer
-    fault: RequestFault | NotAskedError | None = None
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -187,7 +187,7 @@ class Stream:
         return None
 
     def _claim(self, batch: PendingBatch, claims: ExitStack) -> bool:
-        """Claims a batch that is foreseen, unless there is nothing to ask or it can't be had."""
+        """Claims a foreseen batch; False where another has it or there is nothing to ask."""
         if batch.ended.is_set() or any(batch in batches for batches in self._asking.values()):
             return False
         store = self._owner.asker().answers.store

@@ -48,10 +48,6 @@ class LoopThread:
             future.cancel()
             raise
 
-    def post(self, call: Callable[[], object]) -> None:
-        """Calls a function in the loop's thread, and does not wait for it."""
-        self._running().call_soon_threadsafe(call)
-
     def close(self) -> None:
         """Cancels what runs, waits for its end for a moment and ends the thread."""
         with self._starting:

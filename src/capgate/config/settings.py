@@ -212,7 +212,7 @@ OPTIONS: Final = (
             "default": "direct",
             "metavar": "NAME",
             "help": "what asks: direct, or inspect for a whole evaluation of Inspect's own, which "
-            "takes some twenty times the processor time (default: direct)",
+            "takes some five times the processor time a question (default: direct)",
         },
     ),
     Option(
@@ -222,7 +222,7 @@ OPTIONS: Final = (
             "default": "json",
             "metavar": "FORM",
             "help": "form of Inspect's logs: json, or eval, which takes a quarter of the room and "
-            "twice the processor time of a run (default: json)",
+            "more processor time (default: json)",
         },
     ),
     Option("--fresh", {"action": "store_true", "help": "ask again what the store has answers to"}),

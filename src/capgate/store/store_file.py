@@ -103,8 +103,8 @@ class StoreFile:
             # With WAL and NORMAL no answer is lost where the process is killed at any moment.
             # Only a crash of the machine could lose the last ones.
             self._db.execute("PRAGMA synchronous = NORMAL")
-            # Bringing the journal's pages into the store waits for the disk, and so does whoever
-            # asks: it is done less often than by default (1,000).
+            # SQLite waits for the disk when it brings the journal's pages into the store, and a
+            # process that asks waits with it. So it is done less often than by default (1,000).
             self._db.execute(f"PRAGMA wal_autocheckpoint = {_JOURNAL_PAGES}")
             # Deleted content is overwritten, since it may have held a secret.
             self._db.execute("PRAGMA secure_delete = ON")
@@ -186,10 +186,7 @@ class StoreFile:
         """
         file = self._claim_file(name)
         try:
-            mode = mode_beside(self.path)
-            lock = FileLock(file, mode=mode)
-            # A user who may read the store may enter its folder of claims, too.
-            file.parent.mkdir(mode=mode | (mode & 0o444) >> 2, exist_ok=True)
+            lock = self._lock(file)
             try:
                 lock.acquire(timeout=TOLD_AFTER_SECONDS)
             except Timeout:
@@ -213,17 +210,19 @@ class StoreFile:
             Whether it is held.
         """
         try:
-            file = self._claim_file(name)
-            mode = mode_beside(self.path)
-            file.parent.mkdir(mode=mode | (mode & 0o444) >> 2, exist_ok=True)
-            # One of the process's threads may give back what another one has taken.
-            lock = FileLock(file, timeout=0, mode=mode, thread_local=False)
-            claims.enter_context(lock)
+            claims.enter_context(self._lock(self._claim_file(name), timeout=0))
         except Timeout:
             return False
         except OSError as error:
             raise fault_of_store(self.path, "claimed", error) from None
         return True
+
+    def _lock(self, file: Path, *, timeout: float = -1) -> FileLock:
+        mode = mode_beside(self.path)
+        # A user who may read the store may enter its folder of claims, too.
+        file.parent.mkdir(mode=mode | (mode & 0o444) >> 2, exist_ok=True)
+        # One of the process's threads may give back what another one has taken.
+        return FileLock(file, timeout=timeout, mode=mode, thread_local=False)
 
     def _claim_file(self, name: str) -> Path:
         return self.path.with_name(f".{self.path.name}.claims") / f"{name}.lock"

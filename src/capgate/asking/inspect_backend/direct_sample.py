@@ -29,15 +29,13 @@ from inspect_ai.solver import TaskState
 from inspect_ai.util import registry_info
 
 from capgate.asking.cost_limit import NotAskedError
-from capgate.asking.inspect_backend.messages import new_id, output_of, request_of
+from capgate.asking.inspect_backend.messages import logprob_settings, new_id, output_of, request_of
+from capgate.asking.outcome import Fault
 from capgate.asking.target_client import TargetClient
 from capgate.common.errors import CapgateError, RequestFault
 
 if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
-
-Fault = RequestFault | NotAskedError
-"""Why a question has no answer."""
 
 MODEL_API: Final = "capgate"
 """The name of capgate's model API in Inspect."""
@@ -238,8 +236,7 @@ class SampleRunner:
             return self._merge(tuple(settings.items()))
 
     def _merge(self, settings: tuple[tuple[str, Any], ...]) -> GenerateConfig:
-        logprobs = self._client.logprobs
-        own = GenerateConfig(logprobs=True if logprobs else None, top_logprobs=logprobs)
+        own = logprob_settings(self._client.logprobs)
         return own.merge(self.config).merge(GenerateConfig(**dict(settings)))
 
     def _score_event(

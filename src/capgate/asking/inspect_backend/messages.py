@@ -87,6 +87,15 @@ def new_id() -> str:
     return f"{_ids.getrandbits(128):032x}"
 
 
+def logprob_settings(logprobs: int | None) -> GenerateConfig:
+    """A target's own generation settings.
+
+    Args:
+        logprobs: The number of likeliest tokens to ask for at each place; None for none.
+    """
+    return GenerateConfig(logprobs=True if logprobs else None, top_logprobs=logprobs)
+
+
 def request_of(
     model: str, messages: Iterable[ChatMessage], config: GenerateConfig
 ) -> dict[str, Any]:

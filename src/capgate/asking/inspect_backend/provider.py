@@ -40,7 +40,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from capgate.asking.inspect_backend.direct_sample import MODEL_API
-from capgate.asking.inspect_backend.messages import any_output_of, any_request_of
+from capgate.asking.inspect_backend.messages import any_output_of, any_request_of, logprob_settings
 from capgate.asking.inspect_backend.sample_faults import SampleFaults
 from capgate.asking.inspect_backend.shard_log import recorded_args
 from capgate.asking.target_client import TargetClient
@@ -207,9 +207,7 @@ def model_of(client: TargetClient, faults: SampleFaults) -> Model:
         client: The way that its requests take; it stays open.
         faults: Where the faults of samples are noted.
     """
-    config = GenerateConfig(
-        logprobs=True if client.logprobs else None, top_logprobs=client.logprobs
-    )
+    config = logprob_settings(client.logprobs)
     # Inspect records the arguments, so that a log can be scored again; the client is none of them.
     model = get_model(
         f"{MODEL_API}/{client.model}",

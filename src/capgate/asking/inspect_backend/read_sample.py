@@ -5,9 +5,8 @@ from __future__ import annotations
 from inspect_ai.log import EvalSample
 from inspect_ai.model import ModelOutput
 
-from capgate.asking.inspect_backend.direct_sample import Fault
 from capgate.asking.inspect_backend.messages import facts_of
-from capgate.asking.outcome import Outcome, error_answer
+from capgate.asking.outcome import Fault, Outcome, error_answer
 from capgate.benchmarks.mmlu.reading import reading_of
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from inspect_ai.log import Transcript, transcript
 
 from capgate.asking.cost_limit import NotAskedError
+from capgate.asking.outcome import Fault
 from capgate.common.errors import RequestFault
 
 
@@ -20,9 +21,7 @@ class SampleFaults:
     """
 
     def __init__(self) -> None:
-        self._open: WeakKeyDictionary[Transcript, list[RequestFault | NotAskedError]] = (
-            WeakKeyDictionary()
-        )
+        self._open: WeakKeyDictionary[Transcript, list[Fault]] = WeakKeyDictionary()
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -41,7 +40,7 @@ class SampleFaults:
             raise
         faults[:] = [one for one in faults if not any(one is earlier for earlier in before)]
 
-    def of_this_sample(self) -> RequestFault | NotAskedError | None:
+    def of_this_sample(self) -> Fault | None:
         """The latest fault of the sample in whose context this is called, if it has one."""
         faults = self._open.get(transcript())
         return faults[-1] if faults else None

@@ -25,11 +25,11 @@ from inspect_ai.log import (
     EvalStats,
     write_eval_log,
 )
-from inspect_ai.model import GenerateConfig
 from inspect_ai.scorer import Scorer
 from inspect_ai.util import registry_info
 
 from capgate.asking.inspect_backend.direct_sample import EndedSample, SampleRunner
+from capgate.asking.inspect_backend.messages import logprob_settings
 from capgate.asking.inspect_backend.results import add_results, metrics_of
 from capgate.asking.target_client import TargetClient
 from capgate.benchmarks.mmlu.task import MmluTask
@@ -151,7 +151,6 @@ class ShardLog:
     def _log(self, samples: Sequence[EvalSample]) -> EvalLog:
         client, task = self._client, self._task
         created, number = self._started.isoformat(timespec="seconds"), uuid4().hex
-        logprobs = client.logprobs
         used = [sample.model_usage for sample in samples if sample.model_usage]
         spent = [usage for one in used for usage in one.values()]
         solver, arguments, passed = self._mmlu_task.solver
@@ -172,9 +171,7 @@ class ShardLog:
                     shuffled=task.dataset.shuffled,
                 ),
                 model=self._runner.model,
-                model_generate_config=GenerateConfig(
-                    logprobs=True if logprobs else None, top_logprobs=logprobs
-                ),
+                model_generate_config=logprob_settings(client.logprobs),
                 model_base_url=client.base_url,
                 model_args=recorded_args(client),
                 config=_CONFIG.model_copy(),

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError
 from capgate.common.event_loop import in_own_loop
+from capgate.common.while_needed import WhileNeeded
 
 if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
@@ -244,43 +244,25 @@ def unasked(sample: Sample) -> TaskState:
     )
 
 
-@contextmanager
-def no_model() -> Iterator[None]:
+def no_model() -> AbstractContextManager[None]:
     """Upstream's solver asks which model is being evaluated; here there is none.
 
     Several blocks may run at the same time, in one thread or in several.
     """
-    _no_model.enter()
+    return _no_model.block()
+
+
+@contextmanager
+def _none_named() -> Iterator[None]:
+    before = os.environ.get(_MODEL)
+    os.environ[_MODEL] = "none/none"
     try:
         yield
     finally:
-        _no_model.leave()
+        if before is None:
+            del os.environ[_MODEL]
+        else:
+            os.environ[_MODEL] = before
 
 
-class _NoModel:
-    """The environment's variable that names no model, while anybody needs it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before: str | None = None
-
-    def enter(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._before = os.environ.get(_MODEL)
-                os.environ[_MODEL] = "none/none"
-            self._inside += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside:
-                return
-            if self._before is None:
-                del os.environ[_MODEL]
-            else:
-                os.environ[_MODEL] = self._before
-
-
-_no_model = _NoModel()
+_no_model = WhileNeeded(_none_named)
