@@ -159,7 +159,7 @@ def both(
     task: str, questions: Sequence[Question], folder: Path, log_format: LogFormat = "json"
 ) -> tuple[Ran, Ran]:
     """Has Inspect's own runner and the direct one ask one server, one after the other."""
-    mmlu_task = MmluTask(task, 512)
+    benchmark = MmluTask(task, 512)
     made: dict[str, type[InspectRunner] | type[DirectRunner]] = {
         "inspect": InspectRunner,
         "direct": DirectRunner,
@@ -168,7 +168,7 @@ def both(
     with Server(key=KEY) as server:
         for name, kind in made.items():
             (folder / name).mkdir()
-            runner = kind(mmlu_task, folder / name, temperature=0.0, log_format=log_format)
+            runner = kind(benchmark, folder / name, temperature=0.0, log_format=log_format)
             ran.append(run(runner, server, folder / name, questions))
     return ran[0], ran[1]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.target_client import TargetClient
-from capgate.benchmarks.mmlu.record import mmlu_question
+from capgate.benchmarks.benchmark import Benchmark
+from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 from capgate.store.answer_store import Store
 
@@ -25,7 +25,7 @@ def answers_alike(
     store: Store,
     ask_one: Callable[[QuestionTask], dict[str, Outcome]],
     *,
-    shots: int,
+    benchmark: Benchmark,
 ) -> bool:
     """Whether a server still gives its stored answers; the new answers are not stored.
 
@@ -34,14 +34,13 @@ def answers_alike(
         stored: Some of its stored answers.
         store: Has the questions' texts.
         ask_one: Asks one model some questions.
-        shots: Few-shot examples before each question.
+        benchmark: What was asked.
     """
-    if shots:
-        return False  # the store has no few-shot examples, so the prompt would be another one
     kept = store.kept_questions([answer.question for answer in stored])
     questions = [
-        replace(mmlu_question(one.text, one.choices, one.key, one.subject), hash=one.hash)
+        Question(one.hash, one.subject, sample)
         for one in kept.values()
+        if (sample := benchmark.again(one.text, one.choices, one.key, one.subject)) is not None
     ]
     if len(questions) < len(stored):
         return False

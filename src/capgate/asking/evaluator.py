@@ -34,7 +34,7 @@ from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget, Sh
 from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.stored_answers import StoredAnswers
 from capgate.asking.stream import Owner, Stream
-from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.questions import Question
 from capgate.common.errors import ServerEndedError
 from capgate.common.loop_thread import LoopThread
@@ -55,7 +55,7 @@ class Evaluator:
     Args:
         store: Where answers are found and kept.
         settings: The run's settings.
-        mmlu_task: The benchmark's task.
+        benchmark: What is asked.
         run: The run's id.
         logs: Folder for Inspect's logs.
         share: Into how many processes a target's connections are divided.
@@ -66,7 +66,7 @@ class Evaluator:
 
     Attributes:
         settings: The run's settings.
-        mmlu_task: The benchmark's task.
+        benchmark: What is asked.
         unreachable: Which targets could not be reached by the latest requests.
         look: Why it asks.
     """
@@ -77,7 +77,7 @@ class Evaluator:
         self,
         store: Store,
         settings: Settings,
-        mmlu_task: MmluTask,
+        benchmark: Benchmark,
         *,
         run: str,
         logs: Path,
@@ -89,7 +89,7 @@ class Evaluator:
     ) -> None:
         self.settings = settings
         self.unreachable = UnreachableTargets()
-        self.mmlu_task = mmlu_task
+        self.benchmark = benchmark
         self._run = run
         self._logs = logs
         self._post_mortem = post_mortem
@@ -102,7 +102,7 @@ class Evaluator:
         self._targets = TargetMaker(
             store,
             settings,
-            mmlu_task,
+            benchmark,
             run,
             self.ask_one,
             share=share,
@@ -267,7 +267,7 @@ class Evaluator:
         settings = self.settings
         runner = runner_of(
             settings.runner,
-            self.mmlu_task,
+            self.benchmark,
             self._logs,
             temperature=settings.temperature,
             log_format=settings.inspect_logs,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.mmlu.versions import hashed_versions
 from capgate.common.errors import ConfigError
 from capgate.config.settings import Settings
@@ -37,7 +38,7 @@ class Fingerprint:
 
 
 def fingerprint(
-    target: Target, endpoint: Endpoint, settings: Settings, mmlu_task: MmluTask
+    target: Target, endpoint: Endpoint, settings: Settings, benchmark: Benchmark
 ) -> Fingerprint:
     """The fingerprint of a target's answers in a run.
 
@@ -51,7 +52,7 @@ def fingerprint(
             "generation": generation(target, settings),
             "extra_body": target.extra_body,
             "route": target.route,
-            "versions": mmlu_task.versions,
+            "versions": benchmark.versions,
         }
     )
 
@@ -99,7 +100,7 @@ def generation(target: Target, settings: Settings) -> dict[str, Any]:
     }
 
 
-def request_fields(target: Target, endpoint: Endpoint) -> dict[str, Any]:
+def request_fields(target: Target, endpoint: Endpoint, benchmark: Benchmark) -> dict[str, Any]:
     """Further fields of each request: those of the target's entry, and those of its engine.
 
     Raises:
@@ -111,15 +112,14 @@ def request_fields(target: Target, endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.salt:
         fields.setdefault("cache_salt", endpoint.salt)
     if target.answer_format == "constrained":
-        fields.update(_constraint(target, endpoint.engine))
+        fields.update(_constraint(target, endpoint.engine, benchmark))
     return fields
 
 
-def _constraint(target: Target, engine: str) -> dict[str, Any]:
-    if engine == "llamacpp":
-        return {"grammar": 'root ::= "ANSWER: " [A-D]'}
-    if engine == "vllm":
-        return {"structured_outputs": {"regex": "ANSWER: [ABCD]"}}
+def _constraint(target: Target, engine: str, benchmark: Benchmark) -> Mapping[str, Any]:
+    fields = benchmark.constraint(engine)
+    if fields is not None:
+        return fields
     raise ConfigError(
         "it asks for constrained answers (answer_format), which only vLLM's and llama.cpp's "
         "servers are known to give",

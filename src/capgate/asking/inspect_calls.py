@@ -9,15 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from capgate.asking.runner import Runner
-from capgate.benchmarks.mmlu.reading import Reading
-from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.benchmarks.benchmark import Benchmark, Reading
 from capgate.benchmarks.questions import Question
 from capgate.config.settings import LogFormat, RunnerKind
 
 
 def runner_of(
     kind: RunnerKind,
-    mmlu_task: MmluTask,
+    benchmark: Benchmark,
     logs: Path,
     *,
     temperature: float,
@@ -27,7 +26,7 @@ def runner_of(
 
     Args:
         kind: Which runner.
-        mmlu_task: The benchmark's task.
+        benchmark: What is asked.
         logs: Folder for Inspect's logs.
         temperature: Sampling temperature.
         log_format: How logs are written.
@@ -35,10 +34,10 @@ def runner_of(
     if kind == "inspect":
         from capgate.asking.inspect_backend.inspect_runner import InspectRunner
 
-        return InspectRunner(mmlu_task, logs, temperature=temperature, log_format=log_format)
+        return InspectRunner(benchmark, logs, temperature=temperature, log_format=log_format)
     from capgate.asking.inspect_backend.direct_runner import DirectRunner
 
-    return DirectRunner(mmlu_task, logs, temperature=temperature, log_format=log_format)
+    return DirectRunner(benchmark, logs, temperature=temperature, log_format=log_format)
 
 
 def read_texts(

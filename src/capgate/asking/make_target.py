@@ -14,7 +14,7 @@ from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.ready_target import ReadyTarget
 from capgate.asking.target_client import TargetClient
 from capgate.asking.weights import with_weights
-from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
 from capgate.client.pacing import ModelTurns
@@ -38,7 +38,7 @@ class TargetMaker:
     Attributes:
         store: Where answers and earlier looks at servers are kept.
         settings: The run's settings.
-        mmlu_task: The benchmark's task.
+        benchmark: What is asked.
         run: The run's id.
         ask_one: Asks one model some questions whose answers are not stored.
         share: Into how many processes a target's connections are divided.
@@ -49,7 +49,7 @@ class TargetMaker:
 
     store: Store
     settings: Settings
-    mmlu_task: MmluTask
+    benchmark: Benchmark
     run: str
     ask_one: Callable[[QuestionTask], dict[str, Outcome]]
     share: int
@@ -69,18 +69,18 @@ class TargetMaker:
                 known where the run's cost is bounded.
         """
         client = self._client(target, endpoint)
-        plain = fingerprint(target, endpoint, self.settings, self.mmlu_task)
+        plain = fingerprint(target, endpoint, self.settings, self.benchmark)
         notes: list[str] = []
         known = with_weights(
             plain,
             endpoint,
             self.store,
-            prompt=self.mmlu_task.prompt_hash,
+            prompt=self.benchmark.prompt_hash,
             run=self.run,
             adopt=lambda kept: self._answers_alike(client, kept, endpoint),
             say=notes.append,
         )
-        known, outdated = as_kept(known, self.store, self.mmlu_task.prompt_hash)
+        known, outdated = as_kept(known, self.store, self.benchmark.prompt_hash)
         notes += outdated
         for note in notes:
             self.tell(f"weights of {target.id}", f"{target.id}: {note}")
@@ -89,7 +89,7 @@ class TargetMaker:
             target=target,
             endpoint=replace(endpoint, notes=(*endpoint.notes, *notes)),
             fingerprint=known,
-            context=self.store.context(known.hash, self.mmlu_task.prompt_hash, known.facts),
+            context=self.store.context(known.hash, self.benchmark.prompt_hash, known.facts),
             client=client,
         )
 
@@ -121,7 +121,7 @@ class TargetMaker:
             ),
             endpoint.model,
             redactor=project_redactor(self.settings).and_also([endpoint.key or ""]),
-            extra_body=request_fields(target, endpoint),
+            extra_body=request_fields(target, endpoint, self.benchmark),
             logprobs=target.logprobs,
             turns=turns,
             cost=self._cost(target, endpoint),
@@ -153,7 +153,7 @@ class TargetMaker:
                 self.store.some_answers_under(kept, ADOPTED_BY),
                 self.store,
                 self.ask_one,
-                shots=self.mmlu_task.shots,
+                benchmark=self.benchmark,
             )
 
     def _notify(self, url: str, topic: str, line: str) -> None:

@@ -6,7 +6,6 @@ from capgate.asking.cost_limit import NotAskedError
 from capgate.asking.evaluator import Evaluator
 from capgate.asking.outcome import QuestionTask
 from capgate.asking.ready_target import ReadyTarget
-from capgate.benchmarks.mmlu.record import mmlu_question
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
 
@@ -30,9 +29,7 @@ def ask_probe(target: ReadyTarget, evaluator: Evaluator) -> Answer:
     Raises:
         PreflightError: There was no answer, or no choice could be read from it.
     """
-    question = mmlu_question(
-        "Which of these numbers is even?", ["3", "5", "8", "9"], "C", "elementary_mathematics"
-    )
+    question = evaluator.benchmark.probe
     task = QuestionTask("preflight", [question], target.client)
     outcome = evaluator.ask_one(task).get(question.hash)
     if outcome is None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from capgate.asking.inspect_calls import read_texts
 from capgate.asking.progress import Count
-from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task
+from capgate.benchmarks.benchmark import Benchmark
+from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.mmlu.versions import scorer_of
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
@@ -32,7 +33,7 @@ class Record:
     Attributes:
         name: What they are, for people.
         target: The target's id.
-        mmlu_task: The task and token limit they were asked with.
+        benchmark: What was asked, and how.
         prompt_hash: Hash of the prompt's form then.
         versions: What read and scored them then.
         dataset: The questions' identity.
@@ -42,7 +43,7 @@ class Record:
 
     name: str
     target: str
-    mmlu_task: MmluTask
+    benchmark: Benchmark
     prompt_hash: str
     versions: Mapping[str, str]
     dataset: Mapping[str, Any]
@@ -136,7 +137,7 @@ def record_of_run(run: StoredRun) -> Record:
     return Record(
         name=f"the run {run.id}",
         target=run.target,
-        mmlu_task=mmlu_task(run.settings["task"], run.settings["max_tokens"]),
+        benchmark=mmlu_task(run.settings["task"], run.settings["max_tokens"]),
         prompt_hash=run.about["prompt_hash"],
         versions=run.about["facts"]["versions"],
         dataset=run.about["dataset"],
@@ -164,7 +165,7 @@ def record_of_baseline(baseline: Baseline, kept: Mapping[str, Answer]) -> Record
     return Record(
         name=f"the baseline recorded {baseline.recorded}",
         target=baseline.target,
-        mmlu_task=mmlu_task(baseline.task, baseline.identity["generation"]["max_tokens"]),
+        benchmark=mmlu_task(baseline.task, baseline.identity["generation"]["max_tokens"]),
         prompt_hash=baseline.prompt_hash,
         versions=baseline.identity["versions"],
         dataset=baseline.dataset,
@@ -204,7 +205,7 @@ def rescore(
     # Runs of earlier versions kept a thought within its answer's text.
     texts = [(question, set_aside(answer.text).text) for question, answer in asked]
     count = Count(record.name, len(asked), "answers", say)
-    read = read_texts(texts, record.mmlu_task.max_tokens, on_read=count.step)
+    read = read_texts(texts, record.benchmark.max_tokens, on_read=count.step)
     readings = tuple(
         Reading(then.question, then.subject, then.state, then.choice, state, choice, then.text)
         for (_, then), (state, choice) in zip(asked, read, strict=True)
@@ -213,8 +214,8 @@ def rescore(
         record,
         readings,
         len(record.answers) - len(asked),
-        record.mmlu_task.prompt_hash,
-        record.mmlu_task.versions,
+        record.benchmark.prompt_hash,
+        record.benchmark.versions,
     )
 
 

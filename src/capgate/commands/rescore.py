@@ -25,7 +25,6 @@ from capgate.asking.rescore import (
     record_of_run,
     rescore,
 )
-from capgate.benchmarks.mmlu.load import load_questions
 from capgate.commands.baseline_file import recorded_baseline
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.errors import ConfigError
@@ -94,7 +93,7 @@ def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
 
 def _rescored(record: Record, settings: Settings) -> Rescored:
     source = settings.dataset or record.dataset["source"]
-    questions = load_questions(source, shots=record.mmlu_task.shots).questions
+    questions = record.benchmark.load(source).questions
     return rescore(record, questions, partial(print, file=sys.stderr))
 
 

@@ -149,7 +149,7 @@ class Session:
         if self.fault is None:
             try:
                 targets = tuple(self.run.targets)
-                _ = self.run.mmlu_task
+                _ = self.run.benchmark
                 alert_urls(self.settings.root, self.settings.alerts)
             except CapgateError as error:
                 self.fault = self.terminal.fit(str(error))

@@ -10,7 +10,6 @@ from capgate.asking.evaluator import Evaluator
 from capgate.asking.fingerprint import seed_of
 from capgate.asking.ready_target import ReadyTarget
 from capgate.asking.weights import other_weights
-from capgate.benchmarks.mmlu.load import may_be_away
 from capgate.common.dependencies import check_imports
 from capgate.common.errors import ConfigError
 from capgate.common.garbage import collected_rarely
@@ -89,7 +88,7 @@ class ReadyTargets:
     def _make(self, target: str) -> ReadyTarget:
         # Starting a server takes seconds, importing Inspect as many: both at once.
         ahead = self._loader(target)
-        if may_be_away(self._questions.source(target)):
+        if self._evaluator.benchmark.may_be_away(self._questions.source(target)):
             # A server that takes minutes to start is of no use without questions.
             ahead.join()
             self._questions.of(target)
@@ -106,7 +105,7 @@ class ReadyTargets:
         # What fails here fails again where it is needed, and is told there.
         with contextlib.suppress(Exception), collected_rarely():
             check_imports()
-            _ = self._evaluator.mmlu_task.prompt_hash
+            _ = self._evaluator.benchmark.prompt_hash
             self._questions.of(target)
 
     def _check_same_weights(self, one: ReadyTarget) -> None:
@@ -130,7 +129,7 @@ class ReadyTargets:
         """Keeps what is known of a target before it is asked."""
         target, notes = self._participants[one.id], one.endpoint.notes
         questions, selection = self._questions.of(one.id), self._questions.selection(one.id)
-        task, settings = self._evaluator.mmlu_task, self._evaluator.settings
+        task, settings = self._evaluator.benchmark, self._evaluator.settings
         mode = self._mode(one.id)
         self._record.enter(
             one.id,

@@ -17,7 +17,8 @@ from capgate.asking.evaluator import Evaluator
 from capgate.asking.fingerprint import seed_of
 from capgate.asking.progress import Feed
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget
-from capgate.benchmarks.mmlu.task import MmluTask, mmlu_task
+from capgate.benchmarks.benchmark import Benchmark
+from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import QuestionSet, Selection
 from capgate.common.dependencies import check_found
 from capgate.common.errors import CapgateError
@@ -111,14 +112,14 @@ class Run:
         self.feed: Feed | None = None
         self.session = SessionTests()
         self._policies: dict[str, Policy] = {}
-        self._questions = RunQuestions(settings, lambda: self.participants, lambda: self.mmlu_task)
+        self._questions = RunQuestions(settings, lambda: self.participants, lambda: self.benchmark)
         self._references = References(
             settings,
             lambda: self.participants,
             policy=self.policy,
             ready_target=self.ready_target,
             questions=self.questions,
-            prompt_hash=lambda: self.mmlu_task.prompt_hash,
+            prompt_hash=lambda: self.benchmark.prompt_hash,
         )
         self._plans = Plans(
             settings,
@@ -128,7 +129,7 @@ class Run:
             policy=self.policy,
             reference=self.reference,
             ready_target=self.ready_target,
-            prompt_hash=lambda: self.mmlu_task.prompt_hash,
+            prompt_hash=lambda: self.benchmark.prompt_hash,
             session=lambda: self.session,
             store=lambda: self.store,
         )
@@ -192,7 +193,7 @@ class Run:
     # What it is asked.
 
     @cached_property
-    def mmlu_task(self) -> MmluTask:
+    def benchmark(self) -> Benchmark:
         """The benchmark's task."""
         return mmlu_task(self.settings.task, self.settings.max_tokens)
 
@@ -275,7 +276,7 @@ class Run:
         return Evaluator(
             self.store,
             self.settings,
-            self.mmlu_task,
+            self.benchmark,
             run=self.id,
             logs=self.folder / "logs",
             share=self._share,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from capgate.benchmarks.mmlu.load import load_questions
-from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.questions import Question, QuestionSet, Selection
 from capgate.common.errors import CapgateError
 from capgate.config.settings import Settings
@@ -21,18 +20,18 @@ class RunQuestions:
     Args:
         settings: The run's settings.
         targets: The targets that take part, by id.
-        task: The benchmark's task; made by the first call.
+        benchmark: What is asked; made by the first call.
     """
 
     def __init__(
         self,
         settings: Settings,
         targets: Callable[[], Mapping[str, Target]],
-        task: Callable[[], MmluTask],
+        benchmark: Callable[[], Benchmark],
     ) -> None:
         self._settings = settings
         self._targets = targets
-        self._task = task
+        self._benchmark = benchmark
         self._selections: dict[str, Selection] = {}
         self._faults: dict[str, CapgateError] = {}
         self._loading = threading.Lock()
@@ -53,7 +52,7 @@ class RunQuestions:
             if source in self._faults:
                 raise self._faults[source]
             try:
-                return load_questions(source, shots=self._task().shots)
+                return self._benchmark().load(source)
             except CapgateError as error:
                 self._faults[source] = error
                 raise

@@ -18,6 +18,7 @@ from capgate.asking import inspect_calls
 from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.runner import Runner
 from capgate.asking.target_client import TargetClient
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.benchmarks.questions import Question
 from capgate.client.client import Client
@@ -29,10 +30,10 @@ MMLU = MmluTask(TASK, MAX_TOKENS)
 
 
 def runner_of(
-    kind: RunnerKind, logs: Path, mmlu_task: MmluTask = MMLU, log_format: LogFormat = "json"
+    kind: RunnerKind, logs: Path, benchmark: Benchmark = MMLU, log_format: LogFormat = "json"
 ) -> Runner:
     """A runner that writes logs into a folder."""
-    return inspect_calls.runner_of(kind, mmlu_task, logs, temperature=0.0, log_format=log_format)
+    return inspect_calls.runner_of(kind, benchmark, logs, temperature=0.0, log_format=log_format)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Changed(MmluTask):
 
 def changed(**parts: Any) -> Changed:  # noqa: ANN401
     """The benchmark's task with other parts."""
-    return Changed(MMLU.name, MMLU.max_tokens, tuple(parts.items()))
+    return Changed(MMLU.task_name, MMLU.max_tokens, parts=tuple(parts.items()))
 
 
 Ended = list[tuple[QuestionTask, Outcome]]

@@ -22,8 +22,8 @@ from capgate.asking.inspect_backend.shard_log import ShardLog
 from capgate.asking.outcome import QuestionTask
 from capgate.asking.runner import OnOutcome
 from capgate.asking.target_client import TargetClient
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.mmlu.reading import no_model
-from capgate.benchmarks.mmlu.task import MmluTask
 from capgate.benchmarks.questions import Question
 from capgate.common.errors import CapgateError
 from capgate.config.settings import LogFormat
@@ -37,16 +37,16 @@ class DirectRunner:
     """Runs tasks whose solver asks once and whose scorer asks no model (`runner.Runner`).
 
     Args:
-        mmlu_task: The benchmark's task.
+        benchmark: What is asked.
         logs: Folder for Inspect's logs.
         temperature: Sampling temperature.
         log_format: How logs are written.
     """
 
     def __init__(
-        self, mmlu_task: MmluTask, logs: Path, *, temperature: float, log_format: LogFormat
+        self, benchmark: Benchmark, logs: Path, *, temperature: float, log_format: LogFormat
     ) -> None:
-        self._mmlu_task = mmlu_task
+        self._benchmark = benchmark
         self._logs = logs
         self._temperature = temperature
         self._format = log_format
@@ -81,7 +81,7 @@ class DirectRunner:
                 await self._write(shards, fault)
 
     def _shard(self, task: QuestionTask, on_outcome: OnOutcome, run: str) -> _Shard:
-        made = inspect_task(task, self._mmlu_task)
+        made = inspect_task(task, self._benchmark)
         if reason := why_not_direct(made):
             raise CapgateError(
                 f"its task can't be asked question by question: {reason}",
@@ -91,14 +91,14 @@ class DirectRunner:
         runner = SampleRunner(made, task.client, self._temperature)
         log = ShardLog(
             made,
-            self._mmlu_task,
+            self._benchmark,
             runner,
             task.client,
             self._logs,
             run=run,
             form=self._format,
         )
-        return _Shard(task, runner, log, on_outcome)
+        return _Shard(task, self._benchmark, runner, log, on_outcome)
 
     def _lane(self, client: TargetClient) -> Lane:
         if client not in self._lanes:
@@ -123,9 +123,15 @@ class _Shard:
     """One task while it is asked."""
 
     def __init__(
-        self, task: QuestionTask, runner: SampleRunner, log: ShardLog, on_outcome: OnOutcome
+        self,
+        task: QuestionTask,
+        benchmark: Benchmark,
+        runner: SampleRunner,
+        log: ShardLog,
+        on_outcome: OnOutcome,
     ) -> None:
         self.task = task
+        self._benchmark = benchmark
         self.log = log
         self._runner = runner
         self._on_outcome = on_outcome
@@ -138,7 +144,10 @@ class _Shard:
         ended = await self._runner.run(question.sample)
         self.log.add(ended)
         self._on_outcome(
-            self.task, outcome_of(ended.sample, ended.fault, question, self.task.client.redactor)
+            self.task,
+            outcome_of(
+                ended.sample, ended.fault, question, self._benchmark, self.task.client.redactor
+            ),
         )
         if self.log.full:
             await asyncio.to_thread(self.log.write, self.log.take())

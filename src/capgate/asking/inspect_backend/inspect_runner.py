@@ -31,7 +31,7 @@ from capgate.asking.inspect_backend.sample_faults import SampleFaults
 from capgate.asking.inspect_backend.shard_log import LOGS
 from capgate.asking.outcome import LOOK, TARGET, QuestionTask
 from capgate.asking.runner import OnOutcome
-from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.common.errors import CapgateError
 from capgate.common.files import file_error, told_of_files
 from capgate.common.private_files import own_folder
@@ -54,16 +54,16 @@ class InspectRunner:
     Inspect runs one evaluation at a time in a process: a second call waits for the first.
 
     Args:
-        mmlu_task: The benchmark's task.
+        benchmark: What is asked.
         logs: Folder for Inspect's logs.
         temperature: Sampling temperature.
         log_format: How logs are written.
     """
 
     def __init__(
-        self, mmlu_task: MmluTask, logs: Path, *, temperature: float, log_format: LogFormat
+        self, benchmark: Benchmark, logs: Path, *, temperature: float, log_format: LogFormat
     ) -> None:
-        self._mmlu_task = mmlu_task
+        self._benchmark = benchmark
         self._logs = logs
         self._temperature = temperature
         self._format = log_format
@@ -80,7 +80,7 @@ class InspectRunner:
         Raises:
             ValueError: Two of the tasks could not be told apart in a log.
         """
-        asked = _Asked(tasks, on_outcome)
+        asked = _Asked(tasks, self._benchmark, on_outcome)
         async with self._one_at_a_time:
             _hear_of_samples()
             with told_of_files(LOGS, path=self._logs):
@@ -136,7 +136,7 @@ class InspectRunner:
                 path.chmod(0o600)
 
     def _task(self, task: QuestionTask, faults: SampleFaults) -> Task:
-        made = inspect_task(task, self._mmlu_task)
+        made = inspect_task(task, self._benchmark)
         made.model = model_of(task.client, faults)
         return made
 
@@ -172,8 +172,11 @@ class _Asked:
 
     evaluation: asyncio.Task[list[EvalLog]]
 
-    def __init__(self, tasks: Sequence[QuestionTask], on_outcome: OnOutcome) -> None:
+    def __init__(
+        self, tasks: Sequence[QuestionTask], benchmark: Benchmark, on_outcome: OnOutcome
+    ) -> None:
         self.tasks = tasks
+        self._benchmark = benchmark
         self.faults = SampleFaults()
         self.fault: Exception | None = None
         self._on_outcome = on_outcome
@@ -205,7 +208,10 @@ class _Asked:
         question = self._questions[task][str(data.sample.id)]
         fault = self.faults.of_this_sample() if failed else None
         try:
-            self._on_outcome(task, outcome_of(data.sample, fault, question, task.client.redactor))
+            self._on_outcome(
+                task,
+                outcome_of(data.sample, fault, question, self._benchmark, task.client.redactor),
+            )
         except Exception as raised:
             # Inspect would log it and go on.
             self.fault = raised

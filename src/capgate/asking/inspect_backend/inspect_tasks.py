@@ -5,17 +5,17 @@ from __future__ import annotations
 from inspect_ai import Task
 
 from capgate.asking.outcome import LOOK, TARGET, QuestionTask
-from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.benchmarks.benchmark import Benchmark
 
 
-def inspect_task(task: QuestionTask, mmlu_task: MmluTask) -> Task:
+def inspect_task(task: QuestionTask, benchmark: Benchmark) -> Task:
     """Makes the task that asks a target's questions; its log says which target, and why.
 
     Args:
         task: What to ask.
-        mmlu_task: The benchmark's task.
+        benchmark: What is asked.
     """
-    made = mmlu_task.task(task.questions, shard=task.name)
+    made = benchmark.task(task.questions, shard=task.name)
     about = {TARGET: task.target, LOOK: task.look}
     made.metadata = {**(made.metadata or {}), **{key: it for key, it in about.items() if it}}
     return made

@@ -7,14 +7,18 @@ from inspect_ai.model import ModelOutput
 
 from capgate.asking.inspect_backend.messages import facts_of
 from capgate.asking.outcome import Fault, Outcome, error_answer
-from capgate.benchmarks.mmlu.reading import reading_of
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 from capgate.common.redact import Redactor
 
 
 def outcome_of(
-    sample: EvalSample, fault: Fault | None, question: Question, redactor: Redactor
+    sample: EvalSample,
+    fault: Fault | None,
+    question: Question,
+    benchmark: Benchmark,
+    redactor: Redactor,
 ) -> Outcome:
     """How a finished sample ended; its text is without the secrets that are known.
 
@@ -22,18 +26,18 @@ def outcome_of(
         sample: The sample as Inspect hands it out.
         fault: The fault that ended it, if one did.
         question: The question it asked.
+        benchmark: Reads the scores.
         redactor: Cuts out the secrets that the target's client knows.
     """
     if fault is not None:
         return Outcome(error_answer(question, str(fault)), fault)
     if sample.error is not None:
         return Outcome(error_answer(question, sample.error.message))
-    score = next(iter((sample.scores or {}).values()), None)
-    if score is None:
+    if not sample.scores:
         return Outcome(error_answer(question, "Inspect ended the sample without a score"))
     output = sample.output
     facts = facts_of(output)
-    state, letter = reading_of(score)
+    state, letter = benchmark.read(sample.scores, output)
     usage = output.usage
     answer = Answer(
         question=question.hash,
@@ -44,7 +48,7 @@ def outcome_of(
         prompt_tokens=usage.input_tokens if usage else 0,
         completion_tokens=usage.output_tokens if usage else 0,
         seconds=facts.seconds,
-        margin=_margin(output, letter),
+        margin=_margin(output, letter, benchmark.letters),
         served_by=facts.served_by,
         cost=facts.cost,
         finish_reason=facts.finish_reason,
@@ -54,10 +58,10 @@ def outcome_of(
     return Outcome(answer)
 
 
-def _margin(output: ModelOutput, letter: str) -> float | None:
+def _margin(output: ModelOutput, letter: str, letters: str) -> float | None:
     """Natural-log odds of the answered letter over the next-best one, where both are known."""
     logprobs = output.choices[0].logprobs if output.choices else None
-    if logprobs is None or not letter:
+    if logprobs is None or not letter or letter not in letters:
         return None
     # The answer's letter is the last generated token that is one.
     for entry in reversed(logprobs.content):
@@ -66,7 +70,7 @@ def _margin(output: ModelOutput, letter: str) -> float | None:
         best: dict[str, float] = {}
         for top in entry.top_logprobs or ():
             name = top.token.strip()
-            if name in {"A", "B", "C", "D"}:
+            if name and name in letters:
                 best[name] = max(best.get(name, -float("inf")), top.logprob)
         best.setdefault(letter, entry.logprob)
         ranked = sorted(best.values(), reverse=True)

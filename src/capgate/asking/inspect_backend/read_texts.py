@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from inspect_ai.scorer import choice
 from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
 
-from capgate.benchmarks.mmlu.reading import Reading, no_model, read
+from capgate.benchmarks.benchmark import Reading
+from capgate.benchmarks.mmlu.reading import no_model, read
 from capgate.benchmarks.questions import Question
 from capgate.common.event_loop import in_own_loop
 

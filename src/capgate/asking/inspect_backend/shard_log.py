@@ -32,7 +32,7 @@ from capgate.asking.inspect_backend.direct_sample import EndedSample, SampleRunn
 from capgate.asking.inspect_backend.messages import logprob_settings
 from capgate.asking.inspect_backend.results import add_results, metrics_of
 from capgate.asking.target_client import TargetClient
-from capgate.benchmarks.mmlu.task import MmluTask
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.common.files import told_of_files
 from capgate.common.private_files import own_folder
 from capgate.config.settings import LogFormat
@@ -60,7 +60,7 @@ class ShardLog:
 
     Args:
         task: Inspect's task.
-        mmlu_task: The benchmark's task, which knows its solver's arguments.
+        benchmark: What is asked.
         runner: Runs the samples.
         client: The way to the target, which knows its secrets.
         folder: Where logs go.
@@ -71,7 +71,7 @@ class ShardLog:
     def __init__(
         self,
         task: Task,
-        mmlu_task: MmluTask,
+        benchmark: Benchmark,
         runner: SampleRunner,
         client: TargetClient,
         folder: Path,
@@ -80,7 +80,7 @@ class ShardLog:
         form: LogFormat,
     ) -> None:
         self._task = task
-        self._mmlu_task = mmlu_task
+        self._benchmark = benchmark
         self._runner = runner
         self._client = client
         self._folder = folder
@@ -153,7 +153,7 @@ class ShardLog:
         created, number = self._started.isoformat(timespec="seconds"), uuid4().hex
         used = [sample.model_usage for sample in samples if sample.model_usage]
         spent = [usage for one in used for usage in one.values()]
-        solver, arguments, passed = self._mmlu_task.solver
+        solver, arguments, passed = self._benchmark.solver
         return EvalLog(
             status="success",
             eval=EvalSpec(

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from capgate.benchmarks.benchmark import Reading
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError
 from capgate.common.event_loop import in_own_loop
@@ -147,9 +148,6 @@ stored answer and baseline invalid.
 _MODEL: Final = "INSPECT_EVAL_MODEL"
 """The variable by which Inspect is told which model is evaluated."""
 
-Reading = tuple[AnswerState, str]
-"""How an answer counts, and the letter that was read; `""` where none was."""
-
 
 def mmlu_scorer_hash() -> str:
     """The `behaviour_hash` of the installed packages' solver and scorer; computed once."""
@@ -222,8 +220,8 @@ def reading_of(score: Score) -> Reading:
     """What a score of `choice` says: how the answer counts, and the letter that was read."""
     letter = score.answer or ""
     if score.value == "C":
-        return AnswerState.CORRECT, letter
-    return AnswerState.WRONG if letter else AnswerState.UNPARSED, letter
+        return Reading(AnswerState.CORRECT, letter)
+    return Reading(AnswerState.WRONG if letter else AnswerState.UNPARSED, letter)
 
 
 def unasked(sample: Sample) -> TaskState:

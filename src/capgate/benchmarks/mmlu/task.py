@@ -5,24 +5,37 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.benchmarks.mmlu.reading import mmlu_scorer_hash, no_model, unasked
+from capgate.benchmarks.benchmark import Reading
+from capgate.benchmarks.mmlu.load import load_questions, may_be_away
+from capgate.benchmarks.mmlu.reading import mmlu_scorer_hash, no_model, reading_of, unasked
+from capgate.benchmarks.mmlu.record import mmlu_question
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, MMLU, SUBJECTS
 from capgate.common.errors import ConfigError
 from capgate.common.event_loop import in_own_loop
 
 if TYPE_CHECKING:
     from inspect_ai import Task
+    from inspect_ai.dataset import Sample
+    from inspect_ai.model import ModelOutput
+    from inspect_ai.scorer import Score
     from inspect_ai.solver import TaskState
 
-    from capgate.benchmarks.questions import Question
+    from capgate.benchmarks.questions import Question, QuestionSet
 
 TASKS: Final[dict[str, int]] = {"inspect_evals/mmlu_0_shot": 0, "inspect_evals/mmlu_5_shot": 5}
 """Task name to its number of few-shot examples."""
+
+_CONSTRAINTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "llamacpp": {"grammar": 'root ::= "ANSWER: " [A-D]'},
+    "vllm": {"structured_outputs": {"regex": "ANSWER: [ABCD]"}},
+}
+"""Engine to the fields of a request that allow nothing but an answer in form."""
 
 MIN_MAX_TOKENS: Final = 16
 """Upstream's solver raises a smaller limit by itself, so a smaller one is refused here."""
@@ -33,17 +46,21 @@ class MmluTask:
     """One of upstream's tasks with the answer's token limit that a run asks for.
 
     Attributes:
-        name: A key of `TASKS`.
+        task_name: A key of `TASKS`.
         max_tokens: The most tokens of an answer; it reaches the server as it is.
     """
 
-    name: str
+    task_name: str
     max_tokens: int
+    name: str = MMLU
+    catch: float | None = None
+    advisory: bool = False
+    letters: str = "ABCD"
 
     @property
     def shots(self) -> int:
         """Few-shot examples before each question."""
-        return TASKS[self.name]
+        return TASKS[self.task_name]
 
     def task(self, questions: Sequence[Question], *, shard: str) -> Task:
         """Builds the Inspect task that asks `questions`.
@@ -59,7 +76,7 @@ class MmluTask:
         from inspect_evals.mmlu.mmlu import EVAL_VERSION, mmlu_multiple_choice
 
         return Task(
-            name=f"{self.name.split('/')[-1]}_{shard}",
+            name=f"{self.task_name.split('/')[-1]}_{shard}",
             dataset=MemoryDataset([question.sample for question in questions], name=shard),
             solver=mmlu_multiple_choice(max_non_cot_tokens=self.max_tokens),
             scorer=choice(),
@@ -67,6 +84,42 @@ class MmluTask:
             version=EVAL_VERSION.comparability_version,
             metadata=EVAL_VERSION.to_metadata(),
         )
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The 57 subjects."""
+        return SUBJECTS
+
+    @property
+    def parents(self) -> Mapping[str, str]:
+        """Subject to its domain."""
+        return DOMAIN_OF
+
+    def load(self, source: str) -> QuestionSet:
+        """Loads the questions; see `Benchmark.load`."""
+        return load_questions(source, shots=self.shots)
+
+    def may_be_away(self, source: str) -> bool:
+        """Whether they seem not to be on this machine; see `Benchmark.may_be_away`."""
+        return may_be_away(source)
+
+    def read(self, scores: Mapping[str, Score], output: ModelOutput) -> Reading:  # noqa: ARG002
+        """What the scorer's one score says; see `Benchmark.read`."""
+        return reading_of(next(iter(scores.values())))
+
+    @property
+    def probe(self) -> Question:
+        """An easy question, for the preflight."""
+        text = "Which of these numbers is even?"
+        return mmlu_question(text, ["3", "5", "8", "9"], "C", "elementary_mathematics")
+
+    def constraint(self, engine: str) -> Mapping[str, Any] | None:
+        """Fields of a request that allow nothing but an answer in form; None where unknown."""
+        return _CONSTRAINTS.get(engine)
+
+    def again(self, text: str, choices: Sequence[str], key: str, group: str) -> Sample | None:
+        """A stored question as it was asked; None with few-shot examples, which are not stored."""
+        return None if self.shots else mmlu_question(text, choices, key, group).sample
 
     @property
     def solver(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -81,7 +134,7 @@ class MmluTask:
         Together with a question's own hash it determines the whole prompt, so two answers
         are comparable only where both agree.
         """
-        rendered = json.dumps([self.name, _render_probe(self.max_tokens)], sort_keys=True)
+        rendered = json.dumps([self.task_name, _render_probe(self.max_tokens)], sort_keys=True)
         return hashlib.sha256(rendered.encode()).hexdigest()[:16]
 
     @cached_property
@@ -93,7 +146,7 @@ class MmluTask:
         from inspect_evals.mmlu.mmlu import EVAL_VERSION
 
         return {
-            "task": f"{self.name}@{EVAL_VERSION.comparability_version}",
+            "task": f"{self.task_name}@{EVAL_VERSION.comparability_version}",
             "scorer": mmlu_scorer_hash(),
             "inspect_ai": version("inspect-ai"),
             "inspect_evals": version("inspect-evals"),
