@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
     from inspect_ai.model import ModelOutput
     from inspect_ai.scorer import Score
+    from inspect_ai.solver import Solver
 
 
 class Reading(NamedTuple):
@@ -109,6 +110,13 @@ class Benchmark(Protocol):
         Args:
             questions: What to ask, in order.
             shard: Name of this part, such as the group.
+        """
+
+    def direct_solver(self, task: Task) -> Solver:
+        """What the direct runner asks by: the task's own solver, or one that does the same.
+
+        Args:
+            task: Made by `task`.
         """
 
     def read(self, scores: Mapping[str, Score], output: ModelOutput) -> Reading:

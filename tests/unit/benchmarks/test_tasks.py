@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from inspect_ai import eval as inspect_eval
 from inspect_ai.model import get_model
+from inspect_ai.solver import generate
+from inspect_ai.util import registry_info
 from tests.doubles.server import Server
 
 import capgate.asking.inspect_backend.provider  # noqa: F401 (registers the provider)
@@ -78,3 +80,20 @@ def test_the_request_carries_the_token_limit_and_upstream_s_prompt(
     assert "ANSWER: $LETTER" in messages[-1]["content"]
     examples = ["system", *["user", "assistant"] * 2]
     assert [message["role"] for message in messages] == [*(examples if asks.shots else []), "user"]
+
+
+def test_the_direct_runner_asks_by_the_solver_that_upstreams_makes() -> None:
+    """It is made once for all samples, where it asks and reads as upstream's solver does."""
+    asks = mmlu_task(ZERO, 512)
+    (question,) = load_questions("bundled", shots=0).by_subject["anatomy"][:1]
+    made = asks.task([question], shard="anatomy")
+    assert registry_info(asks.direct_solver(made)).name == "inspect_ai/multiple_choice"
+
+
+def test_a_solver_of_another_kind_is_the_direct_runners_own() -> None:
+    """A task whose solver is not upstream's is asked by that solver."""
+    asks = mmlu_task(ZERO, 512)
+    (question,) = load_questions("bundled", shots=0).by_subject["anatomy"][:1]
+    made = asks.task([question], shard="anatomy")
+    made.solver = generate()
+    assert asks.direct_solver(made) is made.solver

@@ -88,7 +88,8 @@ class DirectRunner:
                 target=task.target,
                 remedy="run it with --runner inspect",
             )
-        runner = SampleRunner(made, task.client, self._temperature)
+        solver = self._benchmark.direct_solver(made)
+        runner = SampleRunner(made, solver, task.client, self._temperature)
         log = ShardLog(
             made,
             self._benchmark,

@@ -25,7 +25,7 @@ from inspect_ai.model import (
     ModelUsage,
 )
 from inspect_ai.scorer import Score, Scorer, Target
-from inspect_ai.solver import TaskState
+from inspect_ai.solver import Solver, TaskState
 from inspect_ai.util import registry_info
 
 from capgate.asking.cost_limit import NotAskedError
@@ -82,7 +82,8 @@ class SampleRunner:
     """Runs the samples of one task on one target.
 
     Args:
-        task: The task. Its solver and scorer ask no model by themselves.
+        task: The task. Its scorers ask no model by themselves.
+        solver: Asks once.
         client: The way to the target.
         temperature: Sampling temperature.
 
@@ -92,14 +93,15 @@ class SampleRunner:
         scorers: Name to scorer, as logs name them.
     """
 
-    def __init__(self, task: Task, client: TargetClient, temperature: float) -> None:
+    def __init__(
+        self, task: Task, solver: Solver, client: TargetClient, temperature: float
+    ) -> None:
         self.model = f"{MODEL_API}/{client.model}"
         self.config = task.config.merge(GenerateConfig(temperature=temperature))
         self.scorers = _named(task.scorer or [])
         self._name = ModelName(self.model)
         self._client = client
-        # Inspect makes a chain of several solvers.
-        self._solver: Any = task.solver
+        self._solver = solver
         # A solver asks with the same few settings each time; to merge them takes as long as to
         # send the request.
         self._merged = functools.lru_cache(maxsize=16)(self._merge)

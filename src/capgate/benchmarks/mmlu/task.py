@@ -7,13 +7,19 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.benchmarks.benchmark import Reading
 from capgate.benchmarks.mmlu.load import load_questions, may_be_away
-from capgate.benchmarks.mmlu.reading import mmlu_scorer_hash, no_model, reading_of, unasked
+from capgate.benchmarks.mmlu.reading import (
+    behaviour_hash,
+    mmlu_scorer_hash,
+    no_model,
+    reading_of,
+    unasked,
+)
 from capgate.benchmarks.mmlu.record import mmlu_question
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, MMLU, SUBJECTS
 from capgate.common.errors import ConfigError
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
     from inspect_ai.model import ModelOutput
     from inspect_ai.scorer import Score
-    from inspect_ai.solver import TaskState
+    from inspect_ai.solver import Solver, TaskState
 
     from capgate.benchmarks.questions import Question, QuestionSet
 
@@ -103,6 +109,19 @@ class MmluTask:
         """Whether they seem not to be on this machine; see `Benchmark.may_be_away`."""
         return may_be_away(source)
 
+    def direct_solver(self, task: Task) -> Solver:
+        """Inspect's `multiple_choice`, where upstream's solver does no more than call it.
+
+        Upstream's makes it anew for each sample, which takes a quarter of a question's time.
+        """
+        from inspect_ai.solver import multiple_choice
+        from inspect_ai.util import registry_info
+
+        upstreams = registry_info(task.solver).name.rpartition("/")[2] == "mmlu_multiple_choice"
+        if upstreams and _only_calls_inspects(self.max_tokens):
+            return multiple_choice(cot=False, max_tokens=self.max_tokens)
+        return task.solver
+
     def read(self, scores: Mapping[str, Score], output: ModelOutput) -> Reading:  # noqa: ARG002
         """What the scorer's one score says; see `Benchmark.read`."""
         return reading_of(next(iter(scores.values())))
@@ -174,30 +193,56 @@ def mmlu_task(task: str, max_tokens: int) -> MmluTask:
 
 
 def _render_probe(max_tokens: int) -> list[list[str]]:
-    """The messages that upstream's solver sends for a fixed question."""
-    from inspect_ai.dataset import Sample
-    from inspect_ai.model import ModelOutput
+    """The messages that upstream's solver sends for a fixed question, and an example's form."""
     from inspect_evals.mmlu.mmlu import format_mmlu_question, mmlu_multiple_choice
 
-    sent: list[list[str]] = []
+    probe = _probe()
+    sent, _ = _sent_by(mmlu_multiple_choice(max_non_cot_tokens=max_tokens), probe)
+    # The form of the few-shot examples; their text is part of each question's own hash.
+    return [*sent, ["example", format_mmlu_question(str(probe.input), unasked(probe).choices)]]
 
-    async def generate(state: TaskState, *_: object, **__: object) -> TaskState:
-        sent.extend([message.role, message.text] for message in state.messages)
-        state.output = ModelOutput.from_content("none/none", "ANSWER: A")
-        return state
 
-    probe = Sample(
+@cache
+def _only_calls_inspects(max_tokens: int) -> bool:
+    """Whether upstream's solver asks and reads as the `multiple_choice` that it makes."""
+    from inspect_ai.scorer import choice
+    from inspect_ai.solver import multiple_choice
+    from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
+
+    theirs = mmlu_multiple_choice(max_non_cot_tokens=max_tokens)
+    plain = multiple_choice(cot=False, max_tokens=max_tokens)
+    probe = _probe()
+    asked_alike = _sent_by(theirs, probe) == _sent_by(plain, probe)
+    return asked_alike and behaviour_hash(plain, choice()) == mmlu_scorer_hash()
+
+
+def _probe() -> Sample:
+    from inspect_ai.dataset import Sample
+
+    return Sample(
         id="probe",
         input="⟨question⟩",
         choices=["⟨a⟩", "⟨b⟩", "⟨c⟩", "⟨d⟩"],
         target="A",
     )
-    state = unasked(probe)
+
+
+def _sent_by(solver: Solver, probe: Sample) -> tuple[list[list[str]], dict[str, Any]]:
+    """The messages and settings with which a solver asks a question."""
+    from inspect_ai.model import ModelOutput
+
+    sent: list[list[str]] = []
+    settings: dict[str, Any] = {}
+
+    async def generate(state: TaskState, *_: object, **how: object) -> TaskState:
+        sent.extend([message.role, message.text] for message in state.messages)
+        settings.update(how)
+        state.output = ModelOutput.from_content("none/none", "ANSWER: A")
+        return state
 
     async def run() -> None:
         with no_model():
-            await mmlu_multiple_choice(max_non_cot_tokens=max_tokens)(state, generate)
+            await solver(unasked(probe), generate)
 
     in_own_loop(run)
-    # The form of the few-shot examples; their text is part of each question's own hash.
-    return [*sent, ["example", format_mmlu_question(str(probe.input), state.choices)]]
+    return sent, settings
