@@ -11,7 +11,8 @@ import pytest
 
 from capgate.benchmarks.mmlu.load import load_questions
 from capgate.common.answers import Answer, AnswerState
-from capgate.config.settings import OPTIONS, Settings
+from capgate.config.run_options import OPTIONS
+from capgate.config.settings import Settings
 from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair

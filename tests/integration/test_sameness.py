@@ -45,7 +45,7 @@ from capgate.benchmarks.mmlu.task import TASKS, MmluTask
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
 from capgate.common.redact import MARK
-from capgate.config.settings import LogFormat
+from capgate.config.run_options import LogFormat
 from capgate.run.log_sweep import sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

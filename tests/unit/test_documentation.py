@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from capgate.config.settings import OPTIONS
+from capgate.config.run_options import OPTIONS
 from capgate.config.targets import LlamaCppServe, Target, VllmServe, load_targets
 from capgate.config.thresholds import load_floors
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from capgate.asking.runner import Runner
 from capgate.benchmarks.benchmark import Benchmark, Reading
 from capgate.benchmarks.questions import Question
-from capgate.config.settings import LogFormat, RunnerKind
+from capgate.config.run_options import LogFormat, RunnerKind
 
 
 def runner_of(

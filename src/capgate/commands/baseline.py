@@ -24,7 +24,8 @@ from capgate.commands.baseline_lint import findings
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.errors import ConfigError
 from capgate.common.output import Output
-from capgate.config.settings import FILES, Settings
+from capgate.config.run_options import FILES
+from capgate.config.settings import Settings
 from capgate.config.thresholds import baseline_path, policy_for
 from capgate.gate.policy import Policy
 from capgate.report.data.result import iso

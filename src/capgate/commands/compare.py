@@ -20,7 +20,8 @@ from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.text import one_line, printable
 from capgate.config.published_scores import load_published, published_file
-from capgate.config.settings import FILES, Settings
+from capgate.config.run_options import FILES
+from capgate.config.settings import Settings
 from capgate.config.thresholds import policy_for
 from capgate.report.data.killed import is_killed, killed_fault
 from capgate.report.data.published_beside import CAUTION, beside

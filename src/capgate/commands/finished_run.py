@@ -12,7 +12,8 @@ from typing import Any
 
 from capgate.commands.options import add_options, settings_of
 from capgate.common.errors import ConfigError
-from capgate.config.settings import FILES, Settings
+from capgate.config.run_options import FILES
+from capgate.config.settings import Settings
 from capgate.report.data.read import find_report, read_report
 from capgate.report.data.result import Report
 from capgate.run.run import Run

@@ -11,7 +11,8 @@ from typing import NoReturn
 from capgate.common import exit_codes
 from capgate.common.output import Output
 from capgate.common.redact import Redactor
-from capgate.config.settings import OPTIONS, Settings
+from capgate.config.run_options import OPTIONS
+from capgate.config.settings import Settings
 
 
 class Parser(argparse.ArgumentParser):

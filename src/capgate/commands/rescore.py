@@ -29,7 +29,8 @@ from capgate.commands.baseline_file import recorded_baseline
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.errors import ConfigError
 from capgate.common.text import one_line, printable
-from capgate.config.settings import FILES, Settings
+from capgate.config.run_options import FILES
+from capgate.config.settings import Settings
 from capgate.store.runs import find_run, newest_whole, read_run, stored
 
 _SHOWN: Final = 10

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from capgate.commands.options import add_options
-from capgate.config.settings import OPTIONS
+from capgate.config.run_options import OPTIONS
 from capgate.config.suite import has_own_tests, suite_arguments
 
 _IMPORTED: Final = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"

@@ -1,6 +1,6 @@
 """What a run was asked to do: one set of options and defaults for every way to start one.
 
-pytest, make, the scripts and `capgate run` all read `OPTIONS`, so that the same options
+pytest, make, the scripts and `capgate run` all read `run_options.OPTIONS`, so that the same options
 give the same settings, the same fingerprint and the same stored answers.
 """
 
@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
-from capgate.benchmarks.mmlu.subjects import DOMAINS, SUBJECTS
+from capgate.benchmarks.mmlu.subjects import DOMAINS, MMLU, SUBJECTS
 from capgate.benchmarks.mmlu.task import TASKS
 from capgate.common.errors import ConfigError
-from capgate.config.option_values import parse_dollars, positive, temperature
+from capgate.config.benchmarks_file import load_benchmarks
+from capgate.config.run_options import LogFormat, RunnerKind
 from capgate.config.suite import has_own_tests
-
-DEFAULT_TASK: Final = "inspect_evals/mmlu_0_shot"
-DEFAULT_TEMPERATURE: Final = 0.0
-DEFAULT_MAX_TOKENS: Final = 512
-
-RunnerKind = Literal["direct", "inspect"]
-LogFormat = Literal["json", "eval"]
-
-RUNNERS: Final = get_args(RunnerKind)
-LOG_FORMATS: Final = get_args(LogFormat)
 
 _FILES: Final[Mapping[str, str | None]] = {
     "published": None,
@@ -38,211 +29,6 @@ _FILES: Final[Mapping[str, str | None]] = {
     "thresholds_dir": "thresholds",
 }
 """The settings that are files or folders of the project, and where each usually is."""
-
-
-FILES: Final = frozenset({"--output-dir", "--store", "--models-file", "--thresholds-dir"})
-"""The options that say where a project's files are."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """One command-line option, in the form in which argparse and pytest take it.
-
-    Attributes:
-        flag: Its name.
-        keywords: `add_argument`'s keywords.
-    """
-
-    flag: str
-    keywords: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def prefixed(self) -> str:
-        """The spelling that no other plugin of pytest has, such as `--capgate-limit`."""
-        return f"--capgate-{self.flag.removeprefix('--')}"
-
-    @property
-    def dest(self) -> str:
-        """The attribute that holds its value."""
-        return f"capgate_{self.flag.removeprefix('--').replace('-', '_')}"
-
-
-OPTIONS: Final = (
-    Option(
-        "--model-id",
-        {
-            "action": "append",
-            "metavar": "ID",
-            "help": "target from config/models.yaml (repeatable; default: the one marked default)",
-        },
-    ),
-    Option(
-        "--adapter-name",
-        {
-            "action": "append",
-            "metavar": "NAME",
-            "help": "LoRA adapter of the --model-id target: its name on the server, an entry of "
-            "config/models.yaml, or its folder (repeatable)",
-        },
-    ),
-    Option(
-        "--baseline",
-        {
-            "action": "store_true",
-            "help": "compare with the recorded baseline, even if the policy names another "
-            "reference",
-        },
-    ),
-    Option(
-        "--published",
-        {
-            "metavar": "FILE",
-            "help": "compare targets with the published scores in this file (CSV with the columns "
-            "Model Name,MMLU, or YAML), even if the policy names another reference",
-        },
-    ),
-    Option(
-        "--policy",
-        {"metavar": "FILE", "help": "the policy, in place of policy.yaml in the thresholds"},
-    ),
-    Option(
-        "--confirm",
-        {
-            "action": "store_true",
-            "help": "ask a subject that fails once more, in another order and without stored "
-            "answers, before it fails for good",
-        },
-    ),
-    Option(
-        "--measure",
-        {"action": "store_true", "help": "only measure: compare with nothing, judge nothing"},
-    ),
-    Option(
-        "--measure-missing",
-        {
-            "action": "store_true",
-            "help": "only measure targets that there is nothing to compare with, instead of an "
-            "error",
-        },
-    ),
-    Option(
-        "--allow-routes",
-        {
-            "metavar": "A,B",
-            "help": "OpenRouter: compare though other providers answered, for the providers named",
-        },
-    ),
-    Option(
-        "--max-cost",
-        {
-            "type": parse_dollars,
-            "metavar": "USD",
-            "help": "OpenRouter: stop before the run has cost more than this (default: no bound)",
-        },
-    ),
-    Option(
-        "--tasks",
-        {
-            "default": DEFAULT_TASK,
-            "metavar": "NAME",
-            "help": f"{' or '.join(TASKS)} (default: {DEFAULT_TASK})",
-        },
-    ),
-    Option(
-        "--dataset",
-        {
-            "metavar": "SOURCE",
-            "help": "where the questions come from: hub, bundled, or a folder with MMLU as jsonl, "
-            "parquet or the original CSVs (default: the target's)",
-        },
-    ),
-    Option(
-        "--limit",
-        {
-            "type": positive,
-            "metavar": "N",
-            "help": "ask at most N questions, spread over the subjects by hash (default: all)",
-        },
-    ),
-    Option("--subjects", {"metavar": "A,B", "help": "only these subjects (default: all 57)"}),
-    Option(
-        "--domains",
-        {"metavar": "A,B", "help": f"only these domains: {', '.join(DOMAINS)} (default: all)"},
-    ),
-    Option(
-        "--temperature",
-        {
-            "type": temperature,
-            "default": DEFAULT_TEMPERATURE,
-            "metavar": "T",
-            "help": f"sampling temperature (default: {DEFAULT_TEMPERATURE})",
-        },
-    ),
-    Option(
-        "--max-tokens",
-        {
-            "type": positive,
-            "default": DEFAULT_MAX_TOKENS,
-            "metavar": "N",
-            "help": f"most tokens of an answer (default: {DEFAULT_MAX_TOKENS})",
-        },
-    ),
-    Option(
-        "--seed",
-        {
-            "type": int,
-            "metavar": "N",
-            "help": "seed of a quick run's order of questions (default: from the candidate's "
-            "fingerprint)",
-        },
-    ),
-    Option(
-        "--alert",
-        {
-            "action": "append",
-            "metavar": "URL",
-            "help": "post a short JSON message there when a verdict is REGRESSION or ERROR "
-            "(repeatable; also CAPGATE_ALERT_URL and config/alerts.yaml)",
-        },
-    ),
-    Option(
-        "--runner",
-        {
-            "choices": RUNNERS,
-            "default": "direct",
-            "metavar": "NAME",
-            "help": "what asks: direct, or inspect for a whole evaluation of Inspect's own, which "
-            "takes some five times the processor time a question (default: direct)",
-        },
-    ),
-    Option(
-        "--inspect-logs",
-        {
-            "choices": LOG_FORMATS,
-            "default": "json",
-            "metavar": "FORM",
-            "help": "form of Inspect's logs: json, or eval, which takes a quarter of the room and "
-            "more processor time (default: json)",
-        },
-    ),
-    Option("--fresh", {"action": "store_true", "help": "ask again what the store has answers to"}),
-    Option(
-        "--output-dir", {"metavar": "DIR", "help": "where results are written (default: reports)"}
-    ),
-    Option(
-        "--store",
-        {"metavar": "FILE", "help": "store of answers (default: reports/answers.sqlite)"},
-    ),
-    Option(
-        "--models-file",
-        {"metavar": "FILE", "help": "the targets (default: config/models.yaml)"},
-    ),
-    Option(
-        "--thresholds-dir",
-        {"metavar": "DIR", "help": "floors, baselines and policy (default: thresholds)"},
-    ),
-)
-"""Every option of a run, in the order in which help shows them."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +47,9 @@ class Settings:
         measure_missing: Whether a target with nothing to compare with is measured.
         allow_routes: Providers that may have answered one side of a comparison alone.
         max_cost: US dollars that the run may cost, or None.
-        task: A key of `TASKS`.
+        benchmarks: The benchmarks asked for, in order: those of `suite`, then those named.
+        suite: Name of the suite asked for, or `""`.
+        task: A key of `TASKS`: the variant of MMLU.
         dataset: Source asked for, or None for each target's own.
         limit: Most questions for each target, or None.
         subjects: The subjects asked for, in alphabetical order.
@@ -289,6 +77,8 @@ class Settings:
     measure_missing: bool
     allow_routes: tuple[str, ...]
     max_cost: float | None
+    benchmarks: tuple[str, ...]
+    suite: str
     task: str
     dataset: str | None
     limit: int | None
@@ -314,7 +104,7 @@ class Settings:
             root: The project's folder.
 
         Raises:
-            ConfigError: A task, subject or domain is unknown.
+            ConfigError: A benchmark, suite, task, subject or domain is unknown.
         """
 
         def path(name: str) -> Path:
@@ -339,6 +129,8 @@ class Settings:
             measure_missing=options.capgate_measure_missing,
             allow_routes=tuple(_names(options.capgate_allow_routes)),
             max_cost=options.capgate_max_cost,
+            benchmarks=_benchmarks(options.capgate_benchmark, options.capgate_suite, root),
+            suite=options.capgate_suite or "",
             task=options.capgate_tasks,
             dataset=options.capgate_dataset,
             limit=options.capgate_limit,
@@ -374,6 +166,11 @@ class Settings:
         files: dict[str, Path | None] = {name: values.pop(name) for name in _FILES}
         for name in ("alerts", "root"):
             del values[name]
+        # A run of MMLU alone is recorded as it was before there were other benchmarks.
+        if suite := values.pop("suite"):
+            values["benchmark_suite"] = suite
+        elif self.benchmarks == (MMLU,):
+            del values["benchmarks"]
         own = has_own_tests(self.root)
         return {
             **({} if own else {"suite": "shipped"}),
@@ -386,6 +183,16 @@ class Settings:
                 if path is not None and path != self.root / (_FILES[name] or ".")
             },
         }
+
+
+def _benchmarks(named: Sequence[str] | None, suite: str | None, root: Path) -> tuple[str, ...]:
+    if not named and not suite:
+        return (MMLU,)
+    known = load_benchmarks(root)
+    chosen = [*(known.suite_of(suite).benchmarks if suite else ()), *(named or ())]
+    for name in chosen:
+        known.entry_of(name)
+    return tuple(dict.fromkeys(chosen))
 
 
 def _subjects(subjects: str | None, domains: str | None) -> tuple[str, ...]:

@@ -8,18 +8,20 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import SUBJECTS
-from capgate.config.settings import FILES, OPTIONS
+from capgate.config.run_options import FILES, OPTIONS
 from capgate.config.suite import FOLDER
 
 _NAMES: Final = {
     "--model-id": "model_ids",
     "--adapter-name": "adapter_names",
+    "--benchmark": "benchmarks",
     "--tasks": "task",
 }
 """Options whose setting has another name."""
 
-_LEFT_OUT: Final = frozenset({"--domains", "--fresh"})
-"""`--domains` stands in the subjects already; `--fresh` is said beside the command."""
+_LEFT_OUT: Final = frozenset({"--domains", "--suite", "--fresh"})
+"""`--domains` stands in the subjects already, and `--suite` in the benchmarks; `--fresh` is said
+beside the command."""
 
 
 def run_command(

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from capgate.config.settings import OPTIONS, Option
+from capgate.config.run_options import OPTIONS, Option
 
 _HELP: Final = frozenset({"-h", "--help"})
 

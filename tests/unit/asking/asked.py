@@ -24,7 +24,7 @@ from capgate.benchmarks.questions import Question
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
 from capgate.common.redact import Redactor
-from capgate.config.settings import LogFormat, RunnerKind
+from capgate.config.run_options import LogFormat, RunnerKind
 
 MMLU = MmluTask(TASK, MAX_TOKENS)
 

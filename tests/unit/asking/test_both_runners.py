@@ -23,7 +23,7 @@ from capgate.common.answers import AnswerState
 from capgate.common.errors import RequestFault
 from capgate.common.files import FileError
 from capgate.common.loop_thread import LoopThread
-from capgate.config.settings import RUNNERS, LogFormat, RunnerKind
+from capgate.config.run_options import RUNNERS, LogFormat, RunnerKind
 from capgate.serving.openrouter import Price
 
 pytestmark = [

@@ -9,7 +9,9 @@ import pytest
 
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
 from capgate.common.errors import ConfigError
-from capgate.config.settings import OPTIONS, Settings
+from capgate.config.run_options import OPTIONS
+from capgate.config.settings import Settings
+from capgate.config.shown_command import run_command
 from capgate.run.run import Run
 from capgate.serving.endpoint import Endpoint
 
@@ -137,3 +139,38 @@ def test_more_tokens_than_the_target_gives_are_refused(tmp_path: Path) -> None:
     assert targets("--max-tokens", "600") == ["mine"]
     with pytest.raises(ConfigError, match=r"mine: --max-tokens 601 is above .* 600"):
         targets("--max-tokens", "601")
+
+
+def test_a_run_asks_mmlu_unless_it_names_benchmarks() -> None:
+    """Without `--benchmark` and `--suite` it is MMLU alone, and recorded without benchmarks."""
+    plain = settings()
+    assert plain.benchmarks == ("mmlu",)
+    assert not {"benchmarks", "benchmark_suite"} & plain.describe().keys()
+    assert settings("--benchmark", "mmlu").describe() == plain.describe()
+
+
+def test_benchmarks_of_a_suite_and_named_ones_add_up() -> None:
+    """A suite's benchmarks come first, in its order; one named twice is asked once."""
+    chosen = settings("--suite", "smoke", "--benchmark", "hellaswag", "--benchmark", "gsm8k")
+    assert chosen.benchmarks == ("mmlu", "gsm8k", "ifeval", "hellaswag")
+    assert chosen.suite == "smoke"
+    assert chosen.describe()["benchmark_suite"] == "smoke"
+    assert "suite" not in settings("--suite", "smoke", root=Path(__file__).parents[3]).describe()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "near"),
+    [("--benchmark", "gms8k", "gsm8k"), ("--suite", "cor", "core"), ("--suite", "mmlu", "mmlu")],
+)
+def test_an_unknown_benchmark_or_suite_is_told(option: str, value: str, near: str) -> None:
+    """A misspelt name is told with the nearest one before anything starts."""
+    with pytest.raises(ConfigError, match=near):
+        settings(option, value)
+
+
+def test_the_command_that_repeats_a_run_names_its_benchmarks() -> None:
+    """A suite is written out, so that the command asks the same when the file has changed."""
+    recorded = settings("--suite", "smoke").describe()
+    command = run_command(recorded, {"quick"}, {"base"})
+    assert "--benchmark mmlu --benchmark gsm8k --benchmark ifeval" in command
+    assert "--suite" not in command

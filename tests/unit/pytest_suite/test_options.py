@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from capgate.config.settings import OPTIONS
+from capgate.config.run_options import OPTIONS
 
 pytest_plugins = ["pytester"]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.unit.report.examples import red_report
 
-from capgate.config.settings import OPTIONS, Settings
+from capgate.config.run_options import OPTIONS
+from capgate.config.settings import Settings
 from capgate.report.data.result import Report
 from capgate.report.page.html import render_html
 from capgate.report.text.shown_commands import logs_command, look_command, repeat_command

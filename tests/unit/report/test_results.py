@@ -15,7 +15,8 @@ from tests.doubles.runs import answers, keep_run
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
 from capgate.common.files import write_atomically
-from capgate.config.settings import OPTIONS, Settings
+from capgate.config.run_options import OPTIONS
+from capgate.config.settings import Settings
 from capgate.gate.decide_floor import Floor, decide_floor
 from capgate.gate.decide_paired import judge_subject
 from capgate.gate.policy import Policy

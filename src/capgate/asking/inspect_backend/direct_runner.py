@@ -26,7 +26,7 @@ from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.mmlu.reading import no_model
 from capgate.benchmarks.questions import Question
 from capgate.common.errors import CapgateError
-from capgate.config.settings import LogFormat
+from capgate.config.run_options import LogFormat
 
 _IN_PROGRESS: Final = 2
 """Questions in progress for each connection. The client bounds the requests in flight; the other

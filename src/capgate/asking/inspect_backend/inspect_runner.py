@@ -35,7 +35,7 @@ from capgate.benchmarks.benchmark import Benchmark
 from capgate.common.errors import CapgateError
 from capgate.common.files import file_error, told_of_files
 from capgate.common.private_files import own_folder
-from capgate.config.settings import LogFormat
+from capgate.config.run_options import LogFormat
 
 _IN_PROGRESS: Final = 3
 """Samples in progress for each connection. The client bounds the requests in flight; the other

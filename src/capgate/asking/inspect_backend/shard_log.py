@@ -35,7 +35,7 @@ from capgate.asking.target_client import TargetClient
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.common.files import told_of_files
 from capgate.common.private_files import own_folder
-from capgate.config.settings import LogFormat
+from capgate.config.run_options import LogFormat
 
 SAMPLES: Final = 2000
 """Most samples of one log: all of them are in memory until it is written."""

@@ -1,0 +1,39 @@
+"""Makes a `Benchmark` of an entry of `config/benchmarks.yaml`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from capgate.benchmarks.benchmark import Benchmark
+from capgate.benchmarks.entry import BenchmarkEntry
+from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.benchmarks.mmlu.task import mmlu_task
+from capgate.common.errors import ConfigError
+
+
+def make_benchmark(
+    name: str,
+    entry: BenchmarkEntry,
+    *,
+    task: str,
+    max_tokens: int,
+    root: Path,  # noqa: ARG001
+) -> Benchmark:
+    """Returns the benchmark that an entry describes; nothing is loaded yet.
+
+    Args:
+        name: The entry's name.
+        entry: The entry.
+        task: MMLU's task that `--tasks` names; it counts for `mmlu` alone.
+        max_tokens: The most tokens of an answer, where neither entry nor task says it.
+        root: The project's folder, which the entry's files are relative to.
+
+    Raises:
+        ConfigError: Its task is unknown, or the token limit is one that it would override.
+    """
+    if entry.is_mmlu:
+        own = task if name == MMLU else str(entry.task)
+        made = mmlu_task(own, entry.max_tokens or max_tokens)
+        return replace(made, name=name, catch=entry.catch, advisory=entry.advisory)
+    raise ConfigError(f"{name}: only MMLU's own tasks can be asked yet")
