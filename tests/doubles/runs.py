@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
@@ -115,10 +116,10 @@ def keep_run(
         context = store.context(about["fingerprint"], about["prompt_hash"], about["facts"])
         for one in given:
             store.add(context, one, run=run, target=target)
-        store.end_shard(run, target, Shard("entry"), about)
+        store.end_shard(run, target, Shard("entry", MMLU), about)
         if shard is not None:
             said = None if verdict is None else verdict.to_dict()
             compared = {} if reference is None else {"reference": reference}
             store.end_shard(
-                run, target, Shard(shard), {"verdict": said, "usage": usage, **compared}
+                run, target, Shard(shard, MMLU), {"verdict": said, "usage": usage, **compared}
             )

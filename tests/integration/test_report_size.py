@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
 from capgate.config.run_options import OPTIONS
 from capgate.config.settings import Settings
@@ -81,7 +82,7 @@ def run(request: pytest.FixtureRequest, mmlu_folder: Path, tmp_path: Path) -> Ru
             "prompt_hash": "p",
             "selected": {s: len(q) for s, q in questions.by_subject.items()},
         }
-        store.end_shard(made.id, target, Shard("entry"), facts)
+        store.end_shard(made.id, target, Shard("entry", MMLU), facts)
     for target in ("one", "two"):
         pairs = [
             Pair(q.hash, q.subject, states["base"][q.hash], states[target][q.hash])
@@ -89,9 +90,9 @@ def run(request: pytest.FixtureRequest, mmlu_folder: Path, tmp_path: Path) -> Ru
         ]
         verdict = decide_fixed(pairs, Policy())
         usage = Usage(len(pairs), len(pairs), 0, 0, 60.0, None, len(pairs))
-        facts = Judgement(target, Shard("suite"), verdict, usage).facts()
+        facts = Judgement(target, Shard("suite", MMLU), verdict, usage).facts()
         reference = {"reference": describe(BaseReference("base"))}
-        store.end_shard(made.id, target, Shard("suite"), facts | reference)
+        store.end_shard(made.id, target, Shard("suite", MMLU), facts | reference)
     return made
 
 

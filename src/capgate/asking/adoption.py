@@ -36,7 +36,8 @@ def answers_alike(
         ask_one: Asks one model some questions.
         benchmark: What was asked.
     """
-    kept = store.kept_questions([answer.question for answer in stored])
+    hashes = [answer.question for answer in stored]
+    kept = store.kept_questions(hashes, benchmark=benchmark.name)
     questions = [
         Question(one.hash, one.subject, sample)
         for one in kept.values()

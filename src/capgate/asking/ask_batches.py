@@ -231,7 +231,13 @@ class _Kept:
             return
         self._answers.keep(
             [
-                NewAnswer(job.target.context, one, job.target.id, job.pending.look)
+                NewAnswer(
+                    job.target.context,
+                    one,
+                    job.target.id,
+                    job.pending.look,
+                    self._answers.benchmark,
+                )
                 for job, one in due
             ]
         )

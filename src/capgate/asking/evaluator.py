@@ -95,7 +95,7 @@ class Evaluator:
         self._post_mortem = post_mortem
         self._say = say
         self._loop = LoopThread("capgate-asking")
-        self._answers = StoredAnswers(store, run)
+        self._answers = StoredAnswers(store, run, benchmark.name)
         self._stream = Stream(
             self._loop, Owner(lambda: self._asker, self._put_apart, self._tell_waiting)
         )

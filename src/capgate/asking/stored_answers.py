@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from capgate.asking.ages import Age
 from capgate.asking.batches import PendingBatch
@@ -19,15 +19,17 @@ Found = dict[str, dict[str, Stored]]
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
-    """What the store holds for one run.
+    """What the store holds for one benchmark of a run.
 
     Attributes:
         store: The store.
         run: The run's id.
+        benchmark: The benchmark's name.
     """
 
     store: Store
     run: str
+    benchmark: str
 
     def find(self, pending: PendingBatch, *, again: bool = False) -> Found | None:
         """Finds what a batch is not asked for; the answers that are found count from now on.
@@ -46,17 +48,18 @@ class StoredAnswers:
             if not first and not again:
                 return None
             if first:
-                self.store.keep_questions(pending.batch.questions)
+                self.store.keep_questions(pending.batch.questions, benchmark=self.benchmark)
             all_found: Found = {}
             missing: dict[str, list[Question]] = {}
             for target in pending.targets:
                 questions = pending.batch.questions if first else pending.missing[target.id]
-                found = self._find(pending, target, [question.hash for question in questions])
+                found = self._find(pending, target, questions)
                 self.store.reuse(
-                    (stored.id for stored in found.values() if not stored.counts),
+                    (stored for stored in found.values() if not stored.counts),
                     run=self.run,
                     target=target.id,
                     look=pending.look,
+                    benchmark=self.benchmark,
                 )
                 missing[target.id] = [one for one in questions if one.hash not in found]
                 pending.asked.setdefault(target.id, 0)
@@ -90,7 +93,9 @@ class StoredAnswers:
         results: dict[str, ShardResult] = {}
         for target in pending.targets:
             found = (
-                self._find(pending, target, hashes) if all_found is None else all_found[target.id]
+                self._find(pending, target, pending.batch.questions)
+                if all_found is None
+                else all_found[target.id]
             )
             not_asked = pending.not_asked[target.id]
             if not set(hashes) <= found.keys() | not_asked.keys():
@@ -110,16 +115,24 @@ class StoredAnswers:
         return results
 
     def _find(
-        self, pending: PendingBatch, target: ReadyTarget, questions: Sequence[str]
+        self, pending: PendingBatch, target: ReadyTarget, questions: Sequence[Question]
     ) -> dict[str, Stored]:
-        return self.store.find(
+        found = self.store.find(
             target.context,
-            questions,
+            [question.hash for question in questions],
             run=self.run,
             fresh=pending.fresh,
             target=target.id,
             look=pending.look,
+            benchmark=self.benchmark,
         )
+        for question in questions:
+            one = found.get(question.hash)
+            # A question's group is not part of its hash: it may have been another one before.
+            if one is not None and one.answer.subject != question.subject:
+                answer = replace(one.answer, subject=question.subject)
+                found[question.hash] = replace(one, answer=answer)
+        return found
 
     def _age(self, found: Collection[Stored], answers: int) -> Age:
         earlier = [one.created for one in found if one.run != self.run]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -17,8 +17,6 @@ from capgate.report.text.terminal import render_judgement
 from capgate.run.judgement import Judgement
 from capgate.run.run import Run
 from capgate.store.shard import Shard
-
-_PREFLIGHT: Final = Shard("preflight")
 
 _J = TypeVar("_J", bound=Judgement | None)
 
@@ -45,6 +43,8 @@ class Bench:
     ) -> None:
         self._judge = run.judge
         self._run = run
+        self._benchmark = run.benchmark.name
+        self._preflight = Shard("preflight", self._benchmark)
         self._node = node
         self._preflighted = preflighted
         self._whole = whole
@@ -53,13 +53,13 @@ class Bench:
         """Fails unless the target can be judged."""
         fault = self._fault(target, self._judge.preflight)
         if fault is not None:
-            self._fail_by(self._error(target, _PREFLIGHT, fault, "suite"))
-        self._note(target, _PREFLIGHT, None)
+            self._fail_by(self._error(target, self._preflight, fault, "suite"))
+        self._note(target, self._preflight, None)
 
     def subject(self, target: str, subject: str) -> None:
         """Fails where a subject by itself shows a loss."""
         self._reach(target)
-        shard = Shard("group", name=subject)
+        shard = Shard("group", self._benchmark, subject)
         try:
             if self._run.losses.fault(target):
                 self._skip_lost(target)
@@ -80,14 +80,18 @@ class Bench:
         """Fails where the whole benchmark shows a loss."""
         self._reach(target)
         self._settle(
-            self._judged(target, Shard("suite"), "suite", lambda: self._judge.suite(target))
+            self._judged(
+                target, Shard("suite", self._benchmark), "suite", lambda: self._judge.suite(target)
+            )
         )
 
     def quick(self, target: str) -> None:
         """Fails where a growing random sample shows a loss."""
         self._reach(target)
         self._settle(
-            self._judged(target, Shard("quick"), "quick", lambda: self._judge.quick(target))
+            self._judged(
+                target, Shard("quick", self._benchmark), "quick", lambda: self._judge.quick(target)
+            )
         )
 
     def _reach(self, target: str) -> None:
@@ -98,7 +102,7 @@ class Bench:
             return
         fault = self._fault(target, self._run.ready_target, self._run.reference)
         if fault is not None:
-            self._fail_by(self._error(target, _PREFLIGHT, fault, "suite"))
+            self._fail_by(self._error(target, self._preflight, fault, "suite"))
 
     @staticmethod
     def _skip_lost(target: str) -> NoReturn:
@@ -107,7 +111,7 @@ class Bench:
     def _fault(self, target: str, *calls: Callable[[str], object]) -> CapgateError | None:
         """What one of the calls raised; failing outside of `except` shows it only once."""
         try:
-            with self._own_faults(target, _PREFLIGHT, "suite"):
+            with self._own_faults(target, self._preflight, "suite"):
                 for call in calls:
                     call(target)
         except CapgateError as error:

@@ -96,7 +96,11 @@ class Judge:
         except CapgateError as error:
             verdict = Verdict.of_error(error, scope="suite")
         ended = Judgement(
-            target, Shard("preflight"), verdict, None, begin_in_thought=tuple(begin_in_thought)
+            target,
+            Shard("preflight", self._record.benchmark),
+            verdict,
+            None,
+            begin_in_thought=tuple(begin_in_thought),
         )
         return self._record.keep(ended).facts()
 

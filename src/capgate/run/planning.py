@@ -15,7 +15,6 @@ from capgate.gate.policy import Policy, ReferenceChoice
 from capgate.gate.power import visible_drop, visible_shortfall
 from capgate.gate.scale import Scale
 from capgate.store.runs import StoredRun
-from capgate.store.shard import Shard
 
 ASSUMED_DISCORDANCE: Final = 0.10
 """Share of questions on which two related models differ, where nothing is known."""
@@ -275,11 +274,10 @@ def _pace(run: StoredRun) -> tuple[int, float]:
 
     Where it compared with its base, that was asked in the same time.
     """
-    suite = Shard("suite")
-    parts = {shard: facts.get("usage") for shard, facts in run.shards.items() if shard != suite}
-    usages = [usage for usage in parts.values() if usage and usage["asked"]]
-    if not usages and (whole := run.shards.get(suite, {}).get("usage")):
-        usages = [whole]
+    said = [(shard.kind, facts.get("usage")) for shard, facts in run.shards.items()]
+    usages = [usage for kind, usage in said if kind != "suite" and usage and usage["asked"]]
+    if not usages:
+        usages = [usage for kind, usage in said if kind == "suite" and usage]
     sides = 2 if (run.verdict or {}).get("reference") == "base" else 1
     return sides * sum(u["asked"] for u in usages), sum(u["seconds"] for u in usages)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from capgate.asking.fingerprint import digest_of, seed_of
 from capgate.asking.ready_target import ReadyTarget
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.gate.policy import Policy
@@ -29,7 +30,7 @@ class Plans:
         policy: Target to the policy in force for it.
         reference: Target to what it is compared with.
         ready_target: Target to itself, ready to be asked.
-        prompt_hash: Returns the hash of the prompt's form.
+        benchmark: Returns what is asked.
         session: Returns what the session's tests will ask.
         store: Returns the store of answers, which counts the tries on each candidate.
     """
@@ -44,7 +45,7 @@ class Plans:
         policy: Callable[[str], Policy],
         reference: Callable[[str], Reference],
         ready_target: Callable[[str], ReadyTarget],
-        prompt_hash: Callable[[], str],
+        benchmark: Callable[[], Benchmark],
         session: Callable[[], SessionTests],
         store: Callable[[], Store],
     ) -> None:
@@ -55,7 +56,7 @@ class Plans:
         self._policy = policy
         self._reference = reference
         self._ready_target = ready_target
-        self._prompt_hash = prompt_hash
+        self._benchmark = benchmark
         self._session = session
         self._store = store
         self._plans: dict[str, TargetPlan] = {}
@@ -109,13 +110,14 @@ class Plans:
         return Attempt(
             run=self._run,
             target=target,
+            benchmark=self._benchmark().name,
             kind=kind,
             variant=str(self._seed(target) if kind == "quick" else settings.limit or "all"),
             candidate=self._ready_target(target).fingerprint.hash,
             reference=identify(reference, self._ready_target(base).fingerprint.hash),
             questions=digest_of(
                 self._questions.of(target).describe()["digest"],
-                self._prompt_hash(),
+                self._benchmark().prompt_hash,
                 *settings.subjects,
             ),
             fresh=settings.fresh,

@@ -84,8 +84,8 @@ class QuickJudge:
             self._check_still_live(batches)
         verdict = self.record.count(plan, "quick", dated(verdict, batches))
         usage = Usage.of([results[plan.target] for results in batches])
-        judgement = Judgement(plan.target, Shard("quick"), verdict, usage, tuple(path))
-        return self.record.keep(judgement)
+        shard = Shard("quick", self.record.benchmark)
+        return self.record.keep(Judgement(plan.target, shard, verdict, usage, tuple(path)))
 
     def _gate(self, population: int) -> SequentialGate | None:
         plan = self.plan

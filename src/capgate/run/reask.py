@@ -8,7 +8,7 @@ later by `capgate triage RUN --reask`. It never changes the verdict.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from capgate.common.answers import FORMLESS, is_formless
 from capgate.common.errors import CapgateError
@@ -18,8 +18,6 @@ from capgate.store.shard import WHOLE, Shard
 if TYPE_CHECKING:
     from capgate.run.run import Run
 
-_REASK: Final = Shard("reask")
-
 
 def reask_red(run: Run) -> None:
     """Asks the unparsed questions of a run's red targets again, where that is possible.
@@ -28,13 +26,14 @@ def reask_red(run: Run) -> None:
     """
     for (target, shard), facts in run.store.shards(run.id).items():
         verdict = facts.get("verdict")
-        if shard.kind in WHOLE and verdict and _lost_something(verdict):
+        ours = shard.kind in WHOLE and shard.benchmark == run.benchmark.name
+        if ours and verdict and _lost_something(verdict):
             try:
                 reask(run, target)
             except Exception as error:
                 # A fault here is ours; the verdict and its report must not be lost for it.
                 reason = f"it failed ({type(error).__name__}: {one_line(str(error), limit=200)})"
-                run.store.end_shard(run.id, target, _REASK, {"reason": reason, "asked": 0})
+                run.store.end_shard(run.id, target, _shard(run), {"reason": reason, "asked": 0})
 
 
 def reask(run: Run, target: str) -> str:
@@ -55,7 +54,9 @@ def reask(run: Run, target: str) -> str:
             continue
         formless = {
             stored.answer.question
-            for stored in run.store.used(run.id, name, states=FORMLESS)
+            for stored in run.store.used(
+                run.id, name, benchmark=run.benchmark.name, states=FORMLESS
+            )
             if is_formless(stored.answer)
         }
         if not formless:
@@ -67,8 +68,12 @@ def reask(run: Run, target: str) -> str:
     if not reasons and not done:
         return ""
     reason = "; ".join(dict.fromkeys(reasons))
-    run.store.end_shard(run.id, target, _REASK, {"reason": reason, "asked": done})
+    run.store.end_shard(run.id, target, _shard(run), {"reason": reason, "asked": done})
     return reason
+
+
+def _shard(run: Run) -> Shard:
+    return Shard("reask", run.benchmark.name)
 
 
 def _ask(run: Run, name: str, formless: set[str]) -> int:

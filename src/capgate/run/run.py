@@ -129,7 +129,7 @@ class Run:
             policy=self.policy,
             reference=self.reference,
             ready_target=self.ready_target,
-            prompt_hash=lambda: self.benchmark.prompt_hash,
+            benchmark=lambda: self.benchmark,
             session=lambda: self.session,
             store=lambda: self.store,
         )
@@ -322,6 +322,7 @@ class Run:
         return RunRecord(
             lambda: self.store,
             self.id,
+            self.benchmark.name,
             mode=self._mode_of,
             reference=self._references.known,
             attempt=self._plans.settled,

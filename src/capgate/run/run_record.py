@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, replace
-from typing import Any, Final
+from typing import Any
 
 from capgate.gate.tries import Allowance, Kind
 from capgate.gate.verdict import Verdict
@@ -16,25 +16,27 @@ from capgate.store.answer_store import Store
 from capgate.store.shard import Shard
 from capgate.store.tries import end
 
-_ENTRY: Final = Shard("entry")
-_PREFLIGHT: Final = Shard("preflight")
-
 
 class RunRecord:
-    """Keeps what a run finds out, and finds what other processes of it have kept.
+    """Keeps what a run finds out of one benchmark, and finds what its other processes have kept.
 
     Args:
         store: Returns the store of answers; the first call opens it.
         run: The run's id.
+        benchmark: The benchmark's name.
         mode: Target to what its tests were asked for; None where that is not known.
         reference: Target to what it is compared with; None while that is not known.
         attempt: Target and kind of run to what it may spend; None while that is not settled.
+
+    Attributes:
+        benchmark: The benchmark's name.
     """
 
     def __init__(
         self,
         store: Callable[[], Store],
         run: str,
+        benchmark: str,
         *,
         mode: Callable[[str], Mode | None] = lambda target: None,  # noqa: ARG005
         reference: Callable[[str], Reference | None] = lambda target: None,  # noqa: ARG005
@@ -42,6 +44,9 @@ class RunRecord:
     ) -> None:
         self._store = store
         self._run = run
+        self.benchmark = benchmark
+        self._entry = Shard("entry", benchmark)
+        self._preflight = Shard("preflight", benchmark)
         self._mode = mode
         self._reference = reference
         self._attempt = attempt
@@ -71,11 +76,11 @@ class RunRecord:
             look: Makes the preflight, keeps how it ended and returns that.
             meanwhile: Entered while this process waits for another one that makes it.
         """
-        store, name = self._store(), f"preflight-{self._run}-{target}"
+        store, name = self._store(), f"preflight-{self._run}-{self.benchmark}-{target}"
         with ExitStack() as claims:
             first = store.claim_free(claims, name)
         with nullcontext() if first else meanwhile(), store.claim(name, once=True):
-            return store.shards(self._run).get((target, _PREFLIGHT)) or look()
+            return store.shards(self._run).get((target, self._preflight)) or look()
 
     def used(self, target: str, chosen: int) -> Usage:
         """What a target's part in the run took so far, whichever process asked.
@@ -84,7 +89,8 @@ class RunRecord:
             target: The target's id.
             chosen: How many questions it was to put.
         """
-        return Usage.of_run(self._store().used(self._run, target), self._run, chosen)
+        used = self._store().used(self._run, target, benchmark=self.benchmark)
+        return Usage.of_run(used, self._run, chosen)
 
     def count(self, plan: TargetPlan, kind: Kind, verdict: Verdict | None) -> Verdict | None:
         """Records a verdict as a try on its candidate; returns it, saying which try it was."""
@@ -94,7 +100,15 @@ class RunRecord:
         lost = verdict.kind in ("lost", "REGRESSION")
         if lost or not part:
             said = "REGRESSION" if lost else verdict.kind
-            end(self._store().transaction, self._run, plan.target, kind, said, part=part)
+            end(
+                self._store().transaction,
+                self._run,
+                plan.target,
+                kind,
+                said,
+                benchmark=self.benchmark,
+                part=part,
+            )
         reason = plan.allowance(kind).reason
         if not reason or (part and not lost):
             return verdict
@@ -102,11 +116,11 @@ class RunRecord:
 
     def enter(self, target: str, facts: Mapping[str, Any]) -> None:
         """Keeps what is known of a target before it is asked."""
-        self._store().end_shard(self._run, target, _ENTRY, facts)
+        self._store().end_shard(self._run, target, self._entry, facts)
 
     def entry(self, target: str) -> Mapping[str, Any] | None:
         """What was kept of a target before it was asked; None where it has not been entered."""
-        return self._store().shards(self._run).get((target, _ENTRY))
+        return self._store().shards(self._run).get((target, self._entry))
 
     def note(self, target: str, note: str) -> None:
         """Keeps a sentence on a target that was entered, for the reports."""

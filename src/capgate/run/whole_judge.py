@@ -83,7 +83,7 @@ class WholeJudge:
             verdict, again = looks.at_subject(subject, verdict)
             usage.append(again[plan.target])
         verdict = self.record.count(plan, "full", dated(verdict, [results]))
-        shard = Shard("group", name=subject)
+        shard = Shard("group", self.record.benchmark, subject)
         return self.record.keep(Judgement(plan.target, shard, verdict, Usage.of(usage)))
 
     def _of_subject(self, subject: str, results: Results) -> Verdict | None:
@@ -103,7 +103,7 @@ class WholeJudge:
 
     def suite(self) -> Judgement:
         """Judges the target on all subjects, having answered what is still missing."""
-        plan, shard = self.plan, Shard("suite")
+        plan, shard = self.plan, Shard("suite", self.record.benchmark)
         chosen = len(plan.selection)
         try:
             batches = self._answer_all_alike()

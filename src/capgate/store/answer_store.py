@@ -4,12 +4,12 @@
 |---|---|
 | `contexts` | who was asked, and how: target fingerprint, prompt hash, and what they stand for |
 | `answers` | an answer or a fault; never deleted, at most set aside (`usable`) |
-| `questions` | a question's text, choices and key |
+| `questions` | a benchmark's question: group, text, choices and key |
 | `runs` | a run and its settings |
-| `uses` | that a look of a run's target rests on an answer, made by it or found here |
+| `uses` | that a benchmark's look at a run's target rests on an answer, made by it or found here |
 | `shards` | how a run's shard ended (`capgate.store.shard`) |
 | `sightings` | the weights that a server was first seen with, and how these are known again |
-| `tries` | which try on a candidate a run was (`capgate.store.tries`) |
+| `tries` | which try on a candidate a benchmark's run was (`capgate.store.tries`) |
 
 An answer is reused where target fingerprint, prompt hash and question hash agree. Each is
 committed as it arrives, so a run that is killed loses none and asks none again.
@@ -19,24 +19,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
 from capgate.store.contexts import Kept, keep_together
-from capgate.store.kept import KeptQuestion, Seen
+from capgate.store.kept_store import KeptStore, chunks
 from capgate.store.shard import Look, Shard
-from capgate.store.store_file import StoreFile, facts_of
-
-if TYPE_CHECKING:
-    from capgate.benchmarks.questions import Question
-
-_CHUNK: Final = 500
+from capgate.store.store_file import facts_of
 
 _ANSWER_COLUMNS: Final = (
     "question, subject, state, choice, text, prompt_tokens, completion_tokens, seconds, margin, "
     "served_by, cost, finish_reason, cut_off, reasoning_tokens"
+)
+_ANSWER_COLUMNS_IN_USE: Final = _ANSWER_COLUMNS.replace(
+    " subject,", " COALESCE(uses.subject, answers.subject),"
 )
 _ANSWERS: Final = 14
 """How many they are."""
@@ -66,12 +65,14 @@ class NewAnswer:
         answer: The answer.
         target: For whom it counts.
         look: In which look it counts.
+        benchmark: For which benchmark it counts.
     """
 
     context: Context
     answer: Answer
     target: str
     look: Look
+    benchmark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Stored:
     counts: bool = True
 
 
-class Store(StoreFile):
+class Store(KeptStore):
     """A connection to a store; one for each process, closed by leaving its context.
 
     Args:
@@ -135,6 +136,7 @@ class Store(StoreFile):
         fresh: bool = False,
         target: str = "",
         look: Look = "first",
+        benchmark: str = MMLU,
     ) -> dict[str, Stored]:
         """The newest valid answer to each of `questions`.
 
@@ -149,18 +151,19 @@ class Store(StoreFile):
             fresh: Take only what this run asked by itself, in this look.
             target: For whom it would count.
             look: Why the questions are asked.
+            benchmark: The benchmark that asks them.
         """
         found: dict[str, Stored] = {}
-        for chunk in _chunks(questions):
+        for chunk in chunks(questions):
             marks = ",".join("?" * len(chunk))
             rows = self._rows(
                 f"SELECT {_ANSWER_COLUMNS}, id, run, created, EXISTS (SELECT 1 FROM uses "
-                "WHERE uses.run = ? AND uses.target = ? AND uses.look = ? "
+                "WHERE uses.run = ? AND uses.target = ? AND uses.look = ? AND uses.benchmark = ? "
                 "AND uses.answer = answers.id) AS counts FROM answers "
                 f"WHERE context = ? AND question IN ({marks}) AND usable "
                 "AND ((run = ? AND look = ?) OR (state != 'error' AND NOT ?)) "
                 "ORDER BY counts, id",
-                (run, target, look, context.id, *chunk, run, look, fresh),
+                (run, target, look, benchmark, context.id, *chunk, run, look, fresh),
             )
             with self._reading():
                 latest = {row[0]: row for row in rows}
@@ -174,14 +177,21 @@ class Store(StoreFile):
         return None if found is None else float(found)
 
     def add(
-        self, context: Context, answer: Answer, *, run: str, target: str, look: Look = "first"
+        self,
+        context: Context,
+        answer: Answer,
+        *,
+        run: str,
+        target: str,
+        look: Look = "first",
+        benchmark: str = MMLU,
     ) -> int:
         """Records an answer that `run` got for `target` in a look, and that it counts there.
 
         Returns:
             The answer's number.
         """
-        return self.add_all([NewAnswer(context, answer, target, look)], run=run)[0]
+        return self.add_all([NewAnswer(context, answer, target, look, benchmark)], run=run)[0]
 
     def add_all(self, new: Iterable[NewAnswer], *, run: str) -> list[int]:
         """Records answers that `run` got; all of them, or none where one can't be written.
@@ -219,60 +229,32 @@ class Store(StoreFile):
             ),
         )
         number = int(cursor.lastrowid or 0)
-        uses = (run, new.target, new.look, number)
-        self._db.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", uses)
+        uses = (run, new.target, new.look, new.benchmark, number)
+        self._db.execute("INSERT INTO uses VALUES (?, ?, ?, ?, ?, NULL)", uses)
         return number
 
-    def reuse(self, answers: Iterable[int], *, run: str, target: str, look: Look = "first") -> None:
-        """Records that answers found here count in a look of `run` at `target`."""
-        rows = [(run, target, look, answer) for answer in answers]
-        if rows:
-            with self.transaction():
-                self._db.executemany("INSERT OR IGNORE INTO uses VALUES (?, ?, ?, ?)", rows)
+    def reuse(
+        self,
+        answers: Iterable[Stored],
+        *,
+        run: str,
+        target: str,
+        look: Look = "first",
+        benchmark: str = MMLU,
+    ) -> None:
+        """Records that answers found here count in a benchmark's look of `run` at `target`.
 
-    def keep_questions(self, questions: Sequence[Question]) -> None:
-        """Keeps the questions' texts, which reports show beside the answers."""
-        kept: set[str] = set()
-        for chunk in _chunks([question.hash for question in questions]):
-            marks = ",".join("?" * len(chunk))
-            found = self._rows(f"SELECT hash FROM questions WHERE hash IN ({marks})", chunk)
-            kept.update(row[0] for row in found)
-        rows = [
-            (
-                q.hash,
-                q.subject,
-                str(q.sample.id),
-                q.sample.input if isinstance(q.sample.input, str) else q.sample.input[-1].text,
-                json.dumps(q.sample.choices, ensure_ascii=False),
-                str(q.sample.target),
-            )
-            for q in questions
-            if q.hash not in kept
-        ]
+        Each counts in the group that its `subject` names, which may be another than the one that
+        it was stored with: the group may have been renamed since.
+        """
+        rows = [(run, target, look, benchmark, one.answer.subject, one.id) for one in answers]
         if rows:
             with self.transaction():
                 self._db.executemany(
-                    "INSERT OR IGNORE INTO questions VALUES (?, ?, ?, ?, ?, ?)", rows
+                    "INSERT OR REPLACE INTO uses SELECT ?1, ?2, ?3, ?4, id, NULLIF(?5, subject) "
+                    "FROM answers WHERE id = ?6",
+                    rows,
                 )
-
-    def kept_questions(self, questions: Sequence[str]) -> dict[str, KeptQuestion]:
-        """Content hash to question, for those of `questions` that are kept."""
-        found: dict[str, KeptQuestion] = {}
-        for chunk in _chunks(questions):
-            marks = ",".join("?" * len(chunk))
-            rows = self._rows(
-                "SELECT hash, subject, sample_id, text, choices, key FROM questions "
-                f"WHERE hash IN ({marks})",
-                tuple(chunk),
-            )
-            with self._reading():
-                found |= {
-                    row[0]: KeptQuestion(
-                        row[0], row[1], row[2], row[3], tuple(map(str, json.loads(row[4]))), row[5]
-                    )
-                    for row in rows
-                }
-        return found
 
     def end_shard(self, run: str, target: str, shard: Shard, facts: Mapping[str, Any]) -> None:
         """Records how a shard ended; a later end of the same shard replaces it."""
@@ -296,21 +278,25 @@ class Store(StoreFile):
         target: str,
         look: Look = "first",
         *,
+        benchmark: str = MMLU,
         states: Collection[AnswerState] | None = None,
     ) -> list[Stored]:
-        """All answers that count in a look of `run` at `target`; the newest for each question.
+        """All answers that count in a benchmark's look of `run` at `target`.
+
+        Of each question it is the newest one.
 
         Args:
             run: The run.
             target: The target.
             look: The look.
+            benchmark: The benchmark.
             states: Only answers that ended in one of these are returned; all where it is None.
         """
         rows = self._rows(
-            f"SELECT {_ANSWER_COLUMNS}, answers.id, answers.run, answers.created FROM uses "
-            "JOIN answers ON answers.id = uses.answer "
-            "WHERE uses.run = ? AND uses.target = ? AND uses.look = ? ORDER BY answers.id",
-            (run, target, look),
+            f"SELECT {_ANSWER_COLUMNS_IN_USE}, answers.id, answers.run, answers.created FROM uses "
+            "JOIN answers ON answers.id = uses.answer WHERE uses.run = ? AND uses.target = ? "
+            "AND uses.look = ? AND uses.benchmark = ? ORDER BY answers.id",
+            (run, target, look, benchmark),
         )
         with self._reading():
             latest = {row[0]: row for row in rows}
@@ -319,23 +305,6 @@ class Store(StoreFile):
                 for row in latest.values()
                 if states is None or AnswerState(row[2]) in states
             ]
-
-    def sightings(self, server: str) -> list[Seen]:
-        """The weights that a server was seen with, newest first."""
-        rows = self._rows(
-            "SELECT weights, run, at, facts FROM sightings WHERE server = ? ORDER BY id DESC",
-            (server,),
-        )
-        with self._reading():
-            return [Seen(weights, run, at, facts_of(facts)) for weights, run, at, facts in rows]
-
-    def keep_sighting(self, server: str, seen: Seen) -> None:
-        """Keeps the weights that a server was first seen with."""
-        with self.transaction():
-            self._db.execute(
-                "INSERT INTO sightings (server, weights, run, at, facts) VALUES (?, ?, ?, ?, ?)",
-                (server, seen.weights, seen.run, seen.at, self._json(seen.facts)),
-            )
 
     def kept_under(self, fingerprint: str, prompt: str, facts: Mapping[str, Any]) -> Kept:
         """The fingerprint under which the answers of a model that is asked in one way are kept."""
@@ -404,8 +373,3 @@ def _answer(row: Sequence[Any]) -> Answer:
 def _encodable(text: str) -> str:
     r"""`text` with lone surrogates, which a cut-off emoji leaves, as `\udNNN`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]

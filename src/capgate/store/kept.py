@@ -30,11 +30,11 @@ class KeptQuestion:
 
     Attributes:
         hash: Content hash.
-        subject: Its subject.
+        subject: Its group.
         sample: Inspect's id of it.
         text: The question, without few-shot examples.
-        choices: Its choices.
-        key: The right letter.
+        choices: Its choices; empty where its answer is free text.
+        keys: The right letter or text; several where the task's target is a list.
     """
 
     hash: str
@@ -42,4 +42,9 @@ class KeptQuestion:
     sample: str
     text: str
     choices: tuple[str, ...]
-    key: str
+    keys: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The right answer for people: several, such as alternatives, in one text."""
+        return " | ".join(self.keys)

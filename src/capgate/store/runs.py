@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError, StoreError
 from capgate.common.json_file import REPORT_BYTES, read_json
@@ -23,11 +24,12 @@ Mode = Literal["full", "quick", "unfinished"]
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What one target did in one run.
+    """What one target did in one benchmark of a run.
 
     Attributes:
         id: The run's id.
         target: The target's id.
+        benchmark: What it was asked.
         started: Unix seconds.
         settings: What the run was asked to do.
         about: Fingerprint, data set, prompt and chosen questions, as the run recorded them.
@@ -37,6 +39,7 @@ class StoredRun:
 
     id: str
     target: str
+    benchmark: str
     started: float
     settings: Mapping[str, Any]
     about: Mapping[str, Any]
@@ -149,28 +152,37 @@ def find_run(store: Store, name: str) -> str:
     )
 
 
-def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
-    """One target's part in a run.
+def read_run(
+    store: Store, run: str, target: str | None = None, *, benchmark: str = MMLU
+) -> StoredRun:
+    """One target's part in a benchmark of a run.
 
     Args:
         store: The store.
         run: The run's id.
         target: The target's id; where None, the one that was judged.
+        benchmark: The benchmark.
 
     Raises:
-        ConfigError: The target took no part in the run, or the run judged several and none is
-            named.
+        ConfigError: The target took no part in the run's benchmark, or the run judged several
+            targets and none is named.
         StoreError: What is kept of it is damaged.
     """
     started, settings = next((at, s) for one, at, s in store.runs() if one == run)
-    entry = Shard("entry")
+    entry = Shard("entry", benchmark)
     shards: dict[str, dict[Shard, dict[str, Any]]] = {}
+    others: dict[str, None] = {}
     for (one, shard), facts in store.shards(run).items():
-        shards.setdefault(one, {})[shard] = facts
+        if shard.benchmark == benchmark:
+            shards.setdefault(one, {})[shard] = facts
+        elif shard.kind == "entry" and target in (None, one):
+            others[shard.benchmark] = None
     there = {one: mine for one, mine in shards.items() if entry in mine}
     if target is None:
         # An adapter's base takes part without being judged; it has no shard but its entry.
         judged = [one for one, mine in there.items() if len(mine) > 1] or list(there)
+        if not judged and others:
+            raise _not_asked(run, benchmark, others)
         if len(judged) != 1:
             raise ConfigError(
                 f"the run {run} has {len(judged) or 'no'} targets"
@@ -178,6 +190,8 @@ def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
                 remedy="name one with --target" if judged else "it ended before it asked anything",
             )
         target = judged[0]
+    if target not in there and others:
+        raise _not_asked(run, benchmark, others, target)
     if target not in there:
         raise ConfigError(
             f"the run {run} has no answers of {target}",
@@ -192,8 +206,16 @@ def read_run(store: Store, run: str, target: str | None = None) -> StoredRun:
             target=target,
             remedy="name another run; nothing was changed",
         )
-    answers = tuple(one.answer for one in store.used(run, target))
-    return StoredRun(run, target, started, settings, about, answers, mine)
+    answers = tuple(one.answer for one in store.used(run, target, benchmark=benchmark))
+    return StoredRun(run, target, benchmark, started, settings, about, answers, mine)
+
+
+def _not_asked(run: str, benchmark: str, others: Collection[str], target: str = "") -> ConfigError:
+    return ConfigError(
+        f"the run {run} did not ask {benchmark}",
+        target=target,
+        remedy=f"it asked {', '.join(others)}: name one with --benchmark",
+    )
 
 
 def _lacking(
@@ -229,23 +251,52 @@ def targets_of(store: Store, run: str) -> list[str]:
     return sorted({target for target, shard in store.shards(run) if shard.kind == "entry"})
 
 
-def runs_of(store: Store, target: str, *, kind: ShardKind = "entry") -> Iterator[StoredRun]:
-    """A target's part in each run that it took part in, newest first.
+def benchmarks_of(store: Store, run: str, target: str | None = None) -> list[str]:
+    """The benchmarks that a run asked, in the order in which its settings name them.
+
+    Args:
+        store: The store.
+        run: The run's id.
+        target: Only those that this target was asked; all where it is None.
+    """
+    asked = {
+        shard.benchmark
+        for one, shard in store.shards(run)
+        if shard.kind == "entry" and target in (None, one)
+    }
+    settings = next((settings for one, _, settings in store.runs() if one == run), {})
+    named = settings.get("benchmarks")
+    first = [one for one in named if one in asked] if isinstance(named, list) else []
+    # MMLU's before others that the settings do not name.
+    rest = sorted(asked.difference(first), key=lambda name: (name != MMLU, name))
+    return [*dict.fromkeys(first), *rest]
+
+
+def runs_of(
+    store: Store, target: str, *, kind: ShardKind = "entry", benchmark: str = MMLU
+) -> Iterator[StoredRun]:
+    """A target's part in each run in which it was asked a benchmark, newest first.
 
     Args:
         store: The store.
         target: The target's id.
         kind: Only runs in which such a shard of it ended; `suite` for those of the whole benchmark.
+        benchmark: The benchmark.
     """
     for run, _, _ in store.runs():
-        ended = {shard.kind for one, shard in store.shards(run) if one == target}
+        ended = {
+            shard.kind
+            for one, shard in store.shards(run)
+            if one == target and shard.benchmark == benchmark
+        }
         if {"entry", kind} <= ended:
-            yield read_run(store, run, target)
+            yield read_run(store, run, target, benchmark=benchmark)
 
 
-def newest_whole(store: Store, target: str) -> StoredRun | None:
-    """A target's newest run of the whole benchmark, errors or not; None where there is none."""
-    return next((run for run in runs_of(store, target) if not run.missing), None)
+def newest_whole(store: Store, target: str, *, benchmark: str = MMLU) -> StoredRun | None:
+    """A target's newest run of a whole benchmark, errors or not; None where there is none."""
+    runs = runs_of(store, target, benchmark=benchmark)
+    return next((run for run in runs if not run.missing), None)
 
 
 def known_targets(store: Store) -> list[str]:

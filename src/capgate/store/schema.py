@@ -10,7 +10,7 @@ from typing import Final
 from capgate.common.errors import StoreError
 from capgate.common.thoughts import holds_thought
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 
 _FIRST: Final = """
 CREATE TABLE contexts (
@@ -155,11 +155,50 @@ def _shards_say_what_they_are(db: sqlite3.Connection) -> None:
     )
 
 
+def _runs_have_benchmarks(db: sqlite3.Connection) -> None:
+    """Version 6: of which benchmark a use, a question and a try are; earlier ones knew MMLU only.
+
+    A use says its group where that is another than the answer's: the same question may be asked
+    in two benchmarks, or its group be renamed. A question's key is JSON, since it may be a list
+    of texts.
+    """
+    db.execute(
+        "CREATE TABLE uses_6 (run TEXT NOT NULL, target TEXT NOT NULL, look TEXT NOT NULL, "
+        "benchmark TEXT NOT NULL, answer INTEGER NOT NULL REFERENCES answers (id), subject TEXT, "
+        "PRIMARY KEY (run, target, look, benchmark, answer)) WITHOUT ROWID"
+    )
+    db.execute("INSERT INTO uses_6 SELECT run, target, look, 'mmlu', answer, NULL FROM uses")
+    db.execute(
+        "CREATE TABLE questions_6 (benchmark TEXT NOT NULL, hash TEXT NOT NULL, "
+        "subject TEXT NOT NULL, sample_id TEXT NOT NULL, text TEXT NOT NULL, "
+        "choices TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (benchmark, hash)) WITHOUT ROWID"
+    )
+    db.execute(
+        "INSERT INTO questions_6 SELECT 'mmlu', hash, subject, sample_id, text, choices, "
+        "json_quote(key) FROM questions"
+    )
+    db.execute(
+        "CREATE TABLE tries_6 (run TEXT NOT NULL, target TEXT NOT NULL, kind TEXT NOT NULL, "
+        "benchmark TEXT NOT NULL, variant TEXT NOT NULL, candidate TEXT NOT NULL, "
+        "reference TEXT NOT NULL, questions TEXT NOT NULL, number INTEGER NOT NULL, "
+        "share REAL NOT NULL, follows TEXT NOT NULL, started REAL NOT NULL, verdict TEXT, "
+        "PRIMARY KEY (run, target, kind, benchmark)) WITHOUT ROWID"
+    )
+    db.execute(
+        "INSERT INTO tries_6 SELECT run, target, kind, 'mmlu', variant, candidate, reference, "
+        "questions, number, share, follows, started, verdict FROM tries"
+    )
+    for table in ("uses", "questions", "tries"):
+        db.execute(f"DROP TABLE {table}")
+        db.execute(f"ALTER TABLE {table}_6 RENAME TO {table}")
+
+
 _MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _answers_say_how_they_ended,
     _servers_are_known_again,
     _tries_are_counted,
     _shards_say_what_they_are,
+    _runs_have_benchmarks,
 )
 """What brings a store from one version to the next, from version 1 on."""
 

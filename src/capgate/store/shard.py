@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from capgate.benchmarks.mmlu.subjects import MMLU
-
-ShardKind = Literal["entry", "preflight", "quick", "group", "suite", "reask"]
+ShardKind = Literal["entry", "preflight", "quick", "group", "suite", "reask", "verdict"]
 """What a shard is:
 
 | kind | it holds |
@@ -18,6 +16,7 @@ ShardKind = Literal["entry", "preflight", "quick", "group", "suite", "reask"]
 | `group` | the verdict on one group of questions, which `Shard.name` names: a subject of MMLU |
 | `suite` | the verdict on the whole benchmark |
 | `reask` | how asking the unreadable questions once more went |
+| `verdict` | the verdict over all benchmarks of the run; it is of none of them (`OVER_ALL`) |
 """
 
 WHOLE: Final[tuple[ShardKind, ...]] = ("suite", "quick")
@@ -43,15 +42,19 @@ class Shard:
 
     Attributes:
         kind: What the part is.
-        benchmark: The benchmark that it belongs to.
+        benchmark: The benchmark that it belongs to; `""` where it is over all benchmarks.
         name: The group's name; `""` for kinds of which a benchmark has one only.
     """
 
     kind: ShardKind
-    benchmark: str = MMLU
+    benchmark: str
     name: str = ""
 
     @property
     def label(self) -> str:
         """Its name for people and reports: the group's, else the kind."""
         return self.name or self.kind
+
+
+OVER_ALL: Final = Shard("verdict", "")
+"""The verdict over all benchmarks of a run."""

@@ -23,6 +23,7 @@ class Attempt:
     Attributes:
         run: The run's id.
         target: The candidate's id.
+        benchmark: What it is asked.
         kind: Quick or full.
         variant: A quick run's seed, a full one's limit.
         candidate: Fingerprint of the candidate.
@@ -34,6 +35,7 @@ class Attempt:
 
     run: str
     target: str
+    benchmark: str
     kind: Kind
     variant: str
     candidate: str
@@ -45,17 +47,18 @@ class Attempt:
 
 def begin(transaction: Transaction, attempt: Attempt) -> Allowance:
     """Records an attempt and returns what it may spend; the same for all processes of a run."""
-    mine = (attempt.run, attempt.target, attempt.kind)
+    mine = (attempt.run, attempt.target, attempt.kind, attempt.benchmark)
     compared = (attempt.candidate, attempt.reference, attempt.questions)
     with transaction() as db:
         rows = db.execute(
             f"SELECT {_COLUMNS} FROM tries WHERE candidate = ? AND reference = ? AND questions = ? "
-            "AND verdict IS NOT NULL AND run != ? ORDER BY started",
-            (*compared, attempt.run),
+            "AND benchmark = ? AND verdict IS NOT NULL AND run != ? ORDER BY started",
+            (*compared, attempt.benchmark, attempt.run),
         ).fetchall()
         earlier = [Earlier(*row) for row in rows]
         known = db.execute(
-            "SELECT number, share, follows FROM tries WHERE run = ? AND target = ? AND kind = ?",
+            "SELECT number, share, follows FROM tries "
+            "WHERE run = ? AND target = ? AND kind = ? AND benchmark = ?",
             mine,
         ).fetchone()
         if known is not None:
@@ -69,7 +72,7 @@ def begin(transaction: Transaction, attempt: Attempt) -> Allowance:
             beside_quick=attempt.beside_quick,
         )
         db.execute(
-            "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
             (
                 *mine,
                 attempt.variant,
@@ -90,6 +93,7 @@ def end(
     kind: Kind,
     verdict: VerdictKind,
     *,
+    benchmark: str,
     part: bool = False,
 ) -> None:
     """Records the verdict of an attempt.
@@ -100,11 +104,12 @@ def end(
         target: The candidate's id.
         kind: Quick or full.
         verdict: The verdict.
+        benchmark: What was asked.
         part: It is on a part, such as a subject; the verdict on the whole replaces it.
     """
     with transaction() as db:
         db.execute(
             "UPDATE tries SET verdict = ? WHERE run = ? AND target = ? AND kind = ? "
-            "AND (verdict IS NULL OR NOT ?)",
-            (verdict, run, target, kind, part),
+            "AND benchmark = ? AND (verdict IS NULL OR NOT ?)",
+            (verdict, run, target, kind, benchmark, part),
         )

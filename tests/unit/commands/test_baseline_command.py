@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.doubles.runs import answers, keep_run, questions
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.cli import main
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
@@ -80,7 +81,7 @@ def keep_second_look(project: Path, run: str, given: list[Answer], **about: obje
     """Keeps what `capgate calibrate` leaves in the store: a run's entry and its second look."""
     keep_run(project, run, [], shard=None, **about)
     with Store(project / "reports" / "answers.sqlite") as store:
-        facts = store.shards(run)["mine", Shard("entry")]
+        facts = store.shards(run)["mine", Shard("entry", MMLU)]
         context = store.context(facts["fingerprint"], facts["prompt_hash"], facts["facts"])
         for one in given:
             store.add(context, one, run=run, target="mine", look="repeat")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.gate.tries import Allowance, Earlier, Kind, allow
 from capgate.gate.verdict import VerdictKind
 from capgate.store.answer_store import Store
@@ -112,7 +113,8 @@ def test_all_tries_together_spend_less_than_twice_the_shares(
 
 def attempt(run: str, kind: Kind = "full", **other: object) -> Attempt:
     """Returns an attempt at one candidate."""
-    facts = {"variant": "1", "candidate": "c", "reference": "r", "questions": "q", "fresh": False}
+    facts: dict[str, object] = {"variant": "1", "candidate": "c", "reference": "r"}
+    facts |= {"questions": "q", "fresh": False, "benchmark": MMLU}
     return Attempt(run=run, target="mine", kind=kind, **{**facts, **other})  # type: ignore[arg-type]
 
 
@@ -122,12 +124,28 @@ def test_all_processes_of_a_run_spend_the_same(tmp_path: Path) -> None:
     with Store(file) as one, Store(file) as other:
         first = begin(one.transaction, attempt("a"))
         begin(one.transaction, attempt("b", "quick"))
-        end(one.transaction, "b", "mine", "quick", "INCONCLUSIVE")
+        end(one.transaction, "b", "mine", "quick", "INCONCLUSIVE", benchmark=MMLU)
         assert begin(other.transaction, attempt("a")) == first == Allowance()
         assert begin(other.transaction, attempt("c")).share == pytest.approx(0.2)
-        for change in ({"candidate": "d"}, {"reference": "s"}, {"questions": "p"}):
+        others = (
+            {"candidate": "d"},
+            {"reference": "s"},
+            {"questions": "p"},
+            {"benchmark": "gsm8k"},
+        )
+        for change in others:
             name = str(change)
             assert begin(other.transaction, attempt(name, **change)) == Allowance()
+
+
+def test_each_benchmark_of_a_run_is_a_try_of_its_own(tmp_path: Path) -> None:
+    """A run that asks two benchmarks spends the whole share of each, and each has its verdict."""
+    with Store(tmp_path / "answers.sqlite") as store:
+        for name in (MMLU, "gsm8k"):
+            assert begin(store.transaction, attempt("a", benchmark=name)) == Allowance()
+        end(store.transaction, "a", "mine", "full", "REGRESSION", benchmark="gsm8k")
+        assert begin(store.transaction, attempt("b", fresh=True)).number == 1
+        assert begin(store.transaction, attempt("b", fresh=True, benchmark="gsm8k")).number == 2
 
 
 def test_a_run_without_a_verdict_is_no_try(tmp_path: Path) -> None:
@@ -141,8 +159,8 @@ def test_a_lost_subject_counts_until_the_whole_is_judged(tmp_path: Path) -> None
     """A subject's REGRESSION makes a fresh run a second try; the suite's PASS takes it back."""
     with Store(tmp_path / "answers.sqlite") as store:
         begin(store.transaction, attempt("a"))
-        end(store.transaction, "a", "mine", "full", "REGRESSION", part=True)
+        end(store.transaction, "a", "mine", "full", "REGRESSION", benchmark=MMLU, part=True)
         assert begin(store.transaction, attempt("b", fresh=True)).number == 2
-        end(store.transaction, "a", "mine", "full", "PASS")
-        end(store.transaction, "a", "mine", "full", "REGRESSION", part=True)
+        end(store.transaction, "a", "mine", "full", "PASS", benchmark=MMLU)
+        end(store.transaction, "a", "mine", "full", "REGRESSION", benchmark=MMLU, part=True)
         assert begin(store.transaction, attempt("c", fresh=True)).number == 1

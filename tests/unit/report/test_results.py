@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from tests.doubles.runs import answers, keep_run
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError
 from capgate.common.files import write_atomically
@@ -84,7 +85,7 @@ def record(tmp_path: Path) -> Iterator[Record]:
         made.store.end_shard(
             run,
             "mine",
-            Shard("entry"),
+            Shard("entry", MMLU),
             {
                 "fingerprint": context.fingerprint,
                 "facts": {"model": "m"},
@@ -102,8 +103,8 @@ def record(tmp_path: Path) -> Iterator[Record]:
             )
             answered = sum(state is not E for _, _, state, *_ in singles)
             usage = Usage(len(singles), answered, 0, 0, 1.0, None, answered)
-            judgement = Judgement("mine", Shard("suite"), verdict, usage)
-            made.store.end_shard(run, "mine", Shard("suite"), judgement.facts())
+            judgement = Judgement("mine", Shard("suite", MMLU), verdict, usage)
+            made.store.end_shard(run, "mine", Shard("suite", MMLU), judgement.facts())
         return made
 
     yield make
@@ -183,7 +184,7 @@ def test_a_run_that_broke_off_has_no_accuracy_on_either_side(tmp_path: Path) -> 
     keep_run(tmp_path, "r1", answers()[:40], verdict=gone)
     with Store(tmp_path / "reports" / "answers.sqlite") as store:
         facts = {"verdict": gone.to_dict(), "reference": {"kind": "base", "target": "base"}}
-        store.end_shard("r1", "mine", Shard("suite"), facts)
+        store.end_shard("r1", "mine", Shard("suite", MMLU), facts)
         report = build_report(store, "r1", complete=True)
     for target, answered in (("mine", 40), ("base", 50)):
         result = report.targets[target]
@@ -212,9 +213,9 @@ def test_nothing_scored_is_null_and_never_zero(record: Record) -> None:
 def test_answers_of_an_earlier_run_count_but_were_not_asked(record: Record) -> None:
     """Reused answers are in the accuracy; `asked` tells how many were asked for now."""
     first = record({"anatomy": [C, W]})
-    numbers = [one.id for one in first.store.used("r1", "mine")]
+    earlier = first.store.used("r1", "mine")
     second = record({"anatomy": [], "virology": [C]}, run="r2", judged=False)
-    second.store.reuse(numbers, run="r2", target="mine")
+    second.store.reuse(earlier, run="r2", target="mine")
     result = result_of(second)
     assert (result["overall"]["questions"], result["overall"]["asked"]) == (3, 1)
     assert result["overall_score"] == 2 / 3
@@ -237,7 +238,7 @@ def test_a_verdict_that_an_older_version_stored_has_the_words_of_today(record: R
     del judged["budget"]["domains"]
     old = {**judged, "schema": 1, "kind": "PASS", "evidence": judged["evidence"][:1]}
     run.store.end_shard(
-        "r1", "mine", Shard("group", name="anatomy"), {"verdict": old, "usage": None}
+        "r1", "mine", Shard("group", MMLU, "anatomy"), {"verdict": old, "usage": None}
     )
     result = build_report(run.store, "r1", complete=True).targets["mine"]
     words = {name: one.word for name, one in result.subject_details.items()}

@@ -17,6 +17,7 @@ from inspect_ai.dataset import Sample
 from capgate.asking.ages import Age
 from capgate.asking.progress import Feed, Tally
 from capgate.asking.ready_target import Progress, QuestionBatch, ShardResult
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.questions import Question, QuestionSet
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError, ContradictionError, ServerEndedError
@@ -247,7 +248,7 @@ def court(
     judge = Judge(
         lambda _: plan,
         lambda _: typed,
-        RunRecord(lambda: store, RUN, reference=lambda _: reference),
+        RunRecord(lambda: store, RUN, MMLU, reference=lambda _: reference),
         losses=losses,
         session=session,
         feed=feed,
@@ -265,7 +266,7 @@ def test_a_suite_that_keeps_up_with_its_base_passes(store: Store) -> None:
     verdict = made.judge.suite("mine").verdict
     assert verdict is not None
     assert (verdict.kind, verdict.scope) == ("PASS", "suite")
-    kept = made.kept(Shard("suite"))
+    kept = made.kept(Shard("suite", MMLU))
     assert kept["verdict"]["kind"] == "PASS"
     assert kept["reference"] == {"kind": "base", "target": "base"}
     assert made.script.batches == list(SUBJECTS)
@@ -356,7 +357,7 @@ def test_a_subject_has_a_verdict_of_its_own(store: Store) -> None:
         assert judgement is not None
         assert judgement.verdict is not None
         verdicts[subject] = judgement.verdict.kind
-        kept = made.kept(Shard("group", name=subject))
+        kept = made.kept(Shard("group", MMLU, subject))
         assert kept["verdict"]["kind"] == judgement.verdict.kind
     assert verdicts == {"virology": "lost", "anatomy": "kept"}
     assert sum((one.subjects for one in made.counted), 0) == 2
@@ -427,7 +428,7 @@ def test_a_quick_run_stops_when_the_loss_is_clear(store: Store) -> None:
     assert judgement.usage.questions < len(questions().questions) / 2
     assert len(judgement.path) == len(made.script.batches)
     assert made.script.batches[0] == "quick_001"
-    assert made.kept(Shard("quick"))["path"] == list(judgement.path)
+    assert made.kept(Shard("quick", MMLU))["path"] == list(judgement.path)
 
 
 def test_a_quick_run_stops_when_no_loss_is_left(store: Store) -> None:
@@ -486,7 +487,7 @@ def test_a_preflight_is_asked_once_in_a_run(store: Store) -> None:
     second.judge.preflight("mine")
     assert first.script.told == ["probe base", "probe mine", "thoughts of base"]
     assert second.script.told == ["thoughts of base"]
-    assert first.kept(Shard("preflight"))["verdict"] is None
+    assert first.kept(Shard("preflight", MMLU))["verdict"] is None
 
 
 def no_plan(target: str) -> TargetPlan:
@@ -498,24 +499,27 @@ def test_a_target_without_a_plan_fails_its_preflight(store: Store) -> None:
     """Why there is no plan is what the preflight fails by, in each process of the run."""
     for _ in range(2):
         judge = Judge(
-            no_plan, lambda _: Script(store), RunRecord(lambda: store, RUN), losses=LostTargets()
+            no_plan,
+            lambda _: Script(store),
+            RunRecord(lambda: store, RUN, MMLU),
+            losses=LostTargets(),
         )
         with pytest.raises(CapgateError, match="there is no recorded baseline"):
             judge.preflight("mine")
-    assert store.shards(RUN)["mine", Shard("preflight")]["verdict"]["kind"] == "ERROR"
+    assert store.shards(RUN)["mine", Shard("preflight", MMLU)]["verdict"]["kind"] == "ERROR"
 
 
 def test_a_process_loads_its_questions_while_another_one_makes_the_preflight(store: Store) -> None:
     """It takes over what the other one found, and makes no preflight of its own."""
-    found = Judgement("mine", Shard("preflight"), None, None)
+    found = Judgement("mine", Shard("preflight", MMLU), None, None)
     events: list[str] = []
     with Store(store.path) as other, ExitStack() as theirs:
-        theirs.enter_context(other.claim(f"preflight-{RUN}-mine", once=True))
+        theirs.enter_context(other.claim(f"preflight-{RUN}-{MMLU}-mine", once=True))
 
         @contextmanager
         def loading(target: str) -> Iterator[None]:
             events.append(f"loads {target}")
-            RunRecord(lambda: other, RUN).keep(found)
+            RunRecord(lambda: other, RUN, MMLU).keep(found)
             theirs.close()
             yield
             events.append("loaded")
@@ -523,7 +527,7 @@ def test_a_process_loads_its_questions_while_another_one_makes_the_preflight(sto
         judge = Judge(
             no_plan,
             lambda _: Script(store),
-            RunRecord(lambda: store, RUN),
+            RunRecord(lambda: store, RUN, MMLU),
             losses=LostTargets(),
             loading=loading,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate.budget import Budget
 from capgate.gate.policy import Policy, ReferenceChoice
@@ -19,8 +20,8 @@ def run_of(*, discordance: float, reference: str, cost: float = 0.002) -> Stored
     )
     verdict = {"reference": reference, "counts": {"n": 100, "discordance": discordance}}
     usage = {"asked": 100, "seconds": 10.0}
-    shards = {Shard("suite"): {"verdict": verdict, "usage": usage}}
-    return StoredRun("r1", "mine", 0.0, {}, {}, answers, shards)
+    shards = {Shard("suite", MMLU): {"verdict": verdict, "usage": usage}}
+    return StoredRun("r1", "mine", MMLU, 0.0, {}, {}, answers, shards)
 
 
 def planned(reference: ReferenceChoice, rates: Rates) -> Plan:
@@ -49,8 +50,10 @@ def quick_of(n: int, *, discordance: float) -> StoredRun:
     """A quick run that stopped after some questions."""
     whole = run_of(discordance=discordance, reference="base")
     verdict = {"reference": "base", "counts": {"n": n, "discordance": discordance}}
-    shards = {Shard("quick"): {"verdict": verdict, "usage": {"asked": n, "seconds": float(n)}}}
-    return StoredRun(f"q{n}", "mine", 0.0, {}, {}, whole.answers[:n], shards)
+    shards = {
+        Shard("quick", MMLU): {"verdict": verdict, "usage": {"asked": n, "seconds": float(n)}}
+    }
+    return StoredRun(f"q{n}", "mine", MMLU, 0.0, {}, {}, whole.answers[:n], shards)
 
 
 def test_figures_come_from_whole_runs_and_then_from_larger_ones() -> None:

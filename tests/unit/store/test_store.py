@@ -18,16 +18,21 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from inspect_ai.dataset import Sample
 
 from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import StoreError
 from capgate.common.redact import Redactor
-from capgate.store.answer_store import Context, Store
-from capgate.store.runs import read_run
-from capgate.store.shard import Look, Shard
+from capgate.store.answer_store import Context, Store, Stored
+from capgate.store.runs import benchmarks_of, read_run
+from capgate.store.shard import OVER_ALL, Look, Shard
+from capgate.store.tries import Attempt
+from capgate.store.tries import begin as begin_try
 
-ANATOMY = Shard("group", name="anatomy")
+ANATOMY = Shard("group", MMLU, "anatomy")
 
 SECONDS = 300.0
 """How long another process may take on a slow machine."""
@@ -129,8 +134,9 @@ def test_more_questions_than_one_query_takes(store: Store, context: Context) -> 
 
 def test_a_run_counts_what_it_asked_and_what_it_reused(store: Store, context: Context) -> None:
     """A run's result rests on its own and on found answers, the newest of each question."""
-    first = store.add(context, answer("a"), run="first", target="mine")
+    store.add(context, answer("a"), run="first", target="mine")
     store.add(context, answer("b"), run="first", target="mine")
+    first = store.find(context, ["a"], run="second")["a"]
     store.reuse([first], run="second", target="mine")
     store.reuse([first], run="second", target="mine")
     store.add(context, answer("c", AnswerState.ERROR), run="second", target="mine")
@@ -305,7 +311,7 @@ def test_a_store_whose_names_were_signals_is_read(tmp_path: Path, version: int) 
                 *((kind, "") for kind in ("entry", "preflight", "suite", "reask")),
                 *(("group", name) for name in ("anatomy", "virology")),
             }
-            assert store.shards(run)["mine", Shard("reask")] == {"asked": 1, "reason": ""}
+            assert store.shards(run)["mine", Shard("reask", MMLU)] == {"asked": 1, "reason": ""}
             assert read_run(store, run).mode == "full"
             assert read_run(store, quick).mode == "quick"
             looks = {
@@ -324,6 +330,95 @@ def test_a_store_whose_names_were_signals_is_read(tmp_path: Path, version: int) 
     with closing(sqlite3.connect(file)) as db:
         kept = db.execute("SELECT COUNT(*), SUM(length(text)) FROM answers").fetchone()
         assert kept == written
+
+
+def test_a_store_that_knew_one_benchmark_is_read(tmp_path: Path) -> None:
+    """What version 5 stored is MMLU's: answers of each look, questions with their keys, tries.
+
+    `store-version-5.sql` is the dump of a store that version 5 wrote.
+    """
+    file = tmp_path / "answers.sqlite"
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(Path(__file__).with_name("store-version-5.sql").read_text())
+    run, quick = "20260101T000000Z-0001", "20260102T000000Z-0002"
+    for _ in range(2):
+        with Store(file) as store:
+            looks = {
+                look: {one.answer.question: one.answer.choice for one in used}
+                for look in get_args(Look)
+                if (used := store.used(run, "mine", look, benchmark=MMLU))
+            }
+            assert looks == {
+                "first": {"q1": "A", "q2": "B", "q3": ""},
+                "confirm": {"q2": "A"},
+                "repeat": {"q1": "C"},
+                "constrained": {"q3": "D"},
+            }
+            assert not store.used(run, "mine", benchmark="gsm8k")
+            kept = store.kept_questions(["q1", "q3"])
+            assert [(one.subject, one.choices, one.key) for one in kept.values()] == [
+                ("anatomy", ("w", "x", "y", "z"), "A"),
+                ("virology", ("w", "x", "y", "z"), "D"),
+            ]
+            assert [benchmarks_of(store, one) for one in (run, quick)] == [[MMLU], [MMLU]]
+            assert len(read_run(store, run).answers) == 3
+            assert store.sightings("http://127.0.0.1:1 m")
+            again = Attempt("new", "mine", MMLU, "full", "all", "free", "floor 0.5", "d", True)
+            assert begin_try(store.transaction, again).number == 2
+
+
+def test_benchmarks_are_kept_apart(store: Store, context: Context) -> None:
+    """An answer counts only for the benchmark that asked; another one finds and reuses it."""
+    store.start_run("r", {"benchmarks": ["rules", MMLU]})
+    store.add(context, answer("q"), run="r", target="mine", benchmark="rules")
+    assert not store.used("r", "mine")
+    found = store.find(context, ["q"], run="r", target="mine", benchmark=MMLU)
+    assert not found["q"].counts
+    store.reuse(found.values(), run="r", target="mine", benchmark=MMLU)
+    for name in (MMLU, "rules"):
+        assert [one.id for one in store.used("r", "mine", benchmark=name)] == [found["q"].id]
+        store.end_shard("r", "mine", Shard("entry", name), {})
+    store.end_shard("r", "mine", OVER_ALL, {"verdict": None})
+    assert benchmarks_of(store, "r", "mine") == ["rules", MMLU]
+    assert benchmarks_of(store, "r", "other") == []
+
+
+def test_an_answer_counts_in_the_group_that_its_question_has_now(
+    store: Store, context: Context
+) -> None:
+    """A question whose group was renamed is not asked again, and counts in its new group."""
+    number = store.add(context, answer("q"), run="old", target="mine", benchmark="rules")
+    stored = store.find(context, ["q"], run="new", benchmark="rules")["q"]
+    regrouped = replace(stored, answer=replace(stored.answer, subject="billing"))
+    store.reuse([regrouped], run="new", target="mine", benchmark="rules")
+    store.reuse([stored], run="third", target="mine", benchmark="rules")
+    groups = {
+        run: [one.answer.subject for one in store.used(run, "mine", benchmark="rules")]
+        for run in ("old", "new", "third")
+    }
+    assert groups == {"old": ["anatomy"], "new": ["billing"], "third": ["anatomy"]}
+    assert stored.id == number
+
+
+@pytest.mark.parametrize(
+    ("target", "keys", "shown"),
+    [
+        ("7", ("7",), "7"),
+        (["seven", "7"], ("seven", "7"), "seven | 7"),
+        ('["a"]', ('["a"]',), '["a"]'),
+    ],
+)
+def test_a_question_of_free_text_is_kept(
+    store: Store, target: str | list[str], keys: tuple[str, ...], shown: str
+) -> None:
+    """It has no choices, and its key is one text or a list of texts, which may look like JSON."""
+    question = Question("h", "sums", Sample(id=4, input="3 + 4?", target=target))
+    store.keep_questions([question], benchmark="gsm8k")
+    store.keep_questions([replace(question, subject="addition")], benchmark="gsm8k")
+    kept = store.kept_questions(["h"], benchmark="gsm8k")["h"]
+    assert (kept.subject, kept.text, kept.choices, kept.keys) == ("addition", "3 + 4?", (), keys)
+    assert kept.key == shown
+    assert not store.kept_questions(["h"])
 
 
 def test_looks_are_kept_apart(store: Store, context: Context) -> None:
@@ -455,14 +550,14 @@ CALLS: dict[str, Callable[[Store, Context], object]] = {
     "find": lambda store, context: store.find(context, [f"q{n}" for n in range(60)], run="r"),
     "mean_cost": lambda store, context: store.mean_cost(context),
     "add": lambda store, context: store.add(context, answer("new"), run="r", target="mine"),
-    "reuse": lambda store, _: store.reuse([1], run="s", target="mine"),
+    "reuse": lambda store, _: store.reuse([Stored(1, answer("q0"), "r")], run="s", target="mine"),
     "keep_questions": lambda store, _: store.keep_questions(
         load_questions("bundled", shots=0).questions
     ),
     "kept_questions": lambda store, _: store.kept_questions(
         [q.hash for q in load_questions("bundled", shots=0).questions]
     ),
-    "end_shard": lambda store, _: store.end_shard("r", "mine", Shard("suite"), {}),
+    "end_shard": lambda store, _: store.end_shard("r", "mine", Shard("suite", MMLU), {}),
     "shards": lambda store, _: store.shards("r"),
     "used": lambda store, _: store.used("r", "mine"),
     "runs": lambda store, _: store.runs(),

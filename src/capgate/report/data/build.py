@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from capgate.benchmarks.mmlu.known_errors import Redux
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.dependencies import package_versions
 from capgate.config.published_scores import Published
@@ -36,11 +37,11 @@ _UNREAD_CHARACTERS: Final = 2_000
 Shards = dict[Shard, dict[str, Any]]
 """A target's shards in one run, and how each ended."""
 
-_ENTRY: Final = Shard("entry")
-_PREFLIGHT: Final = Shard("preflight")
-_QUICK: Final = Shard("quick")
-_REASK: Final = Shard("reask")
-_SUITE: Final = Shard("suite")
+_ENTRY: Final = Shard("entry", MMLU)
+_PREFLIGHT: Final = Shard("preflight", MMLU)
+_QUICK: Final = Shard("quick", MMLU)
+_REASK: Final = Shard("reask", MMLU)
+_SUITE: Final = Shard("suite", MMLU)
 
 _WEIGHT: Final[dict[str, int]] = {
     "kept": 0,
