@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from capgate.benchmarks.mmlu.known_errors import Redux
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.errors import CapgateError
 from capgate.common.files import FileError, write_atomically
 from capgate.common.redact import Redactor
@@ -89,7 +90,9 @@ def report_of(run: Run, *, complete: bool, redux: Redux | None = None) -> Report
         run.store,
         run.id,
         complete=complete,
-        baseline=lambda target: find_baseline(run.settings.thresholds_dir, target),
+        baseline=lambda target, benchmark: find_baseline(
+            run.settings.thresholds_dir, target, benchmark
+        ),
         redux=redux,
         published=_published_scores(run.settings),
     )
@@ -103,9 +106,10 @@ def _published_scores(settings: Settings) -> Published | None:
     return None
 
 
-def find_baseline(thresholds: Path, target: str) -> Baseline | None:
+def find_baseline(thresholds: Path, target: str, benchmark: str = MMLU) -> Baseline | None:
     """A target's recorded baseline; None where there is none that can be read."""
-    path = thresholds / "baselines" / f"{target}.json"
+    name = target if benchmark == MMLU else f"{target}.{benchmark}"
+    path = thresholds / "baselines" / f"{name}.json"
     with contextlib.suppress(CapgateError):
         return load_baseline(path) if path.exists() else None
     return None
@@ -126,7 +130,9 @@ def redacted(report: Report, redactor: Redactor) -> Report:
 
 def _put_back(data: Any, plain: Any, place: tuple[int | str, ...]) -> None:  # noqa: ANN401
     for step in place[:-1]:
-        data, plain = data[step], plain[step]
+        # A step may also name which of two forms a value has.
+        if not isinstance(data, dict) or step in data:
+            data, plain = data[step], plain[step]
     data[place[-1]] = plain[place[-1]]
 
 

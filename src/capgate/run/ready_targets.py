@@ -10,6 +10,7 @@ from capgate.asking.evaluator import Evaluator
 from capgate.asking.fingerprint import seed_of
 from capgate.asking.ready_target import ReadyTarget
 from capgate.asking.weights import other_weights
+from capgate.benchmarks.recorded import facts_of
 from capgate.common.dependencies import check_imports
 from capgate.common.errors import ConfigError
 from capgate.common.garbage import collected_rarely
@@ -144,5 +145,6 @@ class ReadyTargets:
                 "dataset": questions.describe(),
                 "prompt_hash": task.prompt_hash,
                 "selected": {s: len(mine) for s, mine in selection.by_subject.items()},
+                **facts_of(task),
             },
         )

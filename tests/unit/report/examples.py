@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair
 from capgate.gate.verdict import Verdict
 from capgate.report.data.comparison import Comparison, Flip, Side
-from capgate.report.data.counting import domain_groups, group, subject_groups
+from capgate.report.data.counting import group, parent_groups, subject_groups
 from capgate.report.data.flips import paired
 from capgate.report.data.groups import with_words, words_of
 from capgate.report.data.labels import AskedPair, label_counts, split_drop
@@ -69,8 +70,8 @@ def report_of(
 ) -> Report:
     """A report of one target."""
     subjects = subject_groups(answers, answers, {}, wall=1.0)
-    domains = domain_groups(answers, answers, subjects)
-    words = words_of(dict.fromkeys(subjects), domains, verdict.to_dict())
+    domains = parent_groups(answers, answers, subjects, DOMAIN_OF)
+    words = words_of(dict.fromkeys(subjects), domains, verdict.to_dict(), DOMAIN_OF)
     overall = group(answers, answers, seconds=1.0, verdict=verdict.to_dict())
     reference = {"kind": "base", "target": "base"}
     result = Result(

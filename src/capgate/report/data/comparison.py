@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from capgate.common.answers import Answer, AnswerState
-from capgate.report.data.forms import ReferenceDict
+from capgate.report.data.forms import LeavesOut, ReferenceDict
 
 Label = Literal[
     "error",
@@ -17,10 +17,18 @@ Label = Literal[
     "near tie",
     "known bad label",
     "duplicate",
+    "cut off",
+    "format",
     "knowledge",
 ]
-LABELS: Final[tuple[Label, ...]] = get_args(Label)
+ALL_LABELS: Final[tuple[Label, ...]] = get_args(Label)
 """All labels, in the order in which they are tried."""
+
+FREE_TEXT_LABELS: Final[tuple[Label, ...]] = ("error", "cut off", "format", "knowledge")
+"""Those of a question that is answered in free text, in the same order."""
+
+LABELS: Final = tuple(one for one in ALL_LABELS if one not in {"cut off", "format"})
+"""Those of a question with choices, in the same order."""
 
 MEANINGS: Final[dict[Label, str]] = {
     "error": "a side gave no answer; not scored",
@@ -30,6 +38,8 @@ MEANINGS: Final[dict[Label, str]] = {
     "near tie": "the two likeliest choices stood within 0.1 nat",
     "known bad label": "MMLU-Redux says that the question or its key is faulty",
     "duplicate": "another question of this run has the same text and choices",
+    "cut off": "the token limit ended the answer (format)",
+    "format": "answered, but nothing could be read that is checked (format)",
     "knowledge": "none of these: the answer itself is another",
 }
 """What each label says, as a clause."""
@@ -78,7 +88,7 @@ class Flip(_Model):
         question: Content hash.
         subject: Its subject.
         change: `loss` (the reference is right) or `gain` (the candidate is).
-        label: Why, see `LABELS`.
+        label: Why, see `MEANINGS`.
         note: More on that, such as MMLU-Redux's word.
         text: The question.
         choices: Its choices.
@@ -160,7 +170,7 @@ class Paired(_Model):
     drop: float | None
 
 
-class Comparison(_Model):
+class Comparison(LeavesOut):
     """A target and its reference, question by question.
 
     Attributes:
@@ -170,11 +180,14 @@ class Comparison(_Model):
         domains: Counts by domain.
         subjects: Counts by subject.
         shifts: Letters that the candidate prefers far more than the reference.
-        labels: Label to losses with it, in the order of `LABELS`.
+        labels: Label to losses with it, in the order in which they are tried.
         split: The drop's format and knowledge share.
         redux: What the annotation file said, where one was given.
         flips: Losses first, by subject.
+        free_text: Whether answers are free text, so that the labels are `FREE_TEXT_LABELS`.
     """
+
+    left_out: ClassVar[frozenset[str]] = frozenset({"free_text"})
 
     reference: ReferenceDict
     note: str = ""
@@ -186,6 +199,12 @@ class Comparison(_Model):
     split: Split | None = None
     redux: str | None = None
     flips: tuple[Flip, ...] = ()
+    free_text: bool = False
+
+    @property
+    def tried(self) -> tuple[Label, ...]:
+        """The labels that its flips may have."""
+        return FREE_TEXT_LABELS if self.free_text else LABELS
 
     @property
     def losses(self) -> tuple[Flip, ...]:

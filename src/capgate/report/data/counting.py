@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.answers import Answer, AnswerState
-from capgate.common.grouping import by_subject
+from capgate.common.grouping import by_subject, grouped
 from capgate.gate.stats import clopper_pearson
 from capgate.report.data.result import Group, Interval
 
@@ -100,18 +99,28 @@ def subject_groups(
     return groups
 
 
-def domain_groups(
-    answers: Sequence[Answer], now: Sequence[Answer], subjects: Mapping[str, Group]
+def parent_groups(
+    answers: Sequence[Answer],
+    now: Sequence[Answer],
+    groups: Mapping[str, Group],
+    parents: Mapping[str, str],
 ) -> dict[str, Group]:
-    """Counts answers by domain; those that have none are left out."""
-    groups: dict[str, Group] = {}
-    for domain in DOMAINS:
-        mine = [answer for answer in answers if DOMAIN_OF[answer.subject] == domain]
-        parts = [g for s, g in subjects.items() if DOMAIN_OF[s] == domain]
-        if mine:
-            groups[domain] = group(
-                mine,
-                [answer for answer in now if DOMAIN_OF[answer.subject] == domain],
-                seconds=sum(part.seconds for part in parts),
-            )
-    return groups
+    """Counts answers by the parent of their group; parents that have none are left out.
+
+    Args:
+        answers: All of a target's.
+        now: Those of them that this run asked for.
+        groups: Group to its counts.
+        parents: Group to the parent that it belongs to.
+    """
+    given = grouped(answers, lambda answer: parents.get(answer.subject))
+    asked = grouped(now, lambda answer: parents.get(answer.subject))
+    return {
+        parent: group(
+            given[parent],
+            asked.get(parent, ()),
+            seconds=sum(one.seconds for name, one in groups.items() if parents.get(name) == parent),
+        )
+        for parent in dict.fromkeys(parents.values())
+        if parent in given
+    }

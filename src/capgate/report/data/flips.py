@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from capgate.benchmarks.mmlu.known_errors import Redux
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.answers import Answer, AnswerState, is_formless
 from capgate.common.grouping import by_subject, grouped
 from capgate.common.text import content_key
@@ -27,33 +27,54 @@ from capgate.store.kept import KeptQuestion
 FindBaseline = Callable[[str], Baseline | None]
 
 
+Look = Literal["first", "constrained"]
+Used = Callable[[str, Look], Sequence[Stored]]
+"""Target and look to its answers that count, of one benchmark in one run."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What of a benchmark its comparisons need.
+
+    Attributes:
+        name: The benchmark's name.
+        parents: Group to the parent that it belongs to.
+        letters: The letters of the choices; `""` where answers are free text.
+        baseline: Finds a target's recorded baseline.
+        redux: MMLU-Redux's annotations, where the benchmark is MMLU.
+    """
+
+    name: str
+    parents: Mapping[str, str]
+    letters: str
+    baseline: FindBaseline | None = None
+    redux: Redux | None = None
+
+
 def compare(
     store: Store,
-    run: str,
     target: str,
     reference: Mapping[str, Any],
     *,
-    used: Callable[[str], Sequence[Stored]],
-    baseline: FindBaseline | None = None,
-    redux: Redux | None = None,
+    used: Used,
+    benchmark: Asked,
     reask_reason: str = "",
 ) -> Comparison:
     """Compares a target with its reference, question by question.
 
     Args:
         store: Where the answers are.
-        run: The run's id.
         target: The target.
         reference: What it was compared with (`references.describe`).
-        used: A target's answers that count in the run.
-        baseline: Finds a target's recorded baseline.
-        redux: MMLU-Redux's annotations.
+        used: The answers that count in the run.
+        benchmark: What was asked.
         reask_reason: Why unparsed questions were not asked again.
     """
-    candidate = {s.answer.question: s.answer for s in used(target)}
-    sides, note = _reference_sides(store, used, target, reference, candidate, baseline)
+    candidate = {s.answer.question: s.answer for s in used(target, "first")}
+    free_text = not benchmark.letters
+    sides, note = _reference_sides(store, used, target, reference, candidate, benchmark)
     if sides is None:
-        return Comparison(reference=dict(reference), note=note)
+        return Comparison(reference=dict(reference), note=note, free_text=free_text)
     pairs = [
         AskedPair(question, answer.subject, sides[question], Side.of(answer))
         for question, answer in candidate.items()
@@ -62,10 +83,12 @@ def compare(
     missing = len(candidate) - len(pairs)
     if missing:
         note = f"{missing} questions are left out: the reference has no answer to them"
-    base = str(reference.get("target", ""))
-    again = _asked_again(store, run, target, base)
-    texts = store.kept_questions([pair.question for pair in pairs])
-    shifts = letter_shifts(pairs)
+    again = _asked_again(used, target, str(reference.get("target", "")))
+    questions = [pair.question for pair in pairs]
+    texts = store.kept_questions(questions, benchmark=benchmark.name)
+    shifts = letter_shifts(pairs, benchmark.letters)
+    parents = benchmark.parents
+    by_parent = grouped(pairs, lambda pair: parents.get(pair.subject))
     flips = _flips(pairs, texts, again)
     # A constrained answer that has no form either tells nothing.
     states = {
@@ -77,16 +100,17 @@ def compare(
         note=note,
         overall=paired(pairs),
         domains={
-            domain: paired([p for p in pairs if DOMAIN_OF.get(p.subject) == domain])
-            for domain in DOMAINS
-            if any(DOMAIN_OF.get(p.subject) == domain for p in pairs)
+            parent: paired(by_parent[parent])
+            for parent in dict.fromkeys(parents.values())
+            if parent in by_parent
         },
         subjects=_by_subject(pairs),
         shifts=shifts,
         split=split_drop(pairs, states, reason=reask_reason),
         flips=tuple(flips),
+        free_text=free_text,
     )
-    return relabel(plain, redux)
+    return relabel(plain, benchmark.redux)
 
 
 def relabel(comparison: Comparison, redux: Redux | None) -> Comparison:
@@ -109,6 +133,7 @@ def relabel(comparison: Comparison, redux: Redux | None) -> Comparison:
             shifted=shifted_in(comparison.shifts, flip.subject),
             bad_label=bool(bad),
             duplicated=flip.duplicated,
+            free_text=comparison.free_text,
         )
         flips.append(flip.model_copy(update={"label": label, "note": bad}))
     flips.sort(key=lambda f: (f.change != "loss", f.subject, f.question))
@@ -151,48 +176,49 @@ def _by_subject(pairs: Sequence[AskedPair]) -> dict[str, Paired]:
 
 def _reference_sides(
     store: Store,
-    used: Callable[[str], Sequence[Stored]],
+    used: Used,
     target: str,
     reference: Mapping[str, Any],
     candidate: Mapping[str, Answer],
-    baseline: FindBaseline | None,
+    benchmark: Asked,
 ) -> tuple[dict[str, Side] | None, str]:
     """Question to the reference's answer, and what there is to say of it."""
     kind = reference.get("kind")
     if kind == "base":
         base = str(reference["target"])
-        return {s.answer.question: Side.of(s.answer) for s in used(base)}, ""
+        return {s.answer.question: Side.of(s.answer) for s in used(base, "first")}, ""
     if kind != "baseline":
         if kind in {"floor", "published"}:
             return None, "held against an accuracy: there is no reference to pair questions with"
         return None, "compared with nothing"
-    recorded = baseline(target) if baseline is not None else None
+    recorded = benchmark.baseline(target) if benchmark.baseline is not None else None
     if recorded is None or recorded.run != reference.get("run", recorded.run):
         return None, "the recorded baseline that it was compared with is no longer there"
     # The file keeps short texts; the store may have the rest.
-    stored = {s.answer.question: s.answer for s in store.used(recorded.run, recorded.target)}
+    kept = store.used(recorded.run, recorded.target, benchmark=benchmark.name)
+    stored = {one.answer.question: one.answer for one in kept}
     sides: dict[str, Side] = {}
     for answer in recorded.recorded_answers():
         if answer.question not in candidate:
             continue
         one = stored.get(answer.question)
         same = one is not None and (one.state, one.choice) == (answer.state, answer.choice)
-        kept = recorded.texts.get(answer.question, answer.text)
+        short = recorded.texts.get(answer.question, answer.text)
         sides[answer.question] = Side(
             state=answer.state,
             choice=answer.choice,
-            text=one.text if one is not None and same else kept,
+            text=one.text if one is not None and same else short,
             margin=one.margin if one is not None and same else None,
         )
     return sides, ""
 
 
-def _asked_again(store: Store, run: str, target: str, base: str) -> dict[tuple[str, str], Side]:
+def _asked_again(used: Used, target: str, base: str) -> dict[tuple[str, str], Side]:
     """`(side, question)` to the constrained answer, of those that were asked for one."""
     found: dict[tuple[str, str], Side] = {}
     for side, name in (("reference", base), ("candidate", target)):
         if name:
-            for stored in store.used(run, name, "constrained"):
+            for stored in used(name, "constrained"):
                 found[side, stored.answer.question] = Side.of(stored.answer)
     return found
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from types import GenericAlias
-from typing import Annotated, Any, Final, Literal, TypeAlias, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, get_type_hints
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     GetCoreSchemaHandler,
+    SerializerFunctionWrapHandler,
+    Tag,
     ValidatorFunctionWrapHandler,
     create_model,
+    model_serializer,
 )
 from pydantic_core import CoreSchema, core_schema
 
@@ -118,6 +122,40 @@ _BesideForm = _form(
 )
 
 
+class ReportModel(BaseModel):
+    """A part of a report: closed, and never changed once it is made."""
+
+    model_config = _CLOSED
+
+
+class LeavesOut(ReportModel):
+    """A form that is written without some of its members where they have their default.
+
+    So what is written of a run that asks MMLU alone has no more members than before there were
+    other benchmarks.
+    """
+
+    left_out: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        written: dict[str, Any] = write(self)
+        for name in self.left_out:
+            if getattr(self, name) == fields[name].get_default(call_default_factory=True):
+                del written[name]
+        return written
+
+
+class SuiteForm(BaseModel):
+    """The one verdict over all benchmarks that a target was asked."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
+    kind: Literal["PASS", "REGRESSION", "INCONCLUSIVE", "ERROR"]
+    reasons: list[str]
+    benchmarks: list[dict[str, Any]]
+
+
 class ReferenceForm(BaseModel):
     """What a target was compared with: a base, a recorded run of a target, or an accuracy.
 
@@ -161,3 +199,15 @@ ReferenceDict: TypeAlias = Annotated[dict[str, Any], _As(ReferenceForm)]
 StepDict: TypeAlias = Annotated[dict[str, Any], _As(_StepForm)]
 AttemptDict: TypeAlias = Annotated[dict[str, Any], _As(_AttemptForm)]
 BesideDict: TypeAlias = Annotated[dict[str, Any], _As(_BesideForm)]
+SuiteDict: TypeAlias = Annotated[dict[str, Any], _As(SuiteForm)]
+
+
+def _which(verdict: object) -> str:
+    return "suite" if isinstance(verdict, dict) and "benchmarks" in verdict else "single"
+
+
+OutcomeDict: TypeAlias = Annotated[
+    Annotated[VerdictDict, Tag("single")] | Annotated[SuiteDict, Tag("suite")],
+    Discriminator(_which),
+]
+"""A verdict on one benchmark, or the one over all."""

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.gate import stats
 from capgate.gate.verdict import GROUP_KINDS, GroupWord
 from capgate.report.data.result import Group, Result
@@ -18,6 +17,7 @@ def words_of(
     own: Mapping[str, Mapping[str, Any] | None],
     domains: Iterable[str],
     verdict: Mapping[str, Any] | None,
+    parents: Mapping[str, str],
 ) -> dict[str, str | None]:
     """Returns the word for each subject and domain; None where it was not judged.
 
@@ -29,12 +29,13 @@ def words_of(
         own: Subject to the verdict of its own test; None where it had none.
         domains: The domains of the run.
         verdict: The suite's; None where the target was not judged as a whole.
+        parents: Subject to its domain.
     """
     suite = {one["subject"]: one["word"] for one in (verdict or {}).get("subjects", ())}
     suite |= {one["domain"]: one["word"] for one in (verdict or {}).get("domains", ())}
     words = {subject: _word(mine, suite.get(subject)) for subject, mine in own.items()}
     for domain in domains:
-        parts = [words[subject] for subject in own if DOMAIN_OF.get(subject) == domain]
+        parts = [words[subject] for subject in own if parents.get(subject) == domain]
         words[domain] = suite.get(domain) or (parts[0] if len(parts) == 1 else None)
     return words
 

@@ -14,6 +14,15 @@ tried, so that a question has exactly one:
 | `duplicate` | and another question of the run has the same text and choices |
 | `knowledge` | for none of these reasons |
 
+A question that is answered in free text has no letters. It has one of these:
+
+| label | the question flipped |
+|---|---|
+| `error` | because a side gave no answer |
+| `cut off` | while the token limit ended the failed side's answer (format) |
+| `format` | since nothing that is checked could be read from the answer |
+| `knowledge` | for none of these reasons |
+
 A gain is labelled by the same rules, from the side that failed: the reference.
 """
 
@@ -27,7 +36,7 @@ from typing import Final
 from capgate.common.answers import AnswerState, is_formless
 from capgate.common.grouping import by_subject
 from capgate.gate.stats import mcnemar_exact
-from capgate.report.data.comparison import LABELS, Change, Flip, Label, Shift, Side, Split
+from capgate.report.data.comparison import ALL_LABELS, Change, Flip, Label, Shift, Side, Split
 
 NEAR_TIE_NATS: Final = 0.1
 SHIFT_SHARE: Final = 0.10
@@ -35,8 +44,6 @@ SHIFT_SHARE: Final = 0.10
 
 SHIFT_P: Final = 0.001
 """Exact p-value, over all letters and groups looked at together, that it needs as well."""
-
-_LETTERS: Final = "ABCD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ def label_of(
     shifted: Iterable[str] = (),
     bad_label: bool = False,
     duplicated: bool = False,
+    free_text: bool = False,
 ) -> Label:
     """The one label of a flipped question.
 
@@ -74,11 +82,17 @@ def label_of(
         shifted: Letters that the candidate prefers far more, here or in the run as a whole.
         bad_label: Whether the question or its key is known to be faulty.
         duplicated: Whether another question of the run is the same.
+        free_text: Whether it is answered in free text.
     """
     failed, kept = (candidate, reference) if change == "loss" else (reference, candidate)
     if AnswerState.ERROR in (reference.state, candidate.state):
         return "error"
-    if failed.state is AnswerState.UNPARSED:
+    unread = failed.state is AnswerState.UNPARSED
+    if free_text:
+        if failed.cut_off and (unread or not kept.cut_off):
+            return "cut off"
+        return "format" if unread else "knowledge"
+    if unread:
         return "unparsed"
     if failed.cut_off and not kept.cut_off:
         return "does not stop"
@@ -105,7 +119,7 @@ def change_of(reference: AnswerState, candidate: AnswerState) -> Change | None:
     return None
 
 
-def letter_shifts(pairs: Sequence[AskedPair]) -> tuple[Shift, ...]:
+def letter_shifts(pairs: Sequence[AskedPair], letters: str = "ABCD") -> tuple[Shift, ...]:
     """Letters that the candidate prefers far more than the reference, by subject and over all.
 
     "Far more": at least 10 points more of its readable answers, and exact McNemar on "chose
@@ -114,15 +128,15 @@ def letter_shifts(pairs: Sequence[AskedPair]) -> tuple[Shift, ...]:
     """
     readable = [pair for pair in pairs if pair.reference.choice and pair.candidate.choice]
     groups = by_subject(readable)
-    looks = (len(groups) + 1) * len(_LETTERS)
+    looks = (len(groups) + 1) * len(letters)
     found = [
         shift
         for subject, mine in sorted(groups.items())
-        for letter in _LETTERS
+        for letter in letters
         if (shift := _shift(letter, subject, mine, looks))
     ]
     overall: list[Shift] = []
-    for letter in _LETTERS:
+    for letter in letters:
         alone = {one.subject for one in found if one.letter == letter}
         rest = [pair for pair in readable if pair.subject not in alone]
         if shift := _shift(letter, None, rest, looks):
@@ -236,4 +250,4 @@ def _value(state: AnswerState) -> int:
 def label_counts(flips: Iterable[Flip]) -> dict[str, int]:
     """Label to the losses that have it, in the labels' order, without those that none has."""
     counts = Counter(flip.label for flip in flips if flip.change == "loss")
-    return {label: counts[label] for label in LABELS if counts[label]}
+    return {label: counts[label] for label in ALL_LABELS if counts[label]}

@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.benchmarks.recorded import known_parents
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.json_file import REPORT_BYTES, read_json
 from capgate.common.validation import data_faults
 from capgate.report.data.groups import upgraded, words_of
 from capgate.report.data.killed import killed_fault_of, killed_runs
-from capgate.report.data.result import SCHEMA_VERSION, Report
+from capgate.report.data.result import SCHEMA_VERSION, Report, Section
 
 REPORT: Final = "report.json"
 _SHOWN: Final = 10
@@ -119,17 +121,29 @@ def _further_faults(report: Report) -> Iterator[FileFault]:
     subjects = report.settings.get("subjects") or []
     if not isinstance(subjects, list) or not all(isinstance(one, str) for one in subjects):
         yield FileFault("settings.subjects", "should be a list of subjects")
-    for name in report.comparisons.keys() - report.targets.keys():
-        yield FileFault(f"comparisons.{name}", "is of no target of the run")
-    for name, result in report.targets.items():
+    for benchmark, section in report.sections.items():
+        within = "" if benchmark == report.benchmark else f"benchmarks.{benchmark}."
+        yield from _section_faults(section, benchmark, within)
+    for name in report.suites.keys() - {t for one in report.sections.values() for t in one.known}:
+        yield FileFault(f"suites.{name}", "is of no target of the run")
+
+
+def _section_faults(section: Section, benchmark: str, within: str) -> Iterator[FileFault]:
+    """The same, of what was found on one benchmark."""
+    for name in section.comparisons.keys() - section.targets.keys():
+        yield FileFault(f"{within}comparisons.{name}", "is of no target of the run")
+    for name, result in section.targets.items():
+        place = f"{within}targets.{name}"
+        if result.benchmark != benchmark:
+            yield FileFault(f"{place}.benchmark", f"should be {benchmark}")
         if not isinstance(result.dataset.get("questions"), int):
-            yield FileFault(f"targets.{name}.dataset.questions", "should be a whole number")
+            yield FileFault(f"{place}.dataset.questions", "should be a whole number")
         verdicts = [result.verdict, *(one.verdict for one in result.subject_details.values())]
         for verdict in filter(None, verdicts):
             policy = verdict["policy"] or {}
             for key in ("tolerate", "catch", "max_unparsed"):
                 if not isinstance(policy.get(key), float | int | None):
-                    yield FileFault(f"targets.{name}.verdict.policy.{key}", "should be a number")
+                    yield FileFault(f"{place}.verdict.policy.{key}", "should be a number")
 
 
 def _immense(value: object, place: str) -> Iterator[FileFault]:
@@ -155,7 +169,8 @@ def _worded(raw: dict[str, Any]) -> dict[str, Any]:
         for group in (one["overall"], *one["domains"].values(), *one["subject_details"].values()):
             group["verdict"] = upgraded(group.get("verdict"))
         own = {name: group["verdict"] for name, group in one["subject_details"].items()}
-        words = words_of(own, one["domains"], one["verdict"])
+        # Only MMLU could be asked then.
+        words = words_of(own, one["domains"], one["verdict"], known_parents(MMLU))
         for groups in (one["subject_details"], one["domains"]):
             for name, group in groups.items():
                 group["word"] = words.get(name)
@@ -163,7 +178,7 @@ def _worded(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _next(raw: dict[str, Any]) -> dict[str, Any]:
-    """Versions 2 to 5 have more and changed nothing; what an older run lacks stays empty."""
+    """Versions 2 to 5 and 7 have more and changed nothing; what older runs lack stays empty."""
     version = raw["schema_version"] + 1
     targets = raw["targets"]
     if isinstance(targets, dict):
@@ -180,5 +195,6 @@ _UPGRADES: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     3: _next,
     4: _next,
     5: _worded,
+    6: _next,
 }
 """Version to what brings a report of it to the next one."""

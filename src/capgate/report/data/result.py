@@ -6,28 +6,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.benchmarks.recorded import known_parents
+from capgate.common.grouping import grouped
 from capgate.gate.verdict import GroupKind
 from capgate.report.data.comparison import Comparison
 from capgate.report.data.forms import (
     AttemptDict,
     BesideDict,
+    LeavesOut,
+    OutcomeDict,
     ReferenceDict,
+    ReportModel,
     StepDict,
+    SuiteDict,
     VerdictDict,
 )
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 """Raised with every change of the form; `report.read` brings older reports up to it.
 
 | version | what is new |
 |---|---|
+| 7 | `Report`: `benchmark`, `benchmarks`, `suites`; `Result`: `benchmark`, `parents`, |
+|   | `free_text`, `advisory`; `Comparison`: `free_text`; each left out where it says nothing |
 | 6 | `Group`: `word`; verdicts: `lost`, `kept` or `too few to tell` of subjects, and `domains` |
 | 5 | `Group`: `cut_off`; `VerdictDict.counts`: unparsed answers that the token limit cut off |
 |   | `Result`: `chosen`, `earlier`, `newest_earlier`; no accuracy where the verdict is ERROR |
@@ -39,13 +49,7 @@ SCHEMA_VERSION: Final = 6
 """
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), defer_build=True
-    )
-
-
-class Interval(_Model):
+class Interval(ReportModel):
     """A confidence interval of an accuracy (Clopper–Pearson, exact)."""
 
     low: float
@@ -53,7 +57,7 @@ class Interval(_Model):
     level: float
 
 
-class Group(_Model):
+class Group(ReportModel):
     """How the questions of a subject, a domain or the whole benchmark ended.
 
     Attributes:
@@ -95,20 +99,20 @@ class Group(_Model):
     word: GroupKind | None = None
 
 
-class Accuracy(_Model):
+class Accuracy(ReportModel):
     """The accuracy, in the form of Inspect's metrics."""
 
     value: float | None
     name: Literal["Accuracy"] = "Accuracy"
 
 
-class Metrics(_Model):
+class Metrics(ReportModel):
     """Metrics by name."""
 
     accuracy: Accuracy
 
 
-class Fault(_Model):
+class Fault(ReportModel):
     """Questions that ended without an answer for one cause.
 
     Attributes:
@@ -120,7 +124,7 @@ class Fault(_Model):
     times: int
 
 
-class Unread(_Model):
+class Unread(ReportModel):
     """An answer from which no choice could be read.
 
     Attributes:
@@ -134,11 +138,19 @@ class Unread(_Model):
     text: str
 
 
-class Result(_Model):
-    """One target's result in one run.
+class Result(LeavesOut):
+    """One target's result on one benchmark in one run.
+
+    Words of MMLU stand for those of any benchmark: a subject is a group of questions, and a domain
+    is the parent of some groups.
 
     Attributes:
         schema_version: Version of this form.
+        benchmark: The benchmark's name.
+        parents: Group to the parent that it belongs to; empty where groups have none, and for
+            MMLU, whose domains are known (`Result.parent_of`).
+        free_text: Whether answers are free text, so that no letter is read from them.
+        advisory: Whether the benchmark is reported and never decides.
         run: The run's id.
         model_id: The target's id, or its base's for an adapter named on the command line.
         adapter_name: The adapter, where one was judged.
@@ -176,7 +188,15 @@ class Result(_Model):
         newest_earlier: When the newest of these came, ISO 8601, UTC; null where there is none.
     """
 
-    schema_version: Literal[6] = 6
+    left_out: ClassVar[frozenset[str]] = frozenset(
+        {"benchmark", "parents", "free_text", "advisory"}
+    )
+
+    schema_version: Literal[7] = 7
+    benchmark: str = MMLU
+    parents: dict[str, str] = Field(default_factory=dict)
+    free_text: bool = False
+    advisory: bool = False
     run: str
     model_id: str
     adapter_name: str | None
@@ -209,9 +229,67 @@ class Result(_Model):
     earlier: int = 0
     newest_earlier: str | None = None
 
+    @property
+    def parent_of(self) -> Mapping[str, str]:
+        """Group to the parent that it belongs to, such as a subject's domain; may be empty."""
+        return self.parents or known_parents(self.benchmark)
 
-class Report(_Model):
+    @property
+    def has_groups(self) -> bool:
+        """Whether its questions belong to groups that are told apart."""
+        return set(self.subject_details) != {self.benchmark}
+
+    @property
+    def families(self) -> dict[str, list[str]]:
+        """Parent to its groups, in order; `""` to those without one; empty without groups."""
+        if not self.has_groups:
+            return {}
+        return families(self.subject_details, self.parent_of)
+
+
+class Section(ReportModel):
+    """What a run found on one benchmark.
+
+    Attributes:
+        targets: Target's id to its result.
+        comparisons: Target's id to its comparison with its reference, question by question.
+        not_judged: Target's id to the ERROR verdict of one that could not be asked at all.
+    """
+
+    targets: dict[str, Result] = Field(default_factory=dict)
+    comparisons: dict[str, Comparison] = Field(default_factory=dict)
+    not_judged: dict[str, VerdictDict] = Field(default_factory=dict)
+
+    @property
+    def bases(self) -> frozenset[str]:
+        """The targets that others are compared with."""
+        return frozenset(str(one.reference.get("target")) for one in self.comparisons.values())
+
+    @property
+    def known(self) -> frozenset[str]:
+        """All its targets, those that could not be asked among them."""
+        return frozenset((*self.targets, *self.not_judged))
+
+    @property
+    def judged(self) -> dict[str, Result]:
+        """The results without those of bases that are only compared with."""
+        bases = self.bases
+        return {t: one for t, one in self.targets.items() if one.verdict or t not in bases}
+
+    @property
+    def verdicts(self) -> dict[str, dict[str, Any]]:
+        """Target to the verdict on it, of those that have one."""
+        found = {target: result.verdict for target, result in self.targets.items()}
+        found |= self.not_judged
+        return {target: verdict for target, verdict in found.items() if verdict}
+
+
+class Report(LeavesOut):
     """A whole pytest run.
+
+    Its `targets`, `comparisons` and `not_judged` are of one benchmark: MMLU, or the first that
+    the run asked where it did not ask MMLU. `benchmarks` has those of the others; `sections` has
+    all of them alike.
 
     Attributes:
         schema_version: Version of this form.
@@ -224,26 +302,55 @@ class Report(_Model):
         settings: What it was asked to do, option by option; which there are differs by version.
         verdict: The weightiest verdict of its targets and their subjects, which is what the run's
             exit code says; null where none was judged. A subject's has a group's word as its kind.
+            Where it is one over several benchmarks, it has the form of those in `suites`.
         verdict_of: The target that it is on.
         cost: US dollars that its answers cost this run; null where no server says.
         targets: Target's id to its result.
         comparisons: Target's id to its comparison with its reference, question by question.
         not_judged: Target's id to the ERROR verdict of one that could not be asked at all.
+        benchmark: The benchmark that these three are of.
+        benchmarks: The other benchmarks' names to what was found on them.
+        suites: Target's id to the one verdict over all its benchmarks; empty where it was asked
+            one benchmark.
     """
 
-    schema_version: Literal[6] = 6
+    left_out: ClassVar[frozenset[str]] = frozenset({"benchmark", "benchmarks", "suites"})
+
+    schema_version: Literal[7] = 7
     run: str
     started: str
     finished: str
     complete: bool
     mode: Literal["full", "quick"] | None = None
     settings: dict[str, Any]
-    verdict: VerdictDict | None
+    verdict: OutcomeDict | None
     verdict_of: str | None = None
     cost: float | None = None
     targets: dict[str, Result] = Field(default_factory=dict)
     comparisons: dict[str, Comparison] = Field(default_factory=dict)
     not_judged: dict[str, VerdictDict] = Field(default_factory=dict)
+    benchmark: str = MMLU
+    benchmarks: dict[str, Section] = Field(default_factory=dict)
+    suites: dict[str, SuiteDict] = Field(default_factory=dict)
+
+    @property
+    def sections(self) -> dict[str, Section]:
+        """Benchmark to what was found on it, for all benchmarks of the run, in their order."""
+        first = Section(
+            targets=self.targets, comparisons=self.comparisons, not_judged=self.not_judged
+        )
+        return {self.benchmark: first, **self.benchmarks}
+
+
+def families(groups: Iterable[str], parents: Mapping[str, str]) -> dict[str, list[str]]:
+    """Puts groups together by parent, the parents in their order; under `""` those without one.
+
+    Args:
+        groups: The groups, in order.
+        parents: Group to the parent that it belongs to.
+    """
+    found = grouped(groups, lambda one: parents.get(one, ""))
+    return {name: found[name] for name in (*dict.fromkeys(parents.values()), "") if name in found}
 
 
 def iso(seconds: float) -> str:

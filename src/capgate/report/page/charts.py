@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
-from capgate.report.data.comparison import Comparison
+from capgate.report.data.comparison import Comparison, Paired
 from capgate.report.data.history import Entry, by_series
 
 _RUNS_SHOWN: Final = 60
@@ -88,13 +87,18 @@ class SubjectBar:
 
 @dataclass(frozen=True)
 class DomainBars:
-    """A domain's subjects: the failed ones first, then by drop; those without a flip by name."""
+    """A domain's subjects: the failed ones first, then by drop; those without a flip by name.
+
+    Attributes:
+        domain: Its name; `""` for subjects that belong to none.
+        whole: Its counts; None for subjects that belong to none.
+        failed: Whether the verdict names it.
+        bars: Its subjects with a flip.
+        unchanged: Those without one.
+    """
 
     domain: str
-    losses: int
-    gains: int
-    n: int
-    drop: float
+    whole: Paired | None
     failed: bool
     bars: tuple[SubjectBar, ...]
     unchanged: tuple[str, ...]
@@ -234,7 +238,10 @@ def evidence_chart(
 
 
 def subject_bars(
-    comparison: Comparison, failed: Sequence[str], domains: Sequence[str]
+    comparison: Comparison,
+    failed: Sequence[str],
+    domains: Sequence[str],
+    families: Mapping[str, Sequence[str]],
 ) -> tuple[DomainBars, ...]:
     """Losses and gains by subject, grouped by domain.
 
@@ -242,11 +249,12 @@ def subject_bars(
         comparison: With the counts of both.
         failed: The subjects that the verdict names.
         domains: The domains that it names.
+        families: Domain to its subjects (`Result.families`).
     """
     scored = {s: one for s, one in comparison.subjects.items() if one.n}
     most = max([max(one.losses, one.gains) / one.n for one in scored.values()] or [0.0]) or 1.0
     found: list[DomainBars] = []
-    for domain in DOMAINS:
+    for domain, subjects in families.items():
         bars = [
             SubjectBar(
                 subject=subject,
@@ -259,18 +267,15 @@ def subject_bars(
                 failed=subject in failed,
             )
             for subject, one in scored.items()
-            if DOMAIN_OF.get(subject) == domain
+            if subject in subjects
         ]
         bars.sort(key=lambda bar: (not bar.failed, -bar.drop, bar.subject))
         whole = comparison.domains.get(domain)
-        if bars and whole is not None:
+        if bars and (whole is not None or not domain):
             found.append(
                 DomainBars(
                     domain=domain,
-                    losses=whole.losses,
-                    gains=whole.gains,
-                    n=whole.n,
-                    drop=whole.drop or 0.0,
+                    whole=whole,
                     failed=domain in domains,
                     bars=tuple(bar for bar in bars if bar.losses or bar.gains),
                     unchanged=tuple(b.subject for b in bars if not b.losses and not b.gains),

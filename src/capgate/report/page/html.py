@@ -19,7 +19,6 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.text import printable
 from capgate.gate.verdict import Evidence
 from capgate.report.data.comparison import LABELS, MEANINGS, Comparison, Shift
@@ -36,7 +35,7 @@ from capgate.report.page.charts import (
     subject_bars,
     trend_chart,
 )
-from capgate.report.page.payload import pack
+from capgate.report.page.payload import pack, tried_labels
 from capgate.report.text.advice import (
     failed_domains,
     failed_subjects,
@@ -149,7 +148,7 @@ def render_html(report: Report, history: Sequence[Entry] = (), *, limit: int = L
             flips=has_flips,
             payload=Markup(payload),
             left_out=left_out,
-            meanings=MEANINGS,
+            meanings={label: MEANINGS[label] for label in tried_labels(report)},
             command=repeat_command(report),
             look={
                 "triage": look_command(report, "triage", report.run),
@@ -202,7 +201,7 @@ def _view(
         steps=next_steps(verdict, comparison, result),
         numbers=_numbers(result, comparison),
         drop=drop_chart(verdict) if verdict else None,
-        bars=_bars(comparison, verdict),
+        bars=_bars(result, comparison),
         evidence=evidence_chart(result.path, verdict["evidence"] if verdict else ()),
         labels=comparison.labels if comparison else {},
         split=split_sentence(comparison.split) if comparison else "",
@@ -225,14 +224,12 @@ def _view(
     )
 
 
-def _bars(
-    comparison: Comparison | None, verdict: Mapping[str, Any] | None
-) -> tuple[DomainBars, ...]:
+def _bars(result: Result, comparison: Comparison | None) -> tuple[DomainBars, ...]:
     if comparison is None:
         return ()
-    if verdict is None:
-        return subject_bars(comparison, (), ())
-    return subject_bars(comparison, failed_subjects(verdict), failed_domains(verdict))
+    verdict = result.verdict
+    failed, domains = (failed_subjects(verdict), failed_domains(verdict)) if verdict else ([], [])
+    return subject_bars(comparison, failed, domains, result.families)
 
 
 def _kind_alone(verdict: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -278,18 +275,16 @@ def _scores(result: Result, comparison: Comparison | None) -> list[list[Row]]:
     kind = result.verdict["kind"] if result.verdict else ""
     overall = everything.reference_accuracy if everything else None
     groups = [[Row("all", result.overall, overall, kind, True)]]
-    for domain in DOMAINS:
-        if domain not in result.domains:
-            continue
-        pair = domains.get(domain)
-        head = pair.reference_accuracy if pair else None
-        whole = result.domains[domain]
-        rows = [Row(domain, whole, head, whole.word or "", True)]
-        for subject, one in result.subject_details.items():
-            if DOMAIN_OF.get(subject) == domain:
-                pair = subjects.get(subject)
-                theirs = pair.reference_accuracy if pair else None
-                rows.append(Row(subject, one, theirs, one.word or "", False))
+    for domain, within in result.families.items():
+        rows = []
+        if whole := result.domains.get(domain):
+            pair = domains.get(domain)
+            head = pair.reference_accuracy if pair else None
+            rows.append(Row(domain, whole, head, whole.word or "", True))
+        for subject in within:
+            one, pair = result.subject_details[subject], subjects.get(subject)
+            theirs = pair.reference_accuracy if pair else None
+            rows.append(Row(subject, one, theirs, one.word or "", False))
         groups.append(rows)
     return groups
 

@@ -8,9 +8,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.text import printable
-from capgate.report.data.comparison import LABELS, Flip, Side
+from capgate.report.data.comparison import ALL_LABELS, Flip, Label, Side
 from capgate.report.data.result import Report
 from capgate.report.text.advice import reference_name, subjects_to_read
 from capgate.report.text.shown_commands import look_command
@@ -75,8 +74,9 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
     questions: dict[str, list[Any]] = {}
     shortened: set[str] = set()
     for target, comparison in report.comparisons.items():
-        verdict = report.targets[target].verdict
-        failed = subjects_to_read(verdict) if verdict else frozenset()
+        result = report.targets[target]
+        verdict = result.verdict
+        failed = subjects_to_read(verdict, result.parent_of) if verdict else frozenset()
         flips = sorted(
             comparison.flips,
             key=lambda f: (f.change != "loss", f.subject not in failed, f.subject, f.question),
@@ -98,11 +98,25 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
         "show": look_command(report, "show", report.run, "QUESTION", "--target", "TARGET"),
         "targets": targets,
         "questions": questions,
-        "labels": list(LABELS),
-        "domains": DOMAIN_OF,
+        "labels": tried_labels(report),
+        "domains": dict(_parents(report)),
     }
     raw = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     return base64.b64encode(zlib.compress(raw, 9)).decode(), len(shortened)
+
+
+def tried_labels(report: Report) -> list[Label]:
+    """The labels that a run's flips may have, in the order in which they are tried."""
+    tried = {label for one in report.comparisons.values() for label in one.tried}
+    return [label for label in ALL_LABELS if label in tried]
+
+
+def _parents(report: Report) -> Mapping[str, str]:
+    """Group to its parent, of all targets."""
+    found: dict[str, str] = {}
+    for target in report.comparisons:
+        found |= report.targets[target].parent_of
+    return found
 
 
 def _question(flip: Flip, with_text: bool) -> list[Any]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
 from capgate.report.data.comparison import Comparison, Split
@@ -94,10 +93,15 @@ def failed_domains(verdict: Mapping[str, Any]) -> list[str]:
     return _failed(verdict["domains"], "domain")
 
 
-def subjects_to_read(verdict: Mapping[str, Any]) -> frozenset[str]:
-    """The subjects that a verdict names, and all those of the domains that it names."""
+def subjects_to_read(verdict: Mapping[str, Any], parents: Mapping[str, str]) -> frozenset[str]:
+    """The subjects that a verdict names, and all those of the domains that it names.
+
+    Args:
+        verdict: The verdict.
+        parents: Subject to its domain.
+    """
     domains = failed_domains(verdict)
-    within = (subject for subject, domain in DOMAIN_OF.items() if domain in domains)
+    within = (subject for subject, domain in parents.items() if domain in domains)
     return frozenset((*failed_subjects(verdict), *within))
 
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from capgate.benchmarks.mmlu.subjects import DOMAINS
 from capgate.common.text import one_line
 from capgate.report.data.comparison import MEANINGS, Comparison, Flip, Label, Side
 from capgate.report.data.groups import counted
@@ -225,7 +224,7 @@ def _target(report: Report, target: str, triage: str) -> str:
     blocks.append("\n".join(_domains(result, comparison)))
     if groups := counted(result):
         blocks.append(prose(groups))
-    failed = subjects_to_read(verdict) if verdict else frozenset()
+    failed = subjects_to_read(verdict, result.parent_of) if verdict else frozenset()
     if failed and verdict:
         blocks.append("\n".join(_failed(verdict)))
     if comparison is not None and comparison.labels:
@@ -251,8 +250,7 @@ def _domains(result: Result, comparison: Comparison | None) -> Iterator[str]:
     yield "| | questions | accuracy | reference | lost | gained | unparsed | errors | verdict |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|---|"
     kind = result.verdict["kind"] if result.verdict else ""
-    groups = {name: result.domains[name] for name in DOMAINS if name in result.domains}
-    for name, one in [*groups.items(), ("**all**", result.overall)]:
+    for name, one in [*result.domains.items(), ("**all**", result.overall)]:
         pair = comparison.overall if comparison and name == "**all**" else paired.get(name)
         theirs = _percent(pair.reference_accuracy) if pair else "–"
         lost, gained = (str(pair.losses), str(pair.gains)) if pair else ("–", "–")

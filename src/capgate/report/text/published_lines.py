@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.text import one_line
 from capgate.config.published_scores import Published
 from capgate.report.data.published_beside import CAUTION, Beside
@@ -54,7 +53,8 @@ def published_lines(report: Report, target: str) -> list[str]:
         if result and found and found["published"] and found["accuracy"] is not None:
             score = found["published"]
             part = len(result.subject_details)
-            only = f" on {part} of {len(DOMAIN_OF)} subjects" if part < len(DOMAIN_OF) else ""
+            whole = len(result.parent_of)
+            only = f" on {part} of {whole} subjects" if part < whole else ""
             lines.append(
                 f"Published: {score['model']} {score['mmlu']:.1f} % ({score['source']}; setup: "
                 f"{score['setup']}). {name} has {100 * found['accuracy']:.1f} % here{only}, "

@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.table import Table
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS
 from capgate.common.text import format_dollars, printable
 from capgate.gate.budget import Budget
 from capgate.gate.verdict import Verdict
@@ -143,15 +142,13 @@ def _table(target: str, result: Result) -> list[str]:
     for name in (*columns, *(["cost"] if costs else [])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for domain in DOMAINS:
-        if domain not in result.domains:
-            continue
+    for domain, subjects in result.families.items():
         if result.mode == "full":
-            for subject, one in result.subject_details.items():
-                if DOMAIN_OF[subject] == domain:
-                    table.add_row(*_row(f"  {subject}", one, costs=costs, cut=cut))
-        mine = result.domains[domain]
-        table.add_row(*_row(domain, mine, costs=costs, cut=cut), style="bold")
+            for subject in subjects:
+                one = result.subject_details[subject]
+                table.add_row(*_row(f"  {subject}", one, costs=costs, cut=cut))
+        if mine := result.domains.get(domain):
+            table.add_row(*_row(domain, mine, costs=costs, cut=cut), style="bold")
     kind = result.verdict["kind"] if result.verdict else ""
     table.add_row(*_row("all", result.overall, costs=costs, cut=cut, kind=kind), style="bold")
     # As a title of the table it would be broken at the table's width.
