@@ -108,7 +108,7 @@ def _run(options: argparse.Namespace) -> int:
             allowed = (options.allow_routes or "").split(",")
             check_routes(candidate.target, ours, theirs, allowed, whole=True)
         policy = policy_for(settings.thresholds_dir, candidate.target, options.policy)
-        compared = compare(reference, candidate, policy)
+        compared = compare(reference, candidate, policy, parents=candidate.parents)
         texts = store.kept_questions([flip.question for flip in compared.flips])
     out = output_of(options)
     if options.json:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final
 
 from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import QuestionSet
 from capgate.commands.options import add_json, add_options, output_of, settings_of
@@ -82,7 +83,7 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
     figure = (
         discordance_of(mine, siblings, given) if floor is None else _accuracy(mine, floor, policy)
     )
-    budget = whole_budget(policy, settings.subjects, paired=floor is None)
+    budget = whole_budget(policy, settings.subjects, DOMAIN_OF, paired=floor is None)
     if settings.confirm:
         budget = first_look(budget)
     chosen = questions.select(settings.subjects, settings.limit).by_subject
@@ -96,7 +97,9 @@ def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
         rates=rates_of([*mine, *siblings], _texts(questions), target.max_connections),
         population=len(questions.select(settings.subjects)),
         sizes=sizes,
-        domains=domains_judged(policy, sizes, paired=floor is None) if budget.domains else {},
+        domains=domains_judged(policy, sizes, DOMAIN_OF, paired=floor is None)
+        if budget.domains
+        else {},
         seed=settings.seed or 0,
     )
 

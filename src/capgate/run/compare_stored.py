@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ReferenceMissingError
 from capgate.common.grouping import by_subject
@@ -74,13 +73,16 @@ class Compared:
     differ: str
 
 
-def compare(reference: StoredRun, candidate: StoredRun, policy: Policy) -> Compared:
-    """Compares two runs.
+def compare(
+    reference: StoredRun, candidate: StoredRun, policy: Policy, *, parents: Mapping[str, str]
+) -> Compared:
+    """Compares two runs of one benchmark.
 
     Args:
         reference: The run in the reference's place.
         candidate: The run in the candidate's place.
         policy: The candidate's policy.
+        parents: Group to the parent that it belongs to, such as a subject's domain.
 
     Raises:
         ReferenceMissingError: They were not asked the same questions in the same way.
@@ -107,11 +109,11 @@ def compare(reference: StoredRun, candidate: StoredRun, policy: Policy) -> Compa
     return Compared(
         reference,
         candidate,
-        decide_fixed(pairs, policy, reference="baseline", domains=DOMAIN_OF),
+        decide_fixed(pairs, policy, reference="baseline", domains=parents),
         tuple(_row(subject, mine) for subject, mine in sorted(groups.items())),
         tuple(
             _row(domain, rows_of(groups, mine))
-            for domain, mine in judged_domains(groups, DOMAIN_OF).items()
+            for domain, mine in judged_domains(groups, parents).items()
         ),
         tuple(flips),
         _change(reference.about["facts"], candidate.about["facts"]),

@@ -75,6 +75,7 @@ class Plans:
                 reference=self._reference(target),
                 policy=self._policy(target),
                 subjects=tuple(settings.subjects),
+                parents=self._benchmark().parents,
                 questions=self._questions.of(target),
                 selection=self._questions.selection(target),
                 seed=self._seed(target),

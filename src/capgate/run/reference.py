@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeGuard
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.common.answers import Answer
 from capgate.gate.budget import Budget
 from capgate.gate.decide_floor import Floor, decide_floor, judge_domain_floor, judge_subject_floor
@@ -133,38 +132,61 @@ def rows(reference: Reference, answers: Mapping[str, Sequence[Answer]], target: 
             return candidate
 
 
-def whole_budget(policy: Policy, subjects: Iterable[str], *, paired: bool) -> Budget:
-    """The budget of a whole-benchmark run of MMLU.
+def whole_budget(
+    policy: Policy, subjects: Iterable[str], parents: Mapping[str, str], *, paired: bool
+) -> Budget:
+    """The budget of a run of a whole benchmark.
 
     Args:
         policy: The target's.
-        subjects: All subjects of the run; whether any domain is judged follows from them.
+        subjects: All groups of the run; whether any parent of groups is judged follows from them.
+        parents: Group to the parent that it belongs to, such as a subject's domain.
         paired: Whether the target is compared question by question, and not with a floor.
     """
-    judged = domains_judged(policy, subjects, paired=paired)
+    judged = domains_judged(policy, subjects, parents, paired=paired)
     return Budget.whole(policy, paired=paired, domains=bool(judged))
 
 
 def domains_judged(
-    policy: Policy, subjects: Iterable[str], *, paired: bool
+    policy: Policy, subjects: Iterable[str], parents: Mapping[str, str], *, paired: bool
 ) -> dict[str, list[str]]:
-    """The domains of MMLU that a run judges, each with its subjects in the run."""
+    """The parents of groups that a run judges, each with its groups in the run.
+
+    Args:
+        policy: The target's.
+        subjects: All groups of the run.
+        parents: Group to the parent that it belongs to.
+        paired: Whether the target is compared question by question, and not with a floor.
+    """
     if paired:
-        return judged_domains(subjects, DOMAIN_OF)
-    return floor_domains(subjects, DOMAIN_OF, policy)
+        return judged_domains(subjects, parents)
+    return floor_domains(subjects, parents, policy)
 
 
 def judge_whole(
-    reference: Reference, rows: Rows, policy: Policy, *, budget: Budget | None = None
+    reference: Reference,
+    rows: Rows,
+    policy: Policy,
+    *,
+    parents: Mapping[str, str],
+    budget: Budget | None = None,
 ) -> Verdict | None:
-    """The suite's verdict on a target; None where it is compared with nothing."""
+    """The verdict on a target over a whole benchmark; None where it is compared with nothing.
+
+    Args:
+        reference: What it is compared with.
+        rows: Of all answers.
+        policy: The target's.
+        parents: Group to the parent that it belongs to.
+        budget: How the error shares are divided; None for those of a run of this benchmark alone.
+    """
     if isinstance(reference, NoReference):
         return None
     if isinstance(reference, FloorReference):
         assert _are_singles(rows)
-        return decide_floor(rows, reference.floor, policy, domains=DOMAIN_OF, budget=budget)
+        return decide_floor(rows, reference.floor, policy, domains=parents, budget=budget)
     assert _are_pairs(rows)
-    return decide_fixed(rows, policy, reference=reference.kind, domains=DOMAIN_OF, budget=budget)
+    return decide_fixed(rows, policy, reference=reference.kind, domains=parents, budget=budget)
 
 
 def judge_one(

@@ -1,4 +1,4 @@
-"""`--confirm`: subjects and domains that lost are asked a second time before they fail."""
+"""`--confirm`: groups and parents of groups that lost are asked a second time before they fail."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from capgate.asking.ready_target import QuestionBatch
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
 from capgate.gate.two_looks import confirm_subject, confirm_suite, second_look
 from capgate.gate.verdict import Verdict
 from capgate.run.answered import Results, answers_of, no_answer
@@ -51,10 +50,10 @@ class SecondLooks:
         Returns:
             The verdict of both looks, and what the second ones were answered.
         """
-        chosen = self.plan.selection.by_subject
+        chosen, parents = self.plan.selection.by_subject, self.plan.parents
         named = [one.name for one in first.failed_subjects]
         members = {
-            one.name: [s for s in chosen if DOMAIN_OF.get(s) == one.name and chosen[s]]
+            one.name: [s for s in chosen if parents.get(s) == one.name and chosen[s]]
             for one in first.failed_domains
         }
         wanted = dict.fromkeys([*named, *(s for mine in members.values() for s in mine)])

@@ -31,7 +31,8 @@ class TargetPlan:
         target: The target's id.
         reference: What it is compared with.
         policy: The policy in force for it.
-        subjects: All subjects of the run.
+        subjects: All groups of the run; MMLU's are subjects.
+        parents: Group to the parent that it belongs to, such as a subject's domain.
         questions: All questions of the benchmark.
         selection: The questions of a whole run.
         seed: Of a quick run's order.
@@ -47,6 +48,7 @@ class TargetPlan:
     reference: Reference
     policy: Policy
     subjects: tuple[str, ...]
+    parents: Mapping[str, str]
     questions: QuestionSet
     selection: Selection
     seed: int
@@ -72,7 +74,7 @@ class TargetPlan:
     def budget(self) -> Budget:
         """How a whole run's error shares are divided."""
         paired = not isinstance(self.reference, FloorReference)
-        budget = whole_budget(self.policy, self.subjects, paired=paired)
+        budget = whole_budget(self.policy, self.subjects, self.parents, paired=paired)
         if not isinstance(self.reference, NoReference):
             budget = budget.spend(self.allowance("full").share)
         return first_look(budget) if self.confirm else budget

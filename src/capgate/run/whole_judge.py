@@ -135,7 +135,7 @@ class WholeJudge:
         plan.check_routes(answers[plan.target], whole=True)
         found = rows(plan.reference, answers, plan.target)
         return judge_whole(
-            plan.reference, found, plan.policy, budget=plan.budget()
+            plan.reference, found, plan.policy, parents=plan.parents, budget=plan.budget()
         ) or not_measured(answers[plan.target], plan.policy, "suite")
 
     def _own(self, told: Progress) -> Progress:

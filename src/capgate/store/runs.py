@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, MMLU
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError, StoreError
 from capgate.common.json_file import REPORT_BYTES, read_json
@@ -45,6 +45,30 @@ class StoredRun:
     about: Mapping[str, Any]
     answers: tuple[Answer, ...]
     shards: Mapping[Shard, Mapping[str, Any]]
+
+    @property
+    def task(self) -> str:
+        """Name of the task that was asked."""
+        return str(self._known.get("task", self.settings["task"]))
+
+    @property
+    def parents(self) -> Mapping[str, str]:
+        """Group to the parent that it belongs to, such as a subject's domain."""
+        if self.benchmark == MMLU:
+            return DOMAIN_OF
+        parents: Mapping[str, str] = self._known.get("parents", {})
+        return parents
+
+    @property
+    def letters(self) -> str:
+        """The letters of the choices; `""` where answers are free text."""
+        return "ABCD" if self.benchmark == MMLU else str(self._known.get("letters", ""))
+
+    @property
+    def _known(self) -> Mapping[str, Any]:
+        """What the run recorded of a benchmark other than MMLU."""
+        known: Mapping[str, Any] = self.about.get("benchmark", {})
+        return known
 
     @property
     def mode(self) -> Mode:
@@ -232,6 +256,8 @@ def _lacking(
         or not isinstance(dataset.get("source", ""), str)
     ):
         yield "dataset"
+    if not isinstance(about.get("benchmark", {}), dict):
+        yield "benchmark"
     counts = selected.values() if isinstance(selected, dict) else [None]
     if not all(isinstance(count, int) for count in counts):
         yield "selected"

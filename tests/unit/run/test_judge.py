@@ -17,7 +17,7 @@ from inspect_ai.dataset import Sample
 from capgate.asking.ages import Age
 from capgate.asking.progress import Feed, Tally
 from capgate.asking.ready_target import Progress, QuestionBatch, ShardResult
-from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, MMLU
 from capgate.benchmarks.questions import Question, QuestionSet
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError, ContradictionError, ServerEndedError
@@ -231,6 +231,7 @@ def court(
         reference=reference,
         policy=policy or Policy(catch=0.2, reason="few questions"),
         subjects=subjects,
+        parents=DOMAIN_OF,
         questions=asked,
         selection=asked.select(subjects, limit),
         seed=7,
