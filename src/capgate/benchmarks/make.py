@@ -9,6 +9,7 @@ from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.mmlu.task import mmlu_task
+from capgate.benchmarks.questions_file.benchmark import GROUP, QuestionsFileBenchmark
 from capgate.common.errors import ConfigError
 
 
@@ -18,7 +19,7 @@ def make_benchmark(
     *,
     task: str,
     max_tokens: int,
-    root: Path,  # noqa: ARG001
+    root: Path,
 ) -> Benchmark:
     """Returns the benchmark that an entry describes; nothing is loaded yet.
 
@@ -36,4 +37,17 @@ def make_benchmark(
         own = task if name == MMLU else str(entry.task)
         made = mmlu_task(own, entry.max_tokens or max_tokens)
         return replace(made, name=name, catch=entry.catch, advisory=entry.advisory)
+    if entry.questions is not None:
+        return QuestionsFileBenchmark(
+            name=name,
+            path=root / entry.questions,
+            task_name=entry.questions,
+            max_tokens=entry.max_tokens or max_tokens,
+            group_key=entry.group or GROUP,
+            known_groups=entry.known_groups,
+            parents=entry.parent_of,
+            scorer_name=entry.scorer,
+            catch=entry.catch,
+            advisory=entry.advisory,
+        )
     raise ConfigError(f"{name}: only MMLU's own tasks can be asked yet")

@@ -23,8 +23,8 @@ from capgate.asking.outcome import QuestionTask
 from capgate.asking.runner import OnOutcome
 from capgate.asking.target_client import TargetClient
 from capgate.benchmarks.benchmark import Benchmark
-from capgate.benchmarks.mmlu.reading import no_model
 from capgate.benchmarks.questions import Question
+from capgate.benchmarks.without_model import no_model
 from capgate.common.errors import CapgateError
 from capgate.config.run_options import LogFormat
 

@@ -8,8 +8,9 @@ from inspect_ai.scorer import choice
 from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
 
 from capgate.benchmarks.benchmark import Reading
-from capgate.benchmarks.mmlu.reading import no_model, read
+from capgate.benchmarks.mmlu.reading import read
 from capgate.benchmarks.questions import Question
+from capgate.benchmarks.without_model import no_model
 from capgate.common.event_loop import in_own_loop
 
 

@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import csv
 import difflib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypedDict
 
 from capgate.benchmarks.mmlu.subjects import SUBJECTS
+from capgate.benchmarks.row_files import (
+    RowFaults,
+    is_encodable,
+    json_lines,
+    shown_value,
+    text_lines,
+)
 from capgate.common.errors import DatasetError
 
 Split = Literal["test", "dev"]
-
-_SHOWN_FAULTS = 20
 
 
 class Record(TypedDict):
@@ -33,31 +37,6 @@ class Record(TypedDict):
     subject: str
     choices: list[str]
     answer: int
-
-
-class Faults:
-    """Collects the malformed rows of a data set, to report them all at once."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self._rows: set[tuple[Path, int]] = set()
-
-    def add(self, path: Path, line: int, what: str) -> None:
-        """Notes one fault of row `line` (counted from 1) of `path`."""
-        self.lines.append(f"  {path}, line {line}: {what}")
-        self._rows.add((path, line))
-
-    def raise_if_any(self, folder: Path) -> None:
-        """Raises a `DatasetError` that lists the faults, where there are any."""
-        if not self.lines:
-            return
-        shown = self.lines[:_SHOWN_FAULTS]
-        if len(self.lines) > len(shown):
-            shown.append(f"  … and {len(self.lines) - len(shown)} more")
-        raise DatasetError(
-            f"{folder} has {len(self._rows)} malformed row{'s' if len(self._rows) > 1 else ''}",
-            remedy="correct them:\n" + "\n".join(shown),
-        )
 
 
 def read_split(folder: Path, split: Split) -> list[Record]:
@@ -78,7 +57,7 @@ def read_split(folder: Path, split: Split) -> list[Record]:
             f"the data set folder {folder} does not exist",
             remedy="pass a folder with --dataset DIR, or --dataset hub or bundled",
         )
-    faults = Faults()
+    faults = RowFaults()
     rows: list[Record] = []
     try:
         for path, line, raw in _raw_rows(folder, split, faults):
@@ -96,10 +75,10 @@ def read_split(folder: Path, split: Split) -> list[Record]:
     return rows
 
 
-def _raw_rows(folder: Path, split: Split, faults: Faults) -> Iterator[tuple[Path, int, object]]:
+def _raw_rows(folder: Path, split: Split, faults: RowFaults) -> Iterator[tuple[Path, int, object]]:
     jsonl = folder / f"{split}.jsonl"
     if jsonl.is_file():
-        yield from _jsonl(jsonl, faults)
+        yield from json_lines(jsonl, faults)
         return
     parquet = sorted(folder.rglob(f"{split}*.parquet"))
     if parquet:
@@ -114,30 +93,6 @@ def _raw_rows(folder: Path, split: Split, faults: Faults) -> Iterator[tuple[Path
             return
 
 
-def _jsonl(path: Path, faults: Faults) -> Iterator[tuple[Path, int, object]]:
-    for number, text in _lines(path, faults):
-        if not text.strip():
-            continue
-        try:
-            yield path, number, json.loads(text)
-        except json.JSONDecodeError as error:
-            faults.add(path, number, f"not JSON ({error.msg} at column {error.colno})")
-        except (ValueError, RecursionError):
-            faults.add(path, number, "a number of thousands of digits, or nested too deep")
-
-
-def _lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
-    """Each line's number and text, without the mark that some programs begin a file with."""
-    with path.open("rb") as lines:
-        for number, raw in enumerate(lines, start=1):
-            try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                faults.add(path, number, f"not UTF-8 ({error.reason} at byte {error.start})")
-                text = raw.decode("utf-8", "replace")
-            yield number, text
-
-
 def _parquet(path: Path) -> Iterator[tuple[Path, int, object]]:
     import pyarrow
     import pyarrow.parquet as pq
@@ -150,8 +105,8 @@ def _parquet(path: Path) -> Iterator[tuple[Path, int, object]]:
         yield path, number, row
 
 
-def _csv(path: Path, subject: str, faults: Faults) -> Iterator[tuple[Path, int, object]]:
-    reader = csv.reader(text for _, text in _lines(path, faults))
+def _csv(path: Path, subject: str, faults: RowFaults) -> Iterator[tuple[Path, int, object]]:
+    reader = csv.reader(text for _, text in text_lines(path, faults))
     try:
         for row in reader:
             if len(row) != 6:
@@ -164,7 +119,7 @@ def _csv(path: Path, subject: str, faults: Faults) -> Iterator[tuple[Path, int, 
         faults.add(path, reader.line_num, str(error))
 
 
-def _checked(raw: object, path: Path, line: int, faults: Faults) -> Record | None:
+def _checked(raw: object, path: Path, line: int, faults: RowFaults) -> Record | None:
     if not isinstance(raw, dict):
         faults.add(path, line, f"expected an object, got {type(raw).__name__}")
         return None
@@ -173,24 +128,24 @@ def _checked(raw: object, path: Path, line: int, faults: Faults) -> Record | Non
     choices, answer = raw.get("choices"), raw.get("answer")
     if not isinstance(question, str) or not question.strip():
         faults.add(path, line, "question should be a text")
-    elif not _encodable(question):
+    elif not is_encodable(question):
         faults.add(path, line, "question holds half a character (a lone surrogate)")
     if not isinstance(subject, str) or subject not in SUBJECTS:
-        near = difflib.get_close_matches(_shown(subject), SUBJECTS, n=1)
+        near = difflib.get_close_matches(shown_value(subject), SUBJECTS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        faults.add(path, line, f"subject {_shown(subject)} is not one of MMLU's 57{hint}")
+        faults.add(path, line, f"subject {shown_value(subject)} is not one of MMLU's 57{hint}")
     if (
         not isinstance(choices, list)
         or len(choices) != 4
         or not all(isinstance(choice, str) for choice in choices)
     ):
         faults.add(path, line, "choices should be a list of 4 texts")
-    elif not all(map(_encodable, choices)):
+    elif not all(map(is_encodable, choices)):
         faults.add(path, line, "choices hold half a character (a lone surrogate)")
     if isinstance(answer, str) and answer in {"A", "B", "C", "D"}:
         answer = "ABCD".index(answer)
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer <= 3:
-        faults.add(path, line, f"answer should be 0–3 or A–D, got {_shown(raw.get('answer'))}")
+        faults.add(path, line, f"answer should be 0–3 or A–D, got {shown_value(raw.get('answer'))}")
     if len(faults.lines) > before:
         return None
     assert isinstance(question, str)
@@ -198,15 +153,3 @@ def _checked(raw: object, path: Path, line: int, faults: Faults) -> Record | Non
     assert isinstance(choices, list)
     assert isinstance(answer, int)
     return Record(question=question, subject=subject, choices=choices, answer=answer)
-
-
-def _shown(value: object) -> str:
-    return type(value).__name__ if isinstance(value, (list, dict)) else repr(value)[:80]
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from capgate.benchmarks.benchmark import Reading
+from capgate.benchmarks.without_model import no_model, unasked
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError
 from capgate.common.event_loop import in_own_loop
-from capgate.common.while_needed import WhileNeeded
 
 if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
@@ -145,9 +143,6 @@ They are never changed: another text would give every scorer another hash, and s
 stored answer and baseline invalid.
 """
 
-_MODEL: Final = "INSPECT_EVAL_MODEL"
-"""The variable by which Inspect is told which model is evaluated."""
-
 
 def mmlu_scorer_hash() -> str:
     """The `behaviour_hash` of the installed packages' solver and scorer; computed once."""
@@ -162,8 +157,15 @@ def _hash_once(solver: Callable[[], Solver], scorer: Callable[[], Scorer]) -> st
     return behaviour_hash(solver(), scorer())
 
 
-def behaviour_hash(solver: Solver, scorer: Scorer) -> str:
-    """Hash of what a solver and a scorer read in `TEXTS`: 16 hex digits.
+def behaviour_hash(
+    solver: Solver,
+    scorer: Scorer,
+    *,
+    sample: Sample | None = None,
+    texts: Sequence[str] = TEXTS,
+    reading: Callable[[Score], Reading] | None = None,
+) -> str:
+    """Hash of what a solver and a scorer read in some texts: 16 hex digits.
 
     Two versions of a scorer that read all of these texts alike have one hash, however their code
     differs.
@@ -171,27 +173,37 @@ def behaviour_hash(solver: Solver, scorer: Scorer) -> str:
     Args:
         solver: Puts the question, and marks the choice that it finds in the answer.
         scorer: Compares the marked choice with the key.
+        sample: The question; by default one of four choices, to which `TEXTS` are answers.
+        texts: The answers.
+        reading: What a score says; by default as scores of `choice` say it.
     """
     from inspect_ai.dataset import Sample
 
-    sample = Sample(input="Which city?", choices=["Rome", "Paris", "Bern", "Oslo"], target=KEY)
+    choices = ["Rome", "Paris", "Bern", "Oslo"]
+    asked = sample or Sample(input="Which city?", choices=choices, target=KEY)
 
     async def read_or_fail(text: str) -> tuple[str, str]:
         try:
-            return await read(solver, scorer, sample, text)
+            return await read(solver, scorer, asked, text, reading or reading_of)
         except Exception as error:
             # An upgrade after which the scorer fails on a text is a change, too.
             return "raises", type(error).__name__
 
     async def read_all() -> list[tuple[str, str]]:
-        return [await read_or_fail(text) for text in TEXTS]
+        return [await read_or_fail(text) for text in texts]
 
     with no_model():
         found = in_own_loop(read_all)
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
 
-async def read(solver: Solver, scorer: Scorer, sample: Sample, text: str) -> Reading:
+async def read(
+    solver: Solver,
+    scorer: Scorer,
+    sample: Sample,
+    text: str,
+    reading: Callable[[Score], Reading] | None = None,
+) -> Reading:
     """Reads a text as an evaluation reads a model's answer; to be called under `no_model`.
 
     Args:
@@ -199,6 +211,7 @@ async def read(solver: Solver, scorer: Scorer, sample: Sample, text: str) -> Rea
         scorer: Upstream's.
         sample: The question.
         text: What was answered.
+        reading: What a score says; by default as scores of `choice` say it.
 
     Raises:
         ConfigError: The scorer gives no score.
@@ -213,7 +226,7 @@ async def read(solver: Solver, scorer: Scorer, sample: Sample, text: str) -> Rea
     score = await scorer(await solver(unasked(sample), generate), Target(sample.target))
     if score is None:
         raise ConfigError("today's scorer gives no score", remedy="see the task's changes")
-    return reading_of(score)
+    return (reading or reading_of)(score)
 
 
 def reading_of(score: Score) -> Reading:
@@ -222,45 +235,3 @@ def reading_of(score: Score) -> Reading:
     if score.value == "C":
         return Reading(AnswerState.CORRECT, letter)
     return Reading(AnswerState.WRONG if letter else AnswerState.UNPARSED, letter)
-
-
-def unasked(sample: Sample) -> TaskState:
-    """The state in which a solver finds a sample that no model has been asked yet."""
-    from inspect_ai.model import ChatMessageUser, ModelName
-    from inspect_ai.scorer import Target
-    from inspect_ai.solver import TaskState
-
-    asked = sample.input
-    return TaskState(
-        model=ModelName("none/none"),
-        sample_id=str(sample.id),
-        epoch=1,
-        input=asked,
-        messages=[ChatMessageUser(content=asked)] if isinstance(asked, str) else list(asked),
-        target=Target(sample.target),
-        choices=sample.choices,
-    )
-
-
-def no_model() -> AbstractContextManager[None]:
-    """Upstream's solver asks which model is being evaluated; here there is none.
-
-    Several blocks may run at the same time, in one thread or in several.
-    """
-    return _no_model.block()
-
-
-@contextmanager
-def _none_named() -> Iterator[None]:
-    before = os.environ.get(_MODEL)
-    os.environ[_MODEL] = "none/none"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_MODEL]
-        else:
-            os.environ[_MODEL] = before
-
-
-_no_model = WhileNeeded(_none_named)

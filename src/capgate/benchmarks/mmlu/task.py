@@ -16,21 +16,19 @@ from capgate.benchmarks.mmlu.load import load_questions, may_be_away
 from capgate.benchmarks.mmlu.reading import (
     behaviour_hash,
     mmlu_scorer_hash,
-    no_model,
     reading_of,
-    unasked,
 )
 from capgate.benchmarks.mmlu.record import mmlu_question
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, MMLU, SUBJECTS
+from capgate.benchmarks.without_model import sent_by, unasked
 from capgate.common.errors import ConfigError
-from capgate.common.event_loop import in_own_loop
 
 if TYPE_CHECKING:
     from inspect_ai import Task
     from inspect_ai.dataset import Sample
     from inspect_ai.model import ModelOutput
     from inspect_ai.scorer import Score
-    from inspect_ai.solver import Solver, TaskState
+    from inspect_ai.solver import Solver
 
     from capgate.benchmarks.questions import Question, QuestionSet
 
@@ -197,7 +195,7 @@ def _render_probe(max_tokens: int) -> list[list[str]]:
     from inspect_evals.mmlu.mmlu import format_mmlu_question, mmlu_multiple_choice
 
     probe = _probe()
-    sent, _ = _sent_by(mmlu_multiple_choice(max_non_cot_tokens=max_tokens), probe)
+    sent, _ = sent_by(mmlu_multiple_choice(max_non_cot_tokens=max_tokens), probe)
     # The form of the few-shot examples; their text is part of each question's own hash.
     return [*sent, ["example", format_mmlu_question(str(probe.input), unasked(probe).choices)]]
 
@@ -212,7 +210,7 @@ def _only_calls_inspects(max_tokens: int) -> bool:
     theirs = mmlu_multiple_choice(max_non_cot_tokens=max_tokens)
     plain = multiple_choice(cot=False, max_tokens=max_tokens)
     probe = _probe()
-    asked_alike = _sent_by(theirs, probe) == _sent_by(plain, probe)
+    asked_alike = sent_by(theirs, probe) == sent_by(plain, probe)
     return asked_alike and behaviour_hash(plain, choice()) == mmlu_scorer_hash()
 
 
@@ -225,24 +223,3 @@ def _probe() -> Sample:
         choices=["⟨a⟩", "⟨b⟩", "⟨c⟩", "⟨d⟩"],
         target="A",
     )
-
-
-def _sent_by(solver: Solver, probe: Sample) -> tuple[list[list[str]], dict[str, Any]]:
-    """The messages and settings with which a solver asks a question."""
-    from inspect_ai.model import ModelOutput
-
-    sent: list[list[str]] = []
-    settings: dict[str, Any] = {}
-
-    async def generate(state: TaskState, *_: object, **how: object) -> TaskState:
-        sent.extend([message.role, message.text] for message in state.messages)
-        settings.update(how)
-        state.output = ModelOutput.from_content("none/none", "ANSWER: A")
-        return state
-
-    async def run() -> None:
-        with no_model():
-            await solver(unasked(probe), generate)
-
-    in_own_loop(run)
-    return sent, settings
