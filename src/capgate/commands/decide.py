@@ -23,7 +23,7 @@ from capgate.config.option_values import positive
 from capgate.config.policy_file import load_policy, parse_policy
 from capgate.gate import Budget, Pair, Policy, SequentialGate, Verdict, decide_fixed, seeded_order
 from capgate.gate.orders import BATCH, Orders, run_orders
-from capgate.gate.rows import code_row
+from capgate.gate.readings import code_row
 from capgate.gate.scale import Scale
 from capgate.gate.verdict import Scope
 

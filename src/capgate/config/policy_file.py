@@ -15,7 +15,8 @@ from capgate.common.bounded_yaml import compose
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.validation import explain
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
-from capgate.gate.policy import Policy, SubjectOverride, TargetOverride
+from capgate.gate.overrides import SubjectOverride, TargetOverride
+from capgate.gate.policy import Policy
 
 GROUP_NAMES: Final = {"domain": tuple(DOMAINS), "subject": SUBJECTS}
 """Names that a policy or a file of floors may use: context of their validation."""

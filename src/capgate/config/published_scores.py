@@ -23,7 +23,7 @@ from capgate.common.text import one_line
 from capgate.common.validation import WEAKENED, explain
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
 from capgate.gate.decide_floor import Floor
-from capgate.gate.policy import Reason, nearest
+from capgate.gate.overrides import Reason, nearest
 
 CHANCE: Final = 25.0
 """Percent correct by guessing one of four choices."""

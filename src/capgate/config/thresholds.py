@@ -22,15 +22,15 @@ from capgate.config.policy_file import GROUP_NAMES, load_policy, parse_policy
 from capgate.config.published_scores import load_published, published_file
 from capgate.config.targets import Target
 from capgate.gate.decide_floor import Floor
-from capgate.gate.policy import (
+from capgate.gate.overrides import (
     Domain,
-    Policy,
     Reason,
     ReferenceChoice,
     Subject,
     SubjectOverride,
     TargetOverride,
 )
+from capgate.gate.policy import Policy
 
 Accuracy = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
 

@@ -1,6 +1,6 @@
 """The gate: a pure function of answers and a policy to a verdict (see `docs/gate.md`)."""
 
-from capgate.gate.budget import Budget
+from capgate.gate.budget import Budget, benchmark_budget
 from capgate.gate.decide_floor import Floor, decide_floor, judge_subject_floor
 from capgate.gate.decide_live import SequentialGate
 from capgate.gate.decide_paired import decide_fixed, judge_subject
@@ -17,6 +17,8 @@ from capgate.gate.rows import (
     pair_up,
     seeded_order,
 )
+from capgate.gate.suite import combine_quick, decide_suite
+from capgate.gate.suite_verdict import Part, SuiteVerdict
 from capgate.gate.verdict import (
     EXIT_CODES,
     Evidence,
@@ -37,18 +39,23 @@ __all__ = [
     "GroupWord",
     "Pair",
     "PairCounts",
+    "Part",
     "Policy",
     "Progress",
     "RowsError",
     "SequentialGate",
     "Single",
+    "SuiteVerdict",
     "UnparsedFinding",
     "Verdict",
     "VerdictKind",
+    "benchmark_budget",
+    "combine_quick",
     "count_pairs",
     "count_singles",
     "decide_fixed",
     "decide_floor",
+    "decide_suite",
     "judge_subject",
     "judge_subject_floor",
     "pair_up",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from capgate.gate.overrides import Shares
 from capgate.gate.policy import Policy
 
 DOMAINS_PART: Final = 0.25
@@ -14,6 +15,10 @@ equal weights do so in fewer than half, and hardly changes what is seen of a sub
 """
 QUICK_SHARE: Final = 0.8
 """Part of its shares that a quick run spends: a full run may follow it on the rest."""
+
+_SOME_HAVE: Final = ("length", "others")
+_DIGITS: Final = 12
+"""Decimals of a share; what is left beyond them is rounding."""
 
 
 class Budget(NamedTuple):
@@ -29,6 +34,9 @@ class Budget(NamedTuple):
         spent: Share that was spent before: by the quick run that this one follows, or by earlier
             tries on the same candidate.
         miss_share: Part of the policy's `miss` that the pooled test may spend.
+        length: Share of the tests on the length of answers.
+        others: In a run of several benchmarks, the share of the other ones and of the test of all
+            together.
     """
 
     total: float
@@ -39,6 +47,8 @@ class Budget(NamedTuple):
     domains: float = 0.0
     spent: float = 0.0
     miss_share: float = 1.0
+    length: float = 0.0
+    others: float = 0.0
 
     @classmethod
     def whole(cls, policy: Policy, *, paired: bool = True, domains: bool = False) -> Budget:
@@ -79,7 +89,7 @@ class Budget(NamedTuple):
         if not 0.0 < share < 1.0:
             raise ValueError(f"a reserved share lies between 0 and 1, not {share}")
         left = self._scaled(1.0 - share)
-        return left._replace(reserved=self.total - self.spent - left._tested)
+        return left._replace(reserved=self.total - self.spent - self.others - left.tested)
 
     def spend(self, share: float) -> Budget:
         """Returns the budget of a run that may spend `share` (in (0, 1]) of it.
@@ -94,7 +104,7 @@ class Budget(NamedTuple):
         if share == 1.0:
             return self
         left = self._scaled(share)._replace(reserved=self.reserved * share)
-        spent = self.total - left._tested - left.reserved
+        spent = self.total - left.tested - left.reserved - self.others
         return left._replace(spent=spent, miss_share=self.miss_share * share)
 
     def _scaled(self, share: float) -> Budget:
@@ -103,11 +113,13 @@ class Budget(NamedTuple):
             subjects=self.subjects * share,
             unparsed=self.unparsed * share,
             domains=self.domains * share,
+            length=self.length * share,
         )
 
     @property
-    def _tested(self) -> float:
-        return self.pooled + self.subjects + self.unparsed + self.domains
+    def tested(self) -> float:
+        """Share of all tests of this run and benchmark together."""
+        return self.pooled + self.subjects + self.unparsed + self.domains + self.length
 
     def miss(self, policy: Policy) -> float:
         """Returns the chance that the pooled test passes a drop of `catch`."""
@@ -134,6 +146,11 @@ class Budget(NamedTuple):
         """
         return _each(self.domains, n_domains, "domain")
 
+    def to_dict(self) -> dict[str, float]:
+        """Returns plain values for JSON; the shares that only some runs have where they do."""
+        fields = self._asdict()
+        return {key: value for key, value in fields.items() if value or key not in _SOME_HAVE}
+
     def describe(self, miss: float) -> str:
         """Returns both errors' shares as one line.
 
@@ -149,11 +166,95 @@ class Budget(NamedTuple):
             ("subjects together", self.subjects),
             ("domains together", self.domains),
             ("unparsed", self.unparsed),
+            ("answer length", self.length),
+            ("other benchmarks", self.others),
             ("reserved", self.reserved),
             ("spent before", self.spent),
         )
         shown = " + ".join(f"{name} {part:.4g}" for name, part in parts if part)
         return f"false alarm {self.total:.4g} = {shown}"
+
+
+def benchmark_budget(
+    policy: Policy,
+    benchmarks: int,
+    *,
+    paired: bool = True,
+    groups: bool = True,
+    parents: bool = False,
+    quick: bool = False,
+) -> Budget:
+    """Returns the budget of one benchmark in a run of several, by the policy's `shares`.
+
+    Each benchmark has the same slice of `false_alarm`, whatever the others are. So its own tests
+    need not know them, and the shares of all benchmarks' tests and of the test of all together
+    sum to `false_alarm`. The test of all together takes its share before the slices are cut; in
+    a quick run it needs none (see `suite.combine_quick`), and its share is the pooled tests'.
+
+    A benchmark alone has today's budget (`Budget.whole`, `Budget.quick`) unless the policy sets
+    `shares` or `max_length_increase`.
+
+    Args:
+        policy: The target's.
+        benchmarks: How many benchmarks decide, this one among them. For an advisory one, which is
+            outside the budget of the others, 1.
+        paired: Whether the candidate is compared question by question. Against a floor nothing
+            is known of the reference's unreadable answers and lengths; their shares go to the
+            pooled test.
+        groups: Whether the benchmark has groups; else their share goes to the pooled test.
+        parents: Whether parents of groups are judged; else their share goes to the groups.
+        quick: Whether it is the budget of a quick run, which judges no group.
+
+    Raises:
+        ValueError: If `benchmarks` is not positive.
+    """
+    if benchmarks < 1:
+        raise ValueError("a budget is of at least one benchmark")
+    alone = benchmarks == 1
+    if alone and policy.shares is None and policy.max_length_increase is None:
+        return _alone(policy, paired=paired, groups=groups, parents=parents, quick=quick)
+    shares, part = policy.shares or Shares(), policy.false_alarm / benchmarks
+    pooled, subjects, domains = shares.benchmarks, shares.groups, shares.parents
+    unparsed, length = shares.unparsed, shares.length
+    if alone or quick:
+        pooled += shares.together
+    if not parents:
+        subjects, domains = subjects + domains, 0.0
+    if quick or not groups:
+        pooled, subjects, domains = pooled + subjects + domains, 0.0, 0.0
+    if not paired:
+        pooled, unparsed, length = pooled + unparsed + length, 0.0, 0.0
+    found = Budget(
+        policy.false_alarm,
+        pooled * part,
+        subjects * part,
+        unparsed * part,
+        domains=domains * part,
+        length=length * part,
+    )
+    slices = 1.0 if alone or quick else 1.0 - shares.together
+    mine = slices * part
+    found = found._replace(
+        others=round(policy.false_alarm - mine, _DIGITS),
+        reserved=round(mine - found.tested, _DIGITS),
+    )
+    if quick:
+        return found.reserve(1.0 - QUICK_SHARE)._replace(miss_share=QUICK_SHARE)
+    return found
+
+
+def together_share(policy: Policy) -> float:
+    """Returns the share of the test of all benchmarks together, of a whole run."""
+    return policy.false_alarm * (policy.shares or Shares()).together
+
+
+def _alone(policy: Policy, *, paired: bool, groups: bool, parents: bool, quick: bool) -> Budget:
+    if quick:
+        return Budget.quick(policy, paired=paired)
+    found = Budget.whole(policy, paired=paired, domains=parents and groups)
+    if groups:
+        return found
+    return found._replace(pooled=found.pooled + found.groups, subjects=0.0, domains=0.0)
 
 
 def _each(together: float, n: int, what: str) -> float:

@@ -22,7 +22,8 @@ from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.orders import BATCH
 from capgate.gate.policy import Policy
 from capgate.gate.race import Outcome, Race
-from capgate.gate.rows import Pair, code_row, count_pairs
+from capgate.gate.readings import code_row
+from capgate.gate.rows import Pair, count_pairs
 from capgate.gate.scale import Scale
 from capgate.gate.stats import Interval, clopper_pearson
 

@@ -25,9 +25,17 @@ from capgate.gate.conclude import (
 )
 from capgate.gate.groups import JudgedGroups, holm_over, rows_of, word_for
 from capgate.gate.policy import Policy
-from capgate.gate.rows import FloorCounts, Pair, PairCounts, Single, check_rows, readings
+from capgate.gate.readings import readings
+from capgate.gate.rows import FloorCounts, Pair, PairCounts, Single, check_rows
 from capgate.gate.stats import Interval
-from capgate.gate.verdict import Evidence, GroupFinding, ReferenceKind, UnparsedFinding, Verdict
+from capgate.gate.verdict import (
+    Evidence,
+    GroupFinding,
+    LengthFinding,
+    ReferenceKind,
+    UnparsedFinding,
+    Verdict,
+)
 
 Row = TypeVar("Row", Pair, Single)
 Counts = TypeVar("Counts", PairCounts, FloorCounts)
@@ -81,6 +89,10 @@ class Comparison(ABC, Generic[Row, Counts]):
             policy: The policy.
             share: Of the test on them; 0 where there is none.
         """
+
+    @abstractmethod
+    def length(self, rows: Sequence[Row], policy: Policy, share: float) -> LengthFinding | None:
+        """Returns the finding on the length of answers; None where it is not tested."""
 
     @abstractmethod
     def within(self, policy: Policy) -> Comparison[Row, Counts] | None:
@@ -138,6 +150,8 @@ class Comparison(ABC, Generic[Row, Counts]):
                 domains=judged.domains,
                 pooled=agreed(kinds),
                 unsure=len(set(kinds)) > 1 or unparsed_unsure or judged.unsure,
+                length=self.length(rows, policy, budget.length),
+                read=tuple(read),
             )
         )
 

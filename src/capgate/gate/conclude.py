@@ -8,6 +8,7 @@ from typing import Final
 
 from capgate.common.errors import ConfigError
 from capgate.gate import stats
+from capgate.gate.length import length_reason
 from capgate.gate.policy import Policy
 from capgate.gate.rows import FloorCounts, Pair, PairCounts, RowsError, Single, check_rows
 from capgate.gate.verdict import (
@@ -170,6 +171,8 @@ def conclude_suite(draft: Verdict) -> Verdict:
     failures: list[str] = []
     if draft.unparsed is not None and draft.unparsed.failed:
         failures.append(unparsed_reason(draft.unparsed))
+    if draft.length is not None and draft.length.failed:
+        failures.append(length_reason(draft.length))
     for what, named in (("Domains", draft.failed_domains), ("Subjects", draft.failed_subjects)):
         if named:
             listed = ", ".join(

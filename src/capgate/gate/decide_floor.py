@@ -21,7 +21,7 @@ from capgate.gate.groups import floor_domains
 from capgate.gate.policy import Policy
 from capgate.gate.power import visible_shortfall
 from capgate.gate.rows import FloorCounts, Single, check_rows, count_singles
-from capgate.gate.verdict import Evidence, UnparsedFinding, Verdict
+from capgate.gate.verdict import Evidence, LengthFinding, UnparsedFinding, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +174,9 @@ class _AgainstFloor(Comparison[Single, FloorCounts]):
             failed=False,
         )
         return finding, False
+
+    def length(self, *_: object) -> LengthFinding | None:
+        return None
 
     def within(self, policy: Policy) -> _AgainstFloor | None:
         return None if policy.floor is None else _AgainstFloor(Floor(policy.floor))

@@ -37,21 +37,21 @@ from capgate.gate.conclude import (
 )
 from capgate.gate.decide_floor import Floor, check_floor
 from capgate.gate.decide_paired import PairedReference
+from capgate.gate.length import judge_length_in_play, length_reason
 from capgate.gate.policy import Policy
 from capgate.gate.power import visible_in_play
 from capgate.gate.progress import Progress, expected_remaining
 from capgate.gate.race import Outcome, Race, fill_in
+from capgate.gate.readings import code_row, second_look
 from capgate.gate.rows import (
     FloorCounts,
     Pair,
     PairCounts,
     RowsError,
     Single,
-    code_row,
     count_pairs,
     count_singles,
     order_key,
-    second_look,
 )
 from capgate.gate.scale import Scale, confidence_sequence
 from capgate.gate.sequential import Floats
@@ -287,11 +287,18 @@ class SequentialGate:
             interval=self._interval(),
             evidence=evidence,
             smallest_visible_drop=self._visible(counts),
+            log10_e=min(float(one.harm.log_now[0]) for one in race.readings) / _LN10,
             unparsed=self._unparsed(
                 counts if isinstance(counts, FloorCounts) else None, pairs, outcome
             ),
         )
+        if self._budget.length:
+            draft = replace(draft, length=judge_length_in_play(pairs, policy, self._budget.length))
         kind, reasons = self._reasons(draft, outcome, stopped)
+        if draft.length is not None and draft.length.failed:
+            reasons = [length_reason(draft.length), *reasons]
+            if not too_many_errors(counts, policy):
+                kind = "REGRESSION"
         if unread := too_many_unread(counts, policy):
             kind, reasons = "INCONCLUSIVE", [unread, *reasons]
         return replace(draft, kind=kind, reasons=tuple(reasons))

@@ -18,11 +18,13 @@ from capgate.gate.budget import Budget
 from capgate.gate.comparison import Comparison
 from capgate.gate.conclude import check_policy, judge_unparsed, weakest
 from capgate.gate.groups import judged_domains
+from capgate.gate.length import judge_length
 from capgate.gate.policy import Policy
 from capgate.gate.power import visible_drop
 from capgate.gate.rows import Pair, PairCounts, check_rows, count_pairs
 from capgate.gate.verdict import (
     Evidence,
+    LengthFinding,
     UnparsedFinding,
     Verdict,
     harm_hypothesis,
@@ -175,6 +177,9 @@ class _Paired(Comparison[Pair, PairCounts]):
         fails = [one is not None and one.failed for one in found]
         finding = judge_unparsed(counts, policy, weakest(tests))
         return finding and replace(finding, failed=all(fails)), any(fails) and not all(fails)
+
+    def length(self, rows: Sequence[Pair], policy: Policy, share: float) -> LengthFinding | None:
+        return judge_length(rows, policy, share) if share else None
 
     def within(self, policy: Policy) -> _Paired:  # noqa: ARG002
         return self

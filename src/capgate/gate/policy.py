@@ -2,6 +2,7 @@
 
     policy = Policy(catch=0.03, reason="our harness is noisy")     # the whole suite
     policy.for_target("llama-8b")                                  # with that target's overrides
+    policy.for_benchmark("gsm8k", 0.05)                            # with that benchmark's
     policy.for_subject("anatomy")                                  # with its domain's and its own
 
 A bar may be raised freely; to weaken one, a `reason:` must stand beside it.
@@ -10,31 +11,33 @@ A bar may be raised freely; to weaken one, a `reason:` must stand beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    StringConstraints,
-    ValidationInfo,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, PrivateAttr
 
 from capgate.common.errors import FileFault
+from capgate.gate.overrides import (
+    BenchmarkName,
+    BenchmarkOverride,
+    Domain,
+    ErrorShare,
+    Frozen,
+    OnInconclusive,
+    PositiveShare,
+    Reason,
+    ReferenceChoice,
+    Share,
+    Shares,
+    Subject,
+    SubjectOverride,
+    TargetOverride,
+    Times,
+)
 
-OnInconclusive = Literal["fail", "pass"]
-ReferenceChoice = Literal["base", "baseline", "floor", "published"]
+LENGTH_INCREASE: Final = 3.0
+"""How many times longer answers may become where no policy says, in a run of several benchmarks."""
 
-Share = Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
-PositiveShare = Annotated[float, Field(gt=0.0, lt=1.0, allow_inf_nan=False, strict=True)]
-ErrorShare = Annotated[float, Field(gt=0.0, lt=0.5, allow_inf_nan=False, strict=True)]
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, strict=True)]
-
+_NO_CATCHES: Final[Mapping[str, float | None]] = {}
 _LARGER_IS_WEAKER: Final = (
     "tolerate",
     "catch",
@@ -43,96 +46,12 @@ _LARGER_IS_WEAKER: Final = (
     "max_unparsed_increase",
     "max_unparsed",
     "max_error_rate",
+    "max_length_increase",
 )
+_IF_UNSET: Final = {"max_length_increase": LENGTH_INCREASE}
 
 
-def nearest(name: str, known: tuple[str, ...]) -> str | None:
-    """Returns the known name that was probably meant."""
-    return next(iter(get_close_matches(name, known, n=1, cutoff=0.5)), None)
-
-
-def _known(kind: str) -> AfterValidator:
-    """Refuses a name that the validation's context does not list under `kind`.
-
-    Without a context, every name is taken: the gate itself knows no benchmark.
-    """
-
-    def check(name: str, info: ValidationInfo) -> str:
-        known = tuple((info.context or {}).get(kind, (name,)))
-        if name in known:
-            return name
-        meant = nearest(name, known)
-        raise PydanticCustomError(
-            "unknown_name",
-            "there is no {kind} `{name}`{hint}",
-            {"kind": kind, "name": name, "hint": f"; did you mean `{meant}`?" if meant else ""},
-        )
-
-    return AfterValidator(check)
-
-
-Domain = Annotated[str, _known("domain")]
-Subject = Annotated[str, _known("subject")]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class SubjectOverride(_Frozen):
-    """What one subject or domain may set otherwise.
-
-    The error budget is one for the whole suite, so a subject can't have its own.
-
-    Attributes:
-        tolerate: A true drop of this size must pass, as a fraction.
-        catch: A true drop of this size should be caught; a subject says whether it could be.
-        max_unparsed: Share of unreadable answers, on either side, above which nothing is
-            concluded.
-        max_error_rate: Share of questions without an answer above which nothing is concluded.
-        on_inconclusive: Whether an inconclusive verdict fails its test.
-        floor: Accuracy demanded of the subject where the reference is a floor.
-        reason: Why a bar is weaker than the suite's; needed only then.
-    """
-
-    tolerate: Share | None = None
-    catch: PositiveShare | None = None
-    max_unparsed: Share | None = None
-    max_error_rate: Share | None = None
-    on_inconclusive: OnInconclusive | None = None
-    floor: PositiveShare | None = None
-    reason: Reason | None = None
-
-
-class TargetOverride(SubjectOverride):
-    """What one target may set otherwise: everything of the policy, and its reference.
-
-    Attributes:
-        false_alarm: Chance that an unchanged model fails.
-        miss: Chance that a drop of `catch` passes.
-        max_unparsed_increase: Rise of the unparsed rate that fails.
-        reference: What the target is compared with.
-        published: Model name of a published score, where `reference` is `published`.
-    """
-
-    false_alarm: ErrorShare | None = None
-    miss: ErrorShare | None = None
-    max_unparsed_increase: PositiveShare | None = None
-    reference: ReferenceChoice | None = None
-    published: Annotated[str, Field(min_length=1, strict=True)] | None = None
-
-    @model_validator(mode="after")
-    def _reference_has_its_figure(self) -> TargetOverride:
-        if self.reference == "floor" and self.floor is None:
-            raise PydanticCustomError("no_floor", "`reference: floor` needs `floor:` beside it")
-        if self.reference == "published" and self.published is None:
-            raise PydanticCustomError(
-                "no_published", "`reference: published` needs `published: <model name>` beside it"
-            )
-        return self
-
-
-class Policy(_Frozen):
+class Policy(Frozen):
     """The gate's policy (see `docs/gate.md`); every share and drop is a fraction of 1.
 
     Attributes:
@@ -144,13 +63,18 @@ class Policy(_Frozen):
         max_unparsed: Share of unreadable answers, on either side, above which nothing is
             concluded: answers that are unreadable on both sides are no agreement.
         max_error_rate: Share of questions without an answer above which nothing is concluded.
+        max_length_increase: How many times longer answers may become. Where it is None, a run of
+            one benchmark does not test it, and a run of several takes `LENGTH_INCREASE`.
         on_inconclusive: Whether an inconclusive verdict fails its test.
         floor: Accuracy demanded where the reference is a floor; a subject has one only where
             its own or its domain's entry names it.
         reference: What a target is compared with; None leaves it to the target's kind.
         published: Name of a published score, where `reference` is `published`.
         reason: Why a bar is weaker than the default.
+        shares: How `false_alarm` is divided in a run of several benchmarks; None for the
+            defaults of `Shares`.
         targets: Overrides by target id.
+        benchmarks: Overrides by benchmark.
         domains: Overrides by domain.
         subjects: Overrides by subject; they win over the domain's.
 
@@ -164,26 +88,77 @@ class Policy(_Frozen):
     max_unparsed_increase: PositiveShare = 0.02
     max_unparsed: Share = 0.10
     max_error_rate: Share = 0.005
+    max_length_increase: Times | None = None
     on_inconclusive: OnInconclusive = "fail"
     floor: PositiveShare | None = None
     reference: ReferenceChoice | None = None
     published: str | None = None
     reason: Reason | None = None
+    shares: Shares | None = None
     targets: dict[str, TargetOverride] = Field(default_factory=dict)
+    benchmarks: dict[BenchmarkName, BenchmarkOverride] = Field(default_factory=dict)
     domains: dict[Domain, SubjectOverride] = Field(default_factory=dict)
     subjects: dict[Subject, SubjectOverride] = Field(default_factory=dict)
     _domain_of: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _benchmark: str = PrivateAttr(default="")
 
-    def grouped(self, domain_of: Mapping[str, str]) -> Policy:
-        """Returns the same policy for a benchmark whose subjects have these domains."""
+    def grouped(self, domain_of: Mapping[str, str], *, benchmark: str = "") -> Policy:
+        """Returns the same policy for a benchmark whose subjects have these domains.
+
+        Args:
+            domain_of: Subject to its domain.
+            benchmark: The one whose `floor`, `domains:` and `subjects:` the policy's own are;
+                `""` where they are any benchmark's.
+        """
         policy = self.model_copy()
-        policy._domain_of = domain_of
+        policy._domain_of, policy._benchmark = domain_of, benchmark
         return policy
 
     def for_target(self, target: str) -> Policy:
         """Returns the policy with the target's overrides in force (itself if there are none)."""
         override = self.targets.get(target)
         return self if override is None else self._overridden(override)
+
+    def for_benchmark(
+        self, name: str, catch: float | None = None, *, parents: Mapping[str, str] | None = None
+    ) -> Policy:
+        """Returns the policy of one benchmark, with its overrides in force.
+
+        Call it after `for_target`. The policy's own floor and its entries for domains and
+        subjects are those of one benchmark (see `grouped`); another one's stand in its entry of
+        `benchmarks:`.
+
+        Args:
+            name: The benchmark's.
+            catch: The `catch` of the benchmark's own entry, in force where the policy's entry
+                for it has none; None leaves the policy's.
+            parents: Group to its parent; None leaves those of `grouped`.
+        """
+        policy, own = self._before_overrides(name, catch), self.benchmarks.get(name)
+        if own is not None:
+            policy = policy._overridden(own).model_copy(
+                update={
+                    "subjects": {**policy.subjects, **own.groups},
+                    "domains": {**policy.domains, **own.parents},
+                }
+            )
+        return policy if parents is None else policy.grouped(parents, benchmark=name)
+
+    def is_advisory(self, name: str, by_entry: bool = False) -> bool:
+        """Whether a benchmark is reported and never decides.
+
+        Args:
+            name: The benchmark's.
+            by_entry: What the benchmark's own entry says.
+        """
+        own = self.benchmarks.get(name)
+        return by_entry if own is None or own.advisory is None else own.advisory
+
+    def _before_overrides(self, name: str, catch: float | None) -> Policy:
+        update: dict[str, Any] = {} if catch is None else {"catch": catch}
+        if self._benchmark not in ("", name):
+            update |= {"floor": None, "subjects": {}, "domains": {}}
+        return self.model_copy(update=update)
 
     def for_subject(self, subject: str) -> Policy:
         """Returns the policy of one subject: the suite's, its domain's, then its own."""
@@ -204,10 +179,14 @@ class Policy(_Frozen):
 
     def figures(self) -> dict[str, float | str | None]:
         """Returns the keys that a verdict depends on, for reports."""
-        return self.model_dump(exclude={"targets", "domains", "subjects"}, exclude_none=True)
+        nested = {"targets", "benchmarks", "domains", "subjects", "shares"}
+        return self.model_dump(exclude=nested, exclude_none=True)
 
-    def faults(self) -> list[FileFault]:
+    def faults(self, catches: Mapping[str, float | None] = _NO_CATCHES) -> list[FileFault]:
         """Returns what no single key shows: contradictions and weakening without a reason.
+
+        Args:
+            catches: Benchmark to the `catch` of its own entry, where that is known.
 
         Returns:
             Each with its place, such as `subjects.anatomy.catch`.
@@ -224,7 +203,33 @@ class Policy(_Frozen):
             domain = self.domains.get(self._domain_of.get(name, ""))
             base = suite if domain is None else suite._overridden(domain)
             found += _weaker(base, entry, f"subjects.{name}")
-        return found + self._faults_together()
+        for name, own in self.benchmarks.items():
+            found += self._faults_of_benchmark(name, own, catches.get(name))
+        return found + self._switched_off() + self._faults_together()
+
+    def _switched_off(self) -> list[FileFault]:
+        if self.shares is None or self.reason is not None:
+            return []
+        off = [key for key in ("unparsed", "length") if not getattr(self.shares, key)]
+        what = "0 switches the test off; say why in `reason:` of the policy"
+        return [FileFault(f"shares.{key}", what, kind="weakened") for key in off]
+
+    def _faults_of_benchmark(
+        self, name: str, own: BenchmarkOverride, catch: float | None
+    ) -> list[FileFault]:
+        place, base = f"benchmarks.{name}", self._before_overrides(name, catch)
+        found = _weaker(base, own, place)
+        if own.advisory and own.reason is None:
+            what = "an advisory benchmark never decides; say why in `reason:` beside it"
+            found.append(FileFault(f"{place}.advisory", what, kind="weakened"))
+        policy = self.for_benchmark(name, catch)
+        found += _contradictions(policy, place)
+        for key, groups in (("groups", own.groups), ("parents", own.parents)):
+            for group, entry in groups.items():
+                inner = f"{place}.{key}.{group}"
+                found += _weaker(policy.model_copy(update={"floor": None}), entry, inner)
+                found += _contradictions(policy._overridden(entry), inner)
+        return found
 
     def _faults_together(self) -> list[FileFault]:
         """Returns what contradicts itself only where a subject's overrides meet a target's."""
@@ -246,7 +251,8 @@ class Policy(_Frozen):
         return found
 
     def _overridden(self, override: SubjectOverride) -> Policy:
-        return self.model_copy(update=override.model_dump(exclude_none=True))
+        theirs = override.model_dump(exclude_none=True, exclude={"groups", "parents", "advisory"})
+        return self.model_copy(update=theirs)
 
 
 def _contradictions(policy: Policy, place: str) -> list[FileFault]:
@@ -268,6 +274,7 @@ def _weaker(base: Policy, entry: Policy | SubjectOverride, place: str) -> list[F
     found: list[tuple[str, Any, Any]] = []
     for key in _LARGER_IS_WEAKER:
         ours, theirs = getattr(entry, key, None), getattr(base, key)
+        theirs = _IF_UNSET.get(key) if theirs is None else theirs
         if ours is not None and ours > theirs:
             found.append((key, ours, theirs))
     if entry.on_inconclusive == "pass" and base.on_inconclusive == "fail":

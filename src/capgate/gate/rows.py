@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError, FileFault
@@ -30,6 +31,10 @@ class Pair(NamedTuple):
         candidate_cut_off: Whether it ended the candidate's.
         reference_again: How the reference's answer ended when it was asked once more; None where
             it was asked once.
+        reference_tokens: Tokens of the reference's answer; 0 where they are not known.
+        candidate_tokens: Tokens of the candidate's.
+        cluster: What the question shares with others, such as a passage; `""` where it stands
+            alone.
     """
 
     question: str
@@ -39,6 +44,9 @@ class Pair(NamedTuple):
     reference_cut_off: bool = False
     candidate_cut_off: bool = False
     reference_again: AnswerState | None = None
+    reference_tokens: int = 0
+    candidate_tokens: int = 0
+    cluster: str = ""
 
     @property
     def states(self) -> tuple[AnswerState, ...]:
@@ -54,25 +62,28 @@ class Single(NamedTuple):
         subject: One of the benchmark's subjects.
         candidate: How the candidate's answer ended.
         cut_off: Whether the token limit ended it.
+        tokens: Of the answer; 0 where they are not known.
+        cluster: What the question shares with others, such as a passage; `""` where it stands
+            alone.
     """
 
     question: str
     subject: str
     candidate: AnswerState
     cut_off: bool = False
+    tokens: int = 0
+    cluster: str = ""
 
     @classmethod
-    def of(cls, answer: Answer) -> Single:
-        """Returns an answer as the gate takes it."""
-        return cls(answer.question, answer.subject, answer.state, answer.cut_off)
+    def of(cls, answer: Answer, cluster: str = "") -> Single:
+        """Returns an answer as the gate takes it, with its question's cluster."""
+        cut_off, tokens = answer.cut_off, answer.completion_tokens
+        return cls(answer.question, answer.subject, answer.state, cut_off, tokens, cluster)
 
     @property
     def states(self) -> tuple[AnswerState, ...]:
         """How the answer ended."""
         return (self.candidate,)
-
-
-_Row = TypeVar("_Row", Pair, Single)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +182,7 @@ def count_pairs(pairs: Iterable[Pair]) -> PairCounts:
     correct, unparsed, error = AnswerState.CORRECT, AnswerState.UNPARSED, AnswerState.ERROR
     n = losses = gains = both = errors = ref_errors = cand_errors = 0
     ref_unparsed = cand_unparsed = newly_unparsed = newly_parsed = ref_cut = cand_cut = 0
-    for _, _, reference, candidate, reference_cut_off, candidate_cut_off, _ in pairs:
+    for _, _, reference, candidate, reference_cut_off, candidate_cut_off, *_ in pairs:
         if reference is error or candidate is error:
             errors += 1
             ref_errors += reference is error
@@ -241,6 +252,7 @@ def check_rows(rows: Sequence[Pair | Single]) -> None:
             faults.append(FileFault(place, "the subject is empty"))
         if not all(isinstance(state, AnswerState) for state in row.states):
             faults.append(FileFault(place, "an answer is not one of the four answer states"))
+    check_clusters(rows)
     if faults:
         hidden = len(faults) - _SHOWN_FAULTS
         more = f" ({hidden} more are not shown)" if hidden > 0 else ""
@@ -254,6 +266,45 @@ def check_rows(rows: Sequence[Pair | Single]) -> None:
             f"{len(rows)} answered questions can't be judged",
             remedy="give at least two; a few hundred before anything can be seen",
         )
+
+
+def check_clusters(rows: Iterable[Pair | Single]) -> None:
+    """Makes sure that each question stands alone: an exact test takes them as independent.
+
+    Raises:
+        RowsError: Several questions are of one cluster.
+    """
+    sizes = Counter(row.cluster for row in rows if row.cluster)
+    shared = {name: size for name, size in sizes.items() if size > 1}
+    if not shared:
+        return
+    name, size = max(shared.items(), key=lambda one: one[1])
+    raise RowsError(
+        f"{sum(shared.values())} questions share {len(shared)} passages (clusters) with each "
+        f"other, {one_line(name, limit=40)} alone has {size}: the answers to a passage depend on "
+        "each other, so an exact test of them errs more often than stated",
+        remedy="keep one question of each cluster (gate.rows.one_of_each)",
+    )
+
+
+def one_of_each(cluster_of: Mapping[str, str], *, seed: int) -> list[str]:
+    """Returns one question of each cluster: the first in the random order of a seed.
+
+    Args:
+        cluster_of: Question's hash to its cluster; `""` where it stands alone.
+        seed: As of `seeded_order`.
+
+    Returns:
+        Hashes in that order.
+    """
+    seen: set[str] = set()
+    kept: list[str] = []
+    for question in seeded_order(cluster_of, seed=seed):
+        cluster = cluster_of[question]
+        if not cluster or cluster not in seen:
+            kept.append(question)
+            seen.add(cluster)
+    return kept
 
 
 def pair_up(reference: Iterable[Single], candidate: Iterable[Single]) -> list[Pair]:
@@ -286,54 +337,19 @@ def pair_up(reference: Iterable[Single], candidate: Iterable[Single]) -> list[Pa
             remedy="record the reference again with the same version of the data set",
         )
     return [
-        Pair(q, row.subject, theirs[q].candidate, row.candidate, theirs[q].cut_off, row.cut_off)
+        Pair(
+            q,
+            row.subject,
+            theirs[q].candidate,
+            row.candidate,
+            theirs[q].cut_off,
+            row.cut_off,
+            reference_tokens=theirs[q].tokens,
+            candidate_tokens=row.tokens,
+            cluster=row.cluster,
+        )
         for q, row in ours.items()
     ]
-
-
-def readings(rows: Sequence[_Row]) -> list[Sequence[_Row]]:
-    """Returns the ways of reading the answers; a verdict stands where all agree on it.
-
-    Where answers are missing there are two, one with every missing answer in the candidate's
-    favour and one with every one against it: so a verdict can't depend on which questions ended
-    in an error. Where the reference was asked twice each of its looks is read by itself: so no
-    verdict rests on the luck of one look.
-
-    Returns:
-        The rows themselves where nothing is missing, else one list for each reading.
-    """
-    looks: list[Sequence[_Row]] = [rows]
-    if any(isinstance(row, Pair) and row.reference_again is not None for row in rows):
-        looks.append([second_look(row) for row in rows])
-    found: list[Sequence[_Row]] = []
-    for look in looks:
-        if any(AnswerState.ERROR in row[2:] for row in look):
-            found += [[settle(row, against=against) for row in look] for against in (False, True)]
-        else:
-            found.append(look)
-    return found
-
-
-def second_look(row: _Row) -> _Row:
-    """Returns a row with the reference's second look in place of its first, where there is one."""
-    if isinstance(row, Pair) and row.reference_again is not None:
-        return row._replace(reference=row.reference_again)
-    return row
-
-
-def settle(row: _Row, *, against: bool) -> _Row:
-    """Returns a row with its missing answers filled in for or against the candidate.
-
-    An unreadable answer is the worst that a side can give: it is not correct, and it counts as
-    unparsed as well.
-    """
-    best, worst, missing = AnswerState.CORRECT, AnswerState.UNPARSED, AnswerState.ERROR
-    filled = row
-    if row.candidate is missing:
-        filled = filled._replace(candidate=worst if against else best)
-    if isinstance(filled, Pair) and filled.reference is missing:
-        filled = filled._replace(reference=best if against else worst)
-    return filled
 
 
 def seeded_order(questions: Iterable[str], *, seed: int) -> list[str]:
@@ -348,23 +364,3 @@ def seeded_order(questions: Iterable[str], *, seed: int) -> list[str]:
 def order_key(question: str, seed: int) -> bytes:
     """Returns a question's place in the order of a seed."""
     return hashlib.blake2b(question.encode(), key=str(seed).encode()[:64], digest_size=16).digest()
-
-
-def code_row(row: Pair | Single) -> tuple[int, int, int]:
-    """Returns a row as the race takes it: value, rise of unparsed answers, whether scored.
-
-    Where an answer is missing, value and rise say what it leaves possible: 1 for "0 or 1",
-    −1 for "−1 or 0", 0 for all three.
-    """
-    if isinstance(row, Single):
-        return int(row.candidate is not AnswerState.CORRECT), 0, int(row.candidate.scored)
-    if row.reference.scored and row.candidate.scored:
-        return *_value_and_rise(row), 1
-    least, most = (_value_and_rise(settle(row, against=side)) for side in (False, True))
-    return least[0] + most[0], least[1] + most[1], 0
-
-
-def _value_and_rise(row: Pair) -> tuple[int, int]:
-    correct, unparsed = AnswerState.CORRECT, AnswerState.UNPARSED
-    value = (row.reference is correct) - (row.candidate is correct)
-    return value, (row.candidate is unparsed) - (row.reference is unparsed)

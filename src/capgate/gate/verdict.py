@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from capgate.common import exit_codes
@@ -116,6 +116,65 @@ class UnparsedFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class LengthFinding:
+    """Whether answers became several times longer, or are cut off more often.
+
+    Attributes:
+        n: Questions whose answers' tokens are known on both sides.
+        reference_tokens: Mean tokens of the reference's answers to them; None without any.
+        candidate_tokens: The same of the candidate.
+        limit: `max_length_increase`.
+        longer: Questions to which the candidate's answer is at least `limit` times as long.
+        shorter: Questions to which the reference's answer is.
+        evidence: The test of "answers are no longer"; None where too few lengths are known.
+        reference_cut_off: Share of the reference's answers that the token limit ended.
+        candidate_cut_off: The same of the candidate.
+        cut_off_limit: Rise of that share that fails, `max_unparsed_increase`.
+        cut_off_evidence: The test of "no more answers are cut off".
+        grew: Whether both the size and the test say that answers became longer.
+        cut_off: Whether both say that more answers are cut off.
+    """
+
+    n: int
+    reference_tokens: float | None
+    candidate_tokens: float | None
+    limit: float
+    longer: int
+    shorter: int
+    evidence: Evidence | None
+    reference_cut_off: float
+    candidate_cut_off: float
+    cut_off_limit: float
+    cut_off_evidence: Evidence
+    grew: bool
+    cut_off: bool
+
+    @property
+    def large(self) -> bool:
+        """Whether the mean length is at least `limit` times the reference's."""
+        ours, theirs = self.candidate_tokens, self.reference_tokens
+        return bool(ours and theirs and is_longer(ours, theirs, self.limit))
+
+    @property
+    def many_cut_off(self) -> bool:
+        """Whether the share of answers cut off rose by the limit."""
+        return self.candidate_cut_off - self.reference_cut_off >= self.cut_off_limit - 1e-12
+
+    @property
+    def failed(self) -> bool:
+        """Whether answers became longer or are cut off more often."""
+        return self.grew or self.cut_off
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON."""
+        evidence = {
+            "evidence": _fields(self.evidence) or None,
+            "cut_off_evidence": _fields(self.cut_off_evidence),
+        }
+        return {**_fields(self), **evidence, "failed": self.failed}
+
+
+@dataclass(frozen=True, slots=True)
 class GroupFinding:
     """One group, a subject or a domain, within the suite's test.
 
@@ -178,6 +237,10 @@ class Verdict:
         population: Questions of the benchmark that a quick run draws from.
         pooled: What the pooled test of a suite says by itself.
         unsure: Whether missing answers could make another test of a suite or subject fail.
+        length: The finding on the length of answers; None where it was not tested.
+        read: Counts on each reading of the answers (`readings`), of a suite's verdict.
+        log10_e: Of a quick run, the evidence of harm when it stopped: the power of ten of the
+            e-value.
     """
 
     kind: VerdictKind
@@ -199,6 +262,9 @@ class Verdict:
     population: int | None = None
     pooled: VerdictKind = "INCONCLUSIVE"
     unsure: bool = False
+    length: LengthFinding | None = None
+    read: tuple[PairCounts | FloorCounts, ...] = field(default=(), compare=False)
+    log10_e: float | None = None
 
     @classmethod
     def of_error(
@@ -217,10 +283,10 @@ class Verdict:
         """Whether a test that rests on this verdict fails.
 
         `on_inconclusive: pass` excuses a lack of evidence. It does not excuse evidence that the
-        candidate's answers became unreadable.
+        candidate's answers became unreadable or far longer.
         """
         if self.kind == "INCONCLUSIVE":
-            if self.unparsed is not None and self.unparsed.failed:
+            if any(one is not None and one.failed for one in (self.unparsed, self.length)):
                 return True
             return self.policy is None or self.policy.on_inconclusive == "fail"
         return self.exit_code != 0
@@ -236,7 +302,10 @@ class Verdict:
         return tuple(one for one in self.domains if one.failed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values for JSON: every key always present, every float finite."""
+        """Returns plain values for JSON: every float finite, every key always present.
+
+        `length` is there only where the length of answers was tested.
+        """
         counts = _fields(self.counts)
         if isinstance(self.counts, PairCounts):
             counts |= {
@@ -268,10 +337,20 @@ class Verdict:
             "unparsed": unparsed or None,
             "subjects": [one.to_dict("subject") for one in self.subjects],
             "domains": [one.to_dict("domain") for one in self.domains],
-            "budget": self.budget._asdict() if self.budget else None,
+            "budget": self.budget.to_dict() if self.budget else None,
             "policy": self.policy.figures() if self.policy else None,
             "population": self.population,
+            **({"length": self.length.to_dict()} if self.length else {}),
         }
+
+
+MORE_TOKENS: Final = 20
+"""Tokens by which an answer must be longer as well: `B` and `Answer: B` differ by a factor only."""
+
+
+def is_longer(ours: float, theirs: float, times: float) -> bool:
+    """Whether an answer of some tokens is at least so many times as long as another."""
+    return ours >= times * theirs and ours - theirs >= MORE_TOKENS
 
 
 def points(fraction: float) -> str:

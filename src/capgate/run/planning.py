@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from capgate.gate.budget import Budget
 from capgate.gate.orders import Orders, run_orders
-from capgate.gate.policy import Policy, ReferenceChoice
+from capgate.gate.overrides import ReferenceChoice
+from capgate.gate.policy import Policy
 from capgate.gate.power import visible_drop, visible_shortfall
 from capgate.gate.scale import Scale
 from capgate.store.runs import StoredRun

@@ -13,7 +13,7 @@ from capgate.common.answers import AnswerState as State
 from capgate.gate import Budget, Pair, Policy, SequentialGate, Verdict, decide_fixed, judge_subject
 from capgate.gate.orders import BATCH
 from capgate.gate.race import Outcome, Race
-from capgate.gate.rows import second_look
+from capgate.gate.readings import second_look
 from capgate.gate.scale import Scale
 
 C, W, E = State.CORRECT, State.WRONG, State.ERROR

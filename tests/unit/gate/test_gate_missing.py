@@ -25,7 +25,7 @@ from capgate.gate import (
 )
 from capgate.gate.orders import run_orders
 from capgate.gate.race import Outcome, fill_in
-from capgate.gate.rows import code_row, settle
+from capgate.gate.readings import code_row, settle
 from capgate.gate.scale import Scale
 
 ALL_POOLED = Budget(total=0.05, pooled=0.05, subjects=0.0, unparsed=0.0)

@@ -7,7 +7,8 @@ import pytest
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate.budget import Budget
-from capgate.gate.policy import Policy, ReferenceChoice
+from capgate.gate.overrides import ReferenceChoice
+from capgate.gate.policy import Policy
 from capgate.run.planning import Known, Plan, Rates, discordance_of, plan, rates_of
 from capgate.store.runs import StoredRun
 from capgate.store.shard import Shard

@@ -34,6 +34,7 @@ from capgate.gate.tries import Allowance
 from capgate.gate.verdict import (
     Evidence,
     GroupFinding,
+    LengthFinding,
     ReferenceKind,
     UnparsedFinding,
     Verdict,
@@ -66,7 +67,7 @@ def _form(
         types[one] = get_type_hints(getattr(of, one).fget)["return"]
     fields: dict[str, Any] = {
         # A factory's default is not in the schema; nothing reads it, as a key unset stays so.
-        key: (kind, Field(default_factory=kind)) if key in newer else (kind, ...)
+        key: (kind, Field(default_factory=lambda: None)) if key in newer else (kind, ...)
         for key, kind in (types | others).items()
         if key not in without
     }
@@ -95,7 +96,8 @@ _VerdictForm = _form(
     Verdict,
     "exit_code",
     "fails",
-    without=["pooled", "unsure"],
+    without=["pooled", "unsure", "read", "log10_e"],
+    newer=["length"],
     # pydantic's models have an attribute `schema`.
     schema_=Annotated[Literal[2], Field(alias="schema")],
     reasons=list[str],
@@ -106,7 +108,10 @@ _VerdictForm = _form(
     unparsed=_form(UnparsedFinding, evidence=_EvidenceForm | None) | None,
     subjects=GenericAlias(list, _group_form("subject")),
     domains=GenericAlias(list, _group_form("domain")),
-    budget=_form(Budget, newer=["spent", "miss_share"]) | None,
+    budget=_form(Budget, newer=["spent", "miss_share", "length", "others"]) | None,
+    length=_form(
+        LengthFinding, "failed", evidence=_EvidenceForm | None, cut_off_evidence=_EvidenceForm
+    ),
     policy=dict[str, float | str | None] | None,
 )
 _StepForm = _form(Progress, newer=["harm", "harmless"])
