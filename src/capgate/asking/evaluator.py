@@ -94,6 +94,7 @@ class Evaluator:
         self._logs = logs
         self._post_mortem = post_mortem
         self._say = say
+        self._tell = tell
         self._loop = LoopThread("capgate-asking")
         self._answers = StoredAnswers(store, run, benchmark.name)
         self._stream = Stream(
@@ -271,6 +272,7 @@ class Evaluator:
             self._logs,
             temperature=settings.temperature,
             log_format=settings.inspect_logs,
+            tell=self._tell_of_runner,
         )
         # What was imported until now is walked by no later collection. A collection before it
         # would take longer than all later ones, and free next to nothing.
@@ -312,6 +314,10 @@ class Evaluator:
                 target=target.id,
                 remedy="start the run again; only what has no answer is asked",
             )
+
+    def _tell_of_runner(self, line: str) -> None:
+        topic = f"runner of {self.benchmark.name}"
+        self._stream.post(lambda: self._tell(topic, line))
 
     def _tell_waiting(self, what: str) -> None:
         line = f"{what}: waiting for another process that asks at this moment"

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capgate.asking.runner import Runner
 from capgate.benchmarks.benchmark import Benchmark, Reading
 from capgate.benchmarks.questions import Question
 from capgate.config.run_options import LogFormat, RunnerKind
+
+if TYPE_CHECKING:
+    from capgate.asking.inspect_backend.inspect_runner import InspectRunner
 
 
 def runner_of(
@@ -21,23 +25,34 @@ def runner_of(
     *,
     temperature: float,
     log_format: LogFormat,
+    tell: Callable[[str], None] = lambda line: None,  # noqa: ARG005
 ) -> Runner:
     """Makes what asks models the questions of tasks.
 
     Args:
-        kind: Which runner.
+        kind: Which runner; `auto` chooses by the task.
         benchmark: What is asked.
         logs: Folder for Inspect's logs.
         temperature: Sampling temperature.
         log_format: How logs are written.
+        tell: Told once why `auto` has chosen Inspect's own evaluation, where it has.
     """
-    if kind == "inspect":
+
+    def inspect() -> InspectRunner:
         from capgate.asking.inspect_backend.inspect_runner import InspectRunner
 
         return InspectRunner(benchmark, logs, temperature=temperature, log_format=log_format)
+
+    if kind == "inspect":
+        return inspect()
     from capgate.asking.inspect_backend.direct_runner import DirectRunner
 
-    return DirectRunner(benchmark, logs, temperature=temperature, log_format=log_format)
+    direct = DirectRunner(benchmark, logs, temperature=temperature, log_format=log_format)
+    if kind == "direct":
+        return direct
+    from capgate.asking.inspect_backend.chosen_runner import ChosenRunner
+
+    return ChosenRunner(benchmark, direct, inspect, tell)
 
 
 def read_texts(

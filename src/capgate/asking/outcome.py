@@ -19,6 +19,9 @@ LOOK: Final = "capgate_look"
 """The key of a log's metadata that says why it was asked (`store.shard.Look`)."""
 
 
+BENCHMARK: Final = "capgate_benchmark"
+"""The key of a log's metadata that says what was asked; logs of MMLU have none."""
+
 Fault = RequestFault | NotAskedError
 """Why a question has no answer."""
 

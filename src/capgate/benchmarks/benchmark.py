@@ -28,6 +28,20 @@ class Reading(NamedTuple):
     choice: str
 
 
+class SolverStep(NamedTuple):
+    """One of a task's solvers.
+
+    Attributes:
+        name: Its registered name.
+        arguments: What it was made with.
+        passed: Those of them that are no defaults.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    passed: Mapping[str, Any]
+
+
 class Benchmark(Protocol):
     """A benchmark, as one run asks it.
 
@@ -64,6 +78,10 @@ class Benchmark(Protocol):
         """The letters of the choices, such as `ABCD`; `""` where answers are free text."""
 
     @property
+    def form(self) -> str:
+        """What an answer must hold to be read, for people: `ANSWER: and a letter`, `a number`."""
+
+    @property
     def shots(self) -> int:
         """Few-shot examples before each question, where that is known; else 0."""
 
@@ -88,8 +106,12 @@ class Benchmark(Protocol):
         """
 
     @property
-    def solver(self) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
-        """The solver's registered name, its arguments, and those of them that are passed."""
+    def steps(self) -> Sequence[SolverStep] | None:
+        """Its task's solvers, as logs record them; None where only Inspect can tell them.
+
+        To have Inspect tell them takes a second in each process that writes logs. A benchmark
+        that tells them itself has scorers without arguments.
+        """
 
     def load(self, source: str) -> QuestionSet:
         """Loads its questions, once per process for each source.

@@ -14,10 +14,14 @@ DEFAULT_TASK: Final = "inspect_evals/mmlu_0_shot"
 DEFAULT_TEMPERATURE: Final = 0.0
 DEFAULT_MAX_TOKENS: Final = 512
 
-RunnerKind = Literal["direct", "inspect"]
+RunnerKind = Literal["auto", "direct", "inspect"]
+"""What asks: `auto` is the direct runner for tasks that it can ask, else Inspect's own."""
+
 LogFormat = Literal["json", "eval"]
 
-RUNNERS: Final = get_args(RunnerKind)
+RUNNERS: Final[tuple[RunnerKind, ...]] = ("direct", "inspect")
+"""The runners that an option can choose."""
+
 LOG_FORMATS: Final = get_args(LogFormat)
 
 FILES: Final = frozenset({"--output-dir", "--store", "--models-file", "--thresholds-dir"})
@@ -206,10 +210,10 @@ OPTIONS: Final = (
         "--runner",
         {
             "choices": RUNNERS,
-            "default": "direct",
             "metavar": "NAME",
-            "help": "what asks: direct, or inspect for a whole evaluation of Inspect's own, which "
-            "takes some five times the processor time a question (default: direct)",
+            "help": "what asks all benchmarks: direct, or inspect for a whole evaluation of "
+            "Inspect's own, which takes some five times the processor time a question (default: "
+            "direct for tasks that ask once and are scored without a model, else inspect)",
         },
     ),
     Option(

@@ -138,7 +138,7 @@ class Settings:
             temperature=options.capgate_temperature,
             max_tokens=options.capgate_max_tokens,
             seed=options.capgate_seed,
-            runner=options.capgate_runner,
+            runner=options.capgate_runner or "auto",
             inspect_logs=options.capgate_inspect_logs,
             fresh=options.capgate_fresh,
             alerts=tuple(dict.fromkeys(options.capgate_alert or ())),
@@ -166,6 +166,11 @@ class Settings:
         files: dict[str, Path | None] = {name: values.pop(name) for name in _FILES}
         for name in ("alerts", "root"):
             del values[name]
+        if values["runner"] == "auto":
+            # The direct runner asks MMLU; what asks another benchmark depends on its task.
+            del values["runner"]
+            if self.benchmarks == (MMLU,):
+                values["runner"] = "direct"
         # A run of MMLU alone is recorded as it was before there were other benchmarks.
         if suite := values.pop("suite"):
             values["benchmark_suite"] = suite

@@ -40,6 +40,9 @@ def run_command(
     settings = {**recorded, **files_of(recorded)}
     if not settings.get("model_ids"):
         settings["model_ids"] = sorted(models)
+    if settings.get("runner") == "direct" and "benchmarks" not in settings:
+        # What asks MMLU without the option.
+        del settings["runner"]
     for option in OPTIONS:
         if option.flag not in _LEFT_OUT:
             words += _words(option.flag, option.keywords, settings)

@@ -15,10 +15,11 @@ from weakref import WeakKeyDictionary
 
 from capgate.asking.inspect_backend.direct_sample import SampleRunner
 from capgate.asking.inspect_backend.direct_tasks import why_not_direct
-from capgate.asking.inspect_backend.inspect_tasks import inspect_task
+from capgate.asking.inspect_backend.inspect_tasks import MadeTask, inspect_task
 from capgate.asking.inspect_backend.lanes import Lane, Work
 from capgate.asking.inspect_backend.read_sample import outcome_of
 from capgate.asking.inspect_backend.shard_log import ShardLog
+from capgate.asking.inspect_backend.task_record import TaskRecord, record_of
 from capgate.asking.outcome import QuestionTask
 from capgate.asking.runner import OnOutcome
 from capgate.asking.target_client import TargetClient
@@ -51,6 +52,7 @@ class DirectRunner:
         self._temperature = temperature
         self._format = log_format
         self._lanes: WeakKeyDictionary[TargetClient, Lane] = WeakKeyDictionary()
+        self._record: TaskRecord | None = None
 
     async def ask(
         self,
@@ -58,13 +60,34 @@ class DirectRunner:
         on_outcome: OnOutcome,
         room: Callable[[], None] = lambda: None,
     ) -> None:
-        """Asks the questions of tasks; see `Runner`."""
-        run = uuid4().hex
-        shards = [self._shard(task, on_outcome, run) for task in tasks]
+        """Asks the questions of tasks; see `Runner`.
+
+        Raises:
+            CapgateError: A task can't be asked question by question.
+        """
+        made = [inspect_task(task, self._benchmark) for task in tasks]
+        for one in made:
+            if reason := why_not_direct(one.made):
+                raise CapgateError(
+                    f"its task can't be asked question by question: {reason}",
+                    target=one.asked.target,
+                    remedy="run it with --runner inspect, or without --runner",
+                )
+        await self.ask_made(made, on_outcome, room)
+
+    async def ask_made(
+        self, tasks: Sequence[MadeTask], on_outcome: OnOutcome, room: Callable[[], None]
+    ) -> None:
+        """Asks tasks that can be asked question by question; see `Runner.ask`."""
+        if self._record is None:
+            # All tasks of a benchmark have the same solvers and scorers.
+            self._record = await record_of(tasks[0].made, self._benchmark)
+        run, record = uuid4().hex, self._record
+        shards = [self._shard(task, record, on_outcome, run) for task in tasks]
         with no_model():
             works = [Work(shard.questions(), room) for shard in shards]
             for task, work in zip(tasks, works, strict=True):
-                self._lane(task.client).put(work)
+                self._lane(task.asked.client).put(work)
             fault: BaseException | None = None
             try:
                 # Unlike `gather`, it leaves the work as it is where this is cancelled.
@@ -80,26 +103,20 @@ class DirectRunner:
             finally:
                 await self._write(shards, fault)
 
-    def _shard(self, task: QuestionTask, on_outcome: OnOutcome, run: str) -> _Shard:
-        made = inspect_task(task, self._benchmark)
-        if reason := why_not_direct(made):
-            raise CapgateError(
-                f"its task can't be asked question by question: {reason}",
-                target=task.target,
-                remedy="run it with --runner inspect",
-            )
+    def _shard(self, task: MadeTask, record: TaskRecord, on_outcome: OnOutcome, run: str) -> _Shard:
+        asked, made = task.asked, task.made
         solver = self._benchmark.direct_solver(made)
-        runner = SampleRunner(made, solver, task.client, self._temperature)
+        runner = SampleRunner(made, solver, record, asked.client, self._temperature)
         log = ShardLog(
             made,
-            self._benchmark,
+            record,
             runner,
-            task.client,
+            asked.client,
             self._logs,
             run=run,
             form=self._format,
         )
-        return _Shard(task, self._benchmark, runner, log, on_outcome)
+        return _Shard(asked, self._benchmark, runner, log, on_outcome)
 
     def _lane(self, client: TargetClient) -> Lane:
         if client not in self._lanes:

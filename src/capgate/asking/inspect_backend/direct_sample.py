@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +30,7 @@ from inspect_ai.util import registry_info
 
 from capgate.asking.cost_limit import NotAskedError
 from capgate.asking.inspect_backend.messages import logprob_settings, new_id, output_of, request_of
+from capgate.asking.inspect_backend.task_record import TaskRecord
 from capgate.asking.outcome import Fault
 from capgate.asking.target_client import TargetClient
 from capgate.common.errors import CapgateError, RequestFault
@@ -83,7 +84,8 @@ class SampleRunner:
 
     Args:
         task: The task. Its scorers ask no model by themselves.
-        solver: Asks once.
+        solver: Asks, once or several times; or a chain of solvers.
+        record: What logs record of the task.
         client: The way to the target.
         temperature: Sampling temperature.
 
@@ -94,14 +96,24 @@ class SampleRunner:
     """
 
     def __init__(
-        self, task: Task, solver: Solver, client: TargetClient, temperature: float
+        self,
+        task: Task,
+        solver: Solver | Sequence[Solver],
+        record: TaskRecord,
+        client: TargetClient,
+        temperature: float,
     ) -> None:
         self.model = f"{MODEL_API}/{client.model}"
         self.config = task.config.merge(GenerateConfig(temperature=temperature))
         self.scorers = _named(task.scorer or [])
         self._name = ModelName(self.model)
         self._client = client
-        self._solver = solver
+        # A chain that is called notes its steps in the transcript of Inspect's own sample.
+        self._solvers = list(solver) if isinstance(solver, Sequence) else [solver]
+        self._arguments = {
+            name: recorded.options or {}
+            for name, recorded in zip(self.scorers, record.scorers, strict=True)
+        }
         # A solver asks with the same few settings each time; to merge them takes as long as to
         # send the request.
         self._merged = functools.lru_cache(maxsize=16)(self._merge)
@@ -111,11 +123,15 @@ class SampleRunner:
         attempt = _Attempt(time.monotonic())
         started = datetime.now(UTC)
         state = self._state(sample)
-        scores: dict[str, Score] = {}
         error: EvalError | None = None
         fault: Fault | None = None
         try:
-            state = await self._solver(state, functools.partial(self._generate, attempt))
+            for solver in self._solvers:
+                state = await solver(state, functools.partial(self._generate, attempt))
+                if state.completed:
+                    break
+            state.completed = True
+            scores = state.scores = state.scores or {}
             for name, scorer in self.scorers.items():
                 score = await scorer(state, Target(sample.target))
                 if score is not None:
@@ -129,7 +145,7 @@ class SampleRunner:
             attempt.events.append(ErrorEvent(error=error, **_about(attempt)))
         took = time.monotonic() - attempt.began
         ended = EvalSample(
-            id=str(sample.id),
+            id=state.sample_id,
             epoch=1,
             input=sample.input,
             choices=sample.choices,
@@ -137,7 +153,7 @@ class SampleRunner:
             metadata=state.metadata,
             messages=state.messages,
             output=state.output,
-            scores=scores,
+            scores=state.scores,
             store=dict(state.store.items()),
             uuid=state.uuid,
             events=attempt.events,
@@ -167,7 +183,7 @@ class SampleRunner:
             ]
         return TaskState(
             model=self._name,
-            sample_id=str(sample.id),
+            sample_id=sample.id or 0,
             epoch=1,
             input=sample.input,
             messages=messages,
@@ -248,7 +264,7 @@ class SampleRunner:
             score=score,
             target=sample.target,
             scorer=name,
-            scorer_args={},
+            scorer_args=self._arguments[name],
             model_usage=None if attempt.usage is None else {self.model: attempt.usage},
             **_about(attempt),
         )

@@ -13,25 +13,28 @@ from capgate.asking.inspect_backend.messages import SETTINGS, is_text
 
 DIRECT_SOLVERS: Final = frozenset(
     {
-        *("mmlu_multiple_choice", "generate", "multiple_choice", "chain_of_thought"),
+        *("generate", "multiple_choice", "chain_of_thought"),
         *("prompt_template", "system_message", "user_message", "assistant_message"),
+        *("mmlu_multiple_choice", "mmlu_pro_system_message", "bbh_solver"),
     }
 )
-"""Inspect's and inspect_evals' solvers that do nothing but change messages and ask once."""
+"""Inspect's and inspect_evals' solvers that change messages, and ask by `generate` alone."""
 
 DIRECT_SCORERS: Final = frozenset(
-    {"choice", "match", "includes", "pattern", "answer", "exact", "f1"}
+    {
+        *("choice", "match", "includes", "pattern", "answer", "exact", "f1"),
+        *("bbh_scorer", "instruction_following"),
+    }
 )
-"""Inspect's scorers that ask no model."""
+"""Inspect's and inspect_evals' scorers that ask no model."""
 
-_UPSTREAM: Final = frozenset({"inspect_ai", "inspect_evals", ""})
-"""The packages whose solvers and scorers are known. Inspect finds no package's name where that is
-not installed in the usual way."""
+_UPSTREAM: Final = frozenset({"inspect_ai", "inspect_evals"})
+"""The packages whose solvers and scorers are known."""
 
 _UNSET: Final = (
     *("setup", "cleanup", "sandbox", "approval", "early_stopping", "sample_source"),
     *("message_limit", "token_limit", "turn_limit", "time_limit", "working_limit", "cost_limit"),
-    *("model_roles", "metrics", "checkpoint", "review", "sentinel"),
+    *("model_roles", "checkpoint", "review", "sentinel"),
 )
 """What only an evaluation of Inspect's own does for a task."""
 
@@ -62,8 +65,10 @@ def _unknown(used: Iterable[object], known: frozenset[str]) -> str:
     """The first of some solvers or scorers that is not among those that are known."""
     for one in used:
         registered = registry_info(one).name
-        package, _, name = registered.rpartition("/")
-        if package not in _UPSTREAM or name not in known:
+        # A registered name has no package where that is not installed in the usual way, and a
+        # user's own file may use a known name.
+        package = str(getattr(one, "__module__", "")).partition(".")[0]
+        if package not in _UPSTREAM or registered.rpartition("/")[2] not in known:
             return registered
     return ""
 

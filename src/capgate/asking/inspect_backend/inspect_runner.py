@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import re
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -18,13 +17,12 @@ from pathlib import Path
 from typing import Final
 
 import inspect_ai
-from inspect_ai import Task
 from inspect_ai.hooks import Hooks, SampleEnd, TaskStart, hooks
 from inspect_ai.log import EvalLog, EvalSpec
 from inspect_ai.model import get_model
-from inspect_ai.util import display_type
 
-from capgate.asking.inspect_backend.inspect_tasks import inspect_task
+from capgate.asking.inspect_backend.inspect_tasks import MadeTask, inspect_task
+from capgate.asking.inspect_backend.one_evaluation import one_evaluation
 from capgate.asking.inspect_backend.provider import model_of
 from capgate.asking.inspect_backend.read_sample import outcome_of
 from capgate.asking.inspect_backend.sample_faults import SampleFaults
@@ -42,8 +40,6 @@ _IN_PROGRESS: Final = 3
 samples are ready to be sent, so that a place is taken as soon as it is free and not when a sample
 is scored and logged."""
 
-_DISPLAY: Final = "INSPECT_DISPLAY"
-
 _ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
 """What is left of an operating system's error in a log."""
 
@@ -51,7 +47,8 @@ _ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
 class InspectRunner:
     """Runs tasks by `inspect_ai.eval_async` (`runner.Runner`).
 
-    Inspect runs one evaluation at a time in a process: a second call waits for the first.
+    Inspect runs one evaluation at a time in a process: a second call waits for the first. Each
+    question is asked once, in how many epochs the task asks by itself.
 
     Args:
         benchmark: What is asked.
@@ -67,21 +64,30 @@ class InspectRunner:
         self._logs = logs
         self._temperature = temperature
         self._format = log_format
-        self._one_at_a_time = asyncio.Lock()
 
     async def ask(
         self,
         tasks: Sequence[QuestionTask],
         on_outcome: OnOutcome,
-        room: Callable[[], None] = lambda: None,  # noqa: ARG002 (there is none until it ends)
+        room: Callable[[], None] = lambda: None,
     ) -> None:
         """Asks the questions of tasks in one evaluation; see `Runner`.
 
         Raises:
             ValueError: Two of the tasks could not be told apart in a log.
         """
+        made = [inspect_task(task, self._benchmark) for task in tasks]
+        await self.ask_made(made, on_outcome, room)
+
+    async def ask_made(
+        self,
+        tasks: Sequence[MadeTask],
+        on_outcome: OnOutcome,
+        room: Callable[[], None],  # noqa: ARG002 (there is none until it ends)
+    ) -> None:
+        """Asks tasks in one evaluation; see `ask`."""
         asked = _Asked(tasks, self._benchmark, on_outcome)
-        async with self._one_at_a_time:
+        async with one_evaluation():
             _hear_of_samples()
             with told_of_files(LOGS, path=self._logs):
                 own_folder(self._logs)
@@ -108,8 +114,12 @@ class InspectRunner:
 
     async def _evaluate(self, asked: _Asked) -> list[EvalLog]:
         _current.set(asked)
-        made = [self._task(task, asked.faults) for task in asked.tasks]
-        samples = _IN_PROGRESS * max(one.client.client.limits.connections for one in asked.tasks)
+        for task in asked.tasks:
+            task.made.model = model_of(task.asked.client, asked.faults)
+        made = [task.made for task in asked.tasks]
+        samples = _IN_PROGRESS * max(
+            task.asked.client.client.limits.connections for task in asked.tasks
+        )
         return await inspect_ai.eval_async(
             made,
             model=None,
@@ -120,7 +130,8 @@ class InspectRunner:
             max_samples=samples,
             max_connections=samples,
             # One write a log, when its task ends: what is asked is in the store by then.
-            log_buffer=max(len(task.questions) for task in asked.tasks) + 1,
+            log_buffer=max(len(task.asked.questions) for task in asked.tasks) + 1,
+            epochs=1,
             log_realtime=False,
             log_images=False,
             log_header_only=True,
@@ -134,11 +145,6 @@ class InspectRunner:
             # Another process may replace its log meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 path.chmod(0o600)
-
-    def _task(self, task: QuestionTask, faults: SampleFaults) -> Task:
-        made = inspect_task(task, self._benchmark)
-        made.model = model_of(task.client, faults)
-        return made
 
 
 def _check_ended(log: EvalLog, folder: Path) -> None:
@@ -173,7 +179,7 @@ class _Asked:
     evaluation: asyncio.Task[list[EvalLog]]
 
     def __init__(
-        self, tasks: Sequence[QuestionTask], benchmark: Benchmark, on_outcome: OnOutcome
+        self, tasks: Sequence[MadeTask], benchmark: Benchmark, on_outcome: OnOutcome
     ) -> None:
         self.tasks = tasks
         self._benchmark = benchmark
@@ -181,19 +187,19 @@ class _Asked:
         self.fault: Exception | None = None
         self._on_outcome = on_outcome
         self._running: dict[str, QuestionTask] = {}
-        self._named = {(task.name, task.target, task.look): task for task in tasks}
+        self._named = {
+            (task.made.name, task.asked.target, task.asked.look): task.asked for task in tasks
+        }
         if len(self._named) < len(tasks):
             raise ValueError("two tasks of one name ask one target for the same reason")
         self._questions = {
-            task: {str(one.sample.id): one for one in task.questions} for task in tasks
+            task.asked: {str(one.sample.id): one for one in task.asked.questions} for task in tasks
         }
 
     def task(self, spec: EvalSpec) -> QuestionTask:
         """The task that a log is of."""
         about = spec.metadata or {}
-        return self._named[
-            str(spec.dataset.name), str(about.get(TARGET, "")), str(about.get(LOOK, ""))
-        ]
+        return self._named[spec.task, str(about.get(TARGET, "")), str(about.get(LOOK, ""))]
 
     def started(self, data: TaskStart) -> None:
         """Notes which task an evaluation's id belongs to."""
@@ -236,20 +242,10 @@ class _SampleHooks(Hooks):
 
 @functools.cache
 def _hear_of_samples() -> None:
-    """Registers the hooks, and keeps Inspect's display off the terminal.
+    """Registers the hooks.
 
     Not when this module is imported: Inspect announces on the terminal all hooks that it finds
     when it makes its first model.
     """
     get_model("none/none")
     hooks(name="capgate_samples", description="Stores answers as they come.")(_SampleHooks)
-    # Only `eval()` has an argument for it; `eval_async()` takes what was settled before.
-    before = os.environ.get(_DISPLAY)
-    os.environ[_DISPLAY] = "none"
-    try:
-        display_type()
-    finally:
-        if before is None:
-            del os.environ[_DISPLAY]
-        else:
-            os.environ[_DISPLAY] = before

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from inspect_ai import Task
+from dataclasses import dataclass
 
-from capgate.asking.outcome import LOOK, TARGET, QuestionTask
+from inspect_ai import Task, task_with
+
+from capgate.asking.outcome import BENCHMARK, LOOK, TARGET, QuestionTask
 from capgate.benchmarks.benchmark import Benchmark
+from capgate.benchmarks.mmlu.subjects import MMLU
 
 
-def inspect_task(task: QuestionTask, benchmark: Benchmark) -> Task:
+@dataclass(frozen=True, eq=False)
+class MadeTask:
+    """A task, in capgate's form and in Inspect's.
+
+    Attributes:
+        asked: Who is asked what.
+        made: Inspect's task for it.
+    """
+
+    asked: QuestionTask
+    made: Task
+
+
+def inspect_task(task: QuestionTask, benchmark: Benchmark) -> MadeTask:
     """Makes the task that asks a target's questions; its log says which target, and why.
 
     Args:
@@ -17,5 +33,9 @@ def inspect_task(task: QuestionTask, benchmark: Benchmark) -> Task:
     """
     made = benchmark.task(task.questions, shard=task.name)
     about = {TARGET: task.target, LOOK: task.look}
+    if benchmark.name != MMLU:
+        # Logs of two benchmarks lie in one folder, and both may have a part of one name.
+        made = task_with(made, name=f"{benchmark.name}_{task.name}")
+        about[BENCHMARK] = benchmark.name
     made.metadata = {**(made.metadata or {}), **{key: it for key, it in about.items() if it}}
-    return made
+    return MadeTask(task, made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Final
 
 from inspect_ai import recompute_metrics
 from inspect_ai.log import (
@@ -18,6 +18,11 @@ from inspect_ai.log import (
 from inspect_ai.scorer import SampleScore, Scorer
 from inspect_ai.util import registry_info
 
+from capgate.asking.inspect_backend.task_record import RecordedScorer
+
+_OF_ONE_NUMBER: Final = frozenset({"inspect_ai/accuracy", "inspect_ai/stderr", "inspect_ai/mean"})
+"""Metrics that return a number, and no mapping of numbers."""
+
 
 def add_results(log: EvalLog, scorers: Mapping[str, Scorer]) -> None:
     """Adds the results of a log's samples.
@@ -29,16 +34,21 @@ def add_results(log: EvalLog, scorers: Mapping[str, Scorer]) -> None:
         log: The log, with its samples; changed in place.
         scorers: Name to scorer, as the samples' scores name them.
     """
-    samples = log.samples or []
+    samples, recorded = log.samples or [], log.eval.scorers or []
     values = [score.value for one in samples for score in (one.scores or {}).values()]
-    plain = all(map(_is_plain, scorers.values())) and all(isinstance(one, str) for one in values)
+    plain = all(map(_is_plain, recorded)) and all(isinstance(one, str) for one in values)
     if not values or not plain:
         recompute_metrics(log)
+        # With one epoch they repeat each sample's score.
+        log.reductions = None
         return
     log.results = EvalResults(
         total_samples=len(samples),
         completed_samples=sum(one.error is None for one in samples),
-        scores=[_score(name, scorer, samples) for name, scorer in scorers.items()],
+        scores=[
+            _score(name, scorer, about, samples)
+            for (name, scorer), about in zip(scorers.items(), recorded, strict=True)
+        ],
     )
     headline = headline_metric(log)
     if headline is not None:
@@ -47,17 +57,17 @@ def add_results(log: EvalLog, scorers: Mapping[str, Scorer]) -> None:
         )
 
 
-def metrics_of(scorer: Scorer) -> Any:  # noqa: ANN401 (a list, or a mapping of lists)
-    """The metrics that a scorer's scores are summed up by."""
-    return registry_info(scorer).metadata.get("metrics", [])
+def _is_plain(recorded: RecordedScorer) -> bool:
+    metrics = recorded.metrics
+    return isinstance(metrics, list) and all(
+        not isinstance(one, dict) and one.name in _OF_ONE_NUMBER and not one.options
+        for one in metrics
+    )
 
 
-def _is_plain(scorer: Scorer) -> bool:
-    metrics = metrics_of(scorer)
-    return isinstance(metrics, list) and all(map(callable, metrics))
-
-
-def _score(name: str, scorer: Scorer, samples: Sequence[EvalSample]) -> EvalScore:
+def _score(
+    name: str, scorer: Scorer, recorded: RecordedScorer, samples: Sequence[EvalSample]
+) -> EvalScore:
     scored = [
         SampleScore(
             score=one.scores[name], sample_id=one.id, sample_metadata=one.metadata, scorer=name
@@ -66,12 +76,13 @@ def _score(name: str, scorer: Scorer, samples: Sequence[EvalSample]) -> EvalScor
         if one.scores and name in one.scores
     ]
     metrics = {}
-    for metric in metrics_of(scorer):
+    for metric in registry_info(scorer).metadata["metrics"]:
         called = registry_info(metric).name.split("/")[-1]
         metrics[called] = EvalMetric(name=called, value=float(metric(scored)))
     return EvalScore(
         name=name,
         scorer=name,
+        params=recorded.options or {},
         scored_samples=len(scored),
         unscored_samples=0,
         metrics=metrics,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,26 +20,26 @@ from inspect_ai.log import (
     EvalError,
     EvalLog,
     EvalPlan,
-    EvalPlanStep,
     EvalSample,
     EvalSpec,
     EvalStats,
     write_eval_log,
 )
-from inspect_ai.scorer import Scorer
-from inspect_ai.util import registry_info
 
 from capgate.asking.inspect_backend.direct_sample import EndedSample, SampleRunner
 from capgate.asking.inspect_backend.messages import logprob_settings
-from capgate.asking.inspect_backend.results import add_results, metrics_of
+from capgate.asking.inspect_backend.results import add_results
+from capgate.asking.inspect_backend.task_record import TaskRecord
 from capgate.asking.target_client import TargetClient
-from capgate.benchmarks.benchmark import Benchmark
 from capgate.common.files import told_of_files
 from capgate.common.private_files import own_folder
 from capgate.config.run_options import LogFormat
 
 SAMPLES: Final = 2000
 """Most samples of one log: all of them are in memory until it is written."""
+
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9.-]+")
+"""What a file's name may not hold: the names of a task and its groups are a user's."""
 
 LOGS: Final = "the evaluation's logs"
 
@@ -60,7 +61,7 @@ class ShardLog:
 
     Args:
         task: Inspect's task.
-        benchmark: What is asked.
+        record: What logs record of the task.
         runner: Runs the samples.
         client: The way to the target, which knows its secrets.
         folder: Where logs go.
@@ -71,7 +72,7 @@ class ShardLog:
     def __init__(
         self,
         task: Task,
-        benchmark: Benchmark,
+        record: TaskRecord,
         runner: SampleRunner,
         client: TargetClient,
         folder: Path,
@@ -80,7 +81,7 @@ class ShardLog:
         form: LogFormat,
     ) -> None:
         self._task = task
-        self._benchmark = benchmark
+        self._record = record
         self._runner = runner
         self._client = client
         self._folder = folder
@@ -134,7 +135,7 @@ class ShardLog:
             made.error = EvalError(message=str(error), traceback="", traceback_ansi="")
         else:
             add_results(made, self._runner.scorers)
-        name = self._task.name.replace("_", "-")
+        name = _NOT_IN_NAMES.sub("-", self._task.name)
         stamp = started.isoformat(timespec="seconds").replace(":", "-")
         path = self._folder / f"{stamp}_{name}_{made.eval.task_id}.{self._form}"
         part = path.with_name(f".{path.name}.part")
@@ -153,7 +154,6 @@ class ShardLog:
         created, number = self._started.isoformat(timespec="seconds"), uuid4().hex
         used = [sample.model_usage for sample in samples if sample.model_usage]
         spent = [usage for one in used for usage in one.values()]
-        solver, arguments, passed = self._benchmark.solver
         return EvalLog(
             status="success",
             eval=EvalSpec(
@@ -177,10 +177,11 @@ class ShardLog:
                 config=_CONFIG.model_copy(),
                 packages={"inspect_ai": version("inspect-ai")},
                 metadata=task.metadata,
-                scorers=[_described(one) for one in self._runner.scorers.values()],
+                scorers=list(self._record.scorers),
+                metrics=self._record.metrics,
             ),
             plan=EvalPlan(
-                steps=[EvalPlanStep(solver=solver, params=arguments, params_passed=passed)],
+                steps=list(self._record.steps),
                 config=self._runner.config,
             ),
             stats=EvalStats(
@@ -202,17 +203,3 @@ def recorded_args(client: TargetClient) -> dict[str, Any]:
         "extra_body": client.extra_body,
         "max_tokens_field": client.max_tokens_field,
     }
-
-
-def _described(scorer: Scorer) -> Any:  # noqa: ANN401 (the model for it is not public)
-    """A scorer as logs name it, so that `inspect score` can make it again."""
-    return {
-        "name": _log_name(scorer),
-        "options": {},
-        "metrics": [{"name": registry_info(one).name, "options": {}} for one in metrics_of(scorer)],
-        "metadata": {},
-    }
-
-
-def _log_name(registered: object) -> str:
-    return registry_info(registered).name.replace("inspect_ai/", "", 1)

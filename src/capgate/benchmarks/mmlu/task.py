@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.benchmarks.benchmark import Reading
+from capgate.benchmarks.benchmark import Reading, SolverStep
 from capgate.benchmarks.mmlu.load import load_questions, may_be_away
 from capgate.benchmarks.mmlu.reading import (
     behaviour_hash,
@@ -60,6 +60,7 @@ class MmluTask:
     catch: float | None = None
     advisory: bool = False
     letters: str = "ABCD"
+    form: str = "ANSWER: and a letter"
 
     @property
     def shots(self) -> int:
@@ -139,10 +140,10 @@ class MmluTask:
         return None if self.shots else mmlu_question(text, choices, key, group).sample
 
     @property
-    def solver(self) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """The solver's registered name, its arguments, and those of them that are passed."""
+    def steps(self) -> tuple[SolverStep, ...]:
+        """Upstream's one solver; see `Benchmark.steps`."""
         passed = {"max_non_cot_tokens": self.max_tokens}
-        return "inspect_evals/mmlu_multiple_choice", {"cot": False, **passed}, passed
+        return (SolverStep("inspect_evals/mmlu_multiple_choice", {"cot": False, **passed}, passed),)
 
     @cached_property
     def prompt_hash(self) -> str:

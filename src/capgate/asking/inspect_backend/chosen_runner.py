@@ -1,0 +1,59 @@
+"""The runner of each task: the direct one where that can ask it, else Inspect's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from capgate.asking.inspect_backend.direct_runner import DirectRunner
+from capgate.asking.inspect_backend.direct_tasks import why_not_direct
+from capgate.asking.inspect_backend.inspect_tasks import inspect_task
+from capgate.asking.outcome import QuestionTask
+from capgate.asking.runner import OnOutcome
+from capgate.benchmarks.benchmark import Benchmark
+
+if TYPE_CHECKING:
+    from capgate.asking.inspect_backend.inspect_runner import InspectRunner
+
+
+class ChosenRunner:
+    """Asks through the runner that a benchmark's tasks need (`runner.Runner`).
+
+    Args:
+        benchmark: What is asked.
+        direct: Asks tasks of one turn.
+        inspect: Makes what asks all others.
+        tell: Told once why the direct runner can't ask.
+    """
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        direct: DirectRunner,
+        inspect: Callable[[], InspectRunner],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._benchmark = benchmark
+        self._direct = direct
+        self._make_inspect = inspect
+        self._inspect: InspectRunner | None = None
+        self._tell = tell
+
+    async def ask(
+        self,
+        tasks: Sequence[QuestionTask],
+        on_outcome: OnOutcome,
+        room: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Asks the questions of tasks; see `Runner`."""
+        made = [inspect_task(task, self._benchmark) for task in tasks]
+        reason = next(filter(None, (why_not_direct(one.made) for one in made)), "")
+        if not reason:
+            return await self._direct.ask_made(made, on_outcome, room)
+        if self._inspect is None:
+            self._inspect = self._make_inspect()
+            self._tell(
+                f"{self._benchmark.name}: Inspect's own evaluation asks it, which takes more "
+                f"processor time a question, since {reason}"
+            )
+        return await self._inspect.ask_made(made, on_outcome, room)
