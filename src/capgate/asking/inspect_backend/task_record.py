@@ -16,7 +16,7 @@ from inspect_ai.util import registry_info
 
 from capgate.asking.inspect_backend.one_evaluation import one_evaluation
 from capgate.benchmarks.benchmark import Benchmark
-from capgate.benchmarks.mmlu.reading import no_model
+from capgate.benchmarks.without_model import no_model
 
 
 class RecordedScorer(Protocol):

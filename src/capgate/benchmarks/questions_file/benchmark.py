@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.benchmarks.benchmark import Reading
+from capgate.benchmarks.benchmark import Reading, SolverStep
 from capgate.benchmarks.questions import Question, QuestionSet
 from capgate.benchmarks.questions_file.checked_rows import FileRow
 from capgate.benchmarks.questions_file.file_rows import FileQuestions, read_questions_file
@@ -174,9 +174,14 @@ class QuestionsFileBenchmark:
         return None
 
     @property
-    def solver(self) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
-        """The solver's registered name, its arguments, and those of them that are passed."""
-        return plan_step(self.scorer)
+    def form(self) -> str:
+        """What an answer must hold to be read, for people."""
+        return {CHOICE: "ANSWER: and a letter", NUMERIC: "a number"}.get(self.scorer, "a text")
+
+    @property
+    def steps(self) -> tuple[SolverStep, ...] | None:
+        """The one solver; see `Benchmark.steps`."""
+        return None if self.scorer == NUMERIC else (plan_step(self.scorer),)
 
     @cached_property
     def prompt_hash(self) -> str:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from capgate.benchmarks.benchmark import Reading
+from capgate.benchmarks.benchmark import Reading, SolverStep
 from capgate.benchmarks.mmlu.reading import behaviour_hash, mmlu_scorer_hash, reading_of
 from capgate.common.answers import AnswerState
 from capgate.common.text import one_line
@@ -64,12 +64,12 @@ def make_scorer(scorer: str) -> Scorer:
     return {CHOICE: choice, "match": match, "includes": includes, "exact": exact}[scorer]()
 
 
-def plan_step(scorer: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """The solver's registered name, its arguments, and those of them that are passed."""
+def plan_step(scorer: str) -> SolverStep:
+    """The solver of `make_solver`, as logs record it."""
     if scorer == CHOICE:
         unset = {"template": None, "cot": False, "multiple_correct": False, "max_tokens": None}
-        return "multiple_choice", unset, {}
-    return "generate", {"tool_calls": "loop"}, {}
+        return SolverStep("multiple_choice", unset, {})
+    return SolverStep("generate", {"tool_calls": "loop"}, {})
 
 
 def read_score(scorer: str, score: Score) -> Reading:
