@@ -46,6 +46,17 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
         register_markers(parent.config)
 
 
+def pytest_pycollect_makeitem(
+    collector: pytest.Module | pytest.Class, name: str, obj: object
+) -> list[pytest.Item] | None:
+    """Leaves out functions that stand for no test of a run (`pytest_pycollect_makeitem`)."""
+    from capgate.config.suite import MODULE
+
+    if not name.startswith("test_") or getattr(obj, "__module__", None) != MODULE:
+        return None
+    return [] if process_of(collector.config).session.leaves_out(name) else None
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Makes one test for each target and subject (`pytest_generate_tests`)."""
     if "capgate" in metafunc.fixturenames:

@@ -149,6 +149,11 @@ class Settings:
         )
 
     @property
+    def quick(self) -> bool:
+        """Whether the suite of benchmarks that was asked for means quick runs."""
+        return bool(self.suite) and load_benchmarks(self.root).suite_of(self.suite).quick
+
+    @property
     def reference(self) -> Literal["baseline", "published"] | None:
         """The reference that the command line demands in place of the policy's."""
         if self.baseline:

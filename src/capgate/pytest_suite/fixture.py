@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import pytest
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.dependencies import is_missing, package_error
 from capgate.common.errors import CapgateError, ServerEndedError, StoreError
 from capgate.common.files import FileError, file_error, is_of_files
-from capgate.common.text import one_line
+from capgate.common.text import one_line, printable
 from capgate.gate.verdict import Scope, Verdict
+from capgate.pytest_suite.choosing import SessionPlan
 from capgate.report.text.terminal import render_judgement
-from capgate.run.judgement import Judgement
+from capgate.run.judgement import Judgement, Mode
 from capgate.run.run import Run
-from capgate.store.shard import Shard
+from capgate.run.runs import Runs
+from capgate.store.shard import OVER_ALL, Shard
 
 _J = TypeVar("_J", bound=Judgement | None)
 
@@ -28,90 +31,160 @@ class Bench:
     """The run, for the length of one test.
 
     Args:
-        run: This process's part in the run.
+        runs: This process's part in the run.
         node: The test.
-        preflighted: The targets whose preflight is a test of this session.
-        whole: The targets whose suite is a test of this session.
+        plan: What the session's tests ask.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        node: pytest.Item,
-        preflighted: frozenset[str],
-        whole: frozenset[str] = frozenset(),
-    ) -> None:
-        self._judge = run.judge
-        self._run = run
-        self._benchmark = run.benchmark.name
-        self._preflight = Shard("preflight", self._benchmark)
+    def __init__(self, runs: Runs, node: pytest.Item, plan: SessionPlan) -> None:
+        self._runs = runs
         self._node = node
-        self._preflighted = preflighted
-        self._whole = whole
+        self._plan = plan
 
     def preflight(self, target: str) -> None:
-        """Fails unless the target can be judged."""
-        fault = self._fault(target, self._judge.preflight)
-        if fault is not None:
-            self._fail_by(self._error(target, self._preflight, fault, "suite"))
-        self._note(target, self._preflight, None)
+        """Fails unless the target can be judged, on each benchmark that decides."""
+        faults = {run.name: self._preflight_fault(target, run) for run in self._runs}
+        shard = Shard("preflight", "" if self._runs.several else self._runs.first.name)
+        told = list(filter(None, faults.values()))
+        if not self._runs.several and told:
+            self._fail_by(self._error(target, self._runs.first, shard, told[0], "suite"))
+        together = self._runs.faults_together(target, faults)
+        if together is not None:
+            self._fail_by(Judgement(target, shard, Verdict.of_error(together, scope="suite"), None))
+        self._note(target, shard, None)
 
     def subject(self, target: str, subject: str) -> None:
-        """Fails where a subject by itself shows a loss."""
-        self._reach(target)
-        shard = Shard("group", self._benchmark, subject)
-        try:
-            if self._run.losses.fault(target):
-                self._skip_lost(target)
-            judgement = self._judged(
-                target, shard, "subject", lambda: self._judge.subject(target, subject)
-            )
-        except (ServerEndedError, FileError, StoreError) as error:
-            first = self._run.losses.note(target, str(error))
-            # One test tells of it: the suite's where the session has it, which comes last.
-            if target in self._whole or not first:
-                self._skip_lost(target)
-            judgement = self._error(target, shard, error, "subject")
-        if judgement is None:
-            pytest.skip(f"--limit {self._run.settings.limit} left no question of this subject")
-        self._settle(judgement)
+        """Fails where a subject of MMLU by itself shows a loss."""
+        self._group(target, self._runs.of(MMLU if MMLU in self._runs.names else ""), subject)
+
+    def group(self, target: str, benchmark: str, group: str = "") -> None:
+        """Fails where a group of a benchmark by itself shows a loss.
+
+        Args:
+            target: The target.
+            benchmark: The benchmark's name.
+            group: The group; `""` for the whole benchmark.
+        """
+        run = self._runs.of(benchmark)
+        if group:
+            self._group(target, run, group)
+        else:
+            self._whole(target, run, "full")
 
     def suite(self, target: str) -> None:
-        """Fails where the whole benchmark shows a loss."""
-        self._reach(target)
-        self._settle(
-            self._judged(
-                target, Shard("suite", self._benchmark), "suite", lambda: self._judge.suite(target)
-            )
-        )
+        """Fails where all benchmarks of the run together show a loss."""
+        if self._runs.several:
+            self._over_all(target, "full")
+        else:
+            self._whole(target, self._runs.first, "full")
 
-    def quick(self, target: str) -> None:
-        """Fails where a growing random sample shows a loss."""
-        self._reach(target)
-        self._settle(
-            self._judged(
-                target, Shard("quick", self._benchmark), "quick", lambda: self._judge.quick(target)
-            )
-        )
+    def quick(self, target: str, benchmark: str = "") -> None:
+        """Fails where a growing random sample shows a loss.
 
-    def _reach(self, target: str) -> None:
+        Args:
+            target: The target.
+            benchmark: The benchmark's name; `""` for all benchmarks of the run together.
+        """
+        if self._runs.several and not benchmark:
+            self._over_all(target, "quick")
+        else:
+            self._whole(target, self._runs.of(benchmark), "quick")
+
+    def _group(self, target: str, run: Run, group: str) -> None:
+        self._reach(target, run)
+        shard = Shard("group", run.name, group)
+        try:
+            if run.losses.fault(target):
+                self._skip_lost(target)
+            judgement = self._judged(
+                target, run, shard, "subject", lambda: run.judge.subject(target, group)
+            )
+        except (ServerEndedError, FileError, StoreError) as error:
+            first = run.losses.note(target, str(error))
+            # One test tells of it: the suite's where the session has it, which comes last.
+            if self._plan.tells(target, run.name) or not first:
+                self._skip_lost(target)
+            judgement = self._error(target, run, shard, error, "subject")
+        if judgement is None:
+            what = "subject" if run.name == MMLU else "group"
+            pytest.skip(f"--limit {run.settings.limit} left no question of this {what}")
+        self._settle(judgement, run)
+
+    def _whole(self, target: str, run: Run, mode: Mode) -> None:
+        """Judges one benchmark as a whole, or by a quick run."""
+        self._reach(target, run)
+        scope: Literal["quick", "suite"] = "quick" if mode == "quick" else "suite"
+        # One test tells of a target that is lost: the verdict over all where there is one.
+        told_later = self._runs.several and target in self._plan.over_all
+        if told_later and run.losses.fault(target):
+            self._skip_lost(target)
+        judgement = self._judged(
+            target,
+            run,
+            Shard(scope, run.name),
+            scope,
+            lambda: self._runs.judge(target, run.name, mode),
+        )
+        if told_later and run.losses.fault(target):
+            self._skip_lost(target)
+        self._settle(judgement, run)
+
+    def _over_all(self, target: str, mode: Mode) -> None:
+        """Judges all benchmarks of the run together."""
+        runs = self._runs
+        found = {run.name: self._known_fault(target, run) for run in runs}
+        faults = {name: fault for name, fault in found.items() if fault is not None}
+        with self._own_faults(target, runs.first, OVER_ALL, "suite"):
+            verdict = runs.over_all(target, mode, faults)
+        self._node.stash[JUDGEMENT] = {
+            "target": target,
+            "shard": OVER_ALL.label,
+            "verdict": verdict and verdict.to_dict(),
+            "usage": None,
+        }
+        self._note(target, OVER_ALL, None if verdict is None else verdict.kind)
+        if target in self._plan.preflighted and len(faults) == len(runs.names):
+            pytest.skip(f"not run: the preflight of {target} failed")
+        if verdict is not None and verdict.fails:
+            names = ", ".join(runs.names)
+            lines = [f"{verdict.kind}: {target} on {names}", *verdict.reasons]
+            pytest.fail("\n  ".join(map(printable, lines)), pytrace=False)
+
+    def _reach(self, target: str, run: Run) -> None:
         """Has the target's server up; where preflight tells of its fault, one telling will do."""
-        if target in self._preflighted:
-            if self._fault(target, self._judge.preflight) is not None:
-                pytest.skip(f"not run: the preflight of {target} failed")
+        fault = self._known_fault(target, run)
+        if fault is None:
             return
-        fault = self._fault(target, self._run.ready_target, self._run.reference)
+        if target in self._plan.preflighted:
+            of = f"{target} on {run.name}" if self._runs.several else target
+            pytest.skip(f"not run: the preflight of {of} failed")
+        verdict = Verdict.of_error(fault, scope="suite")
+        self._fail_by(Judgement(target, Shard("preflight", run.name), verdict, None))
+
+    def _preflight_fault(self, target: str, run: Run) -> CapgateError | None:
+        """Why a target can't be judged on a benchmark; None where it can."""
+        return self._fault(target, run, Shard("preflight", run.name), run.judge.preflight)
+
+    def _known_fault(self, target: str, run: Run) -> CapgateError | None:
+        """Why a target can't be judged on a benchmark, recorded; None where it can."""
+        if target in self._plan.preflighted:
+            return self._preflight_fault(target, run)
+        shard = Shard("preflight", run.name)
+        fault = self._fault(target, run, shard, run.ready_target, run.reference)
         if fault is not None:
-            self._fail_by(self._error(target, self._preflight, fault, "suite"))
+            self._error(target, run, shard, fault, "suite")
+        return fault
 
     @staticmethod
     def _skip_lost(target: str) -> NoReturn:
         pytest.skip(f"not run: {target} can't be asked any more")
 
-    def _fault(self, target: str, *calls: Callable[[str], object]) -> CapgateError | None:
+    def _fault(
+        self, target: str, run: Run, shard: Shard, *calls: Callable[[str], object]
+    ) -> CapgateError | None:
         """What one of the calls raised; failing outside of `except` shows it only once."""
         try:
-            with self._own_faults(target, self._preflight, "suite"):
+            with self._own_faults(target, run, shard, "suite"):
                 for call in calls:
                     call(target)
         except CapgateError as error:
@@ -119,7 +192,7 @@ class Bench:
         return None
 
     def _judged(
-        self, target: str, shard: Shard, scope: Scope, judge: Callable[[], _J]
+        self, target: str, run: Run, shard: Shard, scope: Scope, judge: Callable[[], _J]
     ) -> _J | Judgement:
         """A judgement; that it could not be had is one as well.
 
@@ -129,17 +202,17 @@ class Bench:
             StoreError: The same of the store.
         """
         try:
-            with self._own_faults(target, shard, scope):
+            with self._own_faults(target, run, shard, scope):
                 return judge()
         except ServerEndedError:
             raise
         except CapgateError as error:
             if scope == "subject" and isinstance(error, FileError | StoreError):
                 raise
-            return self._error(target, shard, error, scope)
+            return self._error(target, run, shard, error, scope)
 
     @contextlib.contextmanager
-    def _own_faults(self, target: str, shard: Shard, scope: Scope) -> Iterator[None]:
+    def _own_faults(self, target: str, run: Run, shard: Shard, scope: Scope) -> Iterator[None]:
         """Has a fault that is nobody's verdict end its test as an ERROR, with its traceback.
 
         Raises:
@@ -160,20 +233,25 @@ class Bench:
                 f"{one_line(str(error), limit=400)}",
                 target=target,
             )
-            self._attach(self._error(target, shard, fault, scope))
+            self._attach(self._error(target, run, shard, fault, scope))
             raise
 
-    def _error(self, target: str, shard: Shard, error: CapgateError, scope: Scope) -> Judgement:
+    def _error(
+        self, target: str, run: Run, shard: Shard, error: CapgateError, scope: Scope
+    ) -> Judgement:
         subject = shard.name if scope == "subject" else None
         verdict = Verdict.of_error(error, scope=scope, subject=subject)
         judgement = Judgement(target, shard, verdict, None)
-        with contextlib.suppress(CapgateError):  # where the store itself is at fault
-            self._run.record(judgement)
+        if shard != OVER_ALL:
+            with contextlib.suppress(CapgateError):  # where the store itself is at fault
+                run.record(judgement)
         return judgement
 
-    def _settle(self, judgement: Judgement) -> None:
+    def _settle(self, judgement: Judgement, run: Run) -> None:
         if judgement.verdict is not None and judgement.verdict.fails:
-            self._fail_by(judgement)
+            if not run.policies.is_advisory(judgement.target):
+                self._fail_by(judgement)
+            self._node.user_properties.append(("capgate_advisory", True))
         self._attach(judgement)
 
     def _fail_by(self, judgement: Judgement) -> None:

@@ -14,12 +14,12 @@ from functools import cached_property
 
 import pytest
 
-from capgate.asking.progress import Feed
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
+from capgate.asking.progress import Feed, Tally
 from capgate.common.errors import CapgateError
 from capgate.config.alerts import alert_urls
 from capgate.config.settings import Settings
 from capgate.pytest_suite.broker import BrokerClient
+from capgate.pytest_suite.cases import BENCHMARK, has_no_cases, parametrize
 from capgate.pytest_suite.choosing import SessionPlan, asked_for, choose, is_ours
 from capgate.pytest_suite.exit_code import OURS
 from capgate.pytest_suite.fixture import Bench
@@ -27,6 +27,7 @@ from capgate.pytest_suite.markers import filter_warnings, without_deprecations
 from capgate.pytest_suite.shared import Shared, SharedByController
 from capgate.pytest_suite.terminal import Terminal
 from capgate.run.run import Run
+from capgate.run.runs import Runs
 from capgate.run.session_tests import SessionTests
 
 
@@ -50,7 +51,7 @@ class Session:
         self._config = config
         self._controller = controller
         self._making = threading.RLock()
-        self._run: Run | None = None
+        self._runs: Runs | None = None
         self.terminal = Terminal(config, lambda: self.settings)
         self.shared = (
             Shared(lambda: self.run, self.terminal)
@@ -76,18 +77,25 @@ class Session:
         return Settings.from_options(self._config.option, root)
 
     @property
-    def run(self) -> Run:
+    def runs(self) -> Runs:
         """This process's part in the run; the workers' threads in the controller share it."""
         with self._making:
-            if self._run is None:
-                self._run = self._make_run()
-            return self._run
+            if self._runs is None:
+                self._runs = Runs(self.settings.benchmarks, self._make_run)
+            return self._runs
 
-    def _make_run(self) -> Run:
+    @property
+    def run(self) -> Run:
+        """The part of the run's first benchmark, which has the store and the targets of all."""
+        return self.runs.first
+
+    def _make_run(self, benchmark: str, beside: Run | None) -> Run:
         shared, settings = self.shared, self.settings
         run = Run(
             settings,
             shared.run_id,
+            benchmark=benchmark,
+            beside=beside,
             endpoint=shared.endpoint,
             post_mortem=shared.post_mortem,
             share=self._processes,
@@ -97,24 +105,32 @@ class Session:
             losses=shared.losses,
         )
 
-        def sizes(target: str) -> tuple[int, int]:
-            subjects = self.plan.planned.get(target, set())
-            chosen = run.selection(target).by_subject
-            return len(subjects), sum(len(chosen.get(subject, ())) for subject in subjects)
+        def planned(target: str) -> set[str] | None:
+            return self.plan.planned(target, benchmark, lambda: run.groups(target))
 
-        run.feed = Feed(shared.progress, sizes, lambda *part: self.plan.counts(*part))
+        def sizes(target: str) -> tuple[int, int]:
+            groups = planned(target) or ()
+            chosen = run.selection(target).by_subject
+            return len(groups), sum(len(chosen.get(group, ())) for group in groups)
+
+        def progress(target: str, groups: int, questions: int, tally: Tally) -> None:
+            shared.progress(run.named(target), groups, questions, tally)
+
+        run.feed = Feed(
+            progress, sizes, lambda target, group: self.plan.counts(target, benchmark, group)
+        )
         run.session = SessionTests(
-            mode=lambda target: self.plan.modes.get(target),
-            planned=lambda target: self.plan.planned.get(target),
-            following=lambda *part: self.plan.following(*part),
-            beside_quick=lambda target: target in self.plan.beside_quick,
+            mode=lambda target: self.plan.modes.get((target, benchmark)),
+            planned=planned,
+            following=lambda target, group: self.plan.following(target, benchmark, group),
+            beside_quick=lambda target: (target, benchmark) in self.plan.beside_quick,
         )
         return run
 
     @property
     def has_stored(self) -> bool:
         """Whether this process has opened the run's store."""
-        return self._run is not None and "store" in self._run.__dict__
+        return self._runs is not None and "store" in self._runs.first.__dict__
 
     @property
     def _processes(self) -> int:
@@ -125,31 +141,25 @@ class Session:
         return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
-        """Gives a test its targets, and its subjects where it takes one."""
+        """Gives a test its targets, and its benchmarks and groups where it takes them."""
         with without_deprecations():
             targets = self._targets()
-        if "subject" in metafunc.fixturenames:
-            metafunc.parametrize(
-                ("target", "subject"),
-                [
-                    pytest.param(
-                        target,
-                        subject,
-                        id=f"{target}-{subject}",
-                        marks=getattr(pytest.mark, DOMAIN_OF[subject]),
-                    )
-                    for target in targets
-                    for subject in (self.settings.subjects if targets else ())
-                ],
-            )
-        elif "target" in metafunc.fixturenames:
-            metafunc.parametrize("target", targets)
+            if targets:
+                parametrize(metafunc, self.runs, targets)
+            else:
+                names = {"target", BENCHMARK, "group", "subject"} & set(metafunc.fixturenames)
+                metafunc.parametrize(sorted(names), [])
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether a function of the shipped suite stands for no test in this run."""
+        return bool(self._targets()) and has_no_cases(name, self.runs)
 
     def _targets(self) -> Sequence[str]:
         if self.fault is None:
             try:
                 targets = tuple(self.run.targets)
-                _ = self.run.benchmark
+                for run in self.runs:
+                    _ = run.benchmark
                 alert_urls(self.settings.root, self.settings.alerts)
             except CapgateError as error:
                 self.fault = self.terminal.fit(str(error))
@@ -177,7 +187,8 @@ class Session:
                 raise pytest.UsageError(self.fault)
             self._controller.call("fault", self.fault)
             return True
-        chosen = choose(items, asked_for(self._config))
+        settings = self.settings
+        chosen = choose(items, asked_for(self._config), settings.benchmarks, quick=settings.quick)
         if chosen.left_out:
             self._config.hook.pytest_deselected(items=list(chosen.left_out))
         items[:] = [part.item for part in chosen.kept]
@@ -185,7 +196,7 @@ class Session:
         if not ours:
             return False
         self.choice = chosen.line
-        self.plan = SessionPlan.of(chosen, self.settings.subjects)
+        self.plan = SessionPlan.of(chosen, settings.benchmarks)
         for part in ours:
             part.item.user_properties.append((OURS, part.name))
             filter_warnings(part.item)
@@ -197,15 +208,15 @@ class Session:
 
     def bench(self, node: pytest.Item) -> Bench:
         """Returns the run as a test uses it."""
-        return Bench(self.run, node, self.plan.preflighted, self.plan.whole)
+        return Bench(self.runs, node, self.plan)
 
     def stop_asking(self) -> None:
         """Cancels what is asked though no test waits for it."""
-        if self._run is not None:
-            self._run.stop_asking()
+        if self._runs is not None:
+            self._runs.stop_asking()
 
     def close(self) -> None:
         """Ends what this process has started."""
-        if self._run is not None:
-            self._run.close()
+        if self._runs is not None:
+            self._runs.close()
         self.shared.close()

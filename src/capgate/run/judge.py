@@ -129,7 +129,7 @@ class Judge:
             CapgateError: The target can't be judged.
         """
         plan = self._plan(target)
-        return QuickJudge(plan, self._asker(target), self._record, self._say).judge()
+        return QuickJudge(plan, self._asker(target), self._record, self._losses, self._say).judge()
 
     def _whole(self, target: str) -> WholeJudge:
         plan = self._plan(target)

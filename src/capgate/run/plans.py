@@ -28,6 +28,7 @@ class Plans:
         questions: The run's questions.
         targets: Returns the targets to be judged, by id.
         policy: Target to the policy in force for it.
+        deciding: Target to how many benchmarks share the error budget of this one.
         reference: Target to what it is compared with.
         ready_target: Target to itself, ready to be asked.
         benchmark: Returns what is asked.
@@ -43,6 +44,7 @@ class Plans:
         *,
         targets: Callable[[], Mapping[str, Target]],
         policy: Callable[[str], Policy],
+        deciding: Callable[[str], int],
         reference: Callable[[str], Reference],
         ready_target: Callable[[str], ReadyTarget],
         benchmark: Callable[[], Benchmark],
@@ -54,6 +56,7 @@ class Plans:
         self._questions = questions
         self._targets = targets
         self._policy = policy
+        self._deciding = deciding
         self._reference = reference
         self._ready_target = ready_target
         self._benchmark = benchmark
@@ -74,7 +77,9 @@ class Plans:
                 target=target,
                 reference=self._reference(target),
                 policy=self._policy(target),
-                subjects=tuple(settings.subjects),
+                benchmarks=self._deciding(target),
+                grouped=self._questions.has_groups(target),
+                subjects=self._questions.groups(target),
                 parents=self._benchmark().parents,
                 questions=self._questions.of(target),
                 selection=self._questions.selection(target),
@@ -119,7 +124,7 @@ class Plans:
             questions=digest_of(
                 self._questions.of(target).describe()["digest"],
                 self._benchmark().prompt_hash,
-                *settings.subjects,
+                *self._questions.groups(target),
             ),
             fresh=settings.fresh,
             beside_quick=kind == "full" and self._session().beside_quick(target),

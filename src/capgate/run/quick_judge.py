@@ -26,6 +26,7 @@ from capgate.run.judgement import QUICK_LOOK, Judgement, Usage
 from capgate.run.reference import rows, sequential_gate
 from capgate.run.run_record import RunRecord
 from capgate.run.target_plan import TargetPlan
+from capgate.serving.lost import Losses
 from capgate.store.shard import Shard
 
 _BATCH: Final = (16, 128)
@@ -40,12 +41,14 @@ class QuickJudge:
         plan: The target's plan.
         asker: Has its questions answered.
         record: What the run keeps.
+        losses: Which targets were lost in the middle of the run.
         say: Shows a line of progress.
     """
 
     plan: TargetPlan
     asker: Asker
     record: RunRecord
+    losses: Losses
     say: Callable[[str], None]
 
     def judge(self) -> Judgement:
@@ -89,23 +92,25 @@ class QuickJudge:
 
     def _gate(self, population: int) -> SequentialGate | None:
         plan = self.plan
-        measured = plan.reference.kind == "none"
         return sequential_gate(
             plan.reference,
             plan.policy,
             population=population,
             seed=plan.seed,
-            share=1.0 if measured else plan.allowance("quick").share,
+            budget=plan.quick_budget(),
         )
 
     def _ask(self, batch: QuestionBatch, batches: list[Results]) -> Verdict | None:
         """Has a batch answered and adds its results; returns an ERROR where that can't be done."""
         target = self.plan.target
         try:
+            if fault := self.losses.fault(target):
+                raise ServerEndedError(fault)
             results = self.asker.answer(batch)
             batches.append(results)
             self.asker.check_reachable(results)
         except ServerEndedError as error:
+            self.losses.note(target, str(error))
             return Verdict.of_error(error, scope="quick")
         self.plan.check_routes(results[target].answers, whole=False)
         dead = no_answer(batches, latest=results)

@@ -240,7 +240,7 @@ def judge_again(
 
 
 def sequential_gate(
-    reference: Reference, policy: Policy, *, population: int, seed: int, share: float = 1.0
+    reference: Reference, policy: Policy, *, population: int, seed: int, budget: Budget
 ) -> SequentialGate | None:
     """The quick run's gate for a reference; None where it is compared with nothing.
 
@@ -249,13 +249,12 @@ def sequential_gate(
         policy: The candidate's policy.
         population: Questions of the benchmark.
         seed: Of their order.
-        share: Part of a quick run's error shares that this one may spend.
+        budget: How its error shares are divided.
     """
     if isinstance(reference, NoReference):
         return None
-    floor = reference.floor if isinstance(reference, FloorReference) else None
-    budget = Budget.quick(policy, paired=floor is None).spend(share)
     if isinstance(reference, FloorReference):
+        floor = reference.floor
         return SequentialGate(policy, population=population, seed=seed, floor=floor, budget=budget)
     return SequentialGate(
         policy, population=population, seed=seed, reference=reference.kind, budget=budget

@@ -1,7 +1,8 @@
-"""A run of the benchmark: what its tests ask for, in each of its processes.
+"""A run of one benchmark: what its tests ask for, in each of its processes.
 
-Each process of a run has one `Run`. It asks the controller for live endpoints, has
-questions answered through the store, and lets the gate judge; nothing is decided here.
+Each process of a run has one `Run` for each benchmark (`run.runs`). It asks the controller for
+live endpoints, has questions answered through the store, and lets the gate judge; nothing is
+decided here.
 """
 
 from __future__ import annotations
@@ -18,23 +19,25 @@ from capgate.asking.fingerprint import seed_of
 from capgate.asking.progress import Feed
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.benchmarks.benchmark import Benchmark
-from capgate.benchmarks.mmlu.task import mmlu_task
+from capgate.benchmarks.make import make_benchmark
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.questions import QuestionSet, Selection
 from capgate.common.dependencies import check_found
 from capgate.common.errors import CapgateError
 from capgate.common.files import FileError
 from capgate.common.private_files import own_folder
 from capgate.common.scratch import remove_abandoned
+from capgate.config.benchmarks_file import load_benchmarks
 from capgate.config.chosen_targets import run_targets
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
-from capgate.config.thresholds import policy_for
 from capgate.gate.policy import Policy
 from capgate.run.asker import RunAsker
 from capgate.run.judge import Judge
 from capgate.run.judgement import Judgement, Mode
 from capgate.run.plans import Plans
+from capgate.run.policies import Policies
 from capgate.run.ready_targets import ReadyTargets
 from capgate.run.reference import NoReference, Reference
 from capgate.run.references import References
@@ -55,17 +58,25 @@ def _ignore(line: str) -> None:
     """Shows nothing."""
 
 
+def _alone(target: str) -> int:  # noqa: ARG001
+    """Knows of no other benchmark."""
+    return 1
+
+
 def _no_news(target: str) -> str:  # noqa: ARG001
     """Knows of no server that has ended."""
     return ""
 
 
 class Run:
-    """One process's part in a run.
+    """One process's part in a run of one benchmark.
 
     Args:
         settings: The run's settings.
         run: Its id.
+        benchmark: The benchmark, or its name; the first that the settings name where None.
+        beside: The part of another benchmark in the same process, whose targets and store are
+            this one's as well.
         endpoint: Target to its live endpoint.
         post_mortem: Tells why a target's server has ended, `""` if it has not.
         share: Into how many processes a target's connections are divided.
@@ -78,9 +89,12 @@ class Run:
     Attributes:
         settings: The run's settings.
         id: Its id.
+        name: The benchmark's name.
         losses: Which targets were lost in the middle of the run.
         feed: Told of each answer, where progress is shown.
+        policies: The policies in force.
         session: What the tests of the pytest session will ask.
+        deciding: Target to how many benchmarks share the error budget of this one.
     """
 
     def __init__(
@@ -88,6 +102,8 @@ class Run:
         settings: Settings,
         run: str,
         *,
+        benchmark: Benchmark | str | None = None,
+        beside: Run | None = None,
         endpoint: GetEndpoint,
         post_mortem: Callable[[str], str] = _no_news,
         share: int = 1,
@@ -99,6 +115,10 @@ class Run:
     ) -> None:
         self.settings = settings
         self.id = run
+        asked = settings.benchmarks[0] if benchmark is None else benchmark
+        self.name = asked if isinstance(asked, str) else asked.name
+        self._benchmark = None if isinstance(asked, str) else asked
+        self._beside = beside
         self._endpoint = endpoint
         self._post_mortem = post_mortem
         self._share = share
@@ -111,7 +131,10 @@ class Run:
         self.losses = losses or LostTargets()
         self.feed: Feed | None = None
         self.session = SessionTests()
-        self._policies: dict[str, Policy] = {}
+        self.deciding: Callable[[str], int] = _alone
+        self.policies: Policies = Policies(
+            settings, lambda: self.benchmark, None if beside is None else beside.policies
+        )
         self._questions = RunQuestions(settings, lambda: self.participants, lambda: self.benchmark)
         self._references = References(
             settings,
@@ -127,6 +150,7 @@ class Run:
             self._questions,
             targets=lambda: self.targets,
             policy=self.policy,
+            deciding=lambda target: self.deciding(target),
             reference=self.reference,
             ready_target=self.ready_target,
             benchmark=lambda: self.benchmark,
@@ -138,6 +162,8 @@ class Run:
 
     @cached_property
     def _asked_for(self) -> tuple[dict[str, Target], dict[str, Target]]:
+        if self._beside is not None:
+            return self._beside._asked_for
         return run_targets(self.settings, self._further)
 
     @property
@@ -194,8 +220,21 @@ class Run:
 
     @cached_property
     def benchmark(self) -> Benchmark:
-        """The benchmark's task."""
-        return mmlu_task(self.settings.task, self.settings.max_tokens)
+        """What is asked.
+
+        Raises:
+            ConfigError: Its entry, or an option that it has, is wrong.
+        """
+        if self._benchmark is not None:
+            return self._benchmark
+        settings = self.settings
+        return make_benchmark(
+            self.name,
+            load_benchmarks(settings.root).entry_of(self.name),
+            task=settings.task,
+            max_tokens=settings.max_tokens,
+            root=settings.root,
+        )
 
     def questions(self, target: str) -> QuestionSet:
         """All questions of a target's benchmark.
@@ -209,9 +248,17 @@ class Run:
         """The questions of a whole run on a target."""
         return self._questions.selection(target)
 
+    def groups(self, target: str) -> tuple[str, ...]:
+        """The groups of a whole run on a target."""
+        return self._questions.groups(target)
+
     def batches(self, target: str) -> list[QuestionBatch]:
         """The subjects of a whole run on a target that have a question."""
         return batches_of(self.selection(target))
+
+    def named(self, line: str) -> str:
+        """A line on one target, which names the benchmark where the run has several."""
+        return line if self.settings.benchmarks == (MMLU,) else f"{line} [{self.name}]"
 
     def _tell_cost(self, ready_target: ReadyTarget) -> None:
         """Tells what a target's questions will cost, where they cost anything."""
@@ -233,17 +280,13 @@ class Run:
             preflight=self.feed is not None,
         )
         if line is not None:
-            self._tell(f"cost of {target}", line)
+            self._tell(f"cost of {target}: {self.name}", self.named(line))
 
     # By which rules it is judged.
 
     def policy(self, target: str) -> Policy:
-        """The policy in force for a target."""
-        if target not in self._policies:
-            self._policies[target] = policy_for(
-                self.settings.thresholds_dir, target, self.settings.policy
-            )
-        return self._policies[target]
+        """The policy in force for a target on this benchmark."""
+        return self.policies.of(target)
 
     def reference(self, target: str) -> Reference:
         """What a target is compared with.
@@ -266,6 +309,8 @@ class Run:
     @cached_property
     def store(self) -> Store:
         """This process's connection to the store."""
+        if self._beside is not None:
+            return self._beside.store
         store = Store(self.settings.store, project_redactor(self.settings))
         store.start_run(self.id, self.settings.describe())
         return store
@@ -322,7 +367,7 @@ class Run:
         return RunRecord(
             lambda: self.store,
             self.id,
-            self.benchmark.name,
+            self.name,
             mode=self._mode_of,
             reference=self._references.known,
             attempt=self._plans.settled,
@@ -351,5 +396,5 @@ class Run:
         """Ends the asking and closes the store, where they were begun."""
         if "evaluator" in self.__dict__:
             self.evaluator.close()
-        if "store" in self.__dict__:
+        if "store" in self.__dict__ and self._beside is None:
             self.store.close()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from capgate.benchmarks.benchmark import Benchmark
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.questions import Question, QuestionSet, Selection
 from capgate.common.errors import CapgateError
 from capgate.config.settings import Settings
@@ -57,11 +58,27 @@ class RunQuestions:
                 self._faults[source] = error
                 raise
 
+    def groups(self, target: str) -> tuple[str, ...]:
+        """The groups of a run on a target, in order: MMLU's subjects, as `--subjects` chose them.
+
+        A benchmark without groups is one group of its own name.
+
+        Raises:
+            CapgateError: Only the questions tell them, and they can't be loaded.
+        """
+        if self._benchmark().name == MMLU:
+            return self._settings.subjects
+        return tuple(self.of(target).by_subject)
+
+    def has_groups(self, target: str) -> bool:
+        """Whether the benchmark has groups."""
+        return self.groups(target) != (self._benchmark().name,)
+
     def selection(self, target: str) -> Selection:
         """The questions of a whole run on a target."""
         source = self.source(target)
         if source not in self._selections:
-            chosen = self.of(target).select(self._settings.subjects, self._settings.limit)
+            chosen = self.of(target).select(self.groups(target), self._settings.limit)
             self._selections[source] = chosen
         return self._selections[source]
 
@@ -83,6 +100,6 @@ class RunQuestions:
         if planned:
             return [q for s in planned for q in chosen.by_subject.get(s, ())]
         # A quick run draws from all questions.
-        pool = {q.hash: q for q in self.of(target).select(self._settings.subjects)}
+        pool = {q.hash: q for q in self.of(target).select(self.groups(target))}
         most = self._settings.limit or (len(pool) if judged else QUICK_LOOK)
         return [pool[name] for name in seeded_order(pool, seed=seed)[:most]]

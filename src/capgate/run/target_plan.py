@@ -9,7 +9,7 @@ from functools import cached_property
 from capgate.asking.ready_target import QuestionBatch
 from capgate.benchmarks.questions import Question, QuestionSet, Selection
 from capgate.common.answers import Answer
-from capgate.gate.budget import Budget
+from capgate.gate.budget import Budget, benchmark_budget
 from capgate.gate.policy import Policy
 from capgate.gate.tries import Allowance, Kind
 from capgate.gate.two_looks import first_look
@@ -18,7 +18,7 @@ from capgate.run.reference import (
     FloorReference,
     NoReference,
     Reference,
-    whole_budget,
+    domains_judged,
 )
 from capgate.serving.routes import check_routes, is_routed, routes_of
 
@@ -31,6 +31,8 @@ class TargetPlan:
         target: The target's id.
         reference: What it is compared with.
         policy: The policy in force for it.
+        benchmarks: How many benchmarks share the error budget, this one among them.
+        grouped: Whether the benchmark has groups.
         subjects: All groups of the run; MMLU's are subjects.
         parents: Group to the parent that it belongs to, such as a subject's domain.
         questions: All questions of the benchmark.
@@ -47,6 +49,8 @@ class TargetPlan:
     target: str
     reference: Reference
     policy: Policy
+    benchmarks: int
+    grouped: bool
     subjects: tuple[str, ...]
     parents: Mapping[str, str]
     questions: QuestionSet
@@ -74,10 +78,25 @@ class TargetPlan:
     def budget(self) -> Budget:
         """How a whole run's error shares are divided."""
         paired = not isinstance(self.reference, FloorReference)
-        budget = whole_budget(self.policy, self.subjects, self.parents, paired=paired)
+        parents = domains_judged(self.policy, self.subjects, self.parents, paired=paired)
+        budget = benchmark_budget(
+            self.policy,
+            self.benchmarks,
+            paired=paired,
+            groups=self.grouped,
+            parents=bool(parents),
+        )
         if not isinstance(self.reference, NoReference):
             budget = budget.spend(self.allowance("full").share)
         return first_look(budget) if self.confirm else budget
+
+    def quick_budget(self) -> Budget:
+        """How a quick run's error shares are divided."""
+        paired = not isinstance(self.reference, FloorReference)
+        budget = benchmark_budget(self.policy, self.benchmarks, paired=paired, quick=True)
+        if isinstance(self.reference, NoReference):
+            return budget
+        return budget.spend(self.allowance("quick").share)
 
     def check_routes(self, answers: Sequence[Answer], *, whole: bool) -> None:
         """Makes sure that the same routes answered the target and its recorded baseline.

@@ -72,36 +72,38 @@ def test_a_quick_run_beside_subjects_is_made_if_it_is_named(items: list[pytest.I
     few = only(items, "quick[a]", "subject")
     named = choose(few, "quick or anatomy")
     assert "test_quick[a]" in names(named)
-    assert named.beside_quick == {"a"}
+    assert named.beside_quick == {("a", "mmlu")}
     assert "share one error budget" in named.line
     unnamed = choose(few, "")
     assert "full run alone (subjects)" in unnamed.line
-    assert SessionPlan.of(unnamed, SUBJECTS).beside_quick == frozenset()
+    assert SessionPlan.of(unnamed).beside_quick == frozenset()
 
 
 def test_what_the_tests_ask(items: list[pytest.Item]) -> None:
     """The suite asks all subjects, a quick run none by name, a preflight gives no kind of run."""
     some = only(items, "suite[a]", "anatomy-a", "virology-a", "quick[b]", "preflight[b]", "theirs")
-    tests = SessionPlan.of(choose(some, ""), (*SUBJECTS, "astronomy"))
-    assert tests.planned == {"a": {"anatomy", "virology", "astronomy"}, "b": set()}
-    assert tests.modes == {"a": "full", "b": "quick"}
-    assert (tests.preflighted, tests.whole) == ({"b"}, {"a"})
+    tests = SessionPlan.of(choose(some, ""))
+    planned = {t: tests.planned(t, "mmlu", lambda: (*SUBJECTS, "astronomy")) for t in "abc"}
+    assert planned == {"a": {"anatomy", "virology", "astronomy"}, "b": set(), "c": None}
+    assert tests.modes == {("a", "mmlu"): "full", ("b", "mmlu"): "quick"}
+    assert (tests.preflighted, tests.over_all) == ({"b"}, {"a", "b"})
+    assert tests.whole == {("a", "mmlu")}
     assert set(tests.targets.values()) == {"a", "b"}
     assert len(tests.targets) == 5
 
 
 def test_subjects_that_follow(items: list[pytest.Item]) -> None:
     """A target's subjects after one, in the order of its tests; none for one without a test."""
-    tests = SessionPlan.of(choose(only(items, "subject", "suite[b]"), ""), SUBJECTS)
-    assert list(tests.following("a", "virology")) == ["anatomy"]
-    assert list(tests.following("a", "anatomy")) == []
-    assert list(tests.following("a", "astronomy")) == []
-    assert tests.counts("b", "anatomy")
-    assert not tests.counts("b", "astronomy")
+    tests = SessionPlan.of(choose(only(items, "subject", "suite[b]"), ""))
+    assert list(tests.following("a", "mmlu", "virology")) == ["anatomy"]
+    assert list(tests.following("a", "mmlu", "anatomy")) == []
+    assert list(tests.following("a", "mmlu", "astronomy")) == []
+    assert tests.counts("b", "mmlu", "anatomy")
+    assert not tests.counts("b", "mmlu", "astronomy")
 
 
 def test_a_session_without_tests_of_the_benchmark(items: list[pytest.Item]) -> None:
     """Nothing is told, chosen or asked."""
     chosen = choose(only(items, "theirs"), "")
     assert (names(chosen), chosen.line) == (["test_theirs"], "")
-    assert SessionPlan.of(chosen, SUBJECTS) == SessionPlan()
+    assert SessionPlan.of(chosen) == SessionPlan()

@@ -230,6 +230,8 @@ def court(
         target="mine",
         reference=reference,
         policy=policy or Policy(catch=0.2, reason="few questions"),
+        benchmarks=1,
+        grouped=True,
         subjects=subjects,
         parents=DOMAIN_OF,
         questions=asked,
