@@ -42,6 +42,18 @@ class SolverStep(NamedTuple):
     passed: Mapping[str, Any]
 
 
+class Steps(NamedTuple):
+    """What a task does with a sample, as logs record it.
+
+    Attributes:
+        solvers: Its solvers, in order.
+        scorers: The arguments that each of its scorers was made with, but for defaults.
+    """
+
+    solvers: Sequence[SolverStep]
+    scorers: Sequence[Mapping[str, Any]]
+
+
 class Benchmark(Protocol):
     """A benchmark, as one run asks it.
 
@@ -106,11 +118,10 @@ class Benchmark(Protocol):
         """
 
     @property
-    def steps(self) -> Sequence[SolverStep] | None:
-        """Its task's solvers, as logs record them; None where only Inspect can tell them.
+    def steps(self) -> Steps | None:
+        """Its task's solvers and scorers, as logs record them; None where only Inspect can tell.
 
-        To have Inspect tell them takes a second in each process that writes logs. A benchmark
-        that tells them itself has scorers without arguments.
+        To have Inspect tell them takes a second in each process that writes logs.
         """
 
     def load(self, source: str) -> QuestionSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -53,9 +53,9 @@ async def record_of(task: Task, benchmark: Benchmark) -> TaskRecord:
         return TaskRecord(
             steps=[
                 EvalPlanStep(solver=name, params=dict(arguments), params_passed=dict(passed))
-                for name, arguments, passed in benchmark.steps
+                for name, arguments, passed in benchmark.steps.solvers
             ],
-            scorers=_without_arguments(task.scorer or []),
+            scorers=_described(task.scorer or [], benchmark.steps.scorers),
         )
     # A registered solver keeps its arguments in attributes that are not public. A log of a task
     # whose samples are not run has them.
@@ -74,18 +74,20 @@ async def record_of(task: Task, benchmark: Benchmark) -> TaskRecord:
     return TaskRecord(log.plan.steps, log.eval.scorers or [], log.eval.metrics)
 
 
-def _without_arguments(scorers: Sequence[Scorer]) -> Sequence[RecordedScorer]:
+def _described(
+    scorers: Sequence[Scorer], arguments: Sequence[Mapping[str, Any]]
+) -> Sequence[RecordedScorer]:
     described = [
         {
             "name": registry_info(one).name.rpartition("/")[2],
-            "options": {},
+            "options": dict(options),
             "metrics": [
                 {"name": registry_info(metric).name, "options": {}}
                 for metric in registry_info(one).metadata["metrics"]
             ],
             "metadata": {},
         }
-        for one in scorers
+        for one, options in zip(scorers, arguments, strict=True)
     ]
     # The class of what a log says of a scorer is not public; that of the log is.
     spec = EvalSpec.model_validate(

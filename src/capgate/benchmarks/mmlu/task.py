@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.benchmarks.benchmark import Reading, SolverStep
+from capgate.benchmarks.benchmark import Reading, SolverStep, Steps
 from capgate.benchmarks.mmlu.load import load_questions, may_be_away
 from capgate.benchmarks.mmlu.reading import (
     behaviour_hash,
@@ -140,10 +140,11 @@ class MmluTask:
         return None if self.shots else mmlu_question(text, choices, key, group).sample
 
     @property
-    def steps(self) -> tuple[SolverStep, ...]:
-        """Upstream's one solver; see `Benchmark.steps`."""
+    def steps(self) -> Steps:
+        """Upstream's one solver, and Inspect's scorer; see `Benchmark.steps`."""
         passed = {"max_non_cot_tokens": self.max_tokens}
-        return (SolverStep("inspect_evals/mmlu_multiple_choice", {"cot": False, **passed}, passed),)
+        solver = "inspect_evals/mmlu_multiple_choice"
+        return Steps([SolverStep(solver, {"cot": False, **passed}, passed)], [{}])
 
     @cached_property
     def prompt_hash(self) -> str:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.benchmarks.benchmark import Reading, SolverStep
+from capgate.benchmarks.benchmark import Reading, Steps
 from capgate.benchmarks.questions import Question, QuestionSet
 from capgate.benchmarks.questions_file.checked_rows import FileRow
 from capgate.benchmarks.questions_file.file_rows import FileQuestions, read_questions_file
@@ -20,11 +20,12 @@ from capgate.benchmarks.questions_file.scoring import (
     CHOICE,
     FREE_TEXT,
     NUMERIC,
+    form_of,
     make_scorer,
     make_solver,
-    plan_step,
     read_score,
     scorer_hash,
+    steps_of,
 )
 from capgate.benchmarks.without_model import sent_by
 from capgate.common.errors import ConfigError, DatasetError
@@ -175,13 +176,13 @@ class QuestionsFileBenchmark:
 
     @property
     def form(self) -> str:
-        """What an answer must hold to be read, for people."""
-        return {CHOICE: "ANSWER: and a letter", NUMERIC: "a number"}.get(self.scorer, "a text")
+        """What an answer must hold to be read; see `Benchmark.form`."""
+        return form_of(self.scorer)
 
     @property
-    def steps(self) -> tuple[SolverStep, ...] | None:
-        """The one solver; see `Benchmark.steps`."""
-        return None if self.scorer == NUMERIC else (plan_step(self.scorer),)
+    def steps(self) -> Steps:
+        """The solver and the scorer; see `Benchmark.steps`."""
+        return steps_of(self.scorer)
 
     @cached_property
     def prompt_hash(self) -> str:

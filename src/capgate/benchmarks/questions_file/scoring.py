@@ -15,7 +15,7 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from capgate.benchmarks.benchmark import Reading, SolverStep
+from capgate.benchmarks.benchmark import Reading, SolverStep, Steps
 from capgate.benchmarks.mmlu.reading import behaviour_hash, mmlu_scorer_hash, reading_of
 from capgate.common.answers import AnswerState
 from capgate.common.text import one_line
@@ -64,12 +64,21 @@ def make_scorer(scorer: str) -> Scorer:
     return {CHOICE: choice, "match": match, "includes": includes, "exact": exact}[scorer]()
 
 
-def plan_step(scorer: str) -> SolverStep:
-    """The solver of `make_solver`, as logs record it."""
+def steps_of(scorer: str) -> Steps:
+    """The solver and the scorer of a file, as logs record them."""
     if scorer == CHOICE:
         unset = {"template": None, "cot": False, "multiple_correct": False, "max_tokens": None}
-        return SolverStep("multiple_choice", unset, {})
-    return SolverStep("generate", {"tool_calls": "loop"}, {})
+        solver = SolverStep("multiple_choice", unset, {})
+    else:
+        solver = SolverStep("generate", {"tool_calls": "loop"}, {})
+    return Steps([solver], [{"numeric": True} if scorer == NUMERIC else {}])
+
+
+def form_of(scorer: str) -> str:
+    """What an answer must hold to be read, for people."""
+    if scorer == CHOICE:
+        return "ANSWER: and a letter"
+    return "a number" if scorer == NUMERIC else "a text"
 
 
 def read_score(scorer: str, score: Score) -> Reading:
