@@ -15,7 +15,7 @@ from capgate.common.errors import ConfigError
 from capgate.config.run_options import FILES
 from capgate.config.settings import Settings
 from capgate.report.data.read import find_report, read_report
-from capgate.report.data.result import Report
+from capgate.report.data.result import Report, Section
 from capgate.run.run import Run
 from capgate.run.standalone import local_run
 from capgate.store.answer_store import Store
@@ -29,6 +29,13 @@ def add_run_argument(parser: argparse.ArgumentParser) -> None:
         help="a run's id (or how it begins), latest, or the path of its folder or report.json",
     )
     add_options(parser, only=FILES)
+
+
+def add_benchmark_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--benchmark`, for commands about one of a run's benchmarks."""
+    parser.add_argument(
+        "--benchmark", metavar="NAME", help="only this benchmark, where the run asked several"
+    )
 
 
 def add_redux_options(parser: argparse.ArgumentParser) -> None:
@@ -53,15 +60,37 @@ def open_report(options: argparse.Namespace) -> tuple[Report, Path, Settings]:
     return report, path.parent, settings_of_run(report.settings, here)
 
 
+def chosen_sections(report: Report, named: str | None) -> dict[str, Section]:
+    """What a run found, by benchmark: all of it, or that on the benchmark named.
+
+    Raises:
+        ConfigError: The run did not ask that benchmark.
+    """
+    sections = report.sections
+    if named is None:
+        return sections
+    if named not in sections:
+        raise ConfigError(
+            f"the run {report.run} did not ask {named}", remedy=f"it asked {', '.join(sections)}"
+        )
+    return {named: sections[named]}
+
+
 @contextmanager
-def resumed(report: Report, settings: Settings) -> Iterator[Run]:
+def resumed(report: Report, settings: Settings, benchmark: str | None = None) -> Iterator[Run]:
     """A finished run that can ask its targets' servers; managed servers end with it.
+
+    Args:
+        report: Its report.
+        settings: Its settings.
+        benchmark: The benchmark that is asked; the report's first where None.
 
     Raises:
         CapgateError: Its store or its targets are no longer there.
     """
     check_store(report, settings)
-    with local_run(settings, run_id=report.run) as run:
+    asked = replace(settings, benchmarks=(benchmark or report.benchmark,))
+    with local_run(asked, run_id=report.run) as run:
         yield run
 
 
@@ -87,14 +116,21 @@ def one_target(report: Report, named: str | None) -> str:
     Raises:
         ConfigError: There is no such target in the run, or several.
     """
-    judged = [t for t, one in report.targets.items() if one.verdict or t in report.comparisons]
-    targets = judged or list(report.targets)
+    sections = report.sections.values()
+    known = list(dict.fromkeys(t for section in sections for t in section.targets))
+    judged = [t for t in known if any(_is_judged(t, section) for section in sections)]
+    targets = judged or known
     if named is None and len(targets) == 1:
         return targets[0]
-    if named in report.targets:
+    if named in known:
         return str(named)
     what = f"the run has no target {named!r}" if named else f"the run has {len(targets)} targets"
     raise ConfigError(what, remedy=f"name one: --target {' or '.join(map(quote, targets)) or '…'}")
+
+
+def _is_judged(target: str, section: Section) -> bool:
+    result = section.targets.get(target)
+    return target in section.comparisons or bool(result and result.verdict)
 
 
 def settings_of_run(recorded: Mapping[str, Any], here: Settings) -> Settings:

@@ -10,8 +10,17 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 
-from capgate.commands.finished_run import add_run_argument, one_target, open_report, resumed
+from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.commands.finished_run import (
+    add_benchmark_option,
+    add_run_argument,
+    chosen_sections,
+    one_target,
+    open_report,
+    resumed,
+)
 from capgate.common.answers import Answer
 from capgate.common.errors import ConfigError
 from capgate.common.output import Output
@@ -20,7 +29,7 @@ from capgate.common.text import format_dollars, one_line, printable, quoted
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
 from capgate.report.data.comparison import Flip
-from capgate.report.data.result import Report
+from capgate.report.data.result import Report, Section
 from capgate.report.text.advice import reference_name
 from capgate.report.text.shown_commands import look_command
 from capgate.run.transcripts import Transcript, ask_again, transcripts
@@ -34,6 +43,7 @@ _SHORTEST = 4
 class Found:
     """A question of a run, from its store or its report."""
 
+    benchmark: str
     hash: str
     subject: str
     text: str
@@ -49,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "question", metavar="QUESTION", help="its hash, or how it begins; Inspect's sample id"
     )
     parser.add_argument("--target", metavar="ID", help="the target, where the run has several")
+    add_benchmark_option(parser)
     parser.add_argument(
         "--ask", action="store_true", help="ask both sides again now, and show what they answer"
     )
@@ -64,25 +75,28 @@ def run(options: argparse.Namespace) -> int:
     target = one_target(report, options.target)
     redactor = project_redactor(settings)
     out = Output(lambda: redactor)
-    for line in _lines(report, folder, settings, target, options.question, ask=options.ask):
+    found = find_question(report, settings, target, options.question, options.benchmark)
+    for line in _lines(report, folder, settings, target, found, ask=options.ask):
         out.line(line)
     return 0
 
 
 def _lines(
-    report: Report, folder: Path, settings: Settings, target: str, name: str, *, ask: bool
+    report: Report, folder: Path, settings: Settings, target: str, found: Found, *, ask: bool
 ) -> Iterator[str]:
-    found = find_question(report, settings, target, name)
-    yield f"{found.subject}  {found.hash}"
+    named = found.benchmark not in {MMLU, found.subject}
+    yield f"{f'{found.benchmark}: ' if named else ''}{found.subject}  {found.hash}"
     yield quoted(found.text)
-    for letter, choice in zip("ABCDEFGH", found.choices, strict=False):
+    if not found.choices:
+        yield f"key: {one_line(found.key, limit=2_000)}"
+    for letter, choice in zip(ascii_uppercase, found.choices, strict=False):
         mark = "  ← key" if letter == found.key else ""
         yield f"{letter}) {one_line(choice, limit=2_000)}{mark}"
     if found.flip is not None:
         verb = "lost" if found.flip.change == "loss" else "gained"
         note = f" (MMLU-Redux: {found.flip.note})" if found.flip.note else ""
         yield f"{verb}, label: {found.flip.label}{note}"
-    comparison = report.comparisons.get(target)
+    comparison = report.sections[found.benchmark].comparisons.get(target)
     reference = comparison.reference if comparison else {}
     sides = [("candidate", target)]
     if reference.get("target"):
@@ -90,51 +104,86 @@ def _lines(
     for side, who in sides:
         title = f"{side}: {reference_name(reference) if side == 'reference' else who}"
         recorded = str(reference.get("run", "")) if side == "reference" else ""
-        shown = transcripts(settings, recorded or report.run, who, found.hash, folder.parent)
+        shown = transcripts(
+            settings,
+            recorded or report.run,
+            who,
+            found.hash,
+            folder.parent,
+            benchmark=found.benchmark,
+        )
         yield ""
         yield from _transcript(title, shown, found.flip, side)
-    again = look_command(report, "show", report.run, found.hash, "--target", target, "--ask")
+    words = ["--benchmark", found.benchmark] if report.benchmarks else []
+    again = look_command(
+        report, "show", report.run, found.hash, "--target", target, *words, "--ask"
+    )
     yield ""
     yield f"ask it again: {again}"
     if ask:
-        yield from _ask(report, settings, target, found.hash)
+        yield from _ask(report, settings, target, found)
 
 
-def find_question(report: Report, settings: Settings, target: str, name: str) -> Found:
+def find_question(
+    report: Report, settings: Settings, target: str, name: str, benchmark: str | None = None
+) -> Found:
     """The question with this hash, beginning of a hash, or sample id.
 
+    Args:
+        report: The run's report.
+        settings: Names the store.
+        target: Whose question it is.
+        name: The hash, how it begins, or the sample's id.
+        benchmark: The benchmark that it belongs to; any where None.
+
     Raises:
-        ConfigError: None begins so, or several do.
+        ConfigError: None begins so, several do, or the run did not ask the benchmark.
     """
-    flips = {
-        flip.question: flip
-        for flip in (report.comparisons[target].flips if target in report.comparisons else ())
-    }
-    kept = _kept(report, settings, target)
-    names = {q: {q} for q in [*flips, *kept]}
-    for question, question_kept in kept.items():
-        names[question].add(question_kept.sample)
-    hits = [q for q, known in names.items() if name in known]
+    sections = chosen_sections(report, benchmark)
+    known = [
+        (question, names)
+        for one, section in sections.items()
+        for question, names in _questions(report, settings, target, one, section)
+    ]
+    hits = [question for question, names in known if name in names]
     if not hits and len(name) >= _SHORTEST:
-        hits = [q for q in names if q.startswith(name)]
-    if len(hits) != 1:
-        raise ConfigError(
-            f"{len(hits) or 'no'} questions of {target} in the run {report.run} begin with "
-            f"{name!r}",
-            remedy=f"{look_command(report, 'triage', report.run)} lists those that flipped",
+        hits = [question for question, _ in known if question.hash.startswith(name)]
+    if len(hits) == 1:
+        return hits[0]
+    among = {question.benchmark for question in hits}
+    raise ConfigError(
+        f"{len(hits) or 'no'} questions of {target} in the run {report.run} begin with {name!r}",
+        remedy=f"name one of their benchmarks: --benchmark {' or '.join(sorted(among))}"
+        if len(among) > 1
+        else f"{look_command(report, 'triage', report.run)} lists those that flipped",
+    )
+
+
+def _questions(
+    report: Report, settings: Settings, target: str, benchmark: str, section: Section
+) -> Iterator[tuple[Found, set[str]]]:
+    """The questions of a target in a benchmark, each with the names that it goes by."""
+    comparison = section.comparisons.get(target)
+    flips = {flip.question: flip for flip in (comparison.flips if comparison else ())}
+    kept = _kept(report, settings, target, benchmark)
+    for question in {**flips, **kept}:
+        flip, one = flips.get(question), kept.get(question)
+        told = one or flip
+        assert told is not None
+        yield (
+            Found(benchmark, question, told.subject, told.text, told.choices, told.key, flip),
+            {question, one.sample} if one else {question},
         )
-    flip, one = flips.get(hits[0]), kept.get(hits[0])
-    if one is not None:
-        return Found(hits[0], one.subject, one.text, one.choices, one.key, flip)
-    assert flip is not None
-    return Found(hits[0], flip.subject, flip.text, flip.choices, flip.key, flip)
 
 
-def _kept(report: Report, settings: Settings, target: str) -> dict[str, KeptQuestion]:
+def _kept(
+    report: Report, settings: Settings, target: str, benchmark: str
+) -> dict[str, KeptQuestion]:
     if not settings.store.exists():
         return {}
     with Store(settings.store) as store:
-        return store.kept_questions([s.answer.question for s in store.used(report.run, target)])
+        asked = store.used(report.run, target, benchmark=benchmark)
+        return store.kept_questions([s.answer.question for s in asked], benchmark=benchmark)
 
 
 def _transcript(
@@ -178,12 +227,13 @@ def _changed(before: Answer | None, now: Answer, redactor: Redactor) -> str:
     return "  (as stored)" if same else "  (as stored, in other words)"
 
 
-def _ask(report: Report, settings: Settings, target: str, question: str) -> Iterator[str]:
+def _ask(report: Report, settings: Settings, target: str, found: Found) -> Iterator[str]:
     redactor = project_redactor(settings)
-    with resumed(report, settings) as run:
-        for who, answer in ask_again(run, target, question).items():
-            kept = (stored.answer for stored in run.store.used(report.run, who))
-            before = next((one for one in kept if one.question == question), None)
+    with resumed(report, settings, found.benchmark) as run:
+        for who, answer in ask_again(run, target, found.hash).items():
+            used = run.store.used(report.run, who, benchmark=found.benchmark)
+            kept = (stored.answer for stored in used)
+            before = next((one for one in kept if one.question == found.hash), None)
             yield ""
             yield f"now, {who}: {_said(answer)}{_changed(before, answer, redactor)}"
             yield quoted(answer.text, mark="  │ ")

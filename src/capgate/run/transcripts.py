@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capgate.asking.outcome import LOOK, TARGET, QuestionTask
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer
 from capgate.common.json_file import parse_json
+from capgate.common.redacted_forms import MARK
 from capgate.store.answer_store import Store
+from capgate.store.kept import KeptQuestion
 
 if TYPE_CHECKING:
     from capgate.config.settings import Settings
@@ -33,7 +36,13 @@ class Transcript:
 
 
 def transcripts(
-    settings: Settings, run: str, target: str, question: str, output: Path
+    settings: Settings,
+    run: str,
+    target: str,
+    question: str,
+    output: Path,
+    *,
+    benchmark: str = MMLU,
 ) -> Transcript | None:
     """A target's transcript of a question; None where the store knows of no answer.
 
@@ -43,18 +52,21 @@ def transcripts(
         target: The target.
         question: Content hash.
         output: Folder of the runs' folders.
+        benchmark: The benchmark that the question belongs to.
     """
     if not settings.store.exists():
         return None
     with Store(settings.store) as store:
-        used = {stored.answer.question: stored for stored in store.used(run, target)}
-        stored, kept = used.get(question), store.kept_questions([question]).get(question)
+        answers = store.used(run, target, benchmark=benchmark)
+        used = {stored.answer.question: stored for stored in answers}
+        stored = used.get(question)
+        kept = store.kept_questions([question], benchmark=benchmark).get(question)
     if stored is None:
         return None
     logs = output / stored.run / "logs"
     if kept is not None:
         for path in sorted([*logs.glob("*.json"), *logs.glob("*.eval")]):
-            if messages := _messages(path, kept.sample, target):
+            if messages := _messages(path, kept, target):
                 earlier = "" if stored.run == run else f", asked by the run {stored.run}"
                 return Transcript(stored.answer, messages, f"{path.name}{earlier}")
     alone = (("assistant", stored.answer.text),)
@@ -79,11 +91,13 @@ def ask_again(run: Run, target: str, question: str) -> dict[str, Answer]:
     return found
 
 
-def _messages(path: Path, sample: str, target: str) -> tuple[tuple[str, str], ...]:
+def _messages(path: Path, kept: KeptQuestion, target: str) -> tuple[tuple[str, str], ...]:
     """A sample's messages in one log; none where the log is another's or lacks it."""
     try:
+        sample = kept.sample
         found = _sample_of_json(path, sample, target) or _sample_of_eval(path, sample, target)
-        return tuple(_shown(found)) if found else ()
+        # Another benchmark of the run may have a sample of the same id.
+        return tuple(_shown(found)) if found and _asks(found, kept.text) else ()
     except (LookupError, OSError, ValueError, AttributeError, TypeError):
         return ()
 
@@ -94,7 +108,7 @@ def _sample_of_json(path: Path, sample: str, target: str) -> dict[str, Any] | No
     log = parse_json(path.read_bytes())
     if not _is_of(log["eval"].get("metadata") or {}, target):
         return None
-    return next((one for one in log["samples"] if one["id"] == sample), None)
+    return next((one for one in log["samples"] if str(one["id"]) == sample), None)
 
 
 def _sample_of_eval(path: Path, sample: str, target: str) -> dict[str, Any] | None:
@@ -115,11 +129,26 @@ def _is_of(about: Mapping[str, Any], target: str) -> bool:
     return about.get(TARGET) == target and about.get(LOOK) != "constrained"
 
 
+def _asks(sample: Mapping[str, Any], text: str) -> bool:
+    """Whether a log's sample is the question of a text.
+
+    What was cut out of one of them as secret may stand in the other.
+    """
+    asked = sample["input"]
+    if not isinstance(asked, str):
+        asked = _text(asked[-1]) if asked else ""
+    return asked == text or MARK in asked or MARK in text
+
+
 def _shown(sample: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for message in sample.get("messages", ()):
-        content = message.get("content", "")
-        if isinstance(content, list):
-            content = "\n".join(part.get("text", "") for part in content)
-        yield str(message.get("role", "")), str(content)
+        yield str(message.get("role", "")), _text(message)
     if sample.get("error"):
         yield "error", str(sample["error"].get("message", ""))
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message.get("content", "")
+    if isinstance(content, list):
+        content = "\n".join(part.get("text", "") for part in content)
+    return str(content)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tests.doubles.runs import answers, keep_run
 from tests.doubles.server import Server
+from tests.doubles.sums import keep_sums
 
 from capgate.cli import main
 from capgate.common.answers import Answer, AnswerState
@@ -28,6 +29,9 @@ LOST = range(40)
 
 GAINED, UNPARSED, FAILED = 100, 150, 200
 """Positions that the adapter alone answers right, answers in no form, and does not answer."""
+
+SUMS_LOST = range(20)
+"""Positions of sums that the adapter answers wrong."""
 
 Told = Callable[..., tuple[str, str]]
 
@@ -78,6 +82,15 @@ def finished(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.chdir(root)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     return root
+
+
+@pytest.fixture
+def with_sums(finished: Path) -> Path:
+    """That project, whose run asked a second benchmark as well: sums in free text."""
+    keep_sums(finished, RUN, base=BASE, target=ADAPTER, lost=SUMS_LOST)
+    with Store(finished / "reports" / "answers.sqlite") as store:
+        write_data(build_report(store, RUN, complete=True), finished / "reports" / RUN)
+    return finished
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.doubles.runs import questions
 from tests.doubles.server import Server
+from tests.doubles.sums import write_sums
 from tests.unit.commands.conftest import ADAPTER, BASE, GAINED, LOST, RUN, Told
 
 ONE = questions()[LOST[0]]
@@ -87,3 +88,23 @@ def test_a_server_that_is_gone(told: Told, served: Server) -> None:
 def test_what_is_not_there(told: Told, arguments: tuple[str, ...], words: str) -> None:
     """Unknown runs, questions and targets are named, with a way out."""
     assert words.lower() in told("show", *arguments, code=4)[1].lower()
+
+
+def test_a_question_in_free_text(with_sums: Path, told: Told) -> None:
+    """A question of any benchmark is shown; without choices its key has a line of its own."""
+    one = write_sums(with_sums).load("hub").questions[0]
+    out, _ = told("show", RUN, one.hash[:10])
+    assert out.startswith(f"sums: {one.subject}  {one.hash}\n")
+    assert f"\nkey: {one.sample.target}\n" in out
+    assert f"reference: its base {BASE}: correct {one.sample.target}" in out
+    assert f"candidate: {ADAPTER}: wrong {int(str(one.sample.target)) + 1}" in out
+    assert f"--target {ADAPTER} --benchmark sums --ask" in out
+
+
+@pytest.mark.usefixtures("with_sums")
+def test_a_question_of_one_benchmark(told: Told) -> None:
+    """`--benchmark` looks in that one alone."""
+    out, _ = told("show", RUN, ONE.hash, "--benchmark", "mmlu")
+    assert out.startswith(f"{ONE.subject}  ")
+    _, err = told("show", RUN, ONE.hash, "--benchmark", "sums", code=4)
+    assert "no questions of mine" in err

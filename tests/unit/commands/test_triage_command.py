@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 from tests.doubles.runs import keep_run, questions
 from tests.doubles.server import Server
-from tests.unit.commands.conftest import ADAPTER, BASE, FAILED, GAINED, LOST, RUN, UNPARSED, Told
+from tests.unit.commands.conftest import (
+    ADAPTER,
+    BASE,
+    FAILED,
+    GAINED,
+    LOST,
+    RUN,
+    SUMS_LOST,
+    UNPARSED,
+    Told,
+)
 
 from capgate.report.data.build import build_report
 from capgate.report.data.read import read_report
@@ -117,3 +127,34 @@ def test_a_run_that_compared_nothing(finished: Path, told: Told) -> None:
         write_data(build_report(store, run, complete=True), finished / "reports" / run)
     _, err = told("triage", run, code=4)
     assert "compared nothing question by question" in err
+
+
+@pytest.mark.usefixtures("with_sums")
+def test_each_benchmark_has_a_part(told: Told) -> None:
+    """A run of several benchmarks has a headline for each, and `--benchmark` leaves one."""
+    out, _ = told("triage", RUN)
+    heads = [line for line in out.splitlines() if "; compared with " in line]
+    assert [head.split()[:2] for head in heads] == [[ADAPTER, "[mmlu]"], [ADAPTER, "[sums]"]]
+    out, _ = told("triage", RUN, "--benchmark", "sums")
+    assert "[mmlu]" not in out
+    assert len([line for line in out.splitlines() if line.startswith("- ")]) == len(SUMS_LOST)
+    last = out.splitlines()[-1]
+    assert last.startswith(f"one in full: capgate show {RUN} ")
+    assert last.endswith(" --benchmark sums")
+    rows = [json.loads(row) for row in told("triage", RUN, "--json")[0].splitlines()]
+    assert sum(row.get("benchmark") == "sums" for row in rows) == len(SUMS_LOST)
+    assert sum("benchmark" not in row for row in rows) == NOT_ANSWERED
+    _, err = told("triage", RUN, "--benchmark", "gsm8k", code=4)
+    assert "did not ask gsm8k" in err
+    assert "mmlu, sums" in err
+
+
+@pytest.mark.usefixtures("with_sums")
+def test_groups_of_any_benchmark(told: Told) -> None:
+    """`--group` takes a group of any benchmark of the run, and names those there are."""
+    out, _ = told("triage", RUN, "--group", "doubling", "--json")
+    assert {json.loads(row)["subject"] for row in out.splitlines()} <= {"doubling"}
+    _, err = told("triage", RUN, "--group", "adition", code=4)
+    assert "did you mean addition" in err.lower()
+    _, err = told("triage", RUN, "--benchmark", "sums", "--group", "virology", code=4)
+    assert "in sums" in err
