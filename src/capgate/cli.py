@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "init": "write a project's files: targets, thresholds, a test, a CI recipe",
     "run": "run the benchmark under pytest",
     "list-models": "list the targets of config/models.yaml",
+    "list-benchmarks": "list the benchmarks: questions, groups, what each can see, suites",
     "doctor": "check the setup",
     "report": "make a run's HTML report, or its GitHub comment",
     "triage": "list the questions that flipped, and why",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.commands.checks import machine
 from capgate.commands.checks.check import Check
 from capgate.commands.options import add_json, add_options, output_of, settings_of
@@ -22,6 +23,7 @@ from capgate.common.text import printable
 from capgate.config.settings import Settings
 
 if TYPE_CHECKING:
+    from capgate.config.target import Target
     from capgate.config.targets import Targets
 
 OPTIONS: Final = (
@@ -33,6 +35,8 @@ OPTIONS: Final = (
     "--measure",
     "--measure-missing",
     "--alert",
+    "--benchmark",
+    "--suite",
     "--tasks",
     "--dataset",
     "--temperature",
@@ -44,6 +48,7 @@ OPTIONS: Final = (
 )
 _MARKS: Final = {"ok": "✓", "failed": "✗", "skipped": "–"}
 _WIDTH: Final = 18
+_BENCHMARKS: Final = "benchmarks.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,13 +94,15 @@ def examine(settings: Settings) -> Iterator[Check]:
     packages = machine.packages()
     yield packages
     if packages.state == "failed":
-        yield from machine.rest_skipped(iter(("pytest plugin", ".env", *names)), "packages failed")
+        early = ("pytest plugin", ".env", _BENCHMARKS)
+        yield from machine.rest_skipped(iter((*early, *names)), "packages failed")
         yield machine.clock()
         return
     yield machine.plugin()
     # python-dotenv would warn at each reading; the check of .env tells the same once.
     logging.getLogger("dotenv").setLevel(logging.ERROR)
     yield machine.dotenv(settings.root)
+    yield _benchmarks_file(settings)
     found: list[Targets] = []
     yield machine.models_file(settings, found)
     if found:
@@ -105,6 +112,23 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield machine.alerts(settings)
     yield machine.reports(settings)
     yield machine.clock()
+
+
+def _benchmarks_file(settings: Settings) -> Check:
+    from capgate.commands.checks.benchmark_data import benchmarks_file
+
+    return benchmarks_file(settings)
+
+
+def _questions_checks(settings: Settings, target: Target) -> Iterator[Check]:
+    """Whether the questions of each chosen benchmark can be loaded."""
+    from capgate.commands.checks.benchmark_data import questions
+
+    for name in settings.benchmarks:
+        if name == MMLU:
+            yield machine.dataset(settings, target)
+        else:
+            yield questions(settings, settings.dataset or target.dataset, name)
 
 
 def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
@@ -130,11 +154,13 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
         yield Check("target", "ok", f"{target.id}: {target.description or target.served_name}")
         key = machine.keys(target, base, targets, known)
         yield key
-        data = machine.dataset(settings, target)
-        yield data
+        data = []
+        for check in _questions_checks(settings, target):
+            data.append(check)
+            yield check
         bars = machine.thresholds(settings, target)
         yield bars
-        failed = [check.name for check in (key, data, bars) if check.state == "failed"]
+        failed = [check.name for check in (key, *data, bars) if check.state == "failed"]
         if failed:
             yield from machine.rest_skipped(iter(server.NAMES), f"{failed[0]} failed")
             continue

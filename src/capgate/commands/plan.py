@@ -1,41 +1,47 @@
 """`capgate plan`: what a verdict on a target will take, and how small a drop it can show.
 
 No server is asked. Figures come from earlier runs in the store, or else from assumptions, which
-are marked ASSUMED.
+are marked ASSUMED. With several benchmarks it says of each whether it can decide its `catch`.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import islice
 from typing import Final
 
-from capgate.benchmarks.mmlu.load import load_questions
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
-from capgate.benchmarks.mmlu.task import mmlu_task
+from capgate.benchmarks.benchmark import Benchmark
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.questions import QuestionSet
 from capgate.commands.options import add_json, add_options, output_of, settings_of
-from capgate.common.errors import ReferenceMissingError
-from capgate.common.grouping import grouped
+from capgate.commands.plan_lines import lines_of_one, lines_of_several
+from capgate.common import exit_codes
+from capgate.common.errors import CapgateError, ReferenceMissingError
+from capgate.config.chosen_benchmarks import chosen_benchmark
 from capgate.config.chosen_targets import run_targets
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.config.thresholds import floor_of, policy_for, reference_choice
+from capgate.gate.budget import benchmark_budget
 from capgate.gate.policy import Policy
 from capgate.gate.two_looks import first_look
-from capgate.report.text.table_lines import lines_of
-from capgate.run.planning import Effort, Known, Plan, by_weight, discordance_of, plan, rates_of
-from capgate.run.reference import domains_judged, whole_budget
+from capgate.run.planned_suite import Planned, PlannedSuite
+from capgate.run.planning import (
+    Known,
+    Plan,
+    answer_assumed,
+    by_weight,
+    discordance_of,
+    plan,
+    rates_of,
+)
+from capgate.run.reference import domains_judged
 from capgate.store.answer_store import Store
 from capgate.store.runs import StoredRun, known_targets, runs_of, stored
 
 _LOOKED_AT: Final = 5
 """How many of a target's newest runs, and of its newest whole runs, give figures."""
-
-_FOLDED_FROM: Final = 3
-"""More subjects than these with equal figures share a line."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,81 +57,143 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Plans and prints; returns 0.
+    """Plans and prints.
+
+    Returns:
+        0, or 4 where the questions of one of several benchmarks can't be loaded.
 
     Raises:
-        CapgateError: The target is unknown, has no reference, or its questions can't be loaded.
+        CapgateError: The target is unknown or has no reference, or the questions of the only
+            benchmark can't be loaded.
     """
     settings = settings_of(options)
     targets, _ = run_targets(settings)
-    plans = {target.id: _plan(target, settings, options.discordance) for target in targets.values()}
     out = output_of(options)
+    plans = {
+        target.id: _plans(target, settings, options.discordance) for target in targets.values()
+    }
     if options.json:
-        out.json({target: asdict(one) for target, one in plans.items()}, indent=2)
-    else:
-        for target, one in plans.items():
-            out.lines(_lines(target, one))
-    return 0
+        out.json({target: one.to_dict() for target, one in plans.items()}, indent=2)
+        return exit_codes.USAGE if any(one.missing for one in plans.values()) else 0
+    for target, suite in plans.items():
+        only = suite.only
+        out.lines(lines_of_several(target, suite) if only is None else lines_of_one(target, only))
+    return exit_codes.USAGE if any(one.missing for one in plans.values()) else 0
 
 
-def _plan(target: Target, settings: Settings, given: float | None) -> Plan:
+def _plans(target: Target, settings: Settings, given: float | None) -> PlannedSuite:
+    """The plans of all benchmarks for a target."""
+    benchmarks = [chosen_benchmark(settings, name) for name in settings.benchmarks]
+    whole = policy_for(settings.thresholds_dir, target.id, settings.policy)
+    advisory = {one.name: whole.is_advisory(one.name, one.advisory) for one in benchmarks}
+    decide = sum(not aside for aside in advisory.values())
+    planned: list[Planned] = []
+    for one in benchmarks:
+        policy = whole.for_benchmark(one.name, one.catch, parents=one.parents)
+        aside = advisory[one.name]
+        found: Plan | CapgateError
+        try:
+            found = _plan(target, one, policy, 1 if aside else decide, settings, given)
+        except CapgateError as error:
+            if len(benchmarks) == 1 or isinstance(error, ReferenceMissingError):
+                raise
+            found = error
+        planned.append(Planned(one.name, found, policy.catch, aside))
+    return PlannedSuite(tuple(planned))
+
+
+def _plan(
+    target: Target,
+    benchmark: Benchmark,
+    policy: Policy,
+    decide: int,
+    settings: Settings,
+    given: float | None,
+) -> Plan:
+    """The plan of one benchmark.
+
+    Args:
+        target: The target.
+        benchmark: The benchmark.
+        policy: Its policy for the target.
+        decide: How many benchmarks decide, this one among them.
+        settings: The run's settings.
+        given: The discordance that the command line names.
+    """
     folder = settings.thresholds_dir
-    policy = policy_for(folder, target.id, settings.policy)
     reference = reference_choice(policy, target, folder, forced=settings.reference)
     floor = None
     if reference not in {"base", "baseline"}:
         floor = floor_of(policy, target, folder, settings.published).accuracy
     if reference is None:
         raise ReferenceMissingError("it has nothing to be compared with", target=target.id)
-    shots = mmlu_task(settings.task, settings.max_tokens).shots
-    questions = load_questions(settings.dataset or target.dataset, shots=shots)
-    mine, siblings = _runs(settings, target)
+    questions = benchmark.load(settings.dataset or target.dataset)
+    mine, siblings = _runs(settings, target, benchmark.name)
     figure = (
         discordance_of(mine, siblings, given) if floor is None else _accuracy(mine, floor, policy)
     )
-    budget = whole_budget(policy, settings.subjects, DOMAIN_OF, paired=floor is None)
+    groups = settings.subjects if benchmark.name == MMLU else tuple(questions.by_subject)
+    chosen = questions.select(groups, settings.limit).by_subject
+    sizes = {group: len(asked) for group, asked in chosen.items() if asked}
+    paired, parents = floor is None, benchmark.parents
+    has_groups = tuple(groups) != (benchmark.name,)
+    budget, quick = (
+        benchmark_budget(
+            policy,
+            decide,
+            paired=paired,
+            groups=has_groups,
+            parents=bool(domains_judged(policy, groups, parents, paired=paired)),
+            quick=is_quick,
+        )
+        for is_quick in (False, True)
+    )
     if settings.confirm:
         budget = first_look(budget)
-    chosen = questions.select(settings.subjects, settings.limit).by_subject
-    sizes = {subject: len(asked) for subject, asked in chosen.items() if asked}
     return plan(
         policy,
         budget,
         reference=reference,
         floor=floor,
         figure=figure,
-        rates=rates_of([*mine, *siblings], _texts(questions), target.max_connections),
-        population=len(questions.select(settings.subjects)),
+        rates=rates_of(
+            [*mine, *siblings],
+            _texts(questions),
+            target.max_connections,
+            answer=answer_assumed(letters=bool(benchmark.letters), max_tokens=benchmark.max_tokens),
+        ),
+        population=len(questions.select(groups)),
         sizes=sizes,
-        domains=domains_judged(policy, sizes, DOMAIN_OF, paired=floor is None)
-        if budget.domains
-        else {},
+        domains=domains_judged(policy, sizes, parents, paired=paired) if budget.domains else {},
+        quick_budget=quick,
         seed=settings.seed or 0,
     )
 
 
-def _runs(settings: Settings, target: Target) -> tuple[list[StoredRun], list[StoredRun]]:
+def _runs(
+    settings: Settings, target: Target, benchmark: str
+) -> tuple[list[StoredRun], list[StoredRun]]:
     """The last runs of a target, and one of each other adapter of its base, newest first."""
     if not settings.store.is_file():
         return [], []
     with stored(settings.store) as store:
-        newest = list(islice(runs_of(store, target.id), _LOOKED_AT))
-        whole = islice(runs_of(store, target.id, kind="suite"), _LOOKED_AT)
+        newest = list(islice(runs_of(store, target.id, benchmark=benchmark), _LOOKED_AT))
+        whole = islice(runs_of(store, target.id, kind="suite", benchmark=benchmark), _LOOKED_AT)
         mine = newest + [run for run in whole if run.id not in {one.id for one in newest}]
         siblings = [
             run
             for other in known_targets(store)
             if other != target.id and target.adapter_of is not None
-            for run in _one_of(store, other)
+            for run in _one_of(store, other, benchmark)
             if run.about.get("model_id") == target.adapter_of and run.about.get("adapter_name")
         ]
     return mine, sorted(siblings, key=lambda run: -run.started)
 
 
-def _one_of(store: Store, target: str) -> list[StoredRun]:
+def _one_of(store: Store, target: str, benchmark: str) -> list[StoredRun]:
     """A target's newest whole run, or else its newest."""
-    whole = list(islice(runs_of(store, target, kind="suite"), 1))
-    return whole or list(islice(runs_of(store, target), 1))
+    whole = list(islice(runs_of(store, target, kind="suite", benchmark=benchmark), 1))
+    return whole or list(islice(runs_of(store, target, benchmark=benchmark), 1))
 
 
 def _accuracy(runs: list[StoredRun], floor: float, policy: Policy) -> Known:
@@ -145,76 +213,6 @@ def _texts(questions: QuestionSet) -> Iterator[str]:
             else "".join(message.text for message in sample.input)
         )
         yield messages + "".join(sample.choices or ())
-
-
-def _lines(target: str, found: Plan) -> Iterator[str]:
-    paired = found.reference in {"base", "baseline"}
-    yield f"{target}, compared with its {found.reference}"
-    yield f"  {'discordance' if paired else 'accuracy'} {_known(found.figure, '{:.1%}')}"
-    rates = found.rates
-    yield f"  a question: {_known(rates.prompt_tokens, '{:.0f} tokens')}"
-    yield f"    its answer: {_known(rates.completion_tokens, '{:.0f} tokens')}"
-    yield f"    wall time: {_known(rates.seconds, '{:.3f} s')}"
-    yield f"    cost: {_known(rates.cost, '${:.6f}') if rates.cost else 'no earlier run tells'}"
-    yield "quick (-m quick):"
-    for quick in found.quick:
-        verdicts = ", ".join(f"{kind} {share:.0%}" for kind, share in quick.verdicts.items())
-        yield f"  if {quick.case} ({verdicts}):"
-        yield f"    on average      {_effort(quick.mean)}"
-        yield f"    nine of ten in  {_effort(quick.q90)}"
-    yield f"whole (-m full):    {_effort(found.whole)}"
-    yield "  what the store has an answer to costs nothing"
-    yield f"  smallest drop usually visible: {_drop(found.visible)}"
-    for domain, seen in found.domains.items():
-        yield f"    of {domain} alone: {_drop(seen)} ({found.sizes[domain]:,} questions)"
-    yield from _by_subject(found)
-
-
-def _by_subject(found: Plan) -> Iterator[str]:
-    """The smallest drop that each subject can show; many equal ones share a line."""
-    from rich.table import Table
-
-    alike = grouped(found.subjects, lambda one: (found.sizes[one], _drop(found.subjects[one])))
-    if alike:
-        yield "  by subject alone:"
-    for (size, seen), subjects in alike.items():
-        if len(subjects) > _FOLDED_FROM:
-            yield f"    {len(subjects)} subjects of {size:,} questions each: {seen}"
-    cells = [
-        (f"    {subject}", f"{size:,}", seen)
-        for (size, seen), subjects in alike.items()
-        if len(subjects) <= _FOLDED_FROM
-        for subject in subjects
-    ]
-    table = Table(box=None, show_header=False)
-    for _ in range(2):
-        table.add_column(no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
-    half = -(-len(cells) // 2)
-    for at in range(half):
-        right = cells[half + at] if half + at < len(cells) else ("", "", "")
-        table.add_row(*cells[at], *right)
-    yield from lines_of(table) if cells else ()
-
-
-def _known(known: Known, form: str) -> str:
-    source = f"ASSUMED: {known.source}" if known.assumed else known.source
-    return f"{form.format(known.value)} ({source})"
-
-
-def _effort(effort: Effort) -> str:
-    minutes, seconds = divmod(round(effort.seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    cost = "" if effort.cost is None else f"  ${effort.cost:,.2f}"
-    return (
-        f"{effort.questions:>7,.0f} questions  {hours}:{minutes:02d}:{seconds:02d}  "
-        f"{effort.tokens:,.0f} tokens{cost}"
-    )
-
-
-def _drop(drop: float | None) -> str:
-    return "none" if drop is None else f"{100 * drop:.1f} points"
 
 
 def _share(text: str) -> float:

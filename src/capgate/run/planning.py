@@ -27,7 +27,13 @@ _FRAME_TOKENS: Final = 70
 """Tokens of the prompt around a question, where nothing is known."""
 
 _CHARACTERS_PER_TOKEN: Final = 4.0
-_ANSWER_TOKENS: Final = 5.0
+_LETTER_TOKENS: Final = 5.0
+_TOKENS_A_SECOND: Final = 50.0
+"""Of one long answer, where nothing is known."""
+
+_FREE_PART: Final = 0.5
+"""Part of the token limit that an answer in free text takes, where nothing is known."""
+
 _ORDERS: Final = 400
 _ENOUGH: Final = 100
 """Questions from which time and tokens of one are known well enough."""
@@ -137,6 +143,7 @@ def plan(
     population: int,
     sizes: Mapping[str, int],
     domains: Mapping[str, Sequence[str]],
+    quick_budget: Budget | None = None,
     seed: int = 0,
 ) -> Plan:
     """Reckons what verdicts will take.
@@ -151,6 +158,8 @@ def plan(
         population: Questions that a quick run draws from.
         sizes: Subject to its questions in a whole run.
         domains: Domain that is judged to its subjects.
+        quick_budget: How a quick run's false alarms are divided, where other benchmarks are asked
+            beside this one.
         seed: Of the simulated orders.
     """
     sides = 2 if reference == "base" else 1
@@ -175,7 +184,15 @@ def plan(
         )
     )
     for case, drop in cases:
-        found = _quick(policy, figure.value, drop, floor=floor, population=population, seed=seed)
+        found = _quick(
+            policy,
+            quick_budget or Budget.quick(policy, paired=floor is None),
+            figure.value,
+            drop,
+            floor=floor,
+            population=population,
+            seed=seed,
+        )
         ends = effort(found.mean_questions), effort(found.q90_questions)
         quick.append(Quick(case, *ends, found.verdicts))
     return Plan(
@@ -185,7 +202,9 @@ def plan(
         quick=tuple(quick),
         whole=effort(sum(sizes.values())),
         visible=_visible(sum(sizes.values()), budget.pooled, policy, figure.value, floor),
-        subjects=_by_subject(policy, budget, sizes, figure.value, floor=floor),
+        subjects=_by_subject(policy, budget, sizes, figure.value, floor=floor)
+        if budget.subjects
+        else {},
         domains={
             name: _visible(
                 sum(sizes[subject] for subject in mine),
@@ -237,13 +256,36 @@ def by_weight(runs: Iterable[StoredRun]) -> list[StoredRun]:
     return sorted(runs, key=weight)
 
 
-def rates_of(runs: Sequence[StoredRun], texts: Iterable[str], connections: int) -> Rates:
+_LETTER: Final = Known(_LETTER_TOKENS, "a bare `ANSWER: X`", assumed=True)
+
+
+def answer_assumed(*, letters: bool, max_tokens: int) -> Known:
+    """The tokens of an answer, where nothing is known.
+
+    Args:
+        letters: Whether an answer is one letter, and not free text.
+        max_tokens: The most tokens of an answer.
+    """
+    if letters:
+        return _LETTER
+    source = f"half of the limit of {max_tokens:,} tokens"
+    return Known(_FREE_PART * max_tokens, source, assumed=True)
+
+
+def rates_of(
+    runs: Sequence[StoredRun],
+    texts: Iterable[str],
+    connections: int,
+    *,
+    answer: Known = _LETTER,
+) -> Rates:
     """What one question takes, by the newest run that asked enough, else by the largest.
 
     Args:
         runs: Earlier runs of the target, newest first.
         texts: The questions, where no run tells.
         connections: Requests in flight at a time.
+        answer: The tokens of an answer, where no run tells.
     """
     found: dict[str, Known] = {}
     for run in sorted(runs, key=lambda run: -min(len(run.answers), _ENOUGH)):
@@ -261,11 +303,16 @@ def rates_of(runs: Sequence[StoredRun], texts: Iterable[str], connections: int) 
                 found.setdefault(name, Known(total / n, source))
     lengths = [len(text) for text in texts]
     tokens = sum(lengths) / max(len(lengths), 1) / _CHARACTERS_PER_TOKEN + _FRAME_TOKENS
-    pace = f"{ASSUMED_SECONDS:g} s a request, {connections} at a time"
+    length = found.get("completion", answer)
+    seconds, pace = ASSUMED_SECONDS, f"{ASSUMED_SECONDS:g} s a request"
+    if length.value > _LETTER_TOKENS:
+        seconds += length.value / _TOKENS_A_SECOND
+        pace += f" and {_TOKENS_A_SECOND:g} tokens a second"
+    pace += f", {connections} at a time"
     return Rates(
         found.get("prompt", Known(tokens, "four characters a token", assumed=True)),
-        found.get("completion", Known(_ANSWER_TOKENS, "a bare `ANSWER: X`", assumed=True)),
-        found.get("seconds", Known(ASSUMED_SECONDS / connections, pace, assumed=True)),
+        length,
+        found.get("seconds", Known(seconds / connections, pace, assumed=True)),
         found.get("cost"),
     )
 
@@ -285,6 +332,7 @@ def _pace(run: StoredRun) -> tuple[int, float]:
 
 def _quick(
     policy: Policy,
+    budget: Budget,
     figure: float,
     drop: float,
     *,
@@ -305,7 +353,6 @@ def _quick(
     else:
         rows[0, : round(population * min(max(1.0 - floor + drop, 0.0), 1.0))] = 1
         scale = Scale.floor(floor)
-    budget = Budget.quick(policy, paired=floor is None)
     return run_orders(scale, policy, budget, rows, orders=_ORDERS, seed=seed)
 
 

@@ -19,7 +19,6 @@ from capgate.asking.fingerprint import seed_of
 from capgate.asking.progress import Feed
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.benchmarks.benchmark import Benchmark
-from capgate.benchmarks.make import make_benchmark
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.questions import QuestionSet, Selection
 from capgate.common.dependencies import check_found
@@ -27,7 +26,7 @@ from capgate.common.errors import CapgateError
 from capgate.common.files import FileError
 from capgate.common.private_files import own_folder
 from capgate.common.scratch import remove_abandoned
-from capgate.config.benchmarks_file import load_benchmarks
+from capgate.config.chosen_benchmarks import chosen_benchmark
 from capgate.config.chosen_targets import run_targets
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
@@ -227,14 +226,7 @@ class Run:
         """
         if self._benchmark is not None:
             return self._benchmark
-        settings = self.settings
-        return make_benchmark(
-            self.name,
-            load_benchmarks(settings.root).entry_of(self.name),
-            task=settings.task,
-            max_tokens=settings.max_tokens,
-            root=settings.root,
-        )
+        return chosen_benchmark(self.settings, self.name)
 
     def questions(self, target: str) -> QuestionSet:
         """All questions of a target's benchmark.

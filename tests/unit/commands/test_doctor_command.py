@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.doubles.server import Server
+from tests.doubles.sums import COUNT, FILE, write_sums
 from tests.unit.commands.conftest import Told
 
 KEY = "key-of-a-test-0123456789"
@@ -144,3 +145,42 @@ def test_wrong_usage(told: Told) -> None:
     assert out == ""
     assert "--limit" in err
     assert "no task" in told("doctor", "--tasks", "poetry", code=4)[1]
+
+
+def test_the_projects_own_benchmarks(told: Told, project: Path, server: Server) -> None:
+    """Its file is checked, and of each benchmark that is chosen the questions and an answer."""
+    server.answer = lambda asked: "8" if "3 + 5" in str(asked["messages"]) else "ANSWER: C"
+    assert checks(told, "--measure")["benchmarks.yaml"]["state"] == "skipped"
+    write_sums(project)
+    rows = checks(told, "--measure", "--benchmark", "mmlu", "--benchmark", "sums")
+    assert rows["benchmarks.yaml"]["finding"] == "1 of this project: sums"
+    assert rows["data set"]["state"] == "ok"
+    found = rows["questions of sums"]["finding"]
+    assert found == f"{COUNT} questions in 2 groups; asked directly"
+    said = rows["one question"]["finding"].splitlines()
+    assert [line.split(": ")[0] for line in said] == ["mmlu", "sums"]
+
+
+def test_a_benchmark_that_can_not_be_asked(told: Told, project: Path, server: Server) -> None:
+    """A package or file that is missing is told before any server is asked."""
+    write_sums(project)
+    more = "lacking: {task: inspect_evals/gsm8k, requires: {no_such_module: pip install nothing}}\n"
+    file = project / "config" / "benchmarks.yaml"
+    file.write_text(file.read_text() + more)
+    (project / FILE).write_text('{"question": "Why?"}\n')
+    chosen = ("--measure", "--benchmark", "sums", "--benchmark", "lacking")
+    rows = checks(told, *chosen, code=1)
+    assert FILE in rows["questions of sums"]["finding"]
+    assert "no_such_module" in rows["questions of lacking"]["finding"]
+    assert rows["questions of lacking"]["remedy"] == "pip install nothing"
+    assert rows["server"]["state"] == "skipped"
+    assert not server.chats
+
+
+def test_a_faulty_file_of_benchmarks(told: Told, project: Path) -> None:
+    """All its faults are told by its check."""
+    text = "a: {task: x, questions: y}\nb: {catsh: 0.1, task: z}\n"
+    (project / "config" / "benchmarks.yaml").write_text(text)
+    found = checks(told, "--measure", code=1)["benchmarks.yaml"]
+    assert "2 faults" in found["finding"]
+    assert "catsh" in found["finding"]

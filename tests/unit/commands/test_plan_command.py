@@ -98,3 +98,84 @@ def test_a_plan_that_cannot_be_made_says_why(
     """Unknown targets and missing references end with usage's code."""
     assert main(["plan", *arguments]) == 4
     assert said in capsys.readouterr().err
+
+
+def house_rules(project: Path, questions: int = 60) -> None:
+    """Gives the project a benchmark of its own."""
+    lines = [
+        {"question": f"What is rule {n}?", "choices": ["this", "that"], "answer": "A"}
+        for n in range(questions)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (project / "rules.jsonl").write_text(text, encoding="utf-8")
+    entry = "house-rules: {questions: rules.jsonl, catch: 0.05}\n"
+    (project / "config" / "benchmarks.yaml").write_text(entry, encoding="utf-8")
+
+
+SEVERAL = ("--model-id", "theirs", "--benchmark", "mmlu", "--benchmark", "house-rules")
+
+
+def test_a_plan_of_several_benchmarks(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each has a plan within its share of the error budget, and all have one sum."""
+    house_rules(project)
+    alone = planned(capsys, "--model-id", "theirs")
+    found = planned(capsys, *SEVERAL)
+    mmlu, ours = found["benchmarks"]["mmlu"], found["benchmarks"]["house-rules"]
+    assert list(found["benchmarks"]) == ["mmlu", "house-rules"]
+    assert found["whole"]["questions"] == 228 + 60
+    assert found["whole"]["tokens"] == mmlu["whole"]["tokens"] + ours["whole"]["tokens"]
+    assert mmlu["visible"] > alone["visible"]
+    assert ours["subjects"] == {}
+    quick = [mmlu["quick"][0]["mean"]["questions"] + ours["quick"][0]["mean"]["questions"]]
+    assert found["quick"][0]["questions"] == pytest.approx(quick[0])
+
+
+def test_a_benchmark_that_cannot_decide_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """60 questions can't show a drop of 5 points: the plan says so, and what to do about it."""
+    house_rules(project)
+    assert planned(capsys, *SEVERAL)["benchmarks"]["house-rules"]["decides"] is False
+    capsys.readouterr()
+    assert main(["plan", *SEVERAL]) == 0
+    shown = capsys.readouterr().out
+    assert "theirs: one verdict over 2 benchmarks" in shown
+    assert "house-rules can't decide its catch of 5 points: its 60 questions" in shown
+    assert "* ASSUMED of mmlu, house-rules: differ 10% (no earlier run tells)" in shown
+    policy = (
+        "benchmarks:\n"
+        "  house-rules: {advisory: true, reason: few questions}\n"
+        "  mmlu: {catch: 0.2, reason: few questions}\n"
+    )
+    (project / "thresholds").mkdir()
+    (project / "thresholds" / "policy.yaml").write_text(policy, encoding="utf-8")
+    assert main(["plan", *SEVERAL]) == 0
+    assert "can't decide" not in capsys.readouterr().out
+
+
+def test_a_benchmark_whose_questions_are_missing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are planned, the missing one is told, and the exit code says so."""
+    house_rules(project)
+    (project / "rules.jsonl").unlink()
+    capsys.readouterr()
+    assert main(["plan", *SEVERAL]) == 4
+    shown = capsys.readouterr().out
+    assert "house-rules is missing, so there would be no verdict" in shown
+    assert "rules.jsonl" in shown
+    assert main(["plan", "--json", *SEVERAL]) == 4
+    (found,) = json.loads(capsys.readouterr().out).values()
+    assert found["benchmarks"]["mmlu"]["whole"]["questions"] == 228
+    assert "rules.jsonl" in found["benchmarks"]["house-rules"]["missing"]
+
+
+def test_an_earlier_run_of_a_benchmark_is_its_own(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What MMLU's answers took says nothing of another benchmark's."""
+    house_rules(project)
+    keep_run(project, "r1", answers(), target="theirs")
+    found = planned(capsys, *SEVERAL)["benchmarks"]
+    assert not found["mmlu"]["rates"]["prompt_tokens"]["assumed"]
+    assert found["house-rules"]["rates"]["prompt_tokens"]["assumed"]

@@ -224,10 +224,26 @@ class ServerCheckup:
 
     def _question(self) -> str:
         self._need_endpoint()
-        one = self.run.ready_target(self.target.id)
+        others = (
+            Run(
+                self.settings,
+                "doctor",
+                endpoint=self.servers.endpoint,
+                benchmark=name,
+                beside=self.run,
+            )
+            for name in self.settings.benchmarks[1:]
+        )
+        found = {run.name: self._probe(run) for run in (self.run, *others)}
+        if len(found) == 1:
+            return found[self.run.name]
+        return "\n".join(f"{name}: {said}" for name, said in found.items())
+
+    def _probe(self, run: Run) -> str:
+        one = run.ready_target(self.target.id)
         before = time.monotonic()
-        with self.run.evaluator.holding([one]):
-            answer = ask_probe(one, self.run.evaluator)
+        with run.evaluator.holding([one]):
+            answer = ask_probe(one, run.evaluator)
         right = "right" if answer.state is AnswerState.CORRECT else "not right"
         return (
             f"answered {one_line(answer.text, limit=60)!r}, read as {answer.choice} ({right}; "

@@ -1,0 +1,39 @@
+"""How long a benchmark's answers are, by the newest run that asked it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from capgate.store.answer_store import Store
+
+_LOOKED_AT: Final = 20
+"""How many of the newest runs are looked at."""
+
+
+def mean_lengths(path: Path, benchmarks: Collection[str]) -> dict[str, float]:
+    """Returns the tokens of an answer on average, by benchmark; only of those that were asked.
+
+    Args:
+        path: The store's file; there may be none.
+        benchmarks: Names of benchmarks.
+
+    Raises:
+        StoreError: The store can't be read.
+    """
+    if not path.is_file():
+        return {}
+    found: dict[str, float] = {}
+    with Store(path) as store:
+        for run, _, _ in islice(store.runs(), _LOOKED_AT):
+            parts = {(target, shard.benchmark) for target, shard in store.shards(run)}
+            for target, benchmark in sorted(parts):
+                if benchmark not in benchmarks or benchmark in found:
+                    continue
+                used = store.used(run, target, benchmark=benchmark)
+                lengths = [s.answer.completion_tokens for s in used if s.answer.state.scored]
+                if any(lengths):
+                    found[benchmark] = sum(lengths) / len(lengths)
+    return found
