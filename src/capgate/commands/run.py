@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from capgate.commands.options import add_options
+from capgate.common.errors import CapgateError
+from capgate.config.benchmarks_file import load_benchmarks
 from capgate.config.run_options import OPTIONS
 from capgate.config.suite import has_own_tests, suite_arguments
 
@@ -33,6 +36,13 @@ def run(options: argparse.Namespace) -> int:
     return run_pytest(options, options.rest)
 
 
+def _means_quick(suite: str | None) -> bool:
+    """Whether a suite of benchmarks means quick runs; pytest tells of one that is not there."""
+    with suppress(CapgateError):
+        return suite is not None and load_benchmarks(Path()).suite_of(suite).quick
+    return False
+
+
 def run_pytest(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Runs the suite.
 
@@ -43,7 +53,8 @@ def run_pytest(options: argparse.Namespace, rest: Sequence[str]) -> int:
     import pytest
 
     arguments = suite_arguments(own=has_own_tests(Path()))
-    arguments += ["-m", "quick" if options.quick else "full", "-W", _IMPORTED]
+    quick = options.quick or _means_quick(options.capgate_suite)
+    arguments += ["-m", "quick" if quick else "full", "-W", _IMPORTED]
     for option in OPTIONS:
         value = getattr(options, option.dest)
         if value is True:

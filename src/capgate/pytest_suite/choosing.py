@@ -248,15 +248,16 @@ def choose(
     )
 
 
-def _place(part: Part, benchmarks: Sequence[str]) -> tuple[int, int]:
+def _place(part: Part, benchmarks: Sequence[str]) -> tuple[int, int, bool]:
     """The place of a test in a session, by what it judges; equal ones keep their order."""
     if part.kind == "preflight":
-        return 0, 0
+        return 0, 0, False
     # A quick run of the only benchmark stands where pytest found it.
     if part.is_over_all and (part.kind == "suite" or tuple(benchmarks) != (MMLU,)):
-        return 2, 0
+        return 2, 0, False
     known = part.benchmark in benchmarks
-    return 1, benchmarks.index(part.benchmark) if known else 0
+    # The whole of a benchmark comes after its groups.
+    return 1, benchmarks.index(part.benchmark) if known else 0, part.kind == "suite"
 
 
 def _pairs(parts: Iterable[Part], kind: ShardKind, benchmarks: Sequence[str]) -> frozenset[Pair]:

@@ -80,8 +80,9 @@ class Controller:
         has_news = self.outcomes.has_news
         if has_news and session.exitstatus == pytest.ExitCode.TESTS_FAILED:
             # While the servers are still there; `write_results` tells of a fault of the store.
-            with suppress(CapgateError):
-                reask_red(self.session.run)
+            for run in self.session.runs:
+                with suppress(CapgateError):
+                    reask_red(run)
         self._shared.close()
         if not has_news and not self.session.has_stored:
             return

@@ -256,7 +256,8 @@ class Bench:
 
     def _fail_by(self, judgement: Judgement) -> None:
         self._attach(judgement)
-        pytest.fail(render_judgement(judgement), pytrace=False)
+        text = render_judgement(judgement, several=self._runs.several)
+        pytest.fail(text, pytrace=False)
 
     def _attach(self, judgement: Judgement) -> None:
         verdict = judgement.verdict
@@ -281,7 +282,14 @@ class Bench:
         self._note(judgement.target, judgement.shard, verdict.kind, **numbers)
 
     def _note(self, target: str, shard: Shard, kind: str | None, **numbers: object) -> None:
-        properties = {"target": target, "shard": shard.label, "verdict": kind, **numbers}
+        benchmark = shard.benchmark if self._runs.several and shard.benchmark else None
+        properties = {
+            "target": target,
+            "benchmark": benchmark,
+            "shard": shard.label,
+            "verdict": kind,
+            **numbers,
+        }
         self._node.user_properties.extend(
             (f"capgate_{name}", value) for name, value in properties.items() if value is not None
         )

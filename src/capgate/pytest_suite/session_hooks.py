@@ -73,11 +73,14 @@ class ControllerHooks:
         self, report: pytest.CollectReport | pytest.TestReport
     ) -> tuple[str, str, str] | None:
         """Has a test's line say its verdict (`pytest_report_teststatus`): a word if it passed."""
-        verdict = properties_of(report).get("capgate_verdict")
+        properties = properties_of(report)
+        verdict = properties.get("capgate_verdict")
         if not verdict:
             return None
         if report.failed:
             return "failed", "F", f"FAILED {verdict}"
+        if report.when == "call" and properties.get("capgate_advisory"):
+            return "passed", ".", f"PASSED {verdict} (advisory)"
         if report.when != "call" or not report.passed or verdict not in GROUP_KINDS:
             return None
         return "passed", ".", f"PASSED {verdict}"

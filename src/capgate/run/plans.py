@@ -27,6 +27,7 @@ class Plans:
         run: The run's id.
         questions: The run's questions.
         targets: Returns the targets to be judged, by id.
+        named: Target to what lines of progress call it.
         policy: Target to the policy in force for it.
         deciding: Target to how many benchmarks share the error budget of this one.
         reference: Target to what it is compared with.
@@ -43,6 +44,7 @@ class Plans:
         questions: RunQuestions,
         *,
         targets: Callable[[], Mapping[str, Target]],
+        named: Callable[[str], str],
         policy: Callable[[str], Policy],
         deciding: Callable[[str], int],
         reference: Callable[[str], Reference],
@@ -55,6 +57,7 @@ class Plans:
         self._run = run
         self._questions = questions
         self._targets = targets
+        self._named = named
         self._policy = policy
         self._deciding = deciding
         self._reference = reference
@@ -75,6 +78,7 @@ class Plans:
             settings = self._settings
             self._plans[target] = TargetPlan(
                 target=target,
+                label=self._named(target),
                 reference=self._reference(target),
                 policy=self._policy(target),
                 benchmarks=self._deciding(target),

@@ -75,7 +75,7 @@ class QuickJudge:
             latest = answers_of(batches[-1:])
             verdict = gate.update(rows(plan.reference, latest, plan.target))
             path.append(asdict(gate.progress))
-            self.say(f"{plan.target}  quick  {gate.progress}")
+            self.say(f"{plan.label}  quick  {gate.progress}")
             if verdict is not None:
                 break
         if verdict is None:

@@ -74,8 +74,7 @@ class Run:
         settings: The run's settings.
         run: Its id.
         benchmark: The benchmark, or its name; the first that the settings name where None.
-        beside: The part of another benchmark in the same process, whose targets and store are
-            this one's as well.
+        beside: Another benchmark's part in this process, whose targets and store are this one's.
         endpoint: Target to its live endpoint.
         post_mortem: Tells why a target's server has ended, `""` if it has not.
         share: Into how many processes a target's connections are divided.
@@ -148,6 +147,7 @@ class Run:
             run,
             self._questions,
             targets=lambda: self.targets,
+            named=self.named,
             policy=self.policy,
             deciding=lambda target: self.deciding(target),
             reference=self.reference,
@@ -249,7 +249,7 @@ class Run:
         return batches_of(self.selection(target))
 
     def named(self, line: str) -> str:
-        """A line on one target, which names the benchmark where the run has several."""
+        """A target, or a line on one, with the benchmark's name where the run has several."""
         return line if self.settings.benchmarks == (MMLU,) else f"{line} [{self.name}]"
 
     def _tell_cost(self, ready_target: ReadyTarget) -> None:

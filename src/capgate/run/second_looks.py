@@ -69,7 +69,7 @@ class SecondLooks:
 
     def _ask(self, subject: str) -> Results:
         """Asks a subject again that lost, or whose domain did."""
-        self.say(f"{self.plan.target}  {subject}  failed at first and is asked again")
+        self.say(f"{self.plan.label}  {subject}  failed at first and is asked again")
         return self.asker.answer_again(
             QuestionBatch(subject, self.plan.selection.by_subject[subject])
         )

@@ -29,6 +29,7 @@ class TargetPlan:
 
     Attributes:
         target: The target's id.
+        label: What lines of progress call it: the target and, beside others, the benchmark.
         reference: What it is compared with.
         policy: The policy in force for it.
         benchmarks: How many benchmarks share the error budget, this one among them.
@@ -47,6 +48,7 @@ class TargetPlan:
     """
 
     target: str
+    label: str
     reference: Reference
     policy: Policy
     benchmarks: int

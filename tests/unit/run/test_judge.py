@@ -228,6 +228,7 @@ def court(
     asked = questions()
     plan = TargetPlan(
         target="mine",
+        label="mine",
         reference=reference,
         policy=policy or Policy(catch=0.2, reason="few questions"),
         benchmarks=1,

@@ -21,16 +21,22 @@ from capgate.report.text.table_lines import lines_of
 from capgate.run.judgement import Judgement
 
 
-def render_judgement(judgement: Judgement) -> str:
+def render_judgement(judgement: Judgement, *, several: bool = False) -> str:
     """A failed test's message: the verdict and why.
 
     It includes what a subject cost. For a whole target the run's summary says that: a test in a
     worker knows only its own part.
+
+    Args:
+        judgement: The judgement.
+        several: Whether the run has several benchmarks, so that the message names this one.
     """
-    verdict = judgement.verdict
+    verdict, shard = judgement.verdict, judgement.shard
+    named = f"{shard.benchmark} {shard.label}".lstrip() if several else shard.label
+    of = f"{judgement.target} {named}"
     if verdict is None:
-        return f"measured: {judgement.target} {judgement.shard.label}"
-    head = f"{verdict.kind}: {judgement.target} {judgement.shard.label}"
+        return f"measured: {of}"
+    head = f"{verdict.kind}: {of}"
     lines = [head, *(f"  {printable(reason)}" for reason in verdict.reasons)]
     usage = judgement.usage
     if usage is None:

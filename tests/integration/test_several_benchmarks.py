@@ -1,0 +1,236 @@
+"""A run of several benchmarks: its tests, their order, and one verdict over all."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.doubles.server import Server
+from tests.integration.conftest import TWO_SUBJECTS, Outcome, Project, no_traceback, right
+
+BASE, ADAPTER = "taught", "forgetful"
+COLLECT = ("--collect-only", "-q")
+BOTH = ("--benchmark", "mmlu", "--benchmark", "sums")
+SUMS = {f"What is {a} + {b}?": a + b for a in range(2, 12) for b in range(3, 13)}
+"""The questions of a second benchmark, and their answers."""
+
+ENTRIES = """
+sums: {questions: data/sums.jsonl, catch: 0.05}
+kinds: {questions: data/kinds.jsonl, catch: 0.2}
+suites:
+  both: [mmlu, sums]
+  fast: {benchmarks: [mmlu, sums], quick: true}
+"""
+
+
+def sum_of(asked: dict[str, Any]) -> str:
+    """The sum that a request asks for; `""` where it asks something else."""
+    found = re.search(r"What is \d+ \+ \d+\?", asked["messages"][-1]["content"])
+    return found[0] if found and found[0] in SUMS else ""
+
+
+def is_adapter(asked: dict[str, Any]) -> bool:
+    """Whether the adapter is asked."""
+    return bool(asked["model"] == ADAPTER)
+
+
+def kept(asked: dict[str, Any]) -> str:
+    """Answers everything right; the adapter is live, since it says its own name."""
+    content = asked["messages"][-1]["content"]
+    if "Repeat this word" in content:
+        return "apple"
+    if "ANSWER:" not in content and not sum_of(asked):
+        return f"I am {asked['model']}."
+    return f"ANSWER: {'ABCD'[SUMS[text] % 4]}" if (text := sum_of(asked)) else right(asked)
+
+
+def cannot_add(asked: dict[str, Any]) -> str:
+    """As the adapter, answers every sum with one letter and keeps the rest."""
+    return "ANSWER: A" if is_adapter(asked) and sum_of(asked) else kept(asked)
+
+
+def row(question: str, key: int, **more: object) -> str:
+    """A line of a file of questions with four choices."""
+    choices = [str(4 * (key // 4) + place) for place in range(4)]
+    made = {"question": question, "choices": choices, "answer": "ABCD"[key % 4], **more}
+    return json.dumps(made) + "\n"
+
+
+def prepare(project: Project, server: Server, entries: str = ENTRIES) -> None:
+    """A base, its adapter on the same server, and two benchmarks that are files."""
+    project.write(
+        "config/models.yaml",
+        f"{BASE}:\n  model_name: openai/{BASE}\n  base_url: {server.url}\n  dataset: bundled\n"
+        f"  context_window: 2048\n  max_connections: 32\n{ADAPTER}:\n  adapter_of: {BASE}\n"
+        f"  default: true\n",
+    )
+    project.write("config/benchmarks.yaml", entries)
+    project.write("data/sums.jsonl", "".join(row(text, key) for text, key in SUMS.items()))
+    few = list(SUMS.items())[:24]
+    project.write(
+        "data/kinds.jsonl",
+        "".join(
+            row(text, key, group="small" if place % 2 else "large")
+            for place, (text, key) in enumerate(few)
+        ),
+    )
+
+
+def ids(outcome: Outcome) -> list[str]:
+    """The ids of the tests that were collected."""
+    return re.findall(r"^benchmarks/test_mmlu\.py::(\S+)$", outcome.text, re.MULTILINE)
+
+
+def over_all(project: Project) -> dict[str, Any]:
+    """The verdict over all benchmarks of the latest run."""
+    suites: dict[str, Any] = project.reports()[-1]["suites"]
+    verdict: dict[str, Any] = suites[ADAPTER]
+    return verdict
+
+
+@pytest.fixture
+def ready(project: Project) -> Iterator[tuple[Project, Server]]:
+    """The project, and a server whose adapter has kept everything."""
+    with Server(models=(BASE, ADAPTER), answer=kept) as server:
+        prepare(project, server)
+        yield project, server
+
+
+def test_the_tests_of_several_benchmarks_stand_in_order(ready: tuple[Project, Server]) -> None:
+    """Preflight, each benchmark's groups and the whole of it, and the verdict over all last."""
+    project, _ = ready
+    all_three = ("--benchmark", "kinds", *BOTH)
+    assert ids(project.pytest("benchmarks", "-m", "full", *TWO_SUBJECTS, *COLLECT, *all_three)) == [
+        f"test_preflight[{ADAPTER}]",
+        f"test_group[{ADAPTER}-kinds-large]",
+        f"test_group[{ADAPTER}-kinds-small]",
+        f"test_group[{ADAPTER}-kinds]",
+        f"test_subject[{ADAPTER}-abstract_algebra]",
+        f"test_subject[{ADAPTER}-virology]",
+        f"test_group[{ADAPTER}-mmlu]",
+        f"test_group[{ADAPTER}-sums]",
+        f"test_suite[{ADAPTER}]",
+    ]
+    assert ids(project.pytest("benchmarks", "-m", "quick", *COLLECT, *all_three)) == [
+        f"test_preflight[{ADAPTER}]",
+        *(f"test_quick[{ADAPTER}-{name}]" for name in ("kinds", "mmlu", "sums")),
+        f"test_quick[{ADAPTER}]",
+    ]
+    marked = project.pytest("benchmarks", "-m", "sums", *COLLECT, *all_three)
+    assert ids(marked) == [f"test_preflight[{ADAPTER}]", f"test_group[{ADAPTER}-sums]"]
+
+
+def test_a_suite_that_says_quick_makes_quick_runs(ready: tuple[Project, Server]) -> None:
+    """Without -m its whole runs are left out, and that is said; -m full has them."""
+    project, _ = ready
+    outcome = project.pytest("benchmarks", *COLLECT, "--suite", "fast")
+    assert ids(outcome) == [
+        f"test_preflight[{ADAPTER}]",
+        *(f"test_quick[{ADAPTER}-{name}]" for name in ("mmlu", "sums")),
+        f"test_quick[{ADAPTER}]",
+    ]
+    assert "capgate: quick runs alone" in outcome.text
+    full = ids(project.pytest("benchmarks", "-m", "full", *COLLECT, "--suite", "fast"))
+    assert full[-1] == f"test_suite[{ADAPTER}]"
+    assert not [name for name in full if name.startswith("test_quick")]
+
+
+def test_each_benchmark_alone_has_the_same_verdict(ready: tuple[Project, Server]) -> None:
+    """A benchmark that is not MMLU can be asked by itself."""
+    project, server = ready
+    outcome = project.pytest("benchmarks", "-m", "full", "--benchmark", "kinds", "-v")
+    assert outcome.code == 0, outcome.text
+    assert re.findall(r"::(\S+) PASSED", outcome.text) == [
+        f"test_preflight[{ADAPTER}]",
+        f"test_group[{ADAPTER}-kinds-large]",
+        f"test_group[{ADAPTER}-kinds-small]",
+        f"test_group[{ADAPTER}-kinds]",
+        f"test_suite[{ADAPTER}]",
+    ]
+    assert over_all(project)["kind"] == "PASS"
+    assert sum(bool(sum_of(chat.body)) for chat in server.chats) == 48
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])
+def test_a_loss_on_one_benchmark_fails_the_whole(
+    ready: tuple[Project, Server], workers: tuple[str, ...]
+) -> None:
+    """MMLU is kept, the sums are lost: REGRESSION, which names them, and MMLU's test passes."""
+    project, server = ready
+    server.answer = cannot_add
+    chosen = ("-k", "preflight or suite or test_group", *BOTH)
+    outcome = project.pytest("benchmarks", *chosen, *workers, "-v")
+    assert outcome.code == 1, outcome.text
+    assert no_traceback(outcome.text)
+    verdict = over_all(project)
+    assert verdict["kind"] == "REGRESSION"
+    assert "sums" in verdict["reasons"][0]
+    found = {one["name"]: one for one in verdict["benchmarks"]}
+    assert found["mmlu"]["kind"] == "PASS"
+    assert (found["sums"]["kind"], found["sums"]["failed"]) == ("REGRESSION", True)
+    assert f"REGRESSION: {ADAPTER} on mmlu, sums" in outcome.text
+    assert len(server.chats) == len({str(chat.body) for chat in server.chats})
+
+
+def test_a_quick_run_over_several_benchmarks(ready: tuple[Project, Server]) -> None:
+    """Each benchmark is asked until its own verdict; the last test tells of all together."""
+    project, server = ready
+    server.answer = cannot_add
+    few = "{catch: 0.05, reason: few questions}"
+    project.write("thresholds/policy.yaml", f"benchmarks: {{mmlu: {few}}}\n")
+    outcome = project.pytest("benchmarks", "-m", "quick", *BOTH, "-v")
+    assert outcome.code == 1, outcome.text
+    verdict = over_all(project)
+    assert (verdict["kind"], verdict["scope"]) == ("REGRESSION", "quick")
+    assert f"test_quick[{ADAPTER}-mmlu] PASSED" in outcome.text
+    assert f"test_quick[{ADAPTER}-sums] FAILED REGRESSION" in outcome.text
+    asked = {str(chat.body) for chat in server.chats if sum_of(chat.body)}
+    assert len(asked) < 2 * len(SUMS)
+
+
+def test_an_advisory_benchmark_never_decides(ready: tuple[Project, Server]) -> None:
+    """It lost, its test says so and passes, and the verdict over all is PASS."""
+    project, server = ready
+    server.answer = cannot_add
+    project.write("config/benchmarks.yaml", ENTRIES.replace("catch: 0.05", "advisory: true"))
+    outcome = project.pytest("benchmarks", "-k", "preflight or suite or test_group", *BOTH, "-v")
+    assert outcome.code == 0, outcome.text
+    assert over_all(project)["kind"] == "PASS"
+    assert re.search(r"test_group\[forgetful-sums\] PASSED REGRESSION \(advisory\)", outcome.text)
+
+
+def test_a_benchmark_without_its_questions_leaves_the_others_judged(
+    ready: tuple[Project, Server],
+) -> None:
+    """ERROR with the remedy, told once; the other benchmark has its verdict."""
+    project, _ = ready
+    (project.root / "data" / "sums.jsonl").unlink()
+    chosen = ("-k", "preflight or suite or test_group", *BOTH)
+    outcome = project.pytest("benchmarks", *chosen, "-v", "-rs")
+    assert outcome.code == 11, outcome.text
+    assert no_traceback(outcome.text)
+    assert f"test_group[{ADAPTER}-mmlu] PASSED" in outcome.text
+    assert f"test_group[{ADAPTER}-sums] SKIPPED" in outcome.text
+    verdict = over_all(project)
+    assert verdict["kind"] == "ERROR"
+    assert "sums.jsonl" in " ".join(verdict["reasons"])
+    found = {one["name"]: one["kind"] for one in verdict["benchmarks"]}
+    assert found == {"mmlu": "PASS", "sums": "ERROR"}
+
+
+def test_the_verdict_over_all_alone_asks_every_benchmark(ready: tuple[Project, Server]) -> None:
+    """Its test can run by itself, and takes up again what a run before it was answered."""
+    project, server = ready
+    alone = ("-k", "test_suite", *BOTH, *TWO_SUBJECTS, "--limit", "30")
+    first = project.pytest("benchmarks", *alone)
+    assert first.code == 10, first.text
+    before = len(server.chats)
+    assert sum(bool(sum_of(chat.body)) for chat in server.chats) == 60
+    assert project.pytest("benchmarks", *alone).code == 10
+    # The adapter, which no file identifies, is asked anew.
+    anew = [chat.body for chat in server.chats[before:] if "ANSWER:" in str(chat.body)]
+    assert len(anew) == 38
+    assert all(map(is_adapter, anew))
