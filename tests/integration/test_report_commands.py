@@ -22,8 +22,8 @@ from tests.doubles.red import ADAPTER, BASE, BROKEN, Answers, Red, capgate, make
 from tests.doubles.server import answer
 from tests.processes import run
 
+from capgate.report.data.nouns import name_words
 from capgate.report.data.read import read_report
-from capgate.report.text.advice import subject_words
 
 KEY = "canary-key-5b1f9c0a7d"
 ENVIRONMENT = "canary-environment-77aa21"
@@ -182,7 +182,7 @@ def test_an_alert_that_fails_is_shown_and_changes_nothing(red: Red) -> None:
 
 def test_github_s_forms(red: Red) -> None:
     """Annotations on the terminal, a step summary, and a comment file on demand."""
-    subject = subject_words(BROKEN)
+    subject = name_words(BROKEN)
     assert re.search(rf"^::error title=capgate%3A {subject}::", red.output, re.MULTILINE)
     assert "### ❌ REGRESSION" in (red.root / "out-summary.md").read_text()
     out = capgate(red.root, "report", "latest", "--github", environment={"RED_SERVER": KEY})

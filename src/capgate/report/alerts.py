@@ -20,8 +20,11 @@ import httpx
 
 from capgate.common.redact import Redactor
 from capgate.common.text import one_line
+from capgate.report.data.nouns import is_mmlu_alone, nouns_of, part_name
 from capgate.report.data.result import Report
+from capgate.report.data.standings import standings
 from capgate.report.text.advice import headline, next_steps
+from capgate.report.text.over_all import suite_headline
 from capgate.report.text.shown_commands import look_command
 
 KINDS: Final = frozenset({"REGRESSION", "ERROR", "lost"})
@@ -47,32 +50,32 @@ def wanted(report: Report) -> bool:
 
 def body(report: Report, redactor: Redactor) -> dict[str, Any]:
     """The message of a run, as plain values, without anything secret."""
-    judged: dict[str, dict[str, Any]] = {
-        target: result.verdict for target, result in report.targets.items() if result.verdict
-    } | {target: verdict for target, verdict in report.not_judged.items() if verdict}
     lines = [f"*capgate: {report.verdict['kind']}*" if report.verdict else "*capgate*"]
+    suites, members = _of_suites(report)
+    lines += suites
     targets: list[dict[str, Any]] = []
-    for target, verdict in judged.items():
-        if verdict["kind"] not in KINDS:
-            continue
-        lines.append(f"• {_mrkdwn(headline(target, verdict))}")
-        lines += [f"   {_mrkdwn(reason)}" for reason in verdict["reasons"][:2]]
-        comparison = report.comparisons.get(target)
-        lines += [
-            f"   → {_mrkdwn(step)}"
-            for step in next_steps(verdict, comparison, report.targets.get(target))[:1]
-        ]
-        targets.append(
-            {
-                "target": target,
-                "verdict": verdict["kind"],
-                "drop": verdict["drop"],
-                "interval": verdict["interval"],
-                "questions": (verdict["counts"] or {}).get("n"),
-                "subjects": [s["subject"] for s in verdict["subjects"] if s["failed"]],
-                "domains": [d["domain"] for d in verdict["domains"] if d["failed"]],
-            }
-        )
+    for benchmark, section in report.sections.items():
+        for target, verdict in section.verdicts.items():
+            result = section.targets.get(target)
+            if verdict["kind"] not in KINDS or (result and result.advisory):
+                continue
+            named = part_name(report, benchmark, target)
+            lines.append(f"• {_mrkdwn(headline(named, verdict, nouns=nouns_of(benchmark)))}")
+            lines += [f"   {_mrkdwn(reason)}" for reason in verdict["reasons"][:2]]
+            steps = next_steps(verdict, section.comparisons.get(target), result)
+            lines += [f"   → {_mrkdwn(step)}" for step in steps[:1]]
+            targets.append(
+                {
+                    "target": target,
+                    **({} if is_mmlu_alone(report) else {"benchmark": benchmark}),
+                    "verdict": verdict["kind"],
+                    "drop": verdict["drop"],
+                    "interval": verdict["interval"],
+                    "questions": (verdict["counts"] or {}).get("n"),
+                    "subjects": [s["subject"] for s in verdict["subjects"] if s["failed"]],
+                    "domains": [d["domain"] for d in verdict["domains"] if d["failed"]],
+                }
+            )
     lines.append(f"run `{report.run}`: {look_command(report, 'report', report.run)}")
     if link := _job_link(os.environ):
         lines.append(link)
@@ -81,10 +84,30 @@ def body(report: Report, redactor: Redactor) -> dict[str, Any]:
         "text": text if len(text) <= _TEXT else text[: _TEXT - 1] + "…",
         "run": report.run,
         "verdict": report.verdict["kind"] if report.verdict else None,
+        **({"suites": members} if members else {}),
         "targets": targets,
     }
     redacted: dict[str, Any] = redactor.data(message)
     return redacted
+
+
+def _of_suites(report: Report) -> tuple[list[str], list[dict[str, Any]]]:
+    """The lines on verdicts over all benchmarks, and their members for programs."""
+    lines: list[str] = []
+    members: list[dict[str, Any]] = []
+    for target, suite in report.suites.items():
+        if suite["kind"] in KINDS:
+            said = suite_headline(target, suite, standings(report, target))
+            lines.append(f"• {_mrkdwn(said)}")
+            lines += [f"   {_mrkdwn(reason)}" for reason in suite["reasons"][:2]]
+            members.append(
+                {
+                    "target": target,
+                    "verdict": suite["kind"],
+                    "benchmarks": [one["name"] for one in suite["benchmarks"] if one["failed"]],
+                }
+            )
+    return lines, members
 
 
 def send_alerts(

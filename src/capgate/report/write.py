@@ -56,8 +56,9 @@ def write_results(run: Run, *, complete: bool) -> list[str]:
     written: list[Path] = []
     fault: CapgateError | None = None
     try:
-        for target, result in report.targets.items():
-            written.append(_write_result(folder, target, result))
+        for section in report.sections.values():
+            for target, result in section.targets.items():
+                written.append(_write_result(folder, target, result))
         written.append(write_data(report, run.folder))
         trend = _told("the trend", lambda: add_run(folder / FILE, report))
         written.append(write_page(report, run.folder, folder / FILE))
@@ -182,9 +183,10 @@ def _told(what: str, write: Callable[[], list[str] | None]) -> list[str]:
 def _write_result(folder: Path, target: str, result: Result) -> Path:
     stamp = result.timestamp.replace(":", "").replace("-", "")
     text = result.model_dump_json(indent=2)
-    path = folder / target / f"mmlu_{target}_{stamp}.json"
+    name = f"{result.benchmark}_{target}"
+    path = folder / target / f"{name}_{stamp}.json"
     write_atomically(path, text)
-    write_atomically(folder / target / f"mmlu_{target}_latest.json", text)
+    write_atomically(folder / target / f"{name}_latest.json", text)
     return path
 
 

@@ -30,6 +30,13 @@ from capgate.gate.budget import Budget
 from capgate.gate.progress import Progress
 from capgate.gate.rows import FloorCounts, PairCounts
 from capgate.gate.stats import Interval
+from capgate.gate.suite_verdict import (
+    BenchmarkFinding,
+    SuiteBudget,
+    SuiteTest,
+    SuiteVerdict,
+    TogetherFinding,
+)
 from capgate.gate.tries import Allowance
 from capgate.gate.verdict import (
     Evidence,
@@ -114,6 +121,26 @@ _VerdictForm = _form(
     ),
     policy=dict[str, float | str | None] | None,
 )
+_SuiteForm = _form(
+    SuiteVerdict,
+    "exit_code",
+    name="SuiteForm",
+    without=["quick"],
+    schema_=Annotated[Literal[1], Field(alias="schema")],
+    scope=Literal["suite", "quick"],
+    reasons=list[str],
+    benchmarks=GenericAlias(
+        list,
+        _form(BenchmarkFinding, lost_groups=list[str], lost_parents=list[str], reasons=list[str]),
+    ),
+    together=_form(
+        TogetherFinding, benchmarks=list[str], evidence=GenericAlias(list, _EvidenceForm)
+    )
+    | None,
+    tests=GenericAlias(list, _form(SuiteTest, "fails")),
+    budget=_form(SuiteBudget) | None,
+    policy=dict[str, float | str | None],
+)
 _StepForm = _form(Progress, newer=["harm", "harmless"])
 _AttemptForm = _form(Allowance, said=str | None)
 _BesideForm = _form(
@@ -150,15 +177,6 @@ class LeavesOut(ReportModel):
             if getattr(self, name) == fields[name].get_default(call_default_factory=True):
                 del written[name]
         return written
-
-
-class SuiteForm(BaseModel):
-    """The one verdict over all benchmarks that a target was asked."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
-    kind: Literal["PASS", "REGRESSION", "INCONCLUSIVE", "ERROR"]
-    reasons: list[str]
-    benchmarks: list[dict[str, Any]]
 
 
 class ReferenceForm(BaseModel):
@@ -204,7 +222,7 @@ ReferenceDict: TypeAlias = Annotated[dict[str, Any], _As(ReferenceForm)]
 StepDict: TypeAlias = Annotated[dict[str, Any], _As(_StepForm)]
 AttemptDict: TypeAlias = Annotated[dict[str, Any], _As(_AttemptForm)]
 BesideDict: TypeAlias = Annotated[dict[str, Any], _As(_BesideForm)]
-SuiteDict: TypeAlias = Annotated[dict[str, Any], _As(SuiteForm)]
+SuiteDict: TypeAlias = Annotated[dict[str, Any], _As(_SuiteForm)]
 
 
 def _which(verdict: object) -> str:

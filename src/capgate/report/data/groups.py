@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from capgate.gate import stats
 from capgate.gate.verdict import GROUP_KINDS, GroupWord
+from capgate.report.data.nouns import nouns_of
 from capgate.report.data.result import Group, Result
 
 _FAILS: Final = frozenset({"lost", "REGRESSION"})
@@ -59,10 +60,12 @@ def word_counts(words: Iterable[str | None]) -> str:
 
 def counted(result: Result) -> str:
     """How many of a target's groups have each word, as one line; `""` where none was judged."""
+    nouns = nouns_of(result.benchmark)
+    groups = result.subject_details if result.has_groups else {}
     parts = [
-        f"{_number(len(groups), what)}: {said}"
-        for what, groups in (("domain", result.domains), ("subject", result.subject_details))
-        if (said := word_counts(one.word for one in groups.values()))
+        f"{_number(len(ones), what)}: {said}"
+        for what, ones in ((nouns.parent, result.domains), (nouns.group, groups))
+        if (said := word_counts(one.word for one in ones.values()))
     ]
     return "; ".join(parts)
 

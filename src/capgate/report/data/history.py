@@ -1,8 +1,9 @@
-"""The trend: one row for each run of a target, in `reports/history.sqlite`.
+"""The trend: one row for each run of a target on a benchmark, in `reports/history.sqlite`.
 
-Runs are put on one line only where they asked the same questions in the same way: a *series*
-is known by data set, prompt, scorer and generation settings, and by what of the data set was
-asked for.
+A target that was asked several has one more row, of no benchmark, with the verdict over all.
+Runs are put on one line only where they asked the same questions in the same way: a *series* is
+known by data set, prompt, scorer and generation settings, and by what of the data set was asked
+for.
 """
 
 from __future__ import annotations
@@ -10,26 +11,27 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.mmlu.versions import hashed_versions
 from capgate.common.errors import StoreError
 from capgate.common.grouping import grouped
 from capgate.common.private_files import own_file, own_folder
-from capgate.report.data.result import Report, Result
+from capgate.report.data.result import Report, Result, Section
 
 FILE: Final = "history.sqlite"
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 _BUSY_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run of one target.
+    """One run of one target on one benchmark, or over all.
 
     Attributes:
         run: The run's id.
@@ -51,6 +53,7 @@ class Entry:
         role: `reference` where the target was only compared with; else `""`.
         earlier: How many of the answers are from earlier runs; 0 where it is not known.
         newest_earlier: When the newest of these came, ISO 8601, UTC; `""` where there is none.
+        benchmark: The benchmark's name; `""` for the verdict over all.
     """
 
     run: str
@@ -72,6 +75,14 @@ class Entry:
     role: str = ""
     earlier: int = 0
     newest_earlier: str = ""
+    benchmark: str = MMLU
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; a row of MMLU has no `benchmark`, as before there were others."""
+        plain = asdict(self)
+        if self.benchmark == MMLU:
+            del plain["benchmark"]
+        return plain
 
     @property
     def age(self) -> str:
@@ -106,9 +117,11 @@ CREATE TABLE runs (
     role TEXT NOT NULL DEFAULT '',
     earlier INTEGER NOT NULL DEFAULT 0,
     newest_earlier TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (run, target)
+    benchmark TEXT NOT NULL,
+    PRIMARY KEY (run, target, benchmark)
 ) WITHOUT ROWID
 """
+_NAMED_BEFORE: Final = ", ".join(f'"{name}"' for name in _COLUMNS if name != "benchmark")
 _UPGRADES: Final = {
     1: (
         "ALTER TABLE runs ADD COLUMN asked_now INTEGER",
@@ -116,16 +129,31 @@ _UPGRADES: Final = {
         "ALTER TABLE runs ADD COLUMN earlier INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE runs ADD COLUMN newest_earlier TEXT NOT NULL DEFAULT ''",
     ),
+    # A key can't be changed in place.
+    2: (
+        "ALTER TABLE runs RENAME TO older",
+        _CREATE,
+        f"INSERT INTO runs ({_NAMED_BEFORE}, benchmark) "
+        f"SELECT {_NAMED_BEFORE}, '{MMLU}' FROM older",
+        "DROP TABLE older",
+    ),
 }
 """Version to the statements that bring a file of it to the next one."""
 
 
 def entries(report: Report) -> list[Entry]:
     """A run's rows, those of targets that could not be asked among them."""
-    judged = [_entry(report, target, result) for target, result in report.targets.items()]
-    return judged + [
-        _not_judged(report, target, verdict) for target, verdict in report.not_judged.items()
-    ]
+    rows = [_over_all(report, target, suite) for target, suite in report.suites.items()]
+    for benchmark, section in report.sections.items():
+        rows += [
+            _entry(report, section, benchmark, target, result)
+            for target, result in section.targets.items()
+        ]
+        rows += [
+            _not_judged(report, benchmark, target, verdict)
+            for target, verdict in section.not_judged.items()
+        ]
+    return rows
 
 
 def add_run(path: Path, report: Report) -> None:
@@ -154,7 +182,8 @@ def read_history(path: Path, target: str | None = None) -> list[Entry]:
     names = ", ".join(f'"{name}"' for name in _COLUMNS)
     with _open(path) as db:
         rows = db.execute(
-            f"SELECT {names} FROM runs WHERE ?1 IS NULL OR target = ?1 ORDER BY finished, run",
+            f"SELECT {names} FROM runs WHERE ?1 IS NULL OR target = ?1 "
+            "ORDER BY finished, run, benchmark <> ''",
             (target,),
         ).fetchall()
     found = [Entry(*row) for row in rows]
@@ -171,10 +200,10 @@ def _typed(entry: Entry) -> Entry:
     return replace(entry, complete=bool(entry.complete))
 
 
-def _entry(report: Report, target: str, result: Result) -> Entry:
+def _entry(report: Report, section: Section, benchmark: str, target: str, result: Result) -> Entry:
     verdict = result.verdict or {}
     interval = result.overall.interval
-    subjects = report.settings.get("subjects") or []
+    subjects = (report.settings.get("subjects") or []) if benchmark == MMLU else []
     asked = {
         "dataset": result.dataset.get("digest"),
         "task": result.task,
@@ -185,6 +214,8 @@ def _entry(report: Report, target: str, result: Result) -> Entry:
         "subjects": sorted(subjects),
         "limit": result.limit if result.mode == "full" else None,
     }
+    if benchmark != MMLU:
+        asked["benchmark"] = benchmark
     # Adapters of one name whose weights are not the same are two models.
     digest = str((result.identity.get("identity") or {}).get("adapter_digest") or "")
     if digest:
@@ -202,8 +233,8 @@ def _entry(report: Report, target: str, result: Result) -> Entry:
         words.append(f"{len(subjects)} subjects")
     if digest:
         words.append(f"adapter {digest[:12]}")
-    bases = {str(one.reference.get("target")) for one in report.comparisons.values()}
     return Entry(
+        benchmark=benchmark,
         run=report.run,
         target=target,
         finished=result.timestamp,
@@ -222,7 +253,7 @@ def _entry(report: Report, target: str, result: Result) -> Entry:
         asked_now=result.overall.asked,
         earlier=result.earlier,
         newest_earlier=result.newest_earlier or "",
-        role="reference" if not verdict and target in bases else "",
+        role="" if target in section.judged else "reference",
     )
 
 
@@ -251,8 +282,39 @@ def _alike(one: Entry, other: Entry) -> bool:
     return same and not other.asked_now
 
 
-def _not_judged(report: Report, target: str, verdict: dict[str, Any]) -> Entry:
+def _over_all(report: Report, target: str, suite: Mapping[str, Any]) -> Entry:
+    """The row of the verdict over all benchmarks; it is on one line with runs of the same ones."""
+    names = [str(one["name"]) for one in suite["benchmarks"]]
+    own = [one.targets[target] for one in report.sections.values() if target in one.targets]
+    mode = "quick" if suite["scope"] == "quick" else "full"
+    asked = {"benchmarks": sorted(names), "mode": mode}
+    old = max((one.newest_earlier or "" for one in own), default="")
     return Entry(
+        benchmark="",
+        run=report.run,
+        target=target,
+        finished=report.finished,
+        mode=mode,
+        complete=all(one.complete for one in own),
+        verdict=suite["kind"],
+        accuracy=None,
+        low=None,
+        high=None,
+        questions=sum(one.overall.questions for one in own),
+        drop=(suite["together"] or {}).get("drop"),
+        reference=next((str(one.reference["kind"]) for one in own if one.reference), ""),
+        series=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
+        asked=f"over {', '.join(names)}; {mode}",
+        fingerprint=next((one.fingerprint for one in own), ""),
+        asked_now=sum(one.overall.asked for one in own),
+        earlier=sum(one.earlier for one in own),
+        newest_earlier=old,
+    )
+
+
+def _not_judged(report: Report, benchmark: str, target: str, verdict: dict[str, Any]) -> Entry:
+    return Entry(
+        benchmark=benchmark,
         run=report.run,
         target=target,
         finished=report.finished,

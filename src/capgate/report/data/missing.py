@@ -8,7 +8,7 @@ from typing import Final
 
 from capgate.common.answers import Answer
 from capgate.common.distinct_faults import distinct_faults, fault_gist
-from capgate.report.data.result import Fault, Report, Result
+from capgate.report.data.result import Fault, Result, Section
 
 _KEPT: Final = 20
 _SHOWN: Final = 4
@@ -40,15 +40,15 @@ def faults_of(answers: Iterable[Answer]) -> tuple[Fault, ...]:
     return tuple(Fault(text=text, times=times) for text, times in found)
 
 
-def missing_of(report: Report, target: str) -> Iterator[Missing]:
+def missing_of(section: Section, target: str) -> Iterator[Missing]:
     """What a target and its base lack; nothing of one that answered all.
 
     Args:
-        report: The report.
+        section: What was found on one benchmark.
         target: The target's id.
     """
-    told = fault_gist(" ".join((report.targets[target].verdict or {}).get("reasons", ())))
-    for name, result in _sides(report, target):
+    told = fault_gist(" ".join((section.targets[target].verdict or {}).get("reasons", ())))
+    for name, result in _sides(section, target):
         untold = [
             fault for fault in result.faults if fault_gist(fault.text).rstrip(".") not in told
         ]
@@ -63,14 +63,14 @@ def missing_of(report: Report, target: str) -> Iterator[Missing]:
             )
 
 
-def notes_of(report: Report, target: str) -> list[tuple[str, str]]:
+def notes_of(section: Section, target: str) -> list[tuple[str, str]]:
     """What a person should know of a target and its base: whose, and the sentence."""
-    return [(name, note) for name, result in _sides(report, target) for note in result.notes]
+    return [(name, note) for name, result in _sides(section, target) for note in result.notes]
 
 
-def _sides(report: Report, target: str) -> Iterator[tuple[str, Result]]:
+def _sides(section: Section, target: str) -> Iterator[tuple[str, Result]]:
     """A target's result and its base's."""
-    reference = report.targets[target].reference or {}
+    reference = section.targets[target].reference or {}
     for name in dict.fromkeys((target, str(reference.get("target") or target))):
-        if name in report.targets:
-            yield name, report.targets[name]
+        if name in section.targets:
+            yield name, section.targets[name]

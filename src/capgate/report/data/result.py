@@ -336,7 +336,8 @@ class Report(LeavesOut):
     @property
     def sections(self) -> dict[str, Section]:
         """Benchmark to what was found on it, for all benchmarks of the run, in their order."""
-        first = Section(
+        # What a report holds was checked already.
+        first = Section.model_construct(
             targets=self.targets, comparisons=self.comparisons, not_judged=self.not_judged
         )
         return {self.benchmark: first, **self.benchmarks}

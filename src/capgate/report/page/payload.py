@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from capgate.common.text import printable
-from capgate.report.data.comparison import ALL_LABELS, Flip, Label, Side
+from capgate.report.data.comparison import ALL_LABELS, Comparison, Flip, Label, Side
+from capgate.report.data.nouns import part_name
 from capgate.report.data.result import Report
 from capgate.report.text.advice import reference_name, subjects_to_read
 from capgate.report.text.shown_commands import look_command
@@ -36,7 +37,7 @@ def pack(report: Report, room: int) -> tuple[str, int]:
     Returns:
         The packed text, and how many questions are not in it in full.
     """
-    flips = [flip for one in report.comparisons.values() for flip in one.flips]
+    flips = [flip for *_, one in _comparisons(report) for flip in one.flips]
     longest = max((len(text) for flip in flips for text in _texts(flip)), default=0)
     cuts = [None, *(cut for cut in _CUTS if cut < longest)]
     least = cuts[-1]
@@ -73,8 +74,9 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
     targets: list[dict[str, Any]] = []
     questions: dict[str, list[Any]] = {}
     shortened: set[str] = set()
-    for target, comparison in report.comparisons.items():
-        result = report.targets[target]
+    many = len(report.sections) > 1
+    for benchmark, target, comparison in _comparisons(report):
+        result = report.sections[benchmark].targets[target]
         verdict = result.verdict
         failed = subjects_to_read(verdict, result.parent_of) if verdict else frozenset()
         flips = sorted(
@@ -91,32 +93,33 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
             if cut is not None and any(len(text) > cut for text in _texts(flip)):
                 shortened.add(flip.question)
             rows.append(_flip(flip, cut if kept is None or flip.question not in shortened else 0))
-        targets.append(
-            {"name": target, "reference": reference_name(comparison.reference), "flips": rows}
-        )
+        name = part_name(report, benchmark, target)
+        one = {"name": name, "reference": reference_name(comparison.reference), "flips": rows}
+        targets.append(one | ({"id": target, "domains": dict(result.parent_of)} if many else {}))
     data = {
         "show": look_command(report, "show", report.run, "QUESTION", "--target", "TARGET"),
         "targets": targets,
         "questions": questions,
         "labels": tried_labels(report),
-        "domains": dict(_parents(report)),
     }
+    if not many:
+        parents = [one.parent_of for one in report.targets.values()]
+        data["domains"] = dict(parents[0]) if parents else {}
     raw = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     return base64.b64encode(zlib.compress(raw, 9)).decode(), len(shortened)
 
 
 def tried_labels(report: Report) -> list[Label]:
     """The labels that a run's flips may have, in the order in which they are tried."""
-    tried = {label for one in report.comparisons.values() for label in one.tried}
+    tried = {label for *_, one in _comparisons(report) for label in one.tried}
     return [label for label in ALL_LABELS if label in tried]
 
 
-def _parents(report: Report) -> Mapping[str, str]:
-    """Group to its parent, of all targets."""
-    found: dict[str, str] = {}
-    for target in report.comparisons:
-        found |= report.targets[target].parent_of
-    return found
+def _comparisons(report: Report) -> Iterator[tuple[str, str, Comparison]]:
+    """Yields benchmark, target and comparison, of all benchmarks."""
+    for benchmark, section in report.sections.items():
+        for target, comparison in section.comparisons.items():
+            yield benchmark, target, comparison
 
 
 def _question(flip: Flip, with_text: bool) -> list[Any]:

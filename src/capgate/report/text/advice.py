@@ -9,6 +9,7 @@ from typing import Any, Final
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
 from capgate.report.data.comparison import Comparison, Split
+from capgate.report.data.nouns import SUBJECTS, Nouns, name_words, nouns_of
 from capgate.report.data.result import Report, Result
 
 _MANY: Final = 0.5
@@ -52,13 +53,14 @@ def reference_name(reference: Mapping[str, Any] | None) -> str:
     return "nothing"
 
 
-def subject_words(name: str) -> str:
-    """A subject or domain as people write it."""
-    return "STEM" if name == "stem" else name.replace("_", " ")
+def headline(target: str, verdict: Mapping[str, Any] | None, *, nouns: Nouns = SUBJECTS) -> str:
+    """A target's outcome on a benchmark in one sentence.
 
-
-def headline(target: str, verdict: Mapping[str, Any] | None) -> str:
-    """A target's outcome in one sentence."""
+    Args:
+        target: Its id, with the benchmark's name where that is not MMLU alone (`nouns.part_name`).
+        verdict: The verdict.
+        nouns: What the benchmark's groups are called.
+    """
     if not verdict:
         return f"{target} was measured and not judged"
     kind, drop = verdict["kind"], verdict["drop"]
@@ -79,7 +81,7 @@ def headline(target: str, verdict: Mapping[str, Any] | None) -> str:
         moved = f"gained {points(-drop)}" if drop < 0 else "lost nothing"
     if kind == "too few to tell":
         return f"{target} {moved}{sure}; too few questions to tell"
-    lost = failed_groups(verdict) if kind == "REGRESSION" else ""
+    lost = failed_groups(verdict, nouns) if kind == "REGRESSION" else ""
     return f"{target} {moved}{sure}" + (f"; lost: {lost}" if lost else "")
 
 
@@ -105,15 +107,16 @@ def subjects_to_read(verdict: Mapping[str, Any], parents: Mapping[str, str]) -> 
     return frozenset((*failed_subjects(verdict), *within))
 
 
-def failed_groups(verdict: Mapping[str, Any]) -> str:
+def failed_groups(verdict: Mapping[str, Any], nouns: Nouns) -> str:
     """The domains and subjects that a verdict names, as a phrase; `""` where it names none."""
-    domains, subjects = failed_domains(verdict), failed_subjects(verdict)
-    parts = []
-    if domains:
-        parts.append(f"the domain{'' if len(domains) == 1 else 's'} {_subjects(domains)}")
-    if subjects:
-        parts.append(f"the subject{'' if len(subjects) == 1 else 's'} {_subjects(subjects)}")
-    return " and ".join(parts)
+    return " and ".join(
+        f"the {noun}{'' if len(names) == 1 else 's'} {_names(names)}"
+        for noun, names in (
+            (nouns.parent, failed_domains(verdict)),
+            (nouns.group, failed_subjects(verdict)),
+        )
+        if names
+    )
 
 
 def _failed(found: Iterable[Mapping[str, Any]], what: str) -> list[str]:
@@ -156,7 +159,14 @@ def asked_anew(result: Result | None) -> bool:
 
 def rest_sentence(report: Report) -> str:
     """What the next run asks after one that did not finish."""
-    anew = [target for target, result in report.targets.items() if asked_anew(result)]
+    anew = list(
+        dict.fromkeys(
+            target
+            for section in report.sections.values()
+            for target, result in section.targets.items()
+            if asked_anew(result)
+        )
+    )
     rest = "The run did not finish; the next one asks only the rest"
     if not anew:
         return f"{rest}."
@@ -178,11 +188,13 @@ def next_steps(
     if asked_anew(result):
         kept = re.compile("|".join(map(re.escape, _KEPT)))
         anew = f"each run asks all its questions again; {_NAME_THE_FOLDER}"
-        return [kept.sub(anew, step) for step in _steps(verdict, comparison)]
-    return _steps(verdict, comparison)
+        return [kept.sub(anew, step) for step in _steps(verdict, comparison, result)]
+    return _steps(verdict, comparison, result)
 
 
-def _steps(verdict: Mapping[str, Any] | None, comparison: Comparison | None) -> list[str]:
+def _steps(
+    verdict: Mapping[str, Any] | None, comparison: Comparison | None, result: Result | None
+) -> list[str]:
     if not verdict:
         return ["Record it as a baseline, so that later runs have something to be compared with."]
     kind = verdict["kind"]
@@ -198,7 +210,7 @@ def _steps(verdict: Mapping[str, Any] | None, comparison: Comparison | None) -> 
         if unread := _unread_steps(verdict, comparison):
             return unread
         return ["Ask more questions: raise --limit, or run the whole benchmark (-m full)."]
-    return _after_regression(verdict, comparison)
+    return _after_regression(verdict, comparison, result)
 
 
 def _unread_steps(verdict: Mapping[str, Any], comparison: Comparison | None) -> list[str]:
@@ -219,48 +231,56 @@ def _unread_steps(verdict: Mapping[str, Any], comparison: Comparison | None) -> 
             "Most unreadable answers were cut off: raise --max-tokens, or switch the model's "
             "thinking off (extra_body: {chat_template_kwargs: {enable_thinking: false}})."
         )
+    remedy = "set answer_format: constrained for the target"
+    if comparison and comparison.free_text:
+        remedy = "say in the task's prompt which form its scorer reads"
     steps.append(
-        "Read a few of the unreadable answers. If they say the answer in another form, set "
-        "answer_format: constrained for the target; if not, check its chat template and its stop "
-        "tokens."
+        "Read a few of the unreadable answers. If they say the answer in another form, "
+        f"{remedy}; if not, check its chat template and its stop tokens."
     )
     if comparison and (said := split_sentence(comparison.split)):
         steps.append(said)
     return steps
 
 
-def _after_regression(verdict: Mapping[str, Any], comparison: Comparison | None) -> list[str]:
+def _after_regression(
+    verdict: Mapping[str, Any], comparison: Comparison | None, result: Result | None
+) -> list[str]:
     steps: list[str] = []
+    nouns = nouns_of(result.benchmark) if result else SUBJECTS
+    has_groups = result is None or result.has_groups
     labels = comparison.labels if comparison else {}
     lost = sum(labels.values())
     split = comparison.split if comparison else None
     unparsed = verdict["unparsed"]
-    if (unparsed and unparsed["failed"]) or _leads(labels, "unparsed", lost):
+    unread = any(_leads(labels, label, lost) for label in ("unparsed", "format"))
+    if (unparsed and unparsed["failed"]) or unread:
         steps.append(
             "Answers became unreadable: read a few of them, then check chat template, stop tokens "
             "and --max-tokens before the training data."
         )
-    if _leads(labels, "does not stop", lost):
+    if any(_leads(labels, label, lost) for label in ("does not stop", "cut off")):
         steps.append(
             "The model does not stop: its answers go on until the token limit. Check that the "
             "training data ends each answer with the end-of-text token, and that the chat template "
             "and the server's stop tokens name the same one."
         )
+    steps += _length_steps(verdict.get("length"))
     if comparison and comparison.shifts and labels.get("letter shift"):
         shift = max(comparison.shifts, key=lambda one: one.candidate_share - one.reference_share)
-        where = f" in {subject_words(shift.subject)}" if shift.subject else ""
+        where = f" in {name_words(shift.subject)}" if shift.subject else ""
         steps.append(
             f"It answers {shift.letter} on {shift.candidate_share:.0%} of questions{where}, where "
             f"the reference does on {shift.reference_share:.0%}: look for examples with one "
             "answer letter, or a broken prompt form, in the training data."
         )
-    failed = failed_groups(verdict)
+    failed = failed_groups(verdict, nouns)
     if failed:
         steps.append(
             f"The loss is concentrated in {failed}: read those flips first, and look "
             "for training data on those topics."
         )
-    domain = None if failed or comparison is None else _domain(comparison)
+    domain = None if failed or comparison is None else _domain(comparison, nouns)
     if domain:
         steps.append(domain)
     if _leads(labels, "near tie", lost):
@@ -273,22 +293,43 @@ def _after_regression(verdict: Mapping[str, Any], comparison: Comparison | None)
             f"{labels['known bad label']} of {lost} lost questions are known to be faulty; they "
             "count in the verdict, but say little of the model."
         )
-    if verdict["scope"] == "quick":
+    if verdict["scope"] == "quick" and has_groups:
         steps.append(
-            "Learn where it was lost: a quick run asks too few questions of each subject to say. "
-            f"Run the whole benchmark (-m full); {_KEPT[2]}."
+            f"Learn where it was lost: a quick run asks too few questions of each {nouns.group} to "
+            f"say. Run the whole benchmark (-m full); {_KEPT[2]}."
         )
     elif not steps or (
         split and split.knowledge and split.knowledge > 0 and not failed and not domain
     ):
+        where = f"over the {nouns.group}s" if has_groups else "over the questions"
         steps.append(
-            "The loss is spread over the subjects: try a lower learning rate, fewer epochs, a "
+            f"The loss is spread {where}: try a lower learning rate, fewer epochs, a "
             "smaller rank, or general data mixed into the training set."
         )
     return steps
 
 
-def _domain(comparison: Comparison) -> str | None:
+def _length_steps(length: Mapping[str, Any] | None) -> list[str]:
+    """What to do where answers became several times longer, or are cut off more often."""
+    if not length or not length["failed"]:
+        return []
+    if length["cut_off"]:
+        told = (
+            f"The token limit cuts {length['candidate_cut_off']:.0%} of the answers off, "
+            f"{length['reference_cut_off']:.0%} of the reference's"
+        )
+    else:
+        told = (
+            f"Answers have {length['candidate_tokens']:,.0f} tokens, the reference's "
+            f"{length['reference_tokens']:,.0f}"
+        )
+    return [
+        f"{told}: read a few, and check that the training data ends each answer with the "
+        "end-of-text token, and how long its answers are."
+    ]
+
+
+def _domain(comparison: Comparison, nouns: Nouns) -> str | None:
     """Where nearly all was lost, if that is one domain of several."""
     n = sum(one.n for one in comparison.domains.values())
     losses = sum(one.losses for one in comparison.domains.values())
@@ -296,10 +337,10 @@ def _domain(comparison: Comparison) -> str | None:
         share = one.losses / losses if losses >= _FEWEST else 0.0
         if share >= _NEARLY_ALL and one.n / n <= share / 2:
             return (
-                f"{one.losses} of {losses} lost questions are of one domain, "
-                f"{subject_words(name)}, though neither it nor a "
-                "subject failed by itself: read those flips first, and look for training data "
-                "on those topics."
+                f"{one.losses} of {losses} lost questions are of one {nouns.parent}, "
+                f"{name_words(name)}, though neither it nor a "
+                f"{nouns.group} failed by itself: read those flips first, and look for training "
+                "data on those topics."
             )
     return None
 
@@ -308,6 +349,6 @@ def _leads(labels: Mapping[str, int], label: str, lost: int) -> bool:
     return lost > 0 and labels.get(label, 0) >= _MANY * lost
 
 
-def _subjects(names: list[str]) -> str:
-    shown = ", ".join(subject_words(name) for name in names[:3])
+def _names(names: list[str]) -> str:
+    shown = ", ".join(name_words(name) for name in names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -14,11 +14,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from capgate.benchmarks.recorded import known_parents
 from capgate.common.text import one_line
 from capgate.report.data.comparison import MEANINGS, Comparison, Flip, Label, Side
 from capgate.report.data.groups import counted
 from capgate.report.data.missing import Missing, missing_of, notes_of
-from capgate.report.data.result import Report, Result, answered_of
+from capgate.report.data.nouns import name_words, nouns_of, part_name
+from capgate.report.data.result import Report, Result, Section, answered_of
+from capgate.report.data.standings import standings, targets_of
 from capgate.report.text.advice import (
     failed_domains,
     failed_subjects,
@@ -28,10 +31,10 @@ from capgate.report.text.advice import (
     reference_name,
     rest_sentence,
     split_sentence,
-    subject_words,
     subjects_to_read,
 )
 from capgate.report.text.missing_lines import shown
+from capgate.report.text.over_all import COLUMNS, cells, suite_headline, suite_steps
 from capgate.report.text.shown_commands import look_command, repeat_command
 
 MARKER: Final = "<!-- capgate-report"
@@ -93,57 +96,72 @@ def property_value(text: str, *, limit: int = 200) -> str:
 
 def workflow_commands(report: Report) -> list[str]:
     """A workflow command for each lost subject and domain and each verdict that is not PASS."""
-    errors: list[str] = []
-    warnings: list[str] = []
-    for target, verdict in _verdicts(report).items():
-        kind = verdict["kind"]
+    found: list[tuple[str, str, str]] = []
+    for target, suite in report.suites.items():
+        if suite["kind"] != "PASS":
+            said = suite_headline(target, suite, standings(report, target))
+            text = " ".join([said + ".", *suite["reasons"][:1]])
+            found.append((_level(suite), f"capgate {suite['kind']}: {target}", text))
+    for benchmark, section in report.sections.items():
+        advisory = {target for target, one in section.targets.items() if one.advisory}
+        found += [
+            ("warning" if target in advisory else level, title, text)
+            for target, level, title, text in _annotations(report, benchmark, section)
+        ]
+    return [
+        line
+        for wanted in ("error", "warning")
+        for line in [workflow_command(*one) for one in found if one[0] == wanted][:_ANNOTATIONS]
+    ]
+
+
+def _level(verdict: Mapping[str, Any]) -> str:
+    return "error" if verdict["fails"] and verdict["kind"] != "INCONCLUSIVE" else "warning"
+
+
+def _annotations(
+    report: Report, benchmark: str, section: Section
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yields target, level, title and text of what is to be said of one benchmark."""
+    nouns = nouns_of(benchmark)
+    for target, verdict in section.verdicts.items():
+        named, kind = part_name(report, benchmark, target), verdict["kind"]
         if kind == "PASS":
             continue
-        text = " ".join([headline(target, verdict) + ".", *verdict["reasons"][:1]])
-        (errors if verdict["fails"] and kind != "INCONCLUSIVE" else warnings).append(
-            workflow_command(
-                "error" if verdict["fails"] and kind != "INCONCLUSIVE" else "warning",
-                f"capgate {kind}: {target}",
-                text,
-            )
-        )
-        for _, name, one in _lost(verdict):
+        text = " ".join([headline(named, verdict, nouns=nouns) + ".", *verdict["reasons"][:1]])
+        yield target, _level(verdict), f"capgate {kind}: {named}", text
+        for _, name, one in _lost(verdict, benchmark):
             counts = (
                 f"{one['losses']} lost, {one['gains']} gained of {one['n']}"
                 if one["losses"] is not None
                 else f"{one['n']} questions"
             )
             drop = points(one["drop"])
-            text = f"{target} lost {drop} in {name}: {counts}, p = {one['p']:.2g}"
-            errors.append(workflow_command("error", f"capgate: {name}", text))
-    for target, result in report.targets.items():
+            text = f"{named} lost {drop} in {name}: {counts}, p = {one['p']:.2g}"
+            yield target, "error", f"capgate: {name}", text
+    for target, result in section.targets.items():
         if result.verdict is None:
-            errors += [
-                workflow_command(
-                    "error", f"capgate: {subject_words(subject)} lost", f"{target}: {text}"
-                )
-                for subject, one in result.subject_details.items()
-                if one.word == "lost" and one.verdict
-                for text in one.verdict["reasons"][:1]
-            ]
-    return errors[:_ANNOTATIONS] + warnings[:_ANNOTATIONS]
+            named = part_name(report, benchmark, target)
+            for subject, group in result.subject_details.items():
+                if group.word == "lost" and group.verdict:
+                    for text in group.verdict["reasons"][:1]:
+                        title = f"capgate: {name_words(subject)} lost"
+                        yield target, "error", title, f"{named}: {text}"
 
 
 def summary(report: Report) -> str:
     """The run's story in Markdown."""
     blocks: list[str] = []
-    verdicts = _verdicts(report)
-    bases = {str(one.reference.get("target")) for one in report.comparisons.values()}
     triage = look_command(report, "triage", report.run)
-    for target, result in report.targets.items():
-        if result.verdict is None and target in bases:
-            continue  # a base that is only compared with
-        blocks.append(_target(report, target, triage))
-    blocks += [
-        "\n\n".join(_head(target, verdicts.get(target)))
-        for target in report.not_judged
-        if target not in report.targets
-    ]
+    if len(report.sections) > 1:
+        blocks += [_over_all(report, target) for target in targets_of(report)]
+    for benchmark, section in report.sections.items():
+        blocks += [_target(report, benchmark, target, triage) for target in section.judged]
+        blocks += [
+            "\n\n".join(_head(part_name(report, benchmark, target), section.verdicts.get(target)))
+            for target in section.not_judged
+            if target not in section.targets
+        ]
     if not report.complete:
         blocks.append(f"**Partial:** {prose(rest_sentence(report))}")
     return "\n\n".join(blocks) + f"\n\n<sub>run {span(report.run)}</sub>\n"
@@ -155,7 +173,9 @@ def comment(report: Report) -> str:
     The marker tells apart the targets judged, so that two jobs of one workflow keep a
     comment each.
     """
-    names = "\n".join(sorted({*report.targets, *report.not_judged}))
+    sections = report.sections.items()
+    known = {part_name(report, name, target) for name, one in sections for target in one.known}
+    names = "\n".join(sorted(known))
     mark = hashlib.sha256(names.encode()).hexdigest()[:8]
     text = f"{MARKER} {mark} -->\n{summary(report)}"
     if len(text) <= _COMMENT_LIMIT:
@@ -183,10 +203,20 @@ def workflow_command(level: str, title: str, text: str) -> str:
     return f"::{level} title={property_value(title)}::{data(text)}"
 
 
-def _verdicts(report: Report) -> dict[str, dict[str, Any]]:
-    found = {target: result.verdict for target, result in report.targets.items()}
-    found |= report.not_judged
-    return {target: verdict for target, verdict in found.items() if verdict}
+def _over_all(report: Report, target: str) -> str:
+    """The verdict over all benchmarks in Markdown, and a row for each."""
+    suite, standing = report.suites.get(target), standings(report, target)
+    blocks = [*_head(target, suite)]
+    blocks.insert(1, f"{prose(suite_headline(target, suite, standing))}.")
+    rows = [f"| {' | '.join(COLUMNS)} |", "|---|--:|--:|--:|--:|--:|--:|---|"]
+    for one in standing:
+        name, *figures, word = cells(one)
+        word = word if one.advisory else f"**{word}**"
+        rows.append(f"| {span(name)} | {' | '.join(figures)} | {word} |")
+    blocks.append("\n".join(rows))
+    steps = suite_steps(suite, standing)
+    blocks += ["\n".join(f"- {prose(step)}" for step in steps)] if steps else []
+    return "\n\n".join(blocks)
 
 
 def _head(target: str, verdict: Mapping[str, Any] | None) -> list[str]:
@@ -199,18 +229,19 @@ def _head(target: str, verdict: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _target(report: Report, target: str, triage: str) -> str:
-    result, comparison = report.targets[target], report.comparisons.get(target)
-    verdict = result.verdict
-    blocks = [*_head(target, verdict)]
+def _target(report: Report, benchmark: str, target: str, triage: str) -> str:
+    section = report.sections[benchmark]
+    result, comparison = section.targets[target], section.comparisons.get(target)
+    verdict, named = result.verdict, part_name(report, benchmark, target)
+    blocks = [*_head(named, verdict)]
     if verdict:
         blocks.insert(
             1,
-            f"{prose(headline(target, verdict))}. Compared with "
+            f"{prose(headline(named, verdict, nouns=nouns_of(benchmark)))}. Compared with "
             f"{prose(reference_name(result.reference))}.",
         )
-    blocks += map(_missing, missing_of(report, target))
-    if notes := [f"- {span(name)}: {prose(note)}" for name, note in notes_of(report, target)]:
+    blocks += map(_missing, missing_of(section, target))
+    if notes := [f"- {span(name)}: {prose(note)}" for name, note in notes_of(section, target)]:
         blocks.append("\n".join(notes))
     if verdict and verdict["kind"] == "ERROR":
         to_put, answered, _ = answered_of(result)
@@ -226,14 +257,15 @@ def _target(report: Report, target: str, triage: str) -> str:
         blocks.append(prose(groups))
     failed = subjects_to_read(verdict, result.parent_of) if verdict else frozenset()
     if failed and verdict:
-        blocks.append("\n".join(_failed(verdict)))
+        blocks.append("\n".join(_failed(verdict, benchmark)))
     if comparison is not None and comparison.labels:
         blocks.append("\n".join(_labels(comparison)))
         if sentence := split_sentence(comparison.split):
             blocks.append(prose(sentence))
         lost = [flip for flip in comparison.losses if not failed or flip.subject in failed]
         if lost:
-            blocks.append("\n".join(_flips(lost, len(comparison.losses), triage)))
+            total = len(comparison.losses)
+            blocks.append("\n".join(_flips(lost, total, triage, nouns_of(benchmark).group)))
     return "\n\n".join(blocks)
 
 
@@ -250,32 +282,42 @@ def _domains(result: Result, comparison: Comparison | None) -> Iterator[str]:
     yield "| | questions | accuracy | reference | lost | gained | unparsed | errors | verdict |"
     yield "|---|--:|--:|--:|--:|--:|--:|--:|---|"
     kind = result.verdict["kind"] if result.verdict else ""
-    for name, one in [*result.domains.items(), ("**all**", result.overall)]:
-        pair = comparison.overall if comparison and name == "**all**" else paired.get(name)
+    for name, one in [*result.domains.items(), (None, result.overall)]:
+        pair = comparison.overall if comparison and name is None else paired.get(name or "")
         theirs = _percent(pair.reference_accuracy) if pair else "–"
         lost, gained = (str(pair.losses), str(pair.gains)) if pair else ("–", "–")
+        shown = "**all**" if name is None else _as_cell(name, result)
         yield (
-            f"| {subject_words(name)} | {one.questions:,} | {_percent(one.accuracy)} | {theirs} | "
+            f"| {shown} | {one.questions:,} | {_percent(one.accuracy)} | {theirs} | "
             f"{lost} | {gained} | {one.unparsed} | {one.errors} | "
-            f"{kind if name == '**all**' else one.word or ''} |"
+            f"{kind if name is None else one.word or ''} |"
         )
 
 
-def _lost(verdict: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def _as_cell(name: str, result: Result) -> str:
+    """A parent's name: MMLU's domains are words of ours, those of others may be anything."""
+    words = name_words(name)
+    return words if name in known_parents(result.benchmark).values() else span(words)
+
+
+def _lost(
+    verdict: Mapping[str, Any], benchmark: str
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Yields kind, name in words and finding of each domain and subject that a verdict names."""
-    for what, names, key in (
-        ("domain", failed_domains(verdict), "domains"),
-        ("subject", failed_subjects(verdict), "subjects"),
+    nouns = nouns_of(benchmark)
+    for what, names, key, noun in (
+        ("domain", failed_domains(verdict), "domains", nouns.parent),
+        ("subject", failed_subjects(verdict), "subjects", nouns.group),
     ):
         found = {one[what]: one for one in verdict[key]}
         for name in names:
-            yield what, subject_words(name), found[name]
+            yield noun, name_words(name), found[name]
 
 
-def _failed(verdict: Mapping[str, Any]) -> Iterator[str]:
+def _failed(verdict: Mapping[str, Any], benchmark: str) -> Iterator[str]:
     yield "| lost | | questions | lost | gained | drop | p |"
     yield "|---|---|--:|--:|--:|--:|--:|"
-    for what, name, one in _lost(verdict):
+    for what, name, one in _lost(verdict, benchmark):
         lost = "–" if one["losses"] is None else one["losses"]
         gained = "–" if one["gains"] is None else one["gains"]
         yield (
@@ -296,14 +338,14 @@ def _as_label(name: str) -> Label:
     return next(label for label in MEANINGS if label == name)
 
 
-def _flips(lost: list[Flip], total: int, triage: str) -> Iterator[str]:
+def _flips(lost: list[Flip], total: int, triage: str, group: str) -> Iterator[str]:
     shown = lost[:_FLIPS]
     yield f"<details><summary>{len(shown)} of {total} lost questions</summary>\n"
-    yield "| subject | question | key | reference | candidate | why |"
+    yield f"| {group} | question | key | reference | candidate | why |"
     yield "|---|---|---|---|---|---|"
     for flip in shown:
         yield (
-            f"| {span(subject_words(flip.subject))} | {span(flip.question[:12])} | "
+            f"| {span(name_words(flip.subject))} | {span(flip.question[:12])} | "
             f"{span(flip.key)} | {_side(flip.reference)} | {_side(flip.candidate)} | {flip.label} |"
         )
     yield f"\n{span(triage)} lists all.\n"

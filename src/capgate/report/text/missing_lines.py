@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from capgate.common.distinct_faults import fault_line
 from capgate.common.text import printable
 from capgate.report.data.missing import missing_of
-from capgate.report.data.result import Fault, Report
+from capgate.report.data.result import Fault, Section
 
 
-def missing_lines(report: Report, target: str) -> list[str]:
+def missing_lines(section: Section, target: str) -> list[str]:
     """The terminal's lines on what a target and its base lack."""
     lines: list[str] = []
-    for one in missing_of(report, target):
+    for one in missing_of(section, target):
         lines.append(
             f"no answer to {one.errors:,} of {one.questions:,} questions by {one.target}, because:"
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from capgate.common.text import one_line
 from capgate.config.published_scores import Published
 from capgate.report.data.published_beside import CAUTION, Beside
-from capgate.report.data.result import Report
+from capgate.report.data.result import Section
 from capgate.report.text.advice import points
 
 
@@ -34,21 +34,21 @@ def lines(one: Beside, published: Published) -> Iterator[str]:
     yield f"  names      {match.note}"
 
 
-def published_lines(report: Report, target: str) -> list[str]:
+def published_lines(section: Section, target: str) -> list[str]:
     """What a report says of a target's and its base's accuracy beside published ones.
 
     Args:
-        report: The report.
+        section: What was found on MMLU.
         target: A target of it.
 
     Returns:
         A sentence for each score that is known, and what that is worth; nothing without one.
     """
-    comparison = report.comparisons.get(target)
+    comparison = section.comparisons.get(target)
     base = str(comparison.reference.get("target", "")) if comparison else ""
     lines: list[str] = []
     for name in (base, target):
-        result = report.targets.get(name)
+        result = section.targets.get(name)
         found = result.published if result else None
         if result and found and found["published"] and found["accuracy"] is not None:
             score = found["published"]

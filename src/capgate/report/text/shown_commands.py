@@ -9,10 +9,9 @@ from capgate.report.data.result import Report
 def repeat_command(report: Report) -> str:
     """`pytest benchmarks …`, with all options that are not their default."""
     # An older run in which no target could be asked did not record what it was to be.
-    modes = {result.mode for result in report.targets.values()} or {report.mode or "quick"}
-    return run_command(
-        report.settings, modes, {result.model_id for result in report.targets.values()}
-    )
+    results = [one for part in report.sections.values() for one in part.targets.values()]
+    modes = {result.mode for result in results} or {report.mode or "quick"}
+    return run_command(report.settings, modes, {result.model_id for result in results})
 
 
 def look_command(report: Report, *words: str) -> str:

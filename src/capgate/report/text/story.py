@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from capgate.common.text import printable
 from capgate.report.data.comparison import Comparison
+from capgate.report.data.nouns import Nouns, name_words, nouns_of
 from capgate.report.data.result import Report, Result
 from capgate.report.text.advice import (
     failed_domains,
@@ -12,7 +13,6 @@ from capgate.report.text.advice import (
     points,
     reference_name,
     split_sentence,
-    subject_words,
 )
 from capgate.report.text.shown_commands import look_command, repeat_command
 
@@ -37,7 +37,13 @@ def story_lines(result: Result, comparison: Comparison | None, report: Report) -
     if verdict["kind"] != "REGRESSION":
         return [printable(line) for line in lines] if published else []
     if comparison is not None and comparison.overall is not None:
-        lines += _where(comparison, failed_domains(verdict), failed_subjects(verdict))
+        if result.has_groups:
+            lines += _where(
+                comparison,
+                failed_domains(verdict),
+                failed_subjects(verdict),
+                nouns_of(result.benchmark),
+            )
         if comparison.labels:
             counts = ", ".join(f"{label} {n}" for label, n in comparison.labels.items())
             lines.append(f"why:   {counts}")
@@ -51,13 +57,16 @@ def story_lines(result: Result, comparison: Comparison | None, report: Report) -
     return [printable(line) for line in lines]
 
 
-def _where(comparison: Comparison, domains: list[str], failed: list[str]) -> list[str]:
+def _where(
+    comparison: Comparison, domains: list[str], failed: list[str], nouns: Nouns
+) -> list[str]:
     """Where it was lost: the domains and subjects that the verdict names, else the largest drops.
 
     Args:
         comparison: With the counts of both.
         domains: The domains that the verdict names.
         failed: The subjects that it names.
+        nouns: What they are called.
     """
     subjects = comparison.subjects
     named = failed or [
@@ -67,8 +76,10 @@ def _where(comparison: Comparison, domains: list[str], failed: list[str]) -> lis
         )
         if one.losses > one.gains
     ]
-    found = [(f"the domain {subject_words(d)}", comparison.domains.get(d), True) for d in domains]
-    found += [(subject_words(s), subjects.get(s), s in failed) for s in named[:_SUBJECTS]]
+    found = [
+        (f"the {nouns.parent} {name_words(d)}", comparison.domains.get(d), True) for d in domains
+    ]
+    found += [(name_words(s), subjects.get(s), s in failed) for s in named[:_SUBJECTS]]
     lines = [
         f"{what} {points(one.drop)} ({one.losses} lost, {one.gains} gained of {one.n})"
         f"{': lost' if lost else ''}"
@@ -76,5 +87,5 @@ def _where(comparison: Comparison, domains: list[str], failed: list[str]) -> lis
         if one is not None and one.drop is not None
     ]
     if len(named) > _SUBJECTS:
-        lines.append(f"and {len(named) - _SUBJECTS} more subjects")
+        lines.append(f"and {len(named) - _SUBJECTS} more {nouns.group}s")
     return [f"{'where: ' if at == 0 else '       '}{line}" for at, line in enumerate(lines)]

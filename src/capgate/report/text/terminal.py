@@ -5,20 +5,29 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
-from capgate.common.text import format_dollars, printable
+from capgate.common.text import format_dollars, one_line, printable
 from capgate.gate.budget import Budget
 from capgate.gate.verdict import Verdict
 from capgate.report.data.groups import counted, word_counts
+from capgate.report.data.nouns import nouns_of, part_name
 from capgate.report.data.result import Group, Report, Result, answered_of
+from capgate.report.data.standings import standings, targets_of
 from capgate.report.text.advice import next_steps, rest_sentence
 from capgate.report.text.missing_lines import missing_lines
+from capgate.report.text.over_all import COLUMNS, budget_line, cells, suite_steps
 from capgate.report.text.story import story_lines
 from capgate.report.text.table_lines import lines_of
 from capgate.run.judgement import Judgement
+
+_REASON: Final = 1_000
+"""Characters of a reason that are shown."""
+
+_NAME: Final = 60
+"""Characters of a group's name that are shown."""
 
 
 def render_judgement(judgement: Judgement, *, several: bool = False) -> str:
@@ -68,25 +77,45 @@ def verdict_lines(verdict: Verdict) -> list[str]:
 def render_report(report: Report, written: Sequence[Path], *, root: Path) -> list[str]:
     """The lines that a run ends with: a table and a verdict for each target, then the files."""
     lines: list[str] = []
-    bases = {str(one.reference.get("target")) for one in report.comparisons.values()}
-    for target, result in report.targets.items():
-        if result.verdict is None and target in bases:
-            continue  # a base that is only compared with
-        lines += _table(target, result)
-        lines += [f" {groups}"] if (groups := counted(result)) else []
-        lines += ["", *_verdict_lines(target, result)]
-        lines += [f"  {line}" for line in missing_lines(report, target)]
-        story = story_lines(result, report.comparisons.get(target), report)
-        lines += [*(f"  {line}" for line in story), ""]
-    for target, verdict in report.not_judged.items():
-        lines += [f"{verdict['kind']}: {target}"]
-        lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
-        lines += [f"  next:  {step}" for step in next_steps(verdict, None)[:1]] + [""]
+    if len(report.sections) > 1:
+        for target in targets_of(report):
+            lines += [*_over_all(report, target), ""]
+    for benchmark, section in report.sections.items():
+        for target, result in section.judged.items():
+            named = part_name(report, benchmark, target)
+            lines += _table(named, result)
+            lines += [f" {groups}"] if (groups := counted(result)) else []
+            lines += ["", *_verdict_lines(named, result)]
+            lines += [f"  {line}" for line in missing_lines(section, target)]
+            story = story_lines(result, section.comparisons.get(target), report)
+            lines += [*(f"  {line}" for line in story), ""]
+        for target, verdict in section.not_judged.items():
+            lines += [f"{verdict['kind']}: {part_name(report, benchmark, target)}"]
+            lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
+            lines += [f"  next:  {step}" for step in next_steps(verdict, None)[:1]] + [""]
     if report.cost is not None:
         lines.append(f"cost:    {format_dollars(report.cost)} spent by this run's answers")
     if not report.complete:
         lines.append(printable(f"PARTIAL: {rest_sentence(report)}"))
     return lines + [f"written: {_short(path, root)}" for path in written]
+
+
+def _over_all(report: Report, target: str) -> list[str]:
+    """The verdict over all benchmarks, and a row for each."""
+    suite, standing = report.suites.get(target), standings(report, target)
+    kind = suite["kind"] if suite else "measured"
+    lines = [f"{kind}: {target} over {len(standing)} benchmarks"]
+    if suite:
+        lines += [f"  {one_line(reason, limit=_REASON)}" for reason in suite["reasons"]]
+    table = Table(box=None)
+    for at, name in enumerate(COLUMNS):
+        left = at in {0, len(COLUMNS) - 1}
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for one in standing:
+        table.add_row(*cells(one), style="" if one.advisory else "bold")
+    lines += [f" {line}" for line in lines_of(table)]
+    lines += [f"  {shares}"] if (shares := budget_line(suite)) else []
+    return lines + [f"  next:  {step}" for step in suite_steps(suite, standing)]
 
 
 def logs_line(logs: Path, root: Path) -> list[str]:
@@ -99,7 +128,8 @@ def _verdict_lines(target: str, result: Result) -> list[str]:
     verdict = result.verdict
     if verdict is None:
         said = word_counts(one.word for one in result.subject_details.values())
-        what = f"judged by subject alone ({said})" if said else "measured, not judged"
+        noun = nouns_of(result.benchmark).group
+        what = f"judged by {noun} alone ({said})" if said else "measured, not judged"
         return [f"{what}: {target}", f"  {_usage(result)}"]
     lines = [f"{verdict['kind']}: {target}"]
     lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
@@ -140,7 +170,7 @@ def old_words(result: Result) -> str:
 def _table(target: str, result: Result) -> list[str]:
     old = f"  {old_words(result)[2:]}" if result.earlier else ""
     table = Table(box=None)
-    table.add_column("subject", no_wrap=True)
+    table.add_column(nouns_of(result.benchmark).group, no_wrap=True)
     costs = result.overall.cost is not None
     cut = result.overall.cut_off > 0
     counts = ("unparsed", *(["cut off"] if cut else []), "errors")
@@ -152,13 +182,17 @@ def _table(target: str, result: Result) -> list[str]:
         if result.mode == "full":
             for subject in subjects:
                 one = result.subject_details[subject]
-                table.add_row(*_row(f"  {subject}", one, costs=costs, cut=cut))
+                table.add_row(*_row(f"  {_plain(subject)}", one, costs=costs, cut=cut))
         if mine := result.domains.get(domain):
-            table.add_row(*_row(domain, mine, costs=costs, cut=cut), style="bold")
+            table.add_row(*_row(_plain(domain), mine, costs=costs, cut=cut), style="bold")
     kind = result.verdict["kind"] if result.verdict else ""
     table.add_row(*_row("all", result.overall, costs=costs, cut=cut, kind=kind), style="bold")
     # As a title of the table it would be broken at the table's width.
     return [f"{target}  {result.task}  {result.mode}{old}", *lines_of(table)]
+
+
+def _plain(name: str) -> str:
+    return one_line(name, limit=_NAME)
 
 
 def _row(name: str, one: Group, *, costs: bool, cut: bool, kind: str = "") -> list[str]:

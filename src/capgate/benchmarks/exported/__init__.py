@@ -1,1 +1,0 @@
-"""A benchmark's questions in a folder, for machines that do not reach the hub."""
