@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "run": "run the benchmark under pytest",
     "list-models": "list the targets of config/models.yaml",
     "list-benchmarks": "list the benchmarks: questions, groups, what each can see, suites",
+    "questions": "write a benchmark's questions to a folder, for machines without the hub",
     "doctor": "check the setup",
     "report": "make a run's HTML report, or its GitHub comment",
     "triage": "list the questions that flipped, and why",

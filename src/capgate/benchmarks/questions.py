@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
-
-from pydantic_core import to_json
 
 from capgate.common.grouping import by_subject
 
@@ -57,8 +55,7 @@ class QuestionSet:
     @cached_property
     def digest(self) -> str:
         """Hash of the set's content, independent of order and source: 16 hex digits."""
-        joined = "\n".join(sorted(question.hash for question in self.questions))
-        return hashlib.sha256(joined.encode()).hexdigest()[:16]
+        return digest_of_hashes(question.hash for question in self.questions)
 
     def describe(self) -> dict[str, Any]:
         """The set's identity as results record it."""
@@ -104,8 +101,19 @@ class Selection:
             yield from questions
 
 
+def digest_of_hashes(hashes: Iterable[str]) -> str:
+    """Hash of a set of questions, independent of their order: 16 hex digits.
+
+    Args:
+        hashes: The questions' own hashes.
+    """
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()[:16]
+
+
 def question_hash(sample: Sample) -> str:
     """Hash of a question's content: messages (with few-shot examples), choices and key."""
+    from pydantic_core import to_json
+
     # A third of the time of `json`, whose UTF-8 without spaces it is.
     return hashlib.sha256(to_json(content_of(sample))).hexdigest()[:32]
 

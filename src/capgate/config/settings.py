@@ -16,7 +16,6 @@ from typing import Any, Final, Literal
 from capgate.benchmarks.mmlu.subjects import DOMAINS, MMLU, SUBJECTS
 from capgate.benchmarks.mmlu.task import TASKS
 from capgate.common.errors import ConfigError
-from capgate.config.benchmarks_file import load_benchmarks
 from capgate.config.run_options import LogFormat, RunnerKind
 from capgate.config.suite import has_own_tests
 
@@ -151,6 +150,8 @@ class Settings:
     @property
     def quick(self) -> bool:
         """Whether the suite of benchmarks that was asked for means quick runs."""
+        from capgate.config.benchmarks_file import load_benchmarks
+
         return bool(self.suite) and load_benchmarks(self.root).suite_of(self.suite).quick
 
     @property
@@ -198,6 +199,8 @@ class Settings:
 def _benchmarks(named: Sequence[str] | None, suite: str | None, root: Path) -> tuple[str, ...]:
     if not named and not suite:
         return (MMLU,)
+    from capgate.config.benchmarks_file import load_benchmarks
+
     known = load_benchmarks(root)
     chosen = [*(known.suite_of(suite).benchmarks if suite else ()), *(named or ())]
     for name in chosen:

@@ -250,7 +250,7 @@ FAULTY: dict[str, tuple[object, str]] = {
     ),
     "an unknown role": (
         {"input": [{"role": "judge", "content": "?"}], "target": "A", "choices": ["a", "b"]},
-        "message 1 of input: role should be one of assistant, system, user",
+        "message 1 of input: role should be one of system, user, assistant",
     ),
 }
 

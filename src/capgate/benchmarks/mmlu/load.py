@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from capgate.benchmarks.mmlu import hub
 from capgate.benchmarks.mmlu.folder import read_split
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.questions import Question, QuestionSet, content_of, question_hash
 from capgate.common.errors import DatasetError
 from capgate.common.grouping import grouped
@@ -29,17 +30,19 @@ HUB_SHUFFLE_SEED = 42
 """The seed with which upstream's task shuffles; a folder's rows take the same order."""
 
 
-def load_questions(source: str, *, shots: int) -> QuestionSet:
+def load_questions(source: str, *, shots: int, name: str = MMLU) -> QuestionSet:
     """Loads a benchmark's questions, once per process for each source.
 
     Args:
         source: `hub`, `bundled` or a folder.
         shots: 0 or 5.
+        name: The benchmark's name, by which a folder has its exported questions.
 
     Raises:
         DatasetError: The questions are missing or damaged; the message tells the remedies.
     """
-    return _load(source if source in {"hub", "bundled"} else str(Path(source).resolve()), shots)
+    known = source in {"hub", "bundled"}
+    return _load(source if known else str(Path(source).resolve()), shots, name)
 
 
 def may_be_away(source: str) -> bool:
@@ -50,12 +53,16 @@ def may_be_away(source: str) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _load(source: str, shots: int) -> QuestionSet:
+def _load(source: str, shots: int, name: str) -> QuestionSet:
     if source == "hub":
         return _from_hub(shots)
     if source == "bundled":
         folder = Path(str(files("capgate.benchmarks.mmlu") / "bundled"))
         return QuestionSet("bundled", "", shots, _from_folder(folder, shots))
+    from capgate.benchmarks.exported.folder import has_export
+
+    if has_export(Path(source), name):
+        return _from_export(Path(source), shots, name)
     return QuestionSet(source, "", shots, _from_folder(Path(source), shots))
 
 
@@ -74,6 +81,18 @@ def _from_hub(shots: int) -> QuestionSet:
     except Exception as error:
         raise hub.unreachable(f"{type(error).__name__}: {error}") from error
     return QuestionSet("hub", upstream.MMLU_REVISION, shots, tuple(_questions(dataset)))
+
+
+def _from_export(folder: Path, shots: int, name: str) -> QuestionSet:
+    from capgate.benchmarks.exported.folder import read_export
+
+    about, samples = read_export(folder, name)
+    if about.shots != shots:
+        raise DatasetError(
+            f"{folder} has the questions of {about.task}, with {about.shots} examples each",
+            remedy=f"ask that task (--tasks {about.task}), or export the other one",
+        )
+    return QuestionSet(str(folder), about.revision, shots, tuple(_questions(samples)))
 
 
 def _from_folder(folder: Path, shots: int) -> tuple[Question, ...]:

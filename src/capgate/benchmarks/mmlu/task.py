@@ -102,7 +102,7 @@ class MmluTask:
 
     def load(self, source: str) -> QuestionSet:
         """Loads the questions; see `Benchmark.load`."""
-        return load_questions(source, shots=self.shots)
+        return load_questions(source, shots=self.shots, name=self.name)
 
     def may_be_away(self, source: str) -> bool:
         """Whether they seem not to be on this machine; see `Benchmark.may_be_away`."""

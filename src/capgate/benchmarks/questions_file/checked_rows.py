@@ -17,19 +17,20 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from capgate.benchmarks.messages import Role
 from capgate.benchmarks.questions_file.raw_rows import RawRow
 from capgate.benchmarks.row_files import RowFaults, is_encodable, shown_value
 
 LETTERS: Final = string.ascii_uppercase
 """The letters that Inspect gives to choices."""
 
-_ROLES: Final = frozenset({"system", "user", "assistant"})
+_ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 _RUNS_CODE: Final = ("sandbox", "files", "setup")
 
-Message = tuple[str, str]
+Message = tuple[Role, str]
 """A message's role and text."""
 
 
@@ -220,11 +221,12 @@ def _input(value: object, check: _Check) -> str | tuple[Message, ...]:
         if not isinstance(one, dict):
             check.fault(f"message {at} of input should be an object, got {shown_value(one)}")
             continue
-        role = one.get("role")
-        if role not in _ROLES:
-            known = ", ".join(sorted(_ROLES))
+        role = next((role for role in _ROLES if role == one.get("role")), None)
+        if role is None:
+            known = ", ".join(_ROLES)
             check.fault(f"message {at} of input: role should be one of {known}")
-        messages.append((str(role), check.text(f"message {at} of input", one.get("content"))))
+            continue
+        messages.append((role, check.text(f"message {at} of input", one.get("content"))))
     if not messages or messages[-1][0] != "user":
         check.fault("input should end with a message of the user")
     return tuple(messages)

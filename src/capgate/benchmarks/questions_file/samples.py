@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from capgate.benchmarks.messages import message_of
 from capgate.benchmarks.questions import Question, question_hash
 
 if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
-    from inspect_ai.model import ChatMessage
 
-    from capgate.benchmarks.questions_file.checked_rows import FileRow, Message
+    from capgate.benchmarks.questions_file.checked_rows import FileRow
 
 
 def question_of(row: FileRow, group: str) -> Question:
@@ -33,17 +33,10 @@ def sample_of(row: FileRow) -> Sample:
 
     return Sample(
         id=row.id,
-        input=row.input if isinstance(row.input, str) else list(map(_message, row.input)),
+        input=row.input
+        if isinstance(row.input, str)
+        else [message_of(role, text) for role, text in row.input],
         choices=list(row.choices) or None,
         target=row.target if isinstance(row.target, str) else list(row.target),
         metadata=dict(row.metadata),
     )
-
-
-def _message(message: Message) -> ChatMessage:
-    from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
-
-    role, text = message
-    if role == "system":
-        return ChatMessageSystem(content=text)
-    return ChatMessageUser(content=text) if role == "user" else ChatMessageAssistant(content=text)
