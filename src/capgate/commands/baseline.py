@@ -1,23 +1,27 @@
 """`capgate baseline`: record, compare, replace and check recorded baselines.
 
-    capgate baseline record my-model              # from its newest run of the whole benchmark
+    capgate baseline record my-model              # all benchmarks of its newest whole run
     capgate baseline diff my-model                # what that run would change, and a digest
+    capgate baseline diff my-model --benchmark gsm8k
     capgate baseline update my-model --reviewed 3f0c… [--reason "…"]
     capgate baseline lint                         # exit code 1 where anything is found
 
-`update` writes only the change whose digest `diff` has shown. A change that lowers the baseline
-needs a reason, which the file keeps.
+A baseline is that of one target on one benchmark. `diff` and `update` take MMLU's where no
+benchmark is named. `update` writes only the change whose digest `diff` has shown. A change that
+lowers the baseline needs a reason, which the file keeps.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 
-from capgate.commands.baseline_answers import run_to_record, second_look
+from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.commands.baseline_answers import run_to_record, runs_to_record, second_look
 from capgate.commands.baseline_file import recorded_baseline, shown_path, write_baseline
 from capgate.commands.baseline_findings import worst_first
 from capgate.commands.baseline_lint import findings
@@ -26,6 +30,7 @@ from capgate.common.errors import ConfigError
 from capgate.common.output import Output
 from capgate.config.run_options import FILES
 from capgate.config.settings import Settings
+from capgate.config.shown_command import of_benchmark
 from capgate.config.thresholds import baseline_path, policy_for
 from capgate.gate.policy import Policy
 from capgate.report.data.result import iso
@@ -66,6 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument(
                 "--reviewed", required=True, metavar="DIGEST", help="the digest that diff has shown"
             )
+        action.add_argument(
+            "--benchmark",
+            dest="capgate_benchmark",
+            action="append",
+            metavar="NAME",
+            help="the benchmark (repeatable; default: all that the run asked)"
+            if name == "record"
+            else "the benchmark (default: mmlu)",
+        )
         _add_common(action)
     lint = actions.add_parser("lint", help="find bars that are dead, faulty or out of date")
     lint.add_argument(
@@ -88,34 +102,56 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     if options.action == "lint":
         return _lint(options, settings)
+    named: list[str] = options.capgate_benchmark or []
+    target, of_run = options.target, options.of_run
     with stored(settings.store) as store:
-        return {"record": _record, "diff": _diff, "update": _update}[options.action](
-            options, settings, run_to_record(store, settings, options.target, options.of_run)
-        )
+        if options.action == "record":
+            return _record(
+                options, settings, runs_to_record(store, settings, target, of_run, named)
+            )
+        if len(named) > 1:
+            raise ConfigError(
+                f"{options.action} is of one benchmark, and {len(named)} were named",
+                remedy="name them one after the other",
+            )
+        one = run_to_record(store, settings, target, of_run, named[0] if named else MMLU)
+    return {"diff": _diff, "update": _update}[options.action](options, settings, one)
 
 
 def _policy(settings: Settings, run: StoredRun) -> Policy:
     return policy_for(settings.thresholds_dir, run.target, settings.policy)
 
 
-def _record(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
-    path = baseline_path(settings.thresholds_dir, run.target)
-    if path.exists():
-        raise ConfigError(
-            f"{shown_path(path, settings)} exists already",
-            target=run.target,
-            remedy=f"look at what would change: capgate baseline diff {quote(run.target)}",
-        )
-    recordable(run, _policy(settings, run))
-    second = second_look(settings, run, ask=options.twice)
-    baseline = baseline_of(run, _now(), second=second, reason=options.reason)
-    write_baseline(path, baseline)
-    _tell(options, settings, path, baseline)
+def _record(options: argparse.Namespace, settings: Settings, runs: Sequence[StoredRun]) -> int:
+    """Records each run; none where one of them can't be recorded."""
+    made: list[tuple[Path, Baseline]] = []
+    for run in runs:
+        path = baseline_path(settings.thresholds_dir, run.target, run.benchmark)
+        if path.exists():
+            raise ConfigError(
+                f"{shown_path(path, settings)} exists already",
+                target=run.target,
+                remedy=f"look at what would change: capgate baseline diff {_named(run)}"
+                + (", or name other benchmarks with --benchmark" if len(runs) > 1 else ""),
+            )
+        recordable(run, _policy(settings, run))
+    for run in runs:
+        path = baseline_path(settings.thresholds_dir, run.target, run.benchmark)
+        second = second_look(settings, run, ask=options.twice)
+        made.append((path, baseline_of(run, _now(), second=second, reason=options.reason)))
+    for path, baseline in made:
+        write_baseline(path, baseline)
+    _tell(options, settings, made)
     return 0
 
 
+def _named(run: StoredRun) -> str:
+    """What names a run's baseline on a command line."""
+    return f"{quote(run.target)}{of_benchmark(run.benchmark)}"
+
+
 def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
-    before = recorded_baseline(settings, run.target)
+    before = recorded_baseline(settings, run.target, run.benchmark)
     recordable(run, _policy(settings, run), red=True)
     found = review(
         before, baseline_of(run, _now(), second=second_look(settings, run, ask=options.twice))
@@ -123,7 +159,8 @@ def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> in
     out = output_of(options)
     if options.json:
         changed = [asdict(one) for one in found.subjects if one.changed]
-        out.json(asdict(found) | {"run": run.id, "subjects": changed}, indent=2)
+        benchmark = {} if run.benchmark == MMLU else {"benchmark": run.benchmark}
+        out.json(asdict(found) | benchmark | {"run": run.id, "subjects": changed}, indent=2)
         return 0
     _show_review(out, found, before, run)
     return 0
@@ -131,8 +168,8 @@ def _diff(options: argparse.Namespace, settings: Settings, run: StoredRun) -> in
 
 def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> int:
     path, before = (
-        baseline_path(settings.thresholds_dir, run.target),
-        recorded_baseline(settings, run.target),
+        baseline_path(settings.thresholds_dir, run.target, run.benchmark),
+        recorded_baseline(settings, run.target, run.benchmark),
     )
     recordable(run, _policy(settings, run), red=bool(options.reason.strip()))
     after = baseline_of(
@@ -148,7 +185,7 @@ def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
             f"the change to the run {run.id} is not the one that was reviewed "
             f"({options.reviewed!r})",
             target=run.target,
-            remedy=f"look at it: capgate baseline diff {quote(run.target)} --run {quote(run.id)}",
+            remedy=f"look at it: capgate baseline diff {_named(run)} --run {quote(run.id)}",
         )
     if found.lowers and not options.reason.strip():
         raise ConfigError(
@@ -157,7 +194,7 @@ def _update(options: argparse.Namespace, settings: Settings, run: StoredRun) -> 
             remedy="say why it is accepted with --reason; the file keeps it",
         )
     write_baseline(path, after)
-    _tell(options, settings, path, after)
+    _tell(options, settings, [(path, after)])
     return 0
 
 
@@ -176,14 +213,15 @@ def _lint(options: argparse.Namespace, settings: Settings) -> int:
 def _show_review(out: Output, found: Review, before: Baseline, run: StoredRun) -> None:
     from rich.table import Table
 
-    out.line(f"{found.target}: recorded {before.recorded} from {before.run}  →  run {run.id}")
+    of = "" if run.benchmark == MMLU else f", {run.benchmark}"
+    out.line(f"{found.target}{of}: recorded {before.recorded} from {before.run}  →  run {run.id}")
     for fact in found.facts:
         out.line(f"  {fact}")
     if not found.changed:
         out.line("nothing changes")
         return
     table = Table(box=None)
-    table.add_column("subject", no_wrap=True)
+    table.add_column("subject" if run.benchmark == MMLU else "group", no_wrap=True)
     for name in ("n", "accuracy", "lost", "gained", "other"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in found.subjects:
@@ -202,26 +240,38 @@ def _show_review(out: Output, found: Review, before: Baseline, run: StoredRun) -
         out.line(f"LOWER: {why}")
     reason = ' --reason "…"' if found.lowers else ""
     out.line(
-        f"to accept: capgate baseline update {quote(found.target)} --run {quote(run.id)} "
+        f"to accept: capgate baseline update {_named(run)} --run {quote(run.id)} "
         f"--reviewed {found.digest}{reason}"
     )
 
 
-def _tell(options: argparse.Namespace, settings: Settings, path: Path, baseline: Baseline) -> None:
-    where = shown_path(path, settings)
+def _tell(
+    options: argparse.Namespace, settings: Settings, made: Sequence[tuple[Path, Baseline]]
+) -> None:
     out = output_of(options)
     if options.json:
-        facts = {"file": where, "run": baseline.run, "n": baseline.n, "correct": baseline.correct}
-        out.json(facts)
+        facts = [
+            {
+                "file": shown_path(path, settings),
+                **({} if one.benchmark == MMLU else {"benchmark": one.benchmark}),
+                "run": one.run,
+                "n": one.n,
+                "correct": one.correct,
+            }
+            for path, one in made
+        ]
+        out.json(facts[0] if len(facts) == 1 else facts)
         return
-    rate = _rate(baseline.correct, baseline.n)
-    out.line(f"{where}: {baseline.n:,} questions, {rate} correct, from the run {baseline.run}")
-    if baseline.looks == 2:
-        differ = f"{len(baseline.again):,} answers differ"
-        out.line(f"asked twice: {differ}; a verdict must hold by both looks")
+    for path, one in made:
+        where, rate = shown_path(path, settings), _rate(one.correct, one.n)
+        out.line(f"{where}: {one.n:,} questions, {rate} correct, from the run {one.run}")
+        if one.looks == 2:
+            differ = f"{len(one.again):,} answers differ"
+            out.line(f"asked twice: {differ}; a verdict must hold by both looks")
+    it = "it" if len(made) == 1 else "them"
     out.line(
-        "commit it; runs of this target are compared with it from now on, unless policy.yaml names "
-        "another `reference`"
+        f"commit {it}; runs of this target are compared with {it} from now on, unless policy.yaml "
+        "names another `reference`"
     )
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from shlex import quote
 
 from capgate.asking.ask_again import ask_again
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.commands.finished_run import settings_of_run
 from capgate.common.answers import Answer
 from capgate.common.errors import ConfigError
 from capgate.config.settings import Settings
+from capgate.config.shown_command import of_benchmark
 from capgate.report.data.killed import is_killed, killed_fault
 from capgate.run.standalone import local_run
 from capgate.store.answer_store import Store
 from capgate.store.baseline_review import kept_look
 from capgate.store.runs import (
     StoredRun,
+    benchmarks_of,
     find_run,
     known_targets,
+    newest_of_any,
     newest_whole,
     read_run,
     runs_of,
@@ -25,7 +30,33 @@ from capgate.store.runs import (
 )
 
 
-def run_to_record(store: Store, settings: Settings, target: str, named: str | None) -> StoredRun:
+def runs_to_record(
+    store: Store, settings: Settings, target: str, named: str | None, benchmarks: Sequence[str]
+) -> list[StoredRun]:
+    """The runs that baselines of a target are made of, one for each benchmark.
+
+    Args:
+        store: The store of runs.
+        settings: Where the project's files are.
+        target: The target's id.
+        named: The run's id, `latest`, or a report's path; for each benchmark the target's newest
+            run of the whole of it where None.
+        benchmarks: The benchmarks; where there is none, all that the run asked: the one named, or
+            the target's newest one that asked the whole of any benchmark.
+
+    Raises:
+        ConfigError: There is no such run, or it was killed.
+    """
+    if not benchmarks:
+        run = find_run(store, named) if named is not None else newest_of_any(store, target)
+        if run is not None and (asked := benchmarks_of(store, run, target)):
+            named, benchmarks = run, asked
+    return [run_to_record(store, settings, target, named, one) for one in benchmarks or (MMLU,)]
+
+
+def run_to_record(
+    store: Store, settings: Settings, target: str, named: str | None, benchmark: str
+) -> StoredRun:
     """The run that a baseline of a target is made of.
 
     Args:
@@ -34,30 +65,31 @@ def run_to_record(store: Store, settings: Settings, target: str, named: str | No
         target: The target's id.
         named: The run's id, `latest`, or a report's path; the target's newest run of the whole
             benchmark where None.
+        benchmark: The benchmark.
 
     Raises:
         ConfigError: There is no such run, or it was killed.
     """
     output = settings.output_dir
     if named is not None:
-        run = read_run(store, find_run(store, named), target)
+        run = read_run(store, find_run(store, named), target, benchmark=benchmark)
         if run.mode == "unfinished" and is_killed(store, run.id, output):
             raise killed_fault(store, run.id)
         return run
-    newest = newest_whole(store, target)
+    newest = newest_whole(store, target, benchmark=benchmark)
     if newest is not None:
         return newest
-    latest = next(runs_of(store, target), None)
+    latest = next(runs_of(store, target, benchmark=benchmark), None)
     if latest is not None and is_killed(store, latest.id, output):
         raise killed_fault(store, latest.id)
     known = known_targets(store)
     there = target in known
+    whole = "the whole benchmark" if benchmark == MMLU else f"the whole of {benchmark}"
     raise ConfigError(
-        "the store has no run of the whole benchmark"
-        + ("" if there else " (nor any other run of it)"),
+        f"the store has no run of {whole}" + ("" if there else " (nor any other run of it)"),
         target=target,
-        remedy=f"capgate run --model-id {quote(target)} (with --measure if there is "
-        "nothing to compare it with yet)"
+        remedy=f"capgate run --model-id {quote(target)}{of_benchmark(benchmark)} (with --measure "
+        "if there is nothing to compare it with yet)"
         + ("" if there or not known else f"; the store has runs of {', '.join(known)}"),
     )
 
@@ -88,7 +120,8 @@ def second_look(settings: Settings, run: StoredRun, *, ask: bool) -> list[Answer
 
 def _ask_again(settings: Settings, run: StoredRun) -> None:
     known = settings_of_run(run.settings, settings)
-    with local_run(replace(known, fresh=False), run_id=run.id) as live:
+    asked = replace(known, fresh=False, benchmarks=(run.benchmark,))
+    with local_run(asked, run_id=run.id) as live:
         if run.target not in live.targets:
             raise ConfigError(
                 f"the run {run.id} did not judge it", target=run.target, remedy="name another run"

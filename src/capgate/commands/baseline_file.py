@@ -5,28 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from shlex import quote
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.errors import ReferenceMissingError
 from capgate.common.files import FileError, write_atomically
 from capgate.config.settings import Settings
+from capgate.config.shown_command import of_benchmark
 from capgate.config.thresholds import baseline_path
 from capgate.store.baselines import Baseline, dump_baseline, load_baseline
 
 
-def recorded_baseline(settings: Settings, target: str) -> Baseline:
-    """A target's recorded baseline.
+def recorded_baseline(settings: Settings, target: str, benchmark: str = MMLU) -> Baseline:
+    """A target's recorded baseline of a benchmark.
 
     Raises:
         ReferenceMissingError: None is recorded.
         ConfigError: Its file has faults.
     """
-    path = baseline_path(settings.thresholds_dir, target)
+    path = baseline_path(settings.thresholds_dir, target, benchmark)
     if not path.exists():
         raise ReferenceMissingError(
             f"there is no baseline {shown_path(path, settings)}",
             target=target,
-            remedy=f"record one: capgate baseline record {quote(target)}",
+            remedy=f"record one: capgate baseline record {quote(target)}{of_benchmark(benchmark)}",
         )
-    return load_baseline(path)
+    return load_baseline(path, benchmark=benchmark)
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
-from capgate.benchmarks.mmlu.subjects import SUBJECTS
+from capgate.benchmarks.mmlu.subjects import MMLU, SUBJECTS
 from capgate.config.run_options import FILES, OPTIONS
 from capgate.config.suite import FOLDER
 
@@ -60,6 +60,11 @@ def files_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a run's files and folders that are not the usual ones, by their setting's name."""
     found = settings.get("files")
     return dict(found) if isinstance(found, dict) else {}
+
+
+def of_benchmark(benchmark: str) -> str:
+    """Returns the option that names a benchmark, to follow a command; `""` for MMLU."""
+    return "" if benchmark == MMLU else f" --benchmark {shlex.quote(benchmark)}"
 
 
 def joined(words: Sequence[str]) -> str:

@@ -5,7 +5,8 @@
 | `policy.yaml` | what may be lost and how often the gate may err |
 | `floors.yaml` | accuracies demanded of a target, its domains and its subjects |
 | `published.yaml` | published scores, usable as a floor, in place of the shipped list |
-| `baselines/<target>.json` | a recorded run, question by question |
+| `baselines/<target>.json` | a recorded run of MMLU, question by question |
+| `baselines/<target>.<benchmark>.json` | the same of another benchmark |
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.common.validation import explain
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
@@ -156,14 +158,20 @@ def with_floors(suite: Policy, target: str, floors: TargetFloors | None) -> Poli
 
 
 def reference_choice(
-    policy: Policy, target: Target, folder: Path, *, forced: ReferenceChoice | None = None
+    policy: Policy,
+    target: Target,
+    folder: Path,
+    *,
+    benchmark: str = MMLU,
+    forced: ReferenceChoice | None = None,
 ) -> ReferenceChoice | None:
-    """What a target is to be compared with; None where there is nothing.
+    """What a target is to be compared with on a benchmark; None where there is nothing.
 
     Args:
         policy: The policy in force for it.
         target: The target.
         folder: The folder of thresholds.
+        benchmark: The benchmark's name.
         forced: What the command line demands in place of the policy's reference.
 
     Raises:
@@ -173,7 +181,7 @@ def reference_choice(
     paired: ReferenceChoice | None = None
     if target.adapter_of is not None:
         paired = "base"
-    elif baseline_file(folder, target).exists():
+    elif baseline_file(folder, target, benchmark).exists():
         paired = "baseline"
     if forced is not None:
         return forced
@@ -218,14 +226,19 @@ def floor_of(policy: Policy, target: Target, folder: Path, published: Path | Non
     return Floor(policy.floor, source=folder.name)
 
 
-def baseline_file(folder: Path, target: Target) -> Path:
-    """Where a target's recorded baseline lies, whether or not there is one."""
-    return baseline_path(folder, target.id)
+def baseline_file(folder: Path, target: Target, benchmark: str = MMLU) -> Path:
+    """Where a target's recorded baseline of a benchmark lies, whether or not there is one."""
+    return baseline_path(folder, target.id, benchmark)
 
 
-def baseline_path(folder: Path, target: str) -> Path:
+def baseline_path(folder: Path, target: str, benchmark: str = MMLU) -> Path:
     """Where the baseline of the target of an id lies, whether or not there is one."""
-    return folder / "baselines" / f"{target}.json"
+    return folder / "baselines" / f"{baseline_name(target, benchmark)}.json"
+
+
+def baseline_name(target: str, benchmark: str) -> str:
+    """The name of a baseline's file, without its ending."""
+    return target if benchmark == MMLU else f"{target}.{benchmark}"
 
 
 def _with_floor(

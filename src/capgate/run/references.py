@@ -1,4 +1,4 @@
-"""Which reference each target of a run is compared with."""
+"""Which reference each target of a run is compared with, on one benchmark."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from shlex import quote
 
 from capgate.asking.fingerprint import generation
 from capgate.asking.ready_target import ReadyTarget
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.questions import QuestionSet
 from capgate.common.errors import ReferenceMissingError
 from capgate.config.settings import Settings
+from capgate.config.shown_command import of_benchmark
 from capgate.config.targets import Target
 from capgate.config.thresholds import baseline_file, floor_of, reference_choice
 from capgate.gate.policy import Policy
@@ -33,7 +35,7 @@ class References:
         policy: Target to the policy in force for it.
         ready_target: Target to itself, ready to be asked.
         questions: Target to all questions of its benchmark.
-        prompt_hash: Hash of the prompt's form.
+        benchmark: Returns what is asked.
     """
 
     def __init__(
@@ -44,14 +46,14 @@ class References:
         policy: Callable[[str], Policy],
         ready_target: Callable[[str], ReadyTarget],
         questions: Callable[[str], QuestionSet],
-        prompt_hash: Callable[[], str],
+        benchmark: Callable[[], Benchmark],
     ) -> None:
         self._settings = settings
         self._participants = participants
         self._policy = policy
         self._ready_target = ready_target
         self._questions = questions
-        self._prompt_hash = prompt_hash
+        self._benchmark = benchmark
         self._found: dict[str, Reference] = {}
 
     def known(self, target: str) -> Reference | None:
@@ -75,7 +77,13 @@ class References:
         policy, folder = self._policy(target.id), self._settings.thresholds_dir
         if self._settings.measure:
             return NoReference()
-        wanted = reference_choice(policy, target, folder, forced=self._settings.reference)
+        wanted = reference_choice(
+            policy,
+            target,
+            folder,
+            benchmark=self._benchmark().name,
+            forced=self._settings.reference,
+        )
         if wanted == "base":
             return self._base_of(target)
         if wanted is None and self._settings.measure_missing:
@@ -109,19 +117,23 @@ class References:
         return describe_change(theirs, ours)
 
     def _baseline_of(self, target: Target) -> BaselineReference:
-        folder = self._settings.thresholds_dir
-        recorded = baseline_file(folder, target)
+        folder, benchmark = self._settings.thresholds_dir, self._benchmark()
+        recorded, named = (
+            baseline_file(folder, target, benchmark.name),
+            of_benchmark(benchmark.name),
+        )
         if not recorded.exists():
             raise ReferenceMissingError(
                 f"there is no recorded baseline {folder.name}/baselines/{recorded.name}",
                 target=target.id,
-                remedy=f"record one from a good run: capgate baseline record {quote(target.id)}",
+                remedy=f"record one from a good run: capgate baseline record {quote(target.id)}"
+                f"{named}",
             )
-        baseline = load_baseline(recorded)
+        baseline = load_baseline(recorded, benchmark=benchmark.name)
         one = self._ready_target(target.id)
         ours = comparable(
             one.fingerprint.facts,
-            self._prompt_hash(),
+            benchmark.prompt_hash,
             self._questions(target.id).describe(),
         )
         if (why := mismatch(ours, baseline.comparable_by)) is not None:
@@ -130,13 +142,14 @@ class References:
                 f"{why.clause}",
                 target=target.id,
                 remedy=f"{why.remedy}, or record it anew: a run with --measure, then capgate "
-                f"baseline update {target.id}",
+                f"baseline update {target.id}{named}",
             )
         if baseline.may_rest_on_thoughts:
             raise ReferenceMissingError(
                 f"its recorded baseline can't be used: {READ_FROM_THOUGHTS}",
                 target=target.id,
                 remedy="run the whole benchmark with --measure and record it anew: capgate "
-                f"baseline update {target.id}; answers without a thought are not asked again",
+                f"baseline update {target.id}{named}; answers without a thought are not asked "
+                "again",
             )
         return BaselineReference(baseline)

@@ -140,7 +140,7 @@ class Run:
             policy=self.policy,
             ready_target=self.ready_target,
             questions=self.questions,
-            prompt_hash=lambda: self.benchmark.prompt_hash,
+            benchmark=lambda: self.benchmark,
         )
         self._plans = Plans(
             settings,

@@ -8,14 +8,16 @@ the update must say why, and the file keeps the reason.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from shlex import quote
-from typing import Any, Final
+from typing import Final
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer
 from capgate.common.distinct_faults import distinct_faults, fault_line
 from capgate.common.errors import ConfigError
+from capgate.config.shown_command import of_benchmark
 from capgate.gate.conclude import too_many_unread
 from capgate.gate.policy import Policy
 from capgate.gate.rows import count_singles
@@ -26,6 +28,7 @@ from capgate.store.baselines import (
     Revision,
     dump_baseline,
     make_baseline,
+    plain_baseline,
 )
 from capgate.store.comparable import describe_change
 from capgate.store.runs import StoredRun
@@ -102,7 +105,7 @@ def recordable(run: StoredRun, policy: Policy, *, red: bool = False) -> None:
     Raises:
         ConfigError: It is partial, red, has errors, or too many of its answers are unreadable.
     """
-    whole = f"capgate run --model-id {quote(run.target)}"
+    whole = f"capgate run --model-id {quote(run.target)}{of_benchmark(run.benchmark)}"
     if run.missing:
         raise ConfigError(
             f"the run {run.id} is partial: {run.missing}",
@@ -179,12 +182,15 @@ def baseline_of(
         second=second,
         reason=reason,
         history=history,
+        schema_version=2 if run.benchmark == MMLU else 3,
         target=run.target,
+        benchmark=run.benchmark,
+        letters=run.letters,
         run=run.id,
         recorded=recorded,
         fingerprint=run.about["fingerprint"],
         identity=dict(run.about["facts"]),
-        task=run.settings["task"],
+        task=run.task,
         prompt_hash=run.about["prompt_hash"],
         dataset=dict(run.about["dataset"]),
     )
@@ -200,7 +206,7 @@ def review(before: Baseline, after: Baseline) -> Review:
     subjects = tuple(
         _change(subject, before, after) for subject in sorted({*before.subjects, *after.subjects})
     )
-    old, new = _plain(before), _plain(after)
+    old, new = plain_baseline(before), plain_baseline(after)
     facts = tuple(
         f"{name}: {describe_change(old[name], new[name])}"
         for name in _NAMED
@@ -208,10 +214,6 @@ def review(before: Baseline, after: Baseline) -> Review:
     )
     digest = hashlib.sha256((dump_baseline(before) + _content(after)).encode()).hexdigest()[:12]
     return Review(before.target, digest, facts, subjects, _lowers(before, after, subjects))
-
-
-def _plain(baseline: Baseline) -> Mapping[str, Any]:
-    return baseline.model_dump(mode="json")
 
 
 def _content(baseline: Baseline) -> str:

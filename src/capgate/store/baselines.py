@@ -1,6 +1,6 @@
 """Recorded baselines: a run's answer to every question, kept in `thresholds/baselines/`.
 
-One file for each target, one line for each question, in a stable order: what changed
+One file for each target and benchmark, one line for each question, in a stable order: what changed
 between two recordings is what a diff shows. Of the texts that were answered only those are
 kept that are not the plain `ANSWER: X`, which stands for itself; so a baseline can be scored
 again by a later scorer without the store it came from.
@@ -17,11 +17,13 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError, FileFault, ReferenceMissingError
 from capgate.common.grouping import by_subject
 from capgate.common.thoughts import holds_thought
 from capgate.common.validation import data_faults
+from capgate.config.shown_command import of_benchmark
 from capgate.gate.rows import Single
 from capgate.serving.routes import is_routed, routes_of
 from capgate.store.comparable import comparable
@@ -42,6 +44,11 @@ _MOST: Final = 10**9
 
 _CUT_OFF: Final = "cut off"
 """Stands in the letter's place where an answer is unreadable and the token limit ended it."""
+
+_UNREAD_CUT_OFF: Final = f"{_CODES[AnswerState.UNPARSED]} {_CUT_OFF}"
+
+_NAMED: Final = {"benchmark", "letters"}
+"""Fields that a baseline of MMLU does not have in its file."""
 
 READ_FROM_THOUGHTS: Final = (
     "an earlier version recorded it and may have read the model's thoughts as its answers"
@@ -87,8 +94,11 @@ class Baseline(_Frozen):
 
     Attributes:
         schema_version: Version of this form. Version 2 says which answers were cut off, and its
-            answers were read without their thoughts.
+            answers were read without their thoughts. Version 3 names its benchmark; one of MMLU
+            does not, and is of version 2.
         target: The target's id.
+        benchmark: What was asked.
+        letters: The letters of the choices; `""` where answers are free text.
         run: The run that was recorded.
         recorded: When, ISO 8601, UTC.
         fingerprint: Hash of what answered and how.
@@ -108,8 +118,10 @@ class Baseline(_Frozen):
             another than the first's.
     """
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 2
     target: str
+    benchmark: str = MMLU
+    letters: str = "ABCD"
     run: str
     recorded: str
     fingerprint: str
@@ -152,9 +164,9 @@ class Baseline(_Frozen):
                 question,
                 subject,
                 _STATES[code[0]],
-                choice="" if _CUT_OFF in code else code[2:],
+                choice="" if code == _UNREAD_CUT_OFF else code[2:],
                 text=self.texts.get(question, f"ANSWER: {code[2:]}") or "",
-                cut_off=_CUT_OFF in code,
+                cut_off=code == _UNREAD_CUT_OFF,
             )
             for subject, recorded in self.answers.items()
             for question, code in recorded.items()
@@ -191,7 +203,8 @@ class Baseline(_Frozen):
             raise ReferenceMissingError(
                 f"its baseline has no answer to question {error.args[0]}",
                 target=self.target,
-                remedy=f"record it anew: capgate baseline update {quote(self.target)}",
+                remedy=f"record it anew: capgate baseline update {quote(self.target)}"
+                f"{of_benchmark(self.benchmark)}",
             ) from None
 
 
@@ -265,11 +278,15 @@ def count(codes: Iterable[str]) -> SubjectCounts:
     )
 
 
-def load_baseline(path: Path) -> Baseline:
+def load_baseline(path: Path, *, benchmark: str | None = None) -> Baseline:
     """Reads a baseline.
 
+    Args:
+        path: Its file.
+        benchmark: The benchmark that it has to be of; any where None.
+
     Raises:
-        ConfigError: It can't be read or has faults.
+        ConfigError: It can't be read, has faults, or is of another benchmark.
     """
     try:
         baseline = Baseline.model_validate_json(path.read_text(encoding="utf-8"))
@@ -297,6 +314,13 @@ def load_baseline(path: Path) -> Baseline:
     faults += _odd_facts(baseline)
     if faults:
         raise _faulty(path, faults)
+    if benchmark not in (None, baseline.benchmark):
+        raise ConfigError(
+            f"the baseline {path} is not of {benchmark}: it is of {baseline.target} on "
+            f"{baseline.benchmark}",
+            remedy="files are named TARGET.json for mmlu and TARGET.BENCHMARK.json for others; "
+            "rename the target where both make the same name",
+        )
     return baseline
 
 
@@ -324,7 +348,13 @@ def _odd_facts(baseline: Baseline) -> Iterator[FileFault]:
 
 def dump_baseline(baseline: Baseline) -> str:
     """A baseline as text, one line for each question."""
-    return json.dumps(baseline.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(plain_baseline(baseline), indent=1, ensure_ascii=False) + "\n"
+
+
+def plain_baseline(baseline: Baseline) -> dict[str, Any]:
+    """A baseline as its file holds it."""
+    left_out = _NAMED if baseline.benchmark == MMLU else set()
+    return baseline.model_dump(mode="json", exclude=left_out)
 
 
 def _kept_texts(answers: Iterable[Answer]) -> dict[str, str | None]:

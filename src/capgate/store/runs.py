@@ -325,6 +325,15 @@ def newest_whole(store: Store, target: str, *, benchmark: str = MMLU) -> StoredR
     return next((run for run in runs if not run.missing), None)
 
 
+def newest_of_any(store: Store, target: str) -> str | None:
+    """Id of a target's newest run that asked the whole of any benchmark; None where none did."""
+    for run, _, _ in store.runs():
+        for benchmark in benchmarks_of(store, run, target):
+            if not read_run(store, run, target, benchmark=benchmark).missing:
+                return run
+    return None
+
+
 def known_targets(store: Store) -> list[str]:
     """The targets that took part in any stored run."""
     return sorted({target for run, _, _ in store.runs() for target in targets_of(store, run)})
