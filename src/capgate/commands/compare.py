@@ -107,7 +107,9 @@ def _run(options: argparse.Namespace) -> int:
             ours, theirs = routes_of(candidate.answers), routes_of(reference.answers)
             allowed = (options.allow_routes or "").split(",")
             check_routes(candidate.target, ours, theirs, allowed, whole=True)
-        policy = policy_for(settings.thresholds_dir, candidate.target, options.policy)
+        policy = policy_for(
+            settings.thresholds_dir, candidate.target, options.policy, root=settings.root
+        )
         compared = compare(reference, candidate, policy, parents=candidate.parents)
         texts = store.kept_questions([flip.question for flip in compared.flips])
     out = output_of(options)
@@ -127,7 +129,7 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
         )
     default = options.published == PUBLISHED
     file = published_file(settings.thresholds_dir) if default else options.published
-    published = load_published(file)
+    published = load_published(file, root=settings.root)
     with stored(settings.store) as store:
         run = find_run(store, options.reference)
         runs = [read_run(store, run, name) for name in options.target or targets_of(store, run)]

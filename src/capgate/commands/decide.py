@@ -64,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
             "--orders repeats the sequential rule and can't be used with --fixed",
             remedy="leave one of them out",
         )
-    policy = load_policy(args.policy) if args.policy else parse_policy(None)
+    policy = load_policy(args.policy, root=Path.cwd()) if args.policy else parse_policy(None)
     if args.target:
         if args.target not in policy.targets:
             known = ", ".join(policy.targets) or "none"

@@ -112,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
     known = load_benchmarks(settings.root)
     some = options.capgate_benchmark or options.capgate_suite
     names = settings.benchmarks if some else tuple(known.entries)
-    policy = policy_for(settings.thresholds_dir, "", settings.policy)
+    policy = policy_for(settings.thresholds_dir, "", settings.policy, root=settings.root)
     listed = list_benchmarks(
         known, names, settings, policy, together=bool(some), details=options.details
     )

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 def _plans(target: Target, settings: Settings, given: float | None) -> PlannedSuite:
     """The plans of all benchmarks for a target."""
     benchmarks = [chosen_benchmark(settings, name) for name in settings.benchmarks]
-    whole = policy_for(settings.thresholds_dir, target.id, settings.policy)
+    whole = policy_for(settings.thresholds_dir, target.id, settings.policy, root=settings.root)
     advisory = {one.name: whole.is_advisory(one.name, one.advisory) for one in benchmarks}
     decide = sum(not aside for aside in advisory.values())
     planned: list[Planned] = []
@@ -121,10 +121,19 @@ def _plan(
         given: The discordance that the command line names.
     """
     folder = settings.thresholds_dir
-    reference = reference_choice(policy, target, folder, forced=settings.reference)
+    reference = reference_choice(
+        policy, target, folder, benchmark=benchmark.name, forced=settings.reference
+    )
     floor = None
     if reference not in {"base", "baseline"}:
-        floor = floor_of(policy, target, folder, settings.published).accuracy
+        floor = floor_of(
+            policy,
+            target,
+            folder,
+            settings.published,
+            benchmark=benchmark.name,
+            root=settings.root,
+        ).accuracy
     if reference is None:
         raise ReferenceMissingError("it has nothing to be compared with", target=target.id)
     questions = benchmark.load(settings.dataset or target.dataset)

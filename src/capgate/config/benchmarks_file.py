@@ -99,7 +99,7 @@ def load_benchmarks(root: Path) -> Benchmarks:
     Raises:
         ConfigError: With every fault of the project's file.
     """
-    shipped = _shipped()
+    shipped = shipped_benchmarks()
     path = root / FILE
     if not path.exists():
         return shipped
@@ -107,7 +107,8 @@ def load_benchmarks(root: Path) -> Benchmarks:
 
 
 @cache
-def _shipped() -> Benchmarks:
+def shipped_benchmarks() -> Benchmarks:
+    """The benchmarks and suites that capgate ships."""
     with as_file(files("capgate.config") / "benchmarks.yaml") as path:
         return replace(_read(path, Benchmarks({}, {})), own=frozenset())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +11,15 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, SUBJECTS
+from capgate.benchmarks.entry import BenchmarkEntry
+from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, MMLU, SUBJECTS
 from capgate.common.bounded_yaml import compose
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.validation import explain
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
-from capgate.gate.overrides import SubjectOverride, TargetOverride
+from capgate.config.benchmark_groups import faults_of_groups, faults_of_name
+from capgate.config.benchmarks_file import load_benchmarks, shipped_benchmarks
+from capgate.gate.overrides import BenchmarkOverride, SubjectOverride, TargetOverride
 from capgate.gate.policy import Policy
 
 GROUP_NAMES: Final = {"domain": tuple(DOMAINS), "subject": SUBJECTS}
@@ -23,37 +27,52 @@ GROUP_NAMES: Final = {"domain": tuple(DOMAINS), "subject": SUBJECTS}
 
 _ENTRIES: Final = {
     "targets": TargetOverride,
+    "benchmarks": BenchmarkOverride,
     "domains": SubjectOverride,
     "subjects": SubjectOverride,
 }
 _REMEDY = "correct the file; docs/gate.md lists the keys and their meaning"
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Path, *, root: Path | None = None) -> Policy:
     """Reads a policy file; keys it leaves out have their defaults.
+
+    Args:
+        path: The file.
+        root: The project's folder, whose benchmarks it may name; where None, the folder that the
+            file's folder lies in.
 
     Raises:
         ConfigError: With every fault of the file.
     """
     data = read_yaml_mapping(path, what="the gate's policy")
+    # Most projects say nothing of benchmarks here, and a fault in that file is told elsewhere.
+    entries = load_benchmarks(root or path.parent.parent).entries if "benchmarks" in data else None
     try:
-        return parse_policy(data, source=str(path))
+        return parse_policy(data, source=str(path), entries=entries)
     except ConfigError as error:
         lines = _lines_of_keys(path)
         faults = [replace(one, place=_with_line(one.place, lines)) for one in error.faults]
         raise ConfigError(error.what, faults=faults, remedy=error.remedy) from None
 
 
-def parse_policy(data: object, *, source: str = "the policy") -> Policy:
+def parse_policy(
+    data: object,
+    *,
+    source: str = "the policy",
+    entries: Mapping[str, BenchmarkEntry] | None = None,
+) -> Policy:
     """Makes a policy of what a file held.
 
     Args:
         data: A mapping as YAML gives it; None (an empty file) is the default policy.
         source: What to call it in errors.
+        entries: The benchmarks that it may name; those that capgate ships where None.
 
     Raises:
         ConfigError: With every fault.
     """
+    entries = shipped_benchmarks().entries if entries is None else entries
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -65,8 +84,11 @@ def parse_policy(data: object, *, source: str = "the policy") -> Policy:
     except ValidationError as error:
         faults = _explained(error)
         policy = _without(data, [one["loc"] for one in error.errors()])
-    faults += policy.faults()
-    for name in ("targets", "domains", "subjects"):
+    faults += policy.faults({name: entry.catch for name, entry in entries.items()})
+    for name, own in policy.benchmarks.items():
+        faults += faults_of_name(name, entries)
+        faults += faults_of_groups(name, entries.get(name), own.groups, own.parents)
+    for name in ("targets", "benchmarks", "domains", "subjects"):
         named = data.get(name)
         faults += names_in_quotes(named if isinstance(named, dict) else (), under=name)
     if faults:
@@ -114,7 +136,9 @@ def _without(data: dict[Any, Any], places: list[tuple[int | str, ...]]) -> Polic
 
 
 def _policy(data: dict[Any, Any]) -> Policy:
-    return Policy.model_validate(data, context=GROUP_NAMES).grouped(DOMAIN_OF)
+    # Its floor, domains and subjects are MMLU's; those of others stand under `benchmarks`.
+    policy = Policy.model_validate(data, context=GROUP_NAMES)
+    return policy.grouped(DOMAIN_OF, benchmark=MMLU)
 
 
 def _explained(error: ValidationError) -> list[FileFault]:

@@ -20,6 +20,7 @@ from capgate.config.alerts import alert_urls
 from capgate.config.published_scores import Published, load_published, published_file
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
+from capgate.config.thresholds import baseline_path
 from capgate.report import alerts
 from capgate.report.data.build import build_report
 from capgate.report.data.history import FILE, Entry, add_run, read_history
@@ -103,16 +104,15 @@ def _published_scores(settings: Settings) -> Published | None:
     """The published scores that a report may show; a file with faults shows none."""
     path = settings.published or published_file(settings.thresholds_dir)
     with contextlib.suppress(CapgateError):
-        return load_published(path) if path.exists() else None
+        return load_published(path, root=settings.root) if path.exists() else None
     return None
 
 
 def find_baseline(thresholds: Path, target: str, benchmark: str = MMLU) -> Baseline | None:
     """A target's recorded baseline; None where there is none that can be read."""
-    name = target if benchmark == MMLU else f"{target}.{benchmark}"
-    path = thresholds / "baselines" / f"{name}.json"
+    path = baseline_path(thresholds, target, benchmark)
     with contextlib.suppress(CapgateError):
-        return load_baseline(path) if path.exists() else None
+        return load_baseline(path, benchmark=benchmark) if path.exists() else None
     return None
 
 

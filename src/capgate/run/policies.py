@@ -38,7 +38,7 @@ class Policies:
         """
         if target not in self._together:
             folder, file = self._settings.thresholds_dir, self._settings.policy
-            self._together[target] = policy_for(folder, target, file)
+            self._together[target] = policy_for(folder, target, file, root=self._settings.root)
         return self._together[target]
 
     def of(self, target: str) -> Policy:

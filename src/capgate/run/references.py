@@ -89,7 +89,16 @@ class References:
         if wanted is None and self._settings.measure_missing:
             return NoReference()
         if wanted != "baseline":
-            return FloorReference(floor_of(policy, target, folder, self._settings.published))
+            return FloorReference(
+                floor_of(
+                    policy,
+                    target,
+                    folder,
+                    self._settings.published,
+                    benchmark=self._benchmark().name,
+                    root=self._settings.root,
+                )
+            )
         return self._baseline_of(target)
 
     def _base_of(self, target: Target) -> BaseReference:

@@ -56,7 +56,11 @@ empty:
     assert "greater than 0" in found["mine.domains.other"]
     assert "did you mean `anatomy`" in found["mine.subjects.anatmy"]
     assert "valid number" in found["mine.subjects.virology"]
-    assert found["bare"] == found["empty"] == "expected overall:, domains: or subjects: below it"
+    assert (
+        found["bare"]
+        == found["empty"]
+        == ("expected overall:, domains:, subjects: or benchmarks: below it")
+    )
     assert "write 65 % as 0.65" in str(caught.value)
 
 

@@ -181,7 +181,7 @@ def thresholds(settings: Settings, target: Target) -> Check:
         from capgate.config.thresholds import policy_for
 
         folder = settings.thresholds_dir
-        policy = policy_for(folder, target.id, settings.policy)
+        policy = policy_for(folder, target.id, settings.policy, root=settings.root)
         files = [settings.policy or folder / "policy.yaml", folder / "floors.yaml"]
         read = [file.name for file in files if file.exists()]
         return (

@@ -208,7 +208,13 @@ class ServerCheckup:
             reference = self.run.reference(self.target.id)
         except ReferenceMissingError as error:
             policy, folder = self.run.policy(self.target.id), self.settings.thresholds_dir
-            if reference_choice(policy, self.target, folder, forced=self.settings.reference):
+            if reference_choice(
+                policy,
+                self.target,
+                folder,
+                benchmark=self.run.name,
+                forced=self.settings.reference,
+            ):
                 raise
             # Scripts and `--measure` need none, but a verdict does.
             raise Skip(f"{error.what}, only measured. To judge it: {error.remedy}") from None
