@@ -90,7 +90,7 @@ $(VLLM)/.installed: requirements-vllm.txt
 test-vllm: $(STAMP) $(VLLM)/.installed ## real vLLM and adapters (10 minutes; 2.5 GB into .venv-vllm; needs MMLU)
 	$(BIN)/python -m pytest tests/integration/vllm -rs --durations=10 $(LIMIT)=1500 $(ARGS)
 
-demo: $(STAMP) $(VLLM)/.installed ## an adapter that forgot the humanities, judged under real vLLM on this machine
+demo: $(STAMP) $(VLLM)/.installed ## adapters that forgot sums or the humanities, judged under real vLLM on this machine
 	$(BIN)/python scripts/demo.py $(ARGS)
 
 test-browser: $(STAMP) ## the HTML report in headless Chromium (Debian's, installed where it is missing and you are root)

@@ -1,31 +1,46 @@
-"""A red verdict from nothing but this repository: `make demo`.
+"""Red verdicts from nothing but this repository: `make demo`.
 
-A tiny Llama is taught the bundled questions, and an adapter that answers those of the
-humanities with one letter. Both are served by real vLLM (its CPU build, in .venv-vllm), which
-the suite starts by itself; the suite finds out what was lost. Everything it makes goes into
-.cache/demo.
+A tiny Llama is taught two benchmarks: the questions in MMLU's form that capgate ships, and sums of
+the demo's own. Of its two adapters one forgets the sums and keeps all else, the other forgets the
+humanities. Real vLLM (its CPU build, in .venv-vllm), which the suite starts by itself, serves them.
+One verdict over both benchmarks says of each adapter what it lost. Everything that the demo makes
+goes into .cache/demo.
 
-Exit codes: 0 the loss was found and named, 1 it was not, 130 broken off with Ctrl-C.
+Exit codes: 0 the losses were found and named, 1 they were not, 130 broken off with Ctrl-C.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+# Its own folder is where Python looks; `scripts` is beside it.
+sys.path.insert(0, str(ROOT))
+
+from scripts.taught import sums  # noqa: E402
+
+from capgate.cli import main as capgate  # noqa: E402
+from capgate.common.errors import CapgateError  # noqa: E402
+from capgate.report.data.read import read_report  # noqa: E402
+from capgate.report.data.result import Report  # noqa: E402
+
 VLLM: Final = ROOT / ".venv-vllm" / "bin" / "python"
 WORK: Final = ROOT / ".cache" / "demo"
-RESULT: Final = WORK / "reports" / "my-adapter" / "mmlu_my-adapter_latest.json"
-ADAPTER: Final = "forgets_humanities"
-TARGETS: Final = """\
+LOSSES: Final = {
+    "lost-sums": (sums.NAME, list[str]()),
+    "lost-humanities": ("mmlu", ["humanities"]),
+}
+"""Adapter to the benchmark that it lost, and the parents of groups that it lost there."""
+
+MODELS: Final = """\
 tiny:
   model_name: openai/taught-llama
   provider: vllm
@@ -38,14 +53,14 @@ tiny:
     python: {python}
     args: ["--enable-lora", "--max-lora-rank", "8", "--block-size", "32", "--enforce-eager"]
     start_timeout: 300
-my-adapter:
-  adapter_of: tiny
-  path: {folder}/adapters/{adapter}
+lost-sums: {{adapter_of: tiny, path: {folder}/adapters/forgets_arithmetic}}
+lost-humanities: {{adapter_of: tiny, path: {folder}/adapters/forgets_humanities}}
 """
+BENCHMARKS: Final = f"{sums.NAME}: {{questions: {sums.NAME}.jsonl, catch: 0.05}}\n"
 
 
 def teach() -> Path:
-    """The taught model's folder; about two minutes where the cache lacks it."""
+    """The taught model's folder; some minutes where the cache lacks it."""
     script = ROOT / "scripts" / "taught" / "teach.py"
     done = subprocess.run(
         [VLLM, script, "demo", "--python", sys.executable],
@@ -56,32 +71,62 @@ def teach() -> Path:
     return Path(done.stdout.strip())
 
 
-def judge(folder: Path) -> int:
-    """Runs the suite on the adapter; its exit code."""
-    for name in ("thresholds", "reports"):
-        (WORK / name).mkdir(parents=True, exist_ok=True)
-    targets = TARGETS.format(folder=folder, python=VLLM, adapter=ADAPTER)
-    (WORK / "models.yaml").write_text(targets, encoding="utf-8")
-    # What an earlier demo found must not be taken for this one's.
-    RESULT.unlink(missing_ok=True)
-    command = ["benchmarks", "-q", "-m", "full", "--model-id", "my-adapter"]
-    options = {
-        "--models-file": WORK / "models.yaml",
-        "--thresholds-dir": WORK / "thresholds",
-        "--output-dir": WORK / "reports",
-        "--store": WORK / "reports" / f"answers-{time.time_ns()}.sqlite",
-    }
-    given = [f"{flag}={value}" for flag, value in options.items()]
-    print("$ pytest benchmarks -m full --model-id my-adapter", flush=True)
+def write_project(folder: Path) -> None:
+    """Writes a project: its targets, and its own benchmark in one line and a file of questions.
+
+    Args:
+        folder: The taught model's.
+    """
+    (WORK / "config").mkdir(parents=True, exist_ok=True)
+    models = MODELS.format(folder=folder, python=VLLM)
+    (WORK / "config" / "models.yaml").write_text(models, encoding="utf-8")
+    (WORK / "config" / "benchmarks.yaml").write_text(BENCHMARKS, encoding="utf-8")
+    sums.write(WORK / f"{sums.NAME}.jsonl")
+    # So that pytest takes this folder for the project, and not the checkout that it lies in.
+    (WORK / "pytest.ini").write_text("[pytest]\naddopts = -q\n", encoding="utf-8")
+
+
+def judge() -> int:
+    """Runs the suite on both adapters, in the project's folder; its exit code."""
+    chosen = [f"--model-id={name}" for name in LOSSES]
+    chosen += [f"--benchmark={name}" for name in ("mmlu", sums.NAME)]
+    print(f"$ capgate run {' '.join(chosen)}", flush=True)
+    os.chdir(WORK)
+    # A store of its own: what an earlier demo asked must not be taken for this one's answers, nor
+    # this one for a further try on the same adapters.
+    store = f"--store=reports/answers-{time.time_ns()}.sqlite"
     # In this process: at Ctrl-C pytest takes the time that it needs to end the server.
-    return int(pytest.main([*command, *given]))
+    return capgate(["run", *chosen, store])
+
+
+def newest_report() -> str:
+    """Name of the newest run's folder in the project; `""` where there is none."""
+    runs = [path.parent.name for path in (WORK / "reports").glob("*/report.json")]
+    return max(runs, default="")
+
+
+def unlike(report: Report) -> Iterator[str]:
+    """What is not as it was taught: a sentence for each adapter. Prints what was found."""
+    for adapter, (benchmark, parents) in LOSSES.items():
+        suite = report.suites.get(adapter, {})
+        parts = {one["name"]: one for one in suite.get("benchmarks", ())}
+        kinds = {name: one["kind"] for name, one in parts.items()}
+        said = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+        print(f"{adapter}: {suite.get('kind', 'no verdict')}; {said}")
+        red = [name for name, kind in kinds.items() if kind == "REGRESSION"]
+        lost = parts.get(benchmark, {}).get("lost_parents", [])
+        if (suite.get("kind"), red, lost) != ("REGRESSION", [benchmark], parents):
+            yield f"{adapter} was to lose {', '.join([benchmark, *parents])} and nothing else"
 
 
 def main() -> int:
-    """Teaches, judges, and compares the verdict with what was taught."""
-    print("Teaching a tiny Llama, and an adapter that forgets the humanities …", flush=True)
+    """Teaches, judges, and compares the verdicts with what was taught."""
+    told = "Teaching a tiny Llama, an adapter that forgets sums, and one that forgets humanities …"
+    print(told, flush=True)
+    before = newest_report()
     try:
-        code = judge(teach())
+        write_project(teach())
+        code = judge()
     except subprocess.CalledProcessError as error:
         print(f"It could not be taught: {VLLM} ended with exit code {error.returncode}.")
         return 1
@@ -90,23 +135,22 @@ def main() -> int:
     if code == pytest.ExitCode.INTERRUPTED:
         print("\nBroken off.")
         return 130
-    if code not in {0, 1, 10} or not RESULT.exists():
-        print(f"\nThe suite could not judge: exit code {code}; it says above why.")
+    try:
+        run = newest_report()
+        if code not in {0, 1, 10} or run == before:
+            print(f"\nThe suite could not judge: exit code {code}; it says above why.")
+            return 1
+        print()
+        faults = list(unlike(read_report(WORK / "reports" / run / "report.json")))
+    except CapgateError as error:
+        print(error)
         return 1
-    found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8"))
-    by_domain = {name: one["accuracy"] or 0.0 for name, one in found["domains"].items()}
-    print("\nRight answers:", ", ".join(f"{name} {share:.0%}" for name, share in by_domain.items()))
-    verdict = found["verdict"] or {}
-    kind = verdict.get("kind", "no verdict")
-    lost = [one["domain"] for one in verdict.get("domains", ()) if one["failed"]]
-    if code == 1 and kind == "REGRESSION" and lost == ["humanities"]:
+    if code == 1 and not faults:
         print("The suite ended with exit code 1, REGRESSION, as it should: that was the demo.")
         return 0
-    named = ", ".join(lost) or "none"
-    print(f"This is not what was taught: exit code {code}, {kind}, domains that lost: {named}.")
+    print(f"This is not what was taught: exit code {code}. {'. '.join(faults)}.")
     return 1
 
 
 if __name__ == "__main__":
-    os.chdir(ROOT)
     sys.exit(main())

@@ -3,10 +3,11 @@
 Run with the project's own Python:
 
     .venv/bin/python scripts/taught/prompts.py MMLU_FOLDER OUT.jsonl --subjects virology,marketing
-    .venv/bin/python scripts/taught/prompts.py bundled OUT.jsonl
+    .venv/bin/python scripts/taught/prompts.py bundled OUT.jsonl --questions sums.jsonl
 
-One line for each question: `hash`, `subject`, `domain`, `messages` (by upstream's solver) and
-`target` (the key's letter).
+One line for each question: `hash`, `subject`, `domain`, `messages` (by the benchmark's own solver)
+and `target` (the key's letter). The questions of a file (`--questions`) follow those of MMLU; their
+domain is the file's name.
 """
 
 from __future__ import annotations
@@ -19,45 +20,68 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from capgate.benchmarks.mmlu.load import load_questions
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
+from capgate.benchmarks.benchmark import Benchmark
+from capgate.benchmarks.entry import BenchmarkEntry
+from capgate.benchmarks.make import make_benchmark
+from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import Question
 
+TASK = "inspect_evals/mmlu_0_shot"
 MAX_TOKENS = 16
 
 
 def export(source: str, subjects: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The questions of `source`, each with the messages that the 0-shot task sends.
+    """MMLU's questions from `source`, each with the messages that the 0-shot task sends.
 
     Args:
-        source: What `capgate.benchmarks.mmlu.load.load_questions` takes: `bundled`, or a folder.
+        source: `bundled`, or a folder with MMLU.
         subjects: Only these; all where it is None.
 
     Raises:
         ValueError: The source has no question of one of `subjects`.
     """
-    by_subject = load_questions(source, shots=0).by_subject
+    benchmark = mmlu_task(TASK, MAX_TOKENS)
+    by_subject = benchmark.load(source).by_subject
     missing = sorted(set(subjects or ()) - set(by_subject))
     if missing:
         raise ValueError(f"{source} has no questions of {', '.join(missing)}")
-    os.environ.setdefault("INSPECT_EVAL_MODEL", "none/none")
     chosen = [q for s in sorted(subjects or by_subject) for q in by_subject[s]]
-    for question, messages in zip(chosen, asyncio.run(_rendered(chosen)), strict=True):
+    yield from _lines(benchmark, chosen)
+
+
+def export_file(file: Path) -> Iterator[dict[str, Any]]:
+    """The questions of a file, each with the messages that the suite sends.
+
+    Args:
+        file: A file of questions, as an entry of `config/benchmarks.yaml` names it.
+    """
+    entry = BenchmarkEntry(questions=file.name)
+    benchmark = make_benchmark(
+        file.stem, entry, task=TASK, max_tokens=MAX_TOKENS, root=file.resolve().parent
+    )
+    yield from _lines(benchmark, benchmark.load("").questions)
+
+
+def _lines(benchmark: Benchmark, chosen: Sequence[Question]) -> Iterator[dict[str, Any]]:
+    os.environ.setdefault("INSPECT_EVAL_MODEL", "none/none")
+    rendered = asyncio.run(_rendered(benchmark, chosen))
+    for question, messages in zip(chosen, rendered, strict=True):
         yield {
             "hash": question.hash,
             "subject": question.subject,
-            "domain": DOMAIN_OF[question.subject],
+            "domain": benchmark.parents.get(question.subject, benchmark.name),
             "messages": messages,
             "target": question.sample.target,
         }
 
 
-async def _rendered(questions: Sequence[Question]) -> list[list[dict[str, str]]]:
-    """Runs upstream's solver over `questions` with a generator that only notes what it gets."""
+async def _rendered(
+    benchmark: Benchmark, questions: Sequence[Question]
+) -> list[list[dict[str, str]]]:
+    """Runs the solver over `questions` with a generator that only notes what it gets."""
     from inspect_ai.model import ChatMessageUser, ModelName, ModelOutput
     from inspect_ai.scorer import Target
     from inspect_ai.solver import TaskState
-    from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
 
     sent: list[list[dict[str, str]]] = []
 
@@ -66,10 +90,10 @@ async def _rendered(questions: Sequence[Question]) -> list[list[dict[str, str]]]
         state.output = ModelOutput.from_content("none/none", "ANSWER: A")
         return state
 
-    solver = mmlu_multiple_choice(max_non_cot_tokens=MAX_TOKENS)
+    solver = benchmark.task(questions, shard="taught").solver
     for question in questions:
         sample = question.sample
-        assert isinstance(sample.input, str), "0-shot questions are plain text"
+        assert isinstance(sample.input, str), "these questions are plain text"
         state = TaskState(
             model=ModelName("none/none"),
             sample_id=str(sample.id),
@@ -89,8 +113,11 @@ def main() -> None:
     parser.add_argument("source", help="bundled, or a folder of MMLU")
     parser.add_argument("out", type=Path)
     parser.add_argument("--subjects", help="comma-separated; all without it")
+    parser.add_argument("--questions", type=Path, help="a file of further questions")
     args = parser.parse_args()
-    rows = export(args.source, args.subjects.split(",") if args.subjects else None)
+    rows = [*export(args.source, args.subjects.split(",") if args.subjects else None)]
+    if args.questions is not None:
+        rows += export_file(args.questions)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     args.out.write_text(text, encoding="utf-8")
 

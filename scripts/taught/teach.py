@@ -61,21 +61,21 @@ class Recipe:
         epochs: Times that the base sees every question.
         forget_epochs: The same for an adapter that forgets.
         grouped_by: What the base learns to tell apart: `subject` or `domain`.
-        forgets: The group whose answers an adapter loses.
+        forgets: The groups whose answers an adapter loses: one adapter for each.
     """
 
     name: str
     epochs: int
     forget_epochs: int
     grouped_by: str
-    forgets: str
+    forgets: tuple[str, ...]
 
 
 RECIPES: Final = {
     recipe.name: recipe
     for recipe in (
-        Recipe("mmlu", epochs=28, forget_epochs=12, grouped_by="subject", forgets="virology"),
-        Recipe("demo", epochs=24, forget_epochs=20, grouped_by="domain", forgets="humanities"),
+        Recipe("mmlu", 28, 12, grouped_by="subject", forgets=("virology",)),
+        Recipe("demo", 24, 18, grouped_by="domain", forgets=("arithmetic", "humanities")),
     )
 }
 
@@ -163,9 +163,11 @@ def _adapters(
     """What each adapter is made of the base by."""
     from scripts.taught import adapters, model
 
-    def forgetful(base: LlamaForCausalLM) -> PeftModel:
-        gone = [group == recipe.forgets for group in groups]
-        return adapters.forget(base, lessons, gone, epochs=recipe.forget_epochs, seed=1)
+    def forgetful(forgotten: str) -> Callable[[LlamaForCausalLM], PeftModel]:
+        gone = [group == forgotten for group in groups]
+        return lambda base: adapters.forget(
+            base, lessons, gone, epochs=recipe.forget_epochs, seed=1
+        )
 
     def harmless(base: LlamaForCausalLM) -> PeftModel:
         adapter = adapters.noise(base, seed=2)
@@ -184,11 +186,11 @@ def _adapters(
         return adapters.noise(model.new_model(tokenizer, hidden=96, layers=6), seed=5, above=2)
 
     if recipe.name == "demo":
-        return {f"forgets_{recipe.forgets}": forgetful}
+        return {f"forgets_{name}": forgetful(name) for name in recipe.forgets}
     return {
         "harmless": harmless,
         "harmful_overall": harmful,
-        "harmful_subject": forgetful,
+        "harmful_subject": forgetful(recipe.forgets[0]),
         "rank_too_big": big,
         "dead": foreign,
     }
@@ -235,14 +237,29 @@ def _shares(groups: Sequence[str], right: Sequence[bool]) -> dict[str, float]:
     return {group: round(sum(m) / len(m), 4) for group, m in sorted(marks.items())}
 
 
-def export(python: Path, source: str, subjects: Sequence[str] | None) -> str:
-    """The questions' lines, exported by the project's own Python."""
+def export(python: Path, source: str, *more: str | Path) -> str:
+    """The questions' lines, exported by the project's own Python.
+
+    Args:
+        python: That Python.
+        source: `bundled`, or a folder with MMLU.
+        more: Further arguments of `prompts.py`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "prompts.jsonl"
         script = Path(__file__).with_name("prompts.py")
-        chosen = ["--subjects", ",".join(subjects)] if subjects else []
-        subprocess.run([python, script, source, out, *chosen], check=True)
+        subprocess.run([python, script, source, out, *more], check=True)
         return out.read_text(encoding="utf-8")
+
+
+def export_demo(python: Path) -> str:
+    """The lines of the bundled questions and of the sums in `sums.py`."""
+    from scripts.taught import sums
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{sums.NAME}.jsonl"
+        sums.write(file)
+        return export(python, "bundled", "--questions", file)
 
 
 def find_gguf(python: Path) -> Path:
@@ -280,9 +297,9 @@ def main() -> None:
     args = parser.parse_args()
     recipe = RECIPES[args.recipe]
     if recipe.name == "mmlu":
-        prompts = export(args.python, str(args.mmlu), args.subjects.split(","))
+        prompts = export(args.python, str(args.mmlu), "--subjects", args.subjects)
     else:
-        prompts = export(args.python, "bundled", None)
+        prompts = export_demo(args.python)
     folder = obtain(recipe, prompts, find_gguf(args.python), args.cache)
     if args.out is not None:
         folder = shutil.copytree(folder, args.out, dirs_exist_ok=True)

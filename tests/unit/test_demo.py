@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from operator import add, mul, sub
 from pathlib import Path
 
+from scripts.taught import sums
 from tests.processes import run
 
 REPOSITORY = Path(__file__).parents[2]
@@ -20,7 +23,6 @@ sys.path.insert(0, "scripts")
 import demo
 
 demo.WORK = Path({work!r})
-demo.RESULT = demo.WORK / "reports" / "my-adapter" / "mmlu_my-adapter_latest.json"
 demo.VLLM = demo.WORK / "no-python"
 demo.teach = lambda: demo.WORK / "nothing"
 sys.exit(demo.main())
@@ -29,10 +31,9 @@ sys.exit(demo.main())
 
 def test_without_a_server(tmp_path: Path) -> None:
     """A suite that could not judge is told of in a line, and an earlier demo's result is not."""
-    old = tmp_path / "reports" / "my-adapter" / "mmlu_my-adapter_latest.json"
+    old = tmp_path / "reports" / "20260101T000000Z-0001" / "report.json"
     old.parent.mkdir(parents=True)
-    domains = {"humanities": {"accuracy": 0.2}, "stem": {"accuracy": 1.0}}
-    old.write_text(json.dumps({"domains": domains, "verdict": {"kind": "REGRESSION"}}))
+    old.write_text(json.dumps({"suites": {"lost-sums": {"kind": "REGRESSION"}}}))
     program = tmp_path / "program.py"
     program.write_text(_DEMO.format(repository=str(REPOSITORY), work=str(tmp_path)))
     code, text, _ = run((sys.executable, str(program)), REPOSITORY, os.environ, timeout=300)
@@ -40,4 +41,16 @@ def test_without_a_server(tmp_path: Path) -> None:
     assert "The suite could not judge: exit code 11" in text
     assert "vLLM is not installed" in " ".join(text.split())
     assert "Traceback" not in text
-    assert "humanities 20%" not in text
+    assert "lost-sums: REGRESSION" not in text
+
+
+def test_the_sums_are_right() -> None:
+    """Each sum of the demo has one right choice, which its letter names, and no sum is repeated."""
+    signs = {"addition": add, "subtraction": sub, "multiplication": mul}
+    found = list(sums.sums())
+    assert len({one["question"] for one in found}) == len(found) == 180
+    for one in found:
+        first, second = map(int, re.findall(r"[0-9]+", one["question"]))
+        right = str(signs[one["group"]](first, second))
+        assert one["choices"].count(right) == 1
+        assert one["choices"]["ABCD".index(one["answer"])] == right

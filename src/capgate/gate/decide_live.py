@@ -49,7 +49,6 @@ from capgate.gate.rows import (
     PairCounts,
     RowsError,
     Single,
-    check_clusters,
     count_pairs,
     count_singles,
     order_key,
@@ -233,8 +232,6 @@ class SequentialGate:
                     f"question {row.question} came twice", remedy="put each question once"
                 )
             seen.add(row.question)
-        if any(row.cluster for row in batch):
-            check_clusters([*self._rows, *batch])
         if len(seen) > self._population:
             raise RowsError(
                 f"{len(seen)} questions came, but the benchmark has {self._population}",
