@@ -7,10 +7,13 @@ from pathlib import Path
 
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.entry import BenchmarkEntry
+from capgate.benchmarks.inspect_task.benchmark import InspectTaskBenchmark
+from capgate.benchmarks.inspect_task.load import TaskQuestions, group_name
+from capgate.benchmarks.inspect_task.scores import ScoreRules
+from capgate.benchmarks.inspect_task.source import TaskSource, arguments_text
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions_file.benchmark import GROUP, QuestionsFileBenchmark
-from capgate.common.errors import ConfigError
 
 
 def make_benchmark(
@@ -50,4 +53,33 @@ def make_benchmark(
             catch=entry.catch,
             advisory=entry.advisory,
         )
-    raise ConfigError(f"{name}: only MMLU's own tasks can be asked yet")
+    return _of_task(name, entry, max_tokens, root)
+
+
+def _of_task(name: str, entry: BenchmarkEntry, max_tokens: int, root: Path) -> InspectTaskBenchmark:
+    source = TaskSource(
+        benchmark=name,
+        spec=str(entry.task),
+        arguments=arguments_text(entry.args),
+        root=root,
+        requires=tuple(entry.requires.items()),
+    )
+    shots = entry.args.get("fewshot")
+    return InspectTaskBenchmark(
+        name=name,
+        wanted=TaskQuestions(
+            source=source,
+            group=entry.group,
+            groups=tuple(map(group_name, entry.known_groups)),
+            cluster=entry.cluster,
+            cluster_pattern=entry.cluster_pattern,
+            once=entry.epochs == 1,
+        ),
+        rules=ScoreRules(name, entry.scorer, entry.correct, entry.correct_at),
+        default_max_tokens=max_tokens,
+        entry_max_tokens=entry.max_tokens,
+        parents={group_name(group): parent for group, parent in entry.parent_of.items()},
+        catch=entry.catch,
+        advisory=entry.advisory,
+        shots=shots if isinstance(shots, int) and not isinstance(shots, bool) else 0,
+    )

@@ -59,9 +59,15 @@ def unasked(sample: Sample) -> TaskState:
         sample_id=str(sample.id),
         epoch=1,
         input=asked,
-        messages=[ChatMessageUser(content=asked)] if isinstance(asked, str) else list(asked),
+        messages=(
+            [ChatMessageUser(content=asked)]
+            if isinstance(asked, str)
+            # Solvers change messages in place.
+            else [message.model_copy(deep=True) for message in asked]
+        ),
         target=Target(sample.target),
         choices=sample.choices,
+        metadata=dict(sample.metadata or {}),
     )
 
 

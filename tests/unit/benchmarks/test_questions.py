@@ -404,8 +404,8 @@ def test_a_hub_behind_a_closed_door_is_told(
     with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
-        with pytest.raises(DatasetError, match="HTTP 403"):
-            hub.prepare("0" * 40)
+        with pytest.raises(DatasetError, match="HTTP 403"), hub.ready("0" * 40):
+            pass
         server.shutdown()
 
 
@@ -415,8 +415,8 @@ def test_a_folder_that_would_pass_for_the_hub_is_refused(
     """A folder ./cais/mmlu, which the loader would take for the hub's set, is told."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cais" / "mmlu").mkdir(parents=True)
-    with pytest.raises(DatasetError, match="--dataset cais/mmlu"):
-        hub.prepare("0" * 40)
+    with pytest.raises(DatasetError, match="--dataset cais/mmlu"), hub.ready("0" * 40):
+        pass
 
 
 def test_only_the_pinned_revision_counts_as_cached(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
+from capgate.benchmarks import hub
 from capgate.common.errors import DatasetError
 
-PROBE_SECONDS: Final = 5.0
-"""How long the hub may take to answer before the run is told that it can't be reached."""
+REPOSITORY: Final = "cais/mmlu"
+"""MMLU on the hub."""
 
 THREE_WAYS: Final = (
     "give the questions in one of three ways: run once with network access so that they are "
@@ -21,8 +20,9 @@ THREE_WAYS: Final = (
 )
 
 
-def prepare(revision: str) -> None:
-    """Makes sure that loading can't hang: uses the cache alone where it has the revision.
+@contextmanager
+def ready(revision: str) -> Iterator[None]:
+    """A block in which loading can't hang: it uses the cache alone where that has the revision.
 
     Args:
         revision: The pinned commit of `cais/mmlu`.
@@ -31,20 +31,23 @@ def prepare(revision: str) -> None:
         DatasetError: Neither cache nor hub has the questions, or a local folder would be
             taken for them.
     """
-    if Path("cais/mmlu").exists():
+    if Path(REPOSITORY).exists():
         raise DatasetError(
-            "the working directory has a folder ./cais/mmlu, which would hide the hub's",
-            remedy="rename it, or pass it on purpose with --dataset cais/mmlu",
+            f"the working directory has a folder ./{REPOSITORY}, which would hide the hub's",
+            remedy=f"rename it, or pass it on purpose with --dataset {REPOSITORY}",
         )
-    if cached(revision) or _offline():
-        _go_offline()
+    if cached(revision) or hub.is_offline():
+        with hub.offline():
+            yield
         return
-    _probe()
+    if said := hub.what_stops(REPOSITORY):
+        raise unreachable(said)
+    yield
 
 
 def cached(revision: str) -> bool:
     """Whether the pinned revision lies whole in the `datasets` cache."""
-    folder = _datasets_cache() / "cais___mmlu" / "all" / "0.0.0" / revision
+    folder = _cache() / revision
     return all(
         (folder / name).is_file()
         for name in ("dataset_info.json", "mmlu-test.arrow", "mmlu-dev.arrow")
@@ -53,67 +56,13 @@ def cached(revision: str) -> bool:
 
 def has_cache() -> bool:
     """Whether any revision lies in the cache; which one is pinned takes seconds to learn."""
-    return any((_datasets_cache() / "cais___mmlu" / "all" / "0.0.0").glob("*"))
+    return any(_cache().glob("*"))
+
+
+def _cache() -> Path:
+    return hub.datasets_cache() / "cais___mmlu" / "all" / "0.0.0"
 
 
 def unreachable(said: str) -> DatasetError:
     """The error for a hub that has not given the questions, with the ways out."""
-    return DatasetError(f"MMLU can't be loaded from {_endpoint()}", said=said, remedy=THREE_WAYS)
-
-
-def _probe() -> None:
-    import httpx
-
-    url = f"{_endpoint()}/datasets/cais/mmlu/resolve/main/README.md"
-    found: list[str] = []
-
-    def ask() -> None:
-        try:
-            status = httpx.head(url, timeout=PROBE_SECONDS, follow_redirects=True).status_code
-        except Exception as error:
-            found.append(f"{type(error).__name__}: {error}")
-        else:
-            found.append(f"HTTP {status}" if status in {403, 407} or status >= 500 else "")
-
-    # In a thread of its own: no time-out bounds how long the system looks up a name.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PROBE_SECONDS)
-    said = found[0] if found else f"no answer within {PROBE_SECONDS:g} s"
-    if said:
-        raise unreachable(said)
-
-
-def _endpoint() -> str:
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-
-
-def _datasets_cache() -> Path:
-    home = os.environ.get("HF_HOME") or Path(
-        os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface"
-    )
-    return Path(os.environ.get("HF_DATASETS_CACHE") or Path(home, "datasets")).expanduser()
-
-
-def _offline() -> bool:
-    truthy = {"1", "ON", "YES", "TRUE"}
-    return any(
-        os.environ.get(name, "").upper() in truthy
-        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
-    )
-
-
-def _go_offline() -> None:
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    for module, switch in (
-        ("huggingface_hub.constants", "HF_HUB_OFFLINE"),
-        ("datasets.config", "HF_HUB_OFFLINE"),
-        ("datasets.config", "HF_DATASETS_OFFLINE"),
-    ):
-        if module in sys.modules:
-            setattr(sys.modules[module], switch, True)
-
-
-def host() -> str:
-    """The hub's host, for messages."""
-    return urlsplit(_endpoint()).hostname or _endpoint()
+    return DatasetError(f"MMLU can't be loaded from {hub.endpoint()}", said=said, remedy=THREE_WAYS)

@@ -6,15 +6,13 @@ record functions, so prompts and targets are upstream's.
 
 from __future__ import annotations
 
-import io
-import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from capgate.benchmarks.hub import quiet
 from capgate.benchmarks.mmlu import hub
 from capgate.benchmarks.mmlu.folder import read_split
 from capgate.benchmarks.mmlu.subjects import MMLU
@@ -69,15 +67,16 @@ def _load(source: str, shots: int, name: str) -> QuestionSet:
 def _from_hub(shots: int) -> QuestionSet:
     from inspect_evals.mmlu import mmlu as upstream
 
-    hub.prepare(upstream.MMLU_REVISION)
     try:
-        with _quiet():
+        with hub.ready(upstream.MMLU_REVISION), quiet():
             sampler = (
                 _few_shot_sampler(upstream.get_mmlu_dataset("dev"))
                 if shots
                 else upstream.record_to_sample_mmlu
             )
             dataset = upstream.get_mmlu_dataset("test", shuffle=True, sampling_function=sampler)
+    except DatasetError:
+        raise
     except Exception as error:
         raise hub.unreachable(f"{type(error).__name__}: {error}") from error
     return QuestionSet("hub", upstream.MMLU_REVISION, shots, tuple(_questions(dataset)))
@@ -143,25 +142,6 @@ def _few_shot_sampler(dev: Iterable[Sample]) -> Callable[[dict[str, Any]], Sampl
 
 def _subject(sample: Sample) -> str:
     return str((sample.metadata or {})["subject"])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the loaders' progress bars and chatter off the terminal."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    loggers = [logging.getLogger(name) for name in ("datasets", "inspect_evals")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        datasets.enable_progress_bars()
 
 
 def _distinct(samples: Iterable[Sample], folder: Path) -> Iterator[Question]:

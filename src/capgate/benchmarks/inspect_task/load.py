@@ -1,0 +1,227 @@
+"""An Inspect task's questions: in groups, known by their content, one of each repeated text."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import to_json
+
+from capgate.benchmarks.inspect_task.guarantees import check_task, notes_on
+from capgate.benchmarks.inspect_task.source import TaskSource
+from capgate.benchmarks.questions import Question, content_of, question_hash
+from capgate.common.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from inspect_ai import Task
+    from inspect_ai.dataset import Sample
+    from inspect_ai.model import ChatMessage
+
+_lock: Final = threading.RLock()
+
+
+@dataclass(frozen=True)
+class TaskQuestions:
+    """Which questions of a task are asked, and how they are grouped.
+
+    Attributes:
+        source: Where the task comes from.
+        group: Key of a sample's metadata that holds its group; None for no groups.
+        groups: The groups, where the entry tells them; no other may occur.
+        cluster: Key of a sample's metadata that questions about one text share.
+        cluster_pattern: In its place, a regular expression whose first group finds that text.
+        once: Whether each question is asked once, though the task asks it more often.
+    """
+
+    source: TaskSource
+    group: str | None = None
+    groups: tuple[str, ...] = ()
+    cluster: str | None = None
+    cluster_pattern: str | None = None
+    once: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedTask:
+    """A task with its questions.
+
+    Attributes:
+        task: Inspect's task, whose solver and scorers ask.
+        questions: In the task's order; by hash where the task shuffles them.
+        notes: What a person should know of them, as clauses.
+    """
+
+    task: Task
+    questions: tuple[Question, ...]
+    notes: tuple[str, ...]
+
+    def examples(self) -> list[Sample]:
+        """One question of each group: the one with the smallest hash."""
+        first: dict[str, Question] = {}
+        for question in sorted(self.questions, key=lambda one: one.hash):
+            first.setdefault(question.subject, question)
+        return [first[group].sample for group in sorted(first)]
+
+
+def loaded(wanted: TaskQuestions) -> LoadedTask:
+    """Makes a task and takes its questions, once per process.
+
+    Raises:
+        ConfigError: The task can't be made, or can't be judged.
+        DatasetError: Its questions can't be loaded, or lack a group.
+    """
+    with _lock:
+        return _loaded(wanted)
+
+
+@lru_cache(maxsize=32)
+def _loaded(wanted: TaskQuestions) -> LoadedTask:
+    source = wanted.source
+    task = source.make()
+    check_task(task, source.benchmark, once=wanted.once)
+    questions, notes = _questions(task, wanted)
+    if not source.is_upstreams or _shuffles(source.arguments):
+        again, _ = _questions(source.make(), wanted)
+        if {one.hash for one in again} != {one.hash for one in questions}:
+            raise ConfigError(
+                f"the task of {source.benchmark} has other questions each time that it is made, "
+                "so answers of two runs can't be paired",
+                remedy="give what it shuffles or draws a fixed seed; shuffled choices are other "
+                "questions too",
+            )
+    return LoadedTask(task, questions, (*notes_on(task, source, once=wanted.once), *notes))
+
+
+def group_name(value: object) -> str:
+    """A group's name as test ids and files have it: letters, digits, `.`, `+`, `-` and `_`."""
+    return re.sub(r"[^\w.+-]+", "_", str(value)).strip("_")
+
+
+def hash_of(sample: Sample) -> str:
+    """Hash of a question's content; of its metadata too where these hold its key."""
+    pictures = [] if isinstance(sample.input, str) else _beyond_texts(sample.input)
+    if (sample.target and sample.target != [""]) and not pictures:
+        return question_hash(sample)
+    parts = to_json([content_of(sample), sample.metadata, pictures], fallback=str)
+    return hashlib.sha256(parts).hexdigest()[:32]
+
+
+def _beyond_texts(messages: Iterable[ChatMessage]) -> list[Any]:
+    """What messages hold beside texts, such as pictures."""
+    return [
+        part.model_dump(mode="json", exclude_none=True)
+        for message in messages
+        if not isinstance(message.content, str)
+        for part in message.content
+        if part.type != "text"
+    ]
+
+
+def _questions(task: Task, wanted: TaskQuestions) -> tuple[tuple[Question, ...], list[str]]:
+    name = wanted.source.benchmark
+    samples = list(task.dataset)
+    if not samples:
+        raise DatasetError(f"the task of {name} has no questions")
+    group_of = _grouping(wanted, samples)
+    found: dict[str, Question] = {}
+    ids: set[str] = set()
+    for sample in samples:
+        digest = hash_of(sample)
+        if digest in found:
+            continue
+        found[digest] = Question(digest, group_of(sample), _with_id(sample, digest, ids))
+    notes = []
+    if repeats := len(samples) - len(found):
+        what = "question is" if repeats == 1 else "questions are"
+        notes.append(f"{repeats:,} repeated {what} asked once")
+    kept = _one_of_each_text(found, wanted)
+    if left := len(found) - len(kept):
+        notes.append(
+            f"{left:,} of {len(found):,} questions are left out, since one question about each "
+            "text is asked"
+        )
+    # A task that shuffles without a seed has another order each time.
+    ordered = sorted(kept, key=lambda one: one.hash) if task.dataset.shuffled else kept
+    return tuple(ordered), notes
+
+
+def _with_id(sample: Sample, digest: str, ids: set[str]) -> Sample:
+    """A sample with an id that no other has; the task's own where it gives one."""
+    own = digest if sample.id is None else sample.id
+    if str(own) in ids:
+        own = f"{own}_{digest[:8]}"
+    ids.add(str(own))
+    return sample if own == sample.id else sample.model_copy(update={"id": own})
+
+
+def _grouping(wanted: TaskQuestions, samples: Sequence[Sample]) -> Callable[[Sample], str]:
+    """What tells a sample's group.
+
+    Raises:
+        DatasetError: A sample has no group, or one that the entry does not name.
+    """
+    name, key = wanted.source.benchmark, wanted.group
+    if key is None:
+        return lambda _: name
+
+    def group_of(sample: Sample) -> str:
+        value = (sample.metadata or {}).get(key)
+        return "" if value is None else group_name(value)
+
+    bare = [sample for sample in samples if not group_of(sample)]
+    if bare:
+        keys = ", ".join(sorted(bare[0].metadata or ())) or "none"
+        raise DatasetError(
+            f"{len(bare):,} of {len(samples):,} questions of {name} have no {key!r} in their "
+            f"metadata (keys of the first: {keys})",
+            remedy=f"correct `group` of {name}, or leave it out",
+        )
+    if wanted.groups:
+        unknown = sorted({group_of(sample) for sample in samples} - set(wanted.groups))
+        if unknown:
+            near = get_close_matches(unknown[0], wanted.groups, n=1)
+            hint = f"; nearest to {unknown[0]}: {near[0]}" if near else ""
+            raise DatasetError(
+                f"questions of {name} belong to groups that its entry does not name: "
+                f"{', '.join(unknown[:10])}{hint}",
+                remedy=f"name all groups in `groups` of {name}, or leave `groups` out",
+            )
+    return group_of
+
+
+def _one_of_each_text(found: Mapping[str, Question], wanted: TaskQuestions) -> list[Question]:
+    """Keeps, of the questions that share a text, the one with the smallest hash."""
+    if wanted.cluster is None and wanted.cluster_pattern is None:
+        return list(found.values())
+    chosen: dict[str, str] = {}
+    shared = {digest: _text_of(one.sample, wanted) for digest, one in found.items()}
+    if not any(shared.values()):
+        key = "cluster" if wanted.cluster is not None else "cluster_pattern"
+        raise DatasetError(
+            f"no question of {wanted.source.benchmark} has a text that `{key}` of its entry finds",
+            remedy=f"correct `{key}`, or leave it out",
+        )
+    for digest, text in shared.items():
+        chosen[text or digest] = min(digest, chosen.get(text or digest, digest))
+    kept = set(chosen.values())
+    return [one for digest, one in found.items() if digest in kept]
+
+
+def _text_of(sample: Sample, wanted: TaskQuestions) -> str:
+    if wanted.cluster is not None:
+        value = (sample.metadata or {}).get(wanted.cluster)
+        return "" if value is None else f"={value}"
+    asked = sample.input if isinstance(sample.input, str) else sample.input[-1].text
+    match = re.search(wanted.cluster_pattern or "", asked)
+    return f"={match[1]}" if match else ""
+
+
+def _shuffles(arguments: str) -> bool:
+    """Whether a task's arguments ask for something to be shuffled without a seed."""
+    return re.search(r'"[^"]*shuffle[^"]*": true', arguments) is not None
