@@ -13,6 +13,7 @@ from capgate.common.grouping import by_subject
 
 if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
+    from inspect_ai.model import ChatMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,30 @@ def digest_of_hashes(hashes: Iterable[str]) -> str:
 
 
 def question_hash(sample: Sample) -> str:
-    """Hash of a question's content: messages (with few-shot examples), choices and key."""
+    """Hash of a question's content: messages (with few-shot examples), choices and key.
+
+    A question without a key has it in its metadata, as IFEval's have, so these are hashed as well;
+    and so is what messages show beside texts.
+    """
     from pydantic_core import to_json
 
+    content: tuple[object, ...] = content_of(sample)
+    shown = () if isinstance(sample.input, str) else _beyond_texts(sample.input)
+    if shown or sample.target in ("", [], [""]):
+        content = (*content, sample.metadata or None, shown)
     # A third of the time of `json`, whose UTF-8 without spaces it is.
-    return hashlib.sha256(to_json(content_of(sample))).hexdigest()[:32]
+    return hashlib.sha256(to_json(content, fallback=str)).hexdigest()[:32]
+
+
+def _beyond_texts(messages: Iterable[ChatMessage]) -> list[dict[str, Any]]:
+    """What messages show beside texts, such as pictures."""
+    return [
+        part.model_dump(mode="json", exclude_none=True)
+        for message in messages
+        if not isinstance(message.content, str)
+        for part in message.content
+        if part.type != "text"
+    ]
 
 
 def content_of(sample: Sample) -> tuple[str, str, list[str] | None, str | list[str]]:

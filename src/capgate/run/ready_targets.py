@@ -106,8 +106,8 @@ class ReadyTargets:
         # What fails here fails again where it is needed, and is told there.
         with contextlib.suppress(Exception), collected_rarely():
             check_imports()
-            _ = self._evaluator.benchmark.prompt_hash
             self._questions.of(target)
+            _ = self._evaluator.benchmark.prompt_hash
 
     def _check_same_weights(self, one: ReadyTarget) -> None:
         """Makes sure that a run that is taken up again asks the weights that it asked before.

@@ -16,7 +16,7 @@ from capgate.benchmarks.row_files import is_encodable
 from capgate.common.errors import DatasetError
 
 Kinds = dict[str, str]
-"""Place of a value, its keys joined by `/`, to what it was: `numbered` for an object whose keys are
+"""Place of a value, as a JSON pointer, to what it was: `numbered` for an object whose keys are
 whole numbers, `tuple`, or an enum's `module:name`."""
 
 _NUMBERED: Final = "numbered"
@@ -111,12 +111,15 @@ def _member(value: object, kind: str, package: str, place: str) -> Enum:
 
 
 def _below(place: str, key: object) -> str:
-    return f"{place}/{key}" if place else str(key)
+    # As in a JSON pointer: a key may be empty, or hold the sign that joins keys.
+    return f"{place}/{str(key).replace('~', '~0').replace('/', '~1')}"
 
 
 def _no_form(place: str, what: str) -> DatasetError:
-    return DatasetError(f"metadata.{place} is {what}, which no file of JSON can hold")
+    return DatasetError(
+        f"metadata{place.replace('/', '.', 1)} is {what}, which no file of JSON can hold"
+    )
 
 
 def _unknown(place: str, kind: str) -> DatasetError:
-    return DatasetError(f"metadata.{place} is of the unknown kind {kind!r}")
+    return DatasetError(f"metadata{place.replace('/', '.', 1)} is of the unknown kind {kind!r}")

@@ -6,9 +6,10 @@ import copy
 import re
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.benchmarks.benchmark import Reading
@@ -25,7 +26,12 @@ from capgate.benchmarks.inspect_task.dry_run import (
     sent_for,
 )
 from capgate.benchmarks.inspect_task.guarantees import asks_model
-from capgate.benchmarks.inspect_task.load import LoadedTask, TaskQuestions, loaded
+from capgate.benchmarks.inspect_task.load import (
+    LoadedTask,
+    TaskQuestions,
+    folder_with,
+    loaded,
+)
 from capgate.benchmarks.inspect_task.scores import ScoreRules
 from capgate.benchmarks.questions import Question, QuestionSet, question_hash
 from capgate.common.errors import ConfigError
@@ -82,6 +88,7 @@ class InspectTaskBenchmark:
     advisory: bool = False
     shots: int = 0
     steps: None = None
+    _made: dict[Path | None, LoadedTask] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def task_name(self) -> str:
@@ -123,21 +130,25 @@ class InspectTaskBenchmark:
         """What a person should know before relying on it; `""` for nothing."""
         return "; ".join(self._loaded.notes)
 
-    def load(self, source: str) -> QuestionSet:  # noqa: ARG002 (the task has data of its own)
+    def load(self, source: str) -> QuestionSet:
         """Loads the questions; see `Benchmark.load`.
+
+        They are the task's own, unless the source is a folder that has them exported.
 
         Raises:
             ConfigError: The task can't be made or judged, or its scores can't be read.
             DatasetError: Its questions can't be loaded, or lack a group.
         """
-        found = self._loaded
+        folder = folder_with(source, self.name)
+        found = self._load(folder)
         self._check_limit()
         _ = self._extracts, self.versions
-        return QuestionSet(self._origin, "", self.shots, found.questions)
+        origin = self._origin if folder is None else str(folder)
+        return QuestionSet(origin, "", self.shots, found.questions)
 
     def may_be_away(self, source: str) -> bool:  # noqa: ARG002
         """Whether they are not loaded yet: only making the task tells whether they can be."""
-        return "_loaded" not in self.__dict__
+        return not self._made
 
     def task(self, questions: Sequence[Question], *, shard: str) -> Task:
         """Builds the Inspect task that asks `questions`; see `Benchmark.task`."""
@@ -254,9 +265,15 @@ class InspectTaskBenchmark:
             found["inspect_evals"] = version("inspect-evals")
         return found
 
-    @cached_property
+    def _load(self, folder: Path | None) -> LoadedTask:
+        if folder not in self._made:
+            self._made[folder] = loaded(replace(self.wanted, folder=folder))
+        return self._made[folder]
+
+    @property
     def _loaded(self) -> LoadedTask:
-        return loaded(self.wanted)
+        """What was loaded first, which tells how all are asked."""
+        return next(iter(self._made.values()), None) or self._load(None)
 
     @property
     def _task(self) -> Task:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from pydantic_core import to_json
-
+from capgate.benchmarks.exported.folder import has_export, package_of, read_export
 from capgate.benchmarks.inspect_task.guarantees import check_task, notes_on
-from capgate.benchmarks.inspect_task.source import TaskSource
-from capgate.benchmarks.questions import Question, content_of, question_hash
+from capgate.benchmarks.inspect_task.source import TaskSource, arguments_text
+from capgate.benchmarks.questions import Question, question_hash
 from capgate.common.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from inspect_ai import Task
     from inspect_ai.dataset import Sample
-    from inspect_ai.model import ChatMessage
 
 _lock: Final = threading.RLock()
 
@@ -37,6 +35,7 @@ class TaskQuestions:
         cluster: Key of a sample's metadata that questions about one text share.
         cluster_pattern: In its place, a regular expression whose first group finds that text.
         once: Whether each question is asked once, though the task asks it more often.
+        folder: Where its exported questions are; None for the task's own data.
     """
 
     source: TaskSource
@@ -45,6 +44,7 @@ class TaskQuestions:
     cluster: str | None = None
     cluster_pattern: str | None = None
     once: bool = False
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +83,11 @@ def loaded(wanted: TaskQuestions) -> LoadedTask:
 @lru_cache(maxsize=32)
 def _loaded(wanted: TaskQuestions) -> LoadedTask:
     source = wanted.source
-    task = source.make()
+    task = source.make() if wanted.folder is None else _exported(source, wanted.folder)
     check_task(task, source.benchmark, once=wanted.once)
     questions, notes = _questions(task, wanted)
-    if not source.is_upstreams or _shuffles(source.arguments):
+    may_differ = not source.is_upstreams or _shuffles(source.arguments)
+    if may_differ and wanted.folder is None:
         again, _ = _questions(source.make(), wanted)
         if {one.hash for one in again} != {one.hash for one in questions}:
             raise ConfigError(
@@ -98,29 +99,39 @@ def _loaded(wanted: TaskQuestions) -> LoadedTask:
     return LoadedTask(task, questions, (*notes_on(task, source, once=wanted.once), *notes))
 
 
+def folder_with(source: str, benchmark: str) -> Path | None:
+    """The folder that a source names, where it has a benchmark's exported questions."""
+    folder = Path(source).resolve()
+    known = source not in {"hub", "bundled"} and has_export(folder, benchmark)
+    return folder if known else None
+
+
+def _exported(source: TaskSource, folder: Path) -> Task:
+    """Makes a task of its exported questions, without its data.
+
+    Raises:
+        DatasetError: The export is damaged, of another task, or says nothing of the task.
+    """
+    name = source.benchmark
+    about, samples = read_export(folder, name)
+    if (about.task, arguments_text(about.args)) != (source.spec, source.arguments):
+        raise DatasetError(
+            f"{folder} has questions of {name} for the task {about.task} with the arguments "
+            f"{arguments_text(about.args)}; its entry says {source.spec} with {source.arguments}",
+            remedy="export them again with today's entry",
+        )
+    if about.plan is None:
+        raise DatasetError(
+            f"{folder} does not say how the task of {name} asks its questions",
+            remedy="export them again with today's capgate",
+        )
+    source.import_module()
+    return about.plan.make(samples, package_of(source.spec))
+
+
 def group_name(value: object) -> str:
     """A group's name as test ids and files have it: letters, digits, `.`, `+`, `-` and `_`."""
     return re.sub(r"[^\w.+-]+", "_", str(value)).strip("_")
-
-
-def hash_of(sample: Sample) -> str:
-    """Hash of a question's content; of its metadata too where these hold its key."""
-    pictures = [] if isinstance(sample.input, str) else _beyond_texts(sample.input)
-    if (sample.target and sample.target != [""]) and not pictures:
-        return question_hash(sample)
-    parts = to_json([content_of(sample), sample.metadata, pictures], fallback=str)
-    return hashlib.sha256(parts).hexdigest()[:32]
-
-
-def _beyond_texts(messages: Iterable[ChatMessage]) -> list[Any]:
-    """What messages hold beside texts, such as pictures."""
-    return [
-        part.model_dump(mode="json", exclude_none=True)
-        for message in messages
-        if not isinstance(message.content, str)
-        for part in message.content
-        if part.type != "text"
-    ]
 
 
 def _questions(task: Task, wanted: TaskQuestions) -> tuple[tuple[Question, ...], list[str]]:
@@ -132,7 +143,7 @@ def _questions(task: Task, wanted: TaskQuestions) -> tuple[tuple[Question, ...],
     found: dict[str, Question] = {}
     ids: set[str] = set()
     for sample in samples:
-        digest = hash_of(sample)
+        digest = question_hash(sample)
         if digest in found:
             continue
         found[digest] = Question(digest, group_of(sample), _with_id(sample, digest, ids))

@@ -91,6 +91,19 @@ class TaskSource:
                 return self._of_file(self.file)
             return self._of_package()
 
+    def import_module(self) -> None:
+        """Imports what has the task, so that Inspect knows its solvers and scorers.
+
+        Raises:
+            ConfigError: It is not there, or can't be imported.
+        """
+        with _lock:
+            if self.file is not None:
+                with _in_folder_of(self.file), redirect_stdout(io.StringIO()):
+                    self._module(self.file)
+            elif self.is_upstreams:
+                upstream.import_module(self.name)
+
     def _arguments(self) -> dict[str, Any]:
         return dict(json.loads(self.arguments))
 

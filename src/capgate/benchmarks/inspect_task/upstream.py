@@ -39,6 +39,12 @@ def module_of(task: str) -> str:
     return next((name for name in names if importlib.util.find_spec(f"{PACKAGE}.{name}")), "")
 
 
+def import_module(task: str) -> None:
+    """Imports the module that has a task, where its name tells which."""
+    if module := module_of(task):
+        importlib.import_module(f"{PACKAGE}.{module}")
+
+
 def sources_of(module: str) -> Sequence[str]:
     """The data sets on the hub that a module says it loads; empty where it says nothing."""
     # A task that is not described is loaded as its function does it.
@@ -62,10 +68,8 @@ def load(benchmark: str, task: str, arguments: Mapping[str, Any], make: Callable
     Raises:
         DatasetError: Its data are neither cached nor within reach.
     """
-    module = module_of(task)
-    if module:
-        importlib.import_module(f"{PACKAGE}.{module}")
-    sources = sources_of(module)
+    import_module(task)
+    sources = sources_of(module_of(task))
     with hub.quiet():
         if not sources or hub.is_offline():
             return _made(benchmark, make)
