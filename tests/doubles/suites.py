@@ -18,6 +18,8 @@ from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate import Pair, Part, Policy, Verdict, benchmark_budget, decide_fixed, decide_suite
+from capgate.report.data.build import build_report
+from capgate.report.data.result import Report
 from capgate.store.answer_store import Store
 from capgate.store.shard import OVER_ALL, Shard
 
@@ -245,3 +247,16 @@ def red_suite() -> list[Asked]:
         replace(SUMS, lost=lost, texts={1: "I won't say", 2: "well, "}, cut_off={2, 4}),
         replace(DESK, lost=range(0, 120, 4), advisory=True),
     ]
+
+
+def suite_report(root: Path, asked: Sequence[Asked], **how: Any) -> Report:  # noqa: ANN401
+    """The report of such a run.
+
+    Args:
+        root: The project's folder.
+        asked: The benchmarks.
+        how: As `keep_suite_run` takes it.
+    """
+    keep_suite_run(root, asked, **how)
+    with Store(root / "reports" / "answers.sqlite") as store:
+        return build_report(store, how.get("run", RUN), complete=True)

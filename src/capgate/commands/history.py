@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.text import one_line
@@ -32,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     rows = read_history(settings_of(options).output_dir / FILE, options.target)
     if options.json:
         for row in rows:
-            out.json(asdict(row))
+            out.json(row.to_dict())
         return 0
     if not rows:
         out.line(f"no run of {options.target} yet" if options.target else "no run yet")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, DOMAINS, MMLU, SUBJECTS
@@ -19,18 +19,27 @@ from capgate.common.validation import explain
 from capgate.common.yaml_file import names_in_quotes, read_yaml_mapping
 from capgate.config.benchmark_groups import faults_of_groups, faults_of_name
 from capgate.config.benchmarks_file import load_benchmarks, shipped_benchmarks
-from capgate.gate.overrides import BenchmarkOverride, SubjectOverride, TargetOverride
+from capgate.gate.overrides import (
+    BenchmarkOverride,
+    Shares,
+    SubjectOverride,
+    TargetOverride,
+    nearest,
+)
 from capgate.gate.policy import Policy
 
 GROUP_NAMES: Final = {"domain": tuple(DOMAINS), "subject": SUBJECTS}
 """Names that a policy or a file of floors may use: context of their validation."""
 
-_ENTRIES: Final = {
+_ENTRIES: Final[Mapping[str, type[BaseModel]]] = {
     "targets": TargetOverride,
     "benchmarks": BenchmarkOverride,
     "domains": SubjectOverride,
     "subjects": SubjectOverride,
 }
+_READINGS: Final = 4
+"""A value, what it contradicts within its entry, what that does in the file, and once to spare."""
+
 _REMEDY = "correct the file; docs/gate.md lists the keys and their meaning"
 
 
@@ -78,17 +87,12 @@ def parse_policy(
     if not isinstance(data, dict):
         fault = FileFault("file", "expected a mapping of keys to values")
         raise ConfigError(f"{source} can't be used", faults=[fault], remedy=_REMEDY)
-    faults: list[FileFault] = []
-    try:
-        policy = _policy(data)
-    except ValidationError as error:
-        faults = _explained(error)
-        policy = _without(data, [one["loc"] for one in error.errors()])
+    policy, faults = _sound_part(data)
     faults += policy.faults({name: entry.catch for name, entry in entries.items()})
     for name, own in policy.benchmarks.items():
         faults += faults_of_name(name, entries)
         faults += faults_of_groups(name, entries.get(name), own.groups, own.parents)
-    for name in ("targets", "benchmarks", "domains", "subjects"):
+    for name in _ENTRIES:
         named = data.get(name)
         faults += names_in_quotes(named if isinstance(named, dict) else (), under=name)
     if faults:
@@ -119,8 +123,25 @@ def _with_line(place: str, lines: dict[str, int]) -> str:
     return f"line {lines[known]}, {place}" if known else place
 
 
-def _without(data: dict[Any, Any], places: list[tuple[int | str, ...]]) -> Policy:
-    """Returns the policy that the sound part of a file makes, so that its faults show as well."""
+def _sound_part(data: dict[Any, Any]) -> tuple[Policy, list[FileFault]]:
+    """Returns the policy that the sound part of a file makes, and the faults of the rest.
+
+    What contradicts itself shows only where each value is sound, so the faulty ones are left out
+    and the rest is read again.
+    """
+    faults: list[FileFault] = []
+    sound = data
+    for _ in range(_READINGS):
+        try:
+            return _policy(sound), faults
+        except ValidationError as error:
+            faults += _explained(error)
+            sound = _without(sound, [one["loc"] for one in error.errors()])
+    return _policy({}), faults
+
+
+def _without(data: dict[Any, Any], places: list[tuple[int | str, ...]]) -> dict[Any, Any]:
+    """Returns the data without the values at some places."""
     sound = copy.deepcopy(data)
     for place in places:
         part: Any = sound
@@ -129,10 +150,7 @@ def _without(data: dict[Any, Any], places: list[tuple[int | str, ...]]) -> Polic
             part = part.get(step, {}) if isinstance(part, dict) else {}
         if isinstance(part, dict) and path:
             part.pop(path[-1], None)
-    try:
-        return _policy(sound)
-    except ValidationError:
-        return _policy({})
+    return sound
 
 
 def _policy(data: dict[Any, Any]) -> Policy:
@@ -145,8 +163,19 @@ def _explained(error: ValidationError) -> list[FileFault]:
     """The faults that pydantic found; a known key in the wrong place has a message of its own."""
     told = explain(error, model=Policy, entries=_ENTRIES)
     for index, one in enumerate(error.errors()):
-        name = str(one["loc"][-1]) if one["loc"] else ""
-        if one["type"] == "extra_forbidden" and name in Policy.model_fields:
+        loc = one["loc"]
+        if one["type"] != "extra_forbidden" or not loc:
+            continue
+        name, place = str(loc[-1]), told[index].place
+        if loc[0] == "shares":
+            known = tuple(Shares.model_fields)
+            meant = nearest(name, known)
+            what = f"did you mean {meant}?" if meant else f"known: {', '.join(known)}"
+            told[index] = FileFault(place, f"unknown key; {what}")
+        elif loc[0] == "benchmarks" and len(loc) > 4 and name in BenchmarkOverride.model_fields:
+            what = f"`{name}` is set for the whole benchmark, not for a group of it"
+            told[index] = FileFault(place, what)
+        elif name in Policy.model_fields:
             what = f"`{name}` is set for the whole suite or a target, not here"
-            told[index] = FileFault(told[index].place, what)
+            told[index] = FileFault(place, what)
     return told

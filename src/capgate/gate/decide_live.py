@@ -49,6 +49,7 @@ from capgate.gate.rows import (
     PairCounts,
     RowsError,
     Single,
+    check_clusters,
     count_pairs,
     count_singles,
     order_key,
@@ -232,6 +233,8 @@ class SequentialGate:
                     f"question {row.question} came twice", remedy="put each question once"
                 )
             seen.add(row.question)
+        if any(row.cluster for row in batch):
+            check_clusters([*self._rows, *batch])
         if len(seen) > self._population:
             raise RowsError(
                 f"{len(seen)} questions came, but the benchmark has {self._population}",

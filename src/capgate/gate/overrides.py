@@ -93,6 +93,7 @@ class TargetOverride(SubjectOverride):
         false_alarm: Chance that an unchanged model fails.
         miss: Chance that a drop of `catch` passes.
         max_unparsed_increase: Rise of the unparsed rate that fails.
+        max_length_increase: How many times longer answers may become.
         reference: What the target is compared with.
         published: Model name of a published score, where `reference` is `published`.
     """
@@ -100,6 +101,7 @@ class TargetOverride(SubjectOverride):
     false_alarm: ErrorShare | None = None
     miss: ErrorShare | None = None
     max_unparsed_increase: PositiveShare | None = None
+    max_length_increase: Times | None = None
     reference: ReferenceChoice | None = None
     published: Annotated[str, Field(min_length=1, strict=True)] | None = None
 

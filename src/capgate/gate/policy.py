@@ -204,7 +204,9 @@ class Policy(Frozen):
             base = suite if domain is None else suite._overridden(domain)
             found += _weaker(base, entry, f"subjects.{name}")
         for name, own in self.benchmarks.items():
-            found += self._faults_of_benchmark(name, own, catches.get(name))
+            # Where the entry's `catch` is not known, the policy's own can't be compared with it.
+            catch = catches.get(name, own.catch)
+            found += self._faults_of_benchmark(name, own, catch)
         return found + self._switched_off() + self._faults_together()
 
     def _switched_off(self) -> list[FileFault]:

@@ -22,6 +22,7 @@ from capgate.benchmarks.mmlu.versions import hashed_versions
 from capgate.common.errors import StoreError
 from capgate.common.grouping import grouped
 from capgate.common.private_files import own_file, own_folder
+from capgate.report.data.nouns import benchmark_name
 from capgate.report.data.result import Report, Result, Section
 
 FILE: Final = "history.sqlite"
@@ -214,8 +215,6 @@ def _entry(report: Report, section: Section, benchmark: str, target: str, result
         "subjects": sorted(subjects),
         "limit": result.limit if result.mode == "full" else None,
     }
-    if benchmark != MMLU:
-        asked["benchmark"] = benchmark
     # Adapters of one name whose weights are not the same are two models.
     digest = str((result.identity.get("identity") or {}).get("adapter_digest") or "")
     if digest:
@@ -226,6 +225,9 @@ def _entry(report: Report, section: Section, benchmark: str, target: str, result
         result.mode,
         f"inspect_evals {_versions(result).get('inspect_evals', '?')}",
     ]
+    if benchmark != MMLU:
+        asked["benchmark"] = benchmark
+        words.insert(0, benchmark_name(benchmark))
     if result.limit is not None and result.mode == "full":
         words.append(f"limit {result.limit:,}")
     chosen = result.dataset.get("subjects")
@@ -304,7 +306,7 @@ def _over_all(report: Report, target: str, suite: Mapping[str, Any]) -> Entry:
         drop=(suite["together"] or {}).get("drop"),
         reference=next((str(one.reference["kind"]) for one in own if one.reference), ""),
         series=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
-        asked=f"over {', '.join(names)}; {mode}",
+        asked=f"over {', '.join(map(benchmark_name, names))}; {mode}",
         fingerprint=next((one.fingerprint for one in own), ""),
         asked_now=sum(one.overall.asked for one in own),
         earlier=sum(one.earlier for one in own),
