@@ -203,7 +203,7 @@ def plain(log: EvalLog) -> dict[str, Any]:
     samples = {str(sample.id): sample for sample in log.samples or []}
     found["samples"].sort(key=lambda sample: sample["id"])
     for sample in found["samples"]:
-        assert samples[sample["id"]].uuid
+        assert samples[str(sample["id"])].uuid
         sample["name"] = sample["id"]
         sample["events"] = [
             event for event in sample["events"] if event["event"] in ("model", "score", "error")

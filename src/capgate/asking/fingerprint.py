@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from capgate.benchmarks.benchmark import Benchmark
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.mmlu.versions import hashed_versions
 from capgate.common.errors import ConfigError
 from capgate.config.settings import Settings
+from capgate.config.target import ENGINES, AnswerFormat
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.store.answer_store import Store
@@ -45,16 +47,18 @@ def fingerprint(
     The address and key of a managed server are random and have no part in it. The server is
     identified by its weights, engine and flags.
     """
-    return Fingerprint.of(
-        {
-            "model": endpoint.model,
-            "identity": dict(endpoint.identity),
-            "generation": generation(target, settings),
-            "extra_body": target.extra_body,
-            "route": target.route,
-            "versions": benchmark.versions,
-        }
-    )
+    facts = {
+        "model": endpoint.model,
+        "identity": dict(endpoint.identity),
+        "generation": generation(target, settings, benchmark),
+        "extra_body": target.extra_body,
+        "route": target.route,
+        "versions": benchmark.versions,
+    }
+    if benchmark.name != MMLU:
+        # Fingerprints of MMLU stay those that were made before there were other benchmarks.
+        facts["benchmark"] = benchmark.name
+    return Fingerprint.of(facts)
 
 
 def as_kept(made: Fingerprint, store: Store, prompt: str) -> tuple[Fingerprint, list[str]]:
@@ -90,14 +94,24 @@ def digest_of(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def generation(target: Target, settings: Settings) -> dict[str, Any]:
+def generation(target: Target, settings: Settings, benchmark: Benchmark) -> dict[str, Any]:
     """The generation settings as fingerprints and results record them."""
     return {
         "temperature": settings.temperature,
-        "max_tokens": settings.max_tokens,
-        "answer_format": target.answer_format,
+        "max_tokens": benchmark.max_tokens,
+        "answer_format": answer_format(target, benchmark),
         "logprobs": target.logprobs,
     }
+
+
+def has_form(benchmark: Benchmark) -> bool:
+    """Whether an engine can be made to answer a benchmark in form alone."""
+    return any(benchmark.constraint(engine) is not None for engine in ENGINES)
+
+
+def answer_format(target: Target, benchmark: Benchmark) -> AnswerFormat:
+    """The form of a target's answers: no benchmark of free text has one to be constrained to."""
+    return target.answer_format if has_form(benchmark) else "free"
 
 
 def request_fields(target: Target, endpoint: Endpoint, benchmark: Benchmark) -> dict[str, Any]:
@@ -111,7 +125,7 @@ def request_fields(target: Target, endpoint: Endpoint, benchmark: Benchmark) -> 
         fields["provider"] = target.route
     if endpoint.salt:
         fields.setdefault("cache_salt", endpoint.salt)
-    if target.answer_format == "constrained":
+    if answer_format(target, benchmark) == "constrained":
         fields.update(_constraint(target, endpoint.engine, benchmark))
     return fields
 

@@ -55,22 +55,38 @@ def runner_of(
     return ChosenRunner(benchmark, direct, inspect, tell)
 
 
+def instructions_of(benchmark: Benchmark, questions: Sequence[Question]) -> int | None:
+    """Bytes that a task's instructions and few-shot examples add to a question at most.
+
+    Args:
+        benchmark: What is asked.
+        questions: Its questions, at least one; some of them are looked at.
+
+    Returns:
+        The bytes; None where only Inspect's own evaluation can
+        tell what the task sends.
+    """
+    from capgate.asking.inspect_backend.prompts import instructions_of
+
+    return instructions_of(benchmark, questions)
+
+
 def read_texts(
-    asked: Sequence[tuple[Question, str]], max_tokens: int, *, on_read: Callable[[], None]
+    asked: Sequence[tuple[Question, str]], benchmark: Benchmark, *, on_read: Callable[[], None]
 ) -> list[Reading]:
-    """What upstream's solver and scorer make of texts, as they do of a model's answers.
+    """What a benchmark's solvers and scorers make of texts, as they do of a model's answers.
 
     Args:
         asked: Questions and the texts that answer them.
-        max_tokens: The most tokens of an answer that the task allows.
+        benchmark: What was asked.
         on_read: Called after each text.
 
     Returns:
         How each is read.
 
     Raises:
-        ConfigError: Today's scorer gives no score.
+        ConfigError: Today's scorer gives no score, or takes more than a text to score.
     """
     from capgate.asking.inspect_backend.read_texts import read_texts
 
-    return read_texts(asked, max_tokens, on_read)
+    return read_texts(asked, benchmark, on_read)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
 from capgate.asking.cost_limit import CostLimit, TargetCost
-from capgate.asking.fingerprint import as_kept, fingerprint, request_fields
+from capgate.asking.fingerprint import answer_format, as_kept, fingerprint, request_fields
 from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.ready_target import ReadyTarget
 from capgate.asking.target_client import TargetClient
@@ -69,8 +69,8 @@ class TargetMaker:
                 known where the run's cost is bounded.
         """
         client = self._client(target, endpoint)
+        notes = self._notes(target)
         plain = fingerprint(target, endpoint, self.settings, self.benchmark)
-        notes: list[str] = []
         known = with_weights(
             plain,
             endpoint,
@@ -92,6 +92,12 @@ class TargetMaker:
             context=self.store.context(known.hash, self.benchmark.prompt_hash, known.facts),
             client=client,
         )
+
+    def _notes(self, target: Target) -> list[str]:
+        if target.answer_format == answer_format(target, self.benchmark):
+            return []
+        name = self.benchmark.name
+        return [f"its answers to {name} are not constrained, since {name} has no form for them"]
 
     def put_apart(self, one: ReadyTarget) -> ReadyTarget:
         """The same target, from now on asked while no other model of its server is.

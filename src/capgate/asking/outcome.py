@@ -11,6 +11,9 @@ from capgate.asking.target_client import TargetClient
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import RequestFault
+from capgate.common.text import one_line
+
+_LONGEST_CHOICE: Final = 120
 
 TARGET: Final = "capgate_job"
 """The key of a log's metadata that says which target was asked."""
@@ -56,6 +59,11 @@ class QuestionTask:
     client: TargetClient = field(repr=False)
     target: str = ""
     look: str = ""
+
+
+def short_choice(read: str) -> str:
+    """What was read in an answer, on one short line; its whole text is kept beside it."""
+    return read if len(read) < 2 else one_line(read, limit=_LONGEST_CHOICE)
 
 
 def error_answer(question: Question, text: str) -> Answer:

@@ -14,7 +14,6 @@ from typing import Any
 from capgate.asking.inspect_calls import read_texts
 from capgate.asking.progress import Count
 from capgate.benchmarks.benchmark import Benchmark
-from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.mmlu.versions import scorer_of
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
@@ -130,14 +129,19 @@ class Moves:
     gains: int
 
 
-def record_of_run(run: StoredRun) -> Record:
-    """The record that a stored run is."""
+def record_of_run(run: StoredRun, benchmark: Benchmark) -> Record:
+    """The record that a stored run is.
+
+    Args:
+        run: The run.
+        benchmark: What it asked, with the limit of tokens that it had.
+    """
     scored = [answer for answer in run.answers if answer.state.scored]
     whole = tuple(answer for answer in scored if MARK not in answer.text)
     return Record(
         name=f"the run {run.id}",
         target=run.target,
-        benchmark=mmlu_task(run.settings["task"], run.settings["max_tokens"]),
+        benchmark=benchmark,
         prompt_hash=run.about["prompt_hash"],
         versions=run.about["facts"]["versions"],
         dataset=run.about["dataset"],
@@ -146,11 +150,14 @@ def record_of_run(run: StoredRun) -> Record:
     )
 
 
-def record_of_baseline(baseline: Baseline, kept: Mapping[str, Answer]) -> Record:
+def record_of_baseline(
+    baseline: Baseline, benchmark: Benchmark, kept: Mapping[str, Answer]
+) -> Record:
     """The record that a baseline is.
 
     Args:
         baseline: The baseline.
+        benchmark: What it asked, with the limit of tokens that it had.
         kept: The store's answers of the run it was made from, for texts too long for the file.
     """
     answers = []
@@ -165,7 +172,7 @@ def record_of_baseline(baseline: Baseline, kept: Mapping[str, Answer]) -> Record
     return Record(
         name=f"the baseline recorded {baseline.recorded}",
         target=baseline.target,
-        benchmark=mmlu_task(baseline.task, baseline.identity["generation"]["max_tokens"]),
+        benchmark=benchmark,
         prompt_hash=baseline.prompt_hash,
         versions=baseline.identity["versions"],
         dataset=baseline.dataset,
@@ -179,7 +186,7 @@ def rescore(
     questions: Iterable[Question],
     say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
 ) -> Rescored:
-    """Scores a record's answers with today's solver and scorer.
+    """Scores a record's answers with today's solvers and scorers.
 
     Args:
         record: The record.
@@ -205,7 +212,7 @@ def rescore(
     # Runs of earlier versions kept a thought within its answer's text.
     texts = [(question, set_aside(answer.text).text) for question, answer in asked]
     count = Count(record.name, len(asked), "answers", say)
-    read = read_texts(texts, record.benchmark.max_tokens, on_read=count.step)
+    read = read_texts(texts, record.benchmark, on_read=count.step)
     readings = tuple(
         Reading(then.question, then.subject, then.state, then.choice, state, choice, then.text)
         for (_, then), (state, choice) in zip(asked, read, strict=True)

@@ -146,6 +146,13 @@ def content_of(sample: Sample) -> tuple[str, str, list[str] | None, str | list[s
     return _digest(head), sample.input[-1].text, sample.choices, sample.target
 
 
+def whole_text(sample: Sample) -> str:
+    """The text of all messages of a question, and its choices."""
+    asked = sample.input
+    texts = [asked] if isinstance(asked, str) else [message.text for message in asked]
+    return "\n".join([*texts, *(sample.choices or ())])
+
+
 @lru_cache(maxsize=256)
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
@@ -25,13 +25,16 @@ from capgate.asking.rescore import (
     record_of_run,
     rescore,
 )
+from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.commands.baseline_file import recorded_baseline
 from capgate.commands.options import add_json, add_options, output_of, settings_of
+from capgate.common.answers import Answer
 from capgate.common.errors import ConfigError
 from capgate.common.text import one_line, printable
 from capgate.config.run_options import FILES
 from capgate.config.settings import Settings
-from capgate.store.runs import find_run, newest_whole, read_run, stored
+from capgate.store.baselines import Baseline
+from capgate.store.runs import StoredRun, find_run, newest_whole, read_run, stored
 
 _SHOWN: Final = 10
 
@@ -75,21 +78,30 @@ def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
     if options.of_baseline is None:
         with stored(settings.store) as store:
             run = find_run(store, options.of_run)
-            return [record_of_run(read_run(store, run, options.target))]
+            return [_of_run(read_run(store, run, options.target))]
     baseline = recorded_baseline(settings, options.of_baseline)
     if options.of_run is None and not settings.store.is_file():
-        return [record_of_baseline(baseline, {})]
+        return [_of_baseline(baseline, {})]
     with stored(settings.store) as store:
         kept = {s.answer.question: s.answer for s in store.used(baseline.run, baseline.target)}
-        first = record_of_baseline(baseline, kept)
+        first = _of_baseline(baseline, kept)
         target = options.target or baseline.target
         if options.of_run is not None:
             other = read_run(store, find_run(store, options.of_run), target)
-            return [first, record_of_run(other)]
+            return [first, _of_run(other)]
         newest = newest_whole(store, target)
         if newest is None or newest.id == baseline.run:
             return [first]
-        return [first, record_of_run(newest)]
+        return [first, _of_run(newest)]
+
+
+def _of_run(run: StoredRun) -> Record:
+    return record_of_run(run, mmlu_task(run.settings["task"], run.settings["max_tokens"]))
+
+
+def _of_baseline(baseline: Baseline, kept: Mapping[str, Answer]) -> Record:
+    benchmark = mmlu_task(baseline.task, baseline.identity["generation"]["max_tokens"])
+    return record_of_baseline(baseline, benchmark, kept)
 
 
 def _rescored(record: Record, settings: Settings) -> Rescored:

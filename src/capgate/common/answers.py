@@ -42,7 +42,7 @@ class Answer:
         question: Content hash of the question (text, choices, key, few-shot examples).
         subject: One of the 57 subjects.
         state: How it ended.
-        choice: The letter that was read, `""` where none was.
+        choice: The letter, or in one short line the answer, that was read; `""` where none was.
         text: The model's text without its thought, or for an error the fault's one paragraph.
         prompt_tokens: Tokens the server counted in the prompt; 0 where it did not say.
         completion_tokens: Tokens the server counted in the answer.

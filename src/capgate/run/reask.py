@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from capgate.asking.fingerprint import has_form
 from capgate.common.answers import FORMLESS, is_formless
 from capgate.common.errors import CapgateError
 from capgate.common.text import one_line
@@ -46,6 +47,8 @@ def reask(run: Run, target: str) -> str:
     Returns:
         Why it could not be done; `""` where it was, or there was nothing to ask again.
     """
+    if not has_form(run.benchmark):
+        return f"{run.name} has no form that answers could be constrained to"
     base = run.participants[target].adapter_of
     reasons: list[str] = []
     done = 0

@@ -121,7 +121,8 @@ class References:
     def _asked_otherwise(self, target: Target, base: Target) -> str:
         """How an adapter's requests differ from its base's, as a clause; `""` where they don't."""
         theirs, ours = (
-            requested(generation(one, self._settings), one.extra_body) for one in (base, target)
+            requested(generation(one, self._settings, self._benchmark()), one.extra_body)
+            for one in (base, target)
         )
         return describe_change(theirs, ours)
 

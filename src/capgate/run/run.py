@@ -259,6 +259,7 @@ class Run:
         target = ready_target.id
         line = forecast(
             ready_target,
+            self.benchmark,
             self._questions.may_be_asked(
                 target,
                 self.session.planned(target),

@@ -25,15 +25,20 @@ def mean_lengths(path: Path, benchmarks: Collection[str]) -> dict[str, float]:
     """
     if not path.is_file():
         return {}
-    found: dict[str, float] = {}
     with Store(path) as store:
-        for run, _, _ in islice(store.runs(), _LOOKED_AT):
-            parts = {(target, shard.benchmark) for target, shard in store.shards(run)}
-            for target, benchmark in sorted(parts):
-                if benchmark not in benchmarks or benchmark in found:
-                    continue
-                used = store.used(run, target, benchmark=benchmark)
-                lengths = [s.answer.completion_tokens for s in used if s.answer.state.scored]
-                if any(lengths):
-                    found[benchmark] = sum(lengths) / len(lengths)
+        return lengths_in(store, benchmarks)
+
+
+def lengths_in(store: Store, benchmarks: Collection[str]) -> dict[str, float]:
+    """As `mean_lengths`, of an open store."""
+    found: dict[str, float] = {}
+    for run, _, _ in islice(store.runs(), _LOOKED_AT):
+        parts = {(target, shard.benchmark) for target, shard in store.shards(run)}
+        for target, benchmark in sorted(parts):
+            if benchmark not in benchmarks or benchmark in found:
+                continue
+            used = store.used(run, target, benchmark=benchmark)
+            lengths = [s.answer.completion_tokens for s in used if s.answer.state.scored]
+            if any(lengths):
+                found[benchmark] = sum(lengths) / len(lengths)
     return found

@@ -100,12 +100,16 @@ def showing() -> Solver:
 
 
 def test_a_task_that_shows_pictures_takes_this_runner(server: Server, tmp_path: Path) -> None:
-    """It is asked as it stands; the direct runner sends nothing and names this one."""
+    """It is asked as it stands; the direct runner sends nothing and names this one.
+
+    Nothing but its solver's run shows that it has pictures.
+    """
     server.answer = lambda _: "ANSWER: B"
     task, changes = task_of(client_of(server), 1), changed(solver=showing())
     direct = runner_of("direct", tmp_path / "direct", changes)
-    with pytest.raises(CapgateError, match="Run it with --runner inspect"):
-        ask(direct, task)
+    ((_, outcome),) = ask(direct, task)
+    assert outcome.answer.state is AnswerState.ERROR
+    assert "Run it with --runner inspect" in outcome.answer.text
     assert not server.chats
     ((_, outcome),) = ask(runner_of("inspect", tmp_path / "inspect", changes), task)
     assert outcome.answer.text == "ANSWER: B"

@@ -141,7 +141,7 @@ def test_a_stored_run_is_a_record_of_its_whole_texts(tmp_path: Path) -> None:
     given[2] = said(questions()[2], "the server failed", AnswerState.ERROR)
     keep_run(tmp_path, RUN, given)
     with Store(tmp_path / "reports" / "answers.sqlite") as store:
-        made = record_of_run(read_run(store, RUN, "mine"))
+        made = record_of_run(read_run(store, RUN, "mine"), mmlu_task(TASK, MAX_TOKENS))
     assert (len(made.answers), made.lost) == (len(given) - 2, 1)
     assert (made.name, made.target) == (f"the run {RUN}", "mine")
     assert rescore(made, questions()).changed == ()

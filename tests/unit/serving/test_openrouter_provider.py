@@ -10,7 +10,7 @@ from tests.doubles import openrouter, replies
 from tests.doubles.openrouter import OpenRouter
 from tests.doubles.replies import Handler, Reply
 
-from capgate.asking.cost_forecast import Estimate, estimate
+from capgate.asking.cost_forecast import Estimate, Lengths, estimate
 from capgate.asking.cost_limit import NotAskedError, RunCostLimit, TargetCost, most_tokens
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
@@ -351,10 +351,9 @@ def test_an_estimate_tells_what_is_likely_and_the_most() -> None:
 def test_no_price_gives_no_estimate() -> None:
     """Where no price is listed, only earlier answers tell."""
     texts = ["2+2=?"] * 100
-    assert estimate(texts, Offer(), max_tokens=16, mean_cost=None) is None
-    assert estimate(texts, Offer(), max_tokens=16, mean_cost=0.01) == Estimate(
-        pytest.approx(1.0), None
-    )
+    lengths = Lengths(most=16, likely=8)
+    assert estimate(texts, Offer(), lengths, mean_cost=None) is None
+    assert estimate(texts, Offer(), lengths, mean_cost=0.01) == Estimate(pytest.approx(1.0), None)
 
 
 OURS = "DeepInfra/m@fp8"

@@ -14,7 +14,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from capgate.asking.inspect_backend.direct_sample import SampleRunner
-from capgate.asking.inspect_backend.direct_tasks import why_not_direct
+from capgate.asking.inspect_backend.direct_tasks import why_never_direct
 from capgate.asking.inspect_backend.inspect_tasks import MadeTask, inspect_task
 from capgate.asking.inspect_backend.lanes import Lane, Work
 from capgate.asking.inspect_backend.read_sample import outcome_of
@@ -62,12 +62,15 @@ class DirectRunner:
     ) -> None:
         """Asks the questions of tasks; see `Runner`.
 
+        A solver or scorer that is not known is taken at its word: a question is an error where
+        it asks a model by itself.
+
         Raises:
             CapgateError: A task can't be asked question by question.
         """
         made = [inspect_task(task, self._benchmark) for task in tasks]
         for one in made:
-            if reason := why_not_direct(one.made):
+            if reason := why_never_direct(one.made):
                 raise CapgateError(
                     f"its task can't be asked question by question: {reason}",
                     target=one.asked.target,

@@ -105,11 +105,10 @@ class SampleRunner:
     ) -> None:
         self.model = f"{MODEL_API}/{client.model}"
         self.config = task.config.merge(GenerateConfig(temperature=temperature))
-        self.scorers = _named(task.scorer or [])
+        self.scorers = named_scorers(task.scorer or [])
         self._name = ModelName(self.model)
         self._client = client
-        # A chain that is called notes its steps in the transcript of Inspect's own sample.
-        self._solvers = list(solver) if isinstance(solver, Sequence) else [solver]
+        self._solvers = solvers_of(solver)
         self._arguments = {
             name: recorded.options or {}
             for name, recorded in zip(self.scorers, record.scorers, strict=True)
@@ -270,7 +269,15 @@ class SampleRunner:
         )
 
 
-def _named(scorers: list[Scorer]) -> dict[str, Scorer]:
+def solvers_of(solver: Solver | Sequence[Solver]) -> list[Solver]:
+    """A task's solvers one by one.
+
+    A chain that is called notes its steps in the transcript of a sample of Inspect's own.
+    """
+    return list(solver) if isinstance(solver, Sequence) else [solver]
+
+
+def named_scorers(scorers: Sequence[Scorer]) -> dict[str, Scorer]:
     """Scorers by the names that a sample's scores have: unique, and without a package."""
     named: dict[str, Scorer] = {}
     for scorer in scorers:

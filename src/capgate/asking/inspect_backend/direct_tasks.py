@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from inspect_ai import Task
 from inspect_ai.dataset import Sample
 from inspect_ai.util import registry_info
 
+from capgate.asking.inspect_backend.direct_sample import solvers_of
 from capgate.asking.inspect_backend.messages import SETTINGS, is_text
 
 DIRECT_SOLVERS: Final = frozenset(
@@ -39,26 +40,49 @@ _UNSET: Final = (
 """What only an evaluation of Inspect's own does for a task."""
 
 
-def why_not_direct(task: Task) -> str:
-    """Why a task needs an evaluation of Inspect's own; `""` where it does not.
+def why_no_text_is_enough(task: Task) -> str:
+    """Why a model's text alone does not tell a task's scores; `""` where nothing says so.
+
+    A solver or scorer that is a user's own may need more, too; it fails where it does.
 
     Args:
-        task: The task, with the samples that are to be asked.
+        task: The task, with the samples that were asked.
     """
     for setting in _UNSET:
         if getattr(task, setting, None):
             return f"it sets {setting}"
+    return next(filter(None, map(_needs_more, task.dataset)), "")
+
+
+def why_never_direct(task: Task) -> str:
+    """Why no task of this kind can be asked question by question; `""` where it may be.
+
+    Args:
+        task: The task, with the samples that are to be asked.
+    """
+    if reason := why_no_text_is_enough(task):
+        return reason
     if task.epochs not in (None, 1):
         return f"it asks each question in {task.epochs} epochs"
     settings = task.config.model_dump(exclude_none=True).keys() - SETTINGS
-    if settings:
-        return f"it sets {min(settings)} of the model's answers"
-    solvers: Sequence[object] = task.solver if isinstance(task.solver, Sequence) else [task.solver]
-    if unknown := _unknown(solvers, DIRECT_SOLVERS):
+    return f"it sets {min(settings)} of the model's answers" if settings else ""
+
+
+def why_not_direct(task: Task) -> str:
+    """Why a task needs an evaluation of Inspect's own; `""` where it does not.
+
+    A solver or scorer that is not known may do anything, so it does.
+
+    Args:
+        task: The task, with the samples that are to be asked.
+    """
+    if reason := why_never_direct(task):
+        return reason
+    if unknown := _unknown(solvers_of(task.solver), DIRECT_SOLVERS):
         return f"its solver {unknown} may ask more than once, or by itself"
     if unknown := _unknown(task.scorer or [], DIRECT_SCORERS):
         return f"its scorer {unknown} may ask a model"
-    return next(filter(None, map(_needs_more, task.dataset)), "")
+    return ""
 
 
 def _unknown(used: Iterable[object], known: frozenset[str]) -> str:

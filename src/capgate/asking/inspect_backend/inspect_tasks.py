@@ -34,8 +34,9 @@ def inspect_task(task: QuestionTask, benchmark: Benchmark) -> MadeTask:
     made = benchmark.task(task.questions, shard=task.name)
     about = {TARGET: task.target, LOOK: task.look}
     if benchmark.name != MMLU:
-        # Logs of two benchmarks lie in one folder, and both may have a part of one name.
-        made = task_with(made, name=f"{benchmark.name}_{task.name}")
+        if not made.name.startswith(benchmark.name):
+            # Logs of two benchmarks lie in one folder, and both may have a part of one name.
+            made = task_with(made, name=f"{benchmark.name}_{task.name}")
         about[BENCHMARK] = benchmark.name
     made.metadata = {**(made.metadata or {}), **{key: it for key, it in about.items() if it}}
     return MadeTask(task, made)

@@ -6,7 +6,7 @@ from inspect_ai.log import EvalSample
 from inspect_ai.model import ModelOutput
 
 from capgate.asking.inspect_backend.messages import facts_of
-from capgate.asking.outcome import Fault, Outcome, error_answer
+from capgate.asking.outcome import Fault, Outcome, error_answer, short_choice
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer
@@ -37,18 +37,19 @@ def outcome_of(
         return Outcome(error_answer(question, "Inspect ended the sample without a score"))
     output = sample.output
     facts = facts_of(output)
-    state, letter = benchmark.read(sample.scores, output)
+    state, read = benchmark.read(sample.scores, output)
+    choice = short_choice(redactor.known(read))
     usage = output.usage
     answer = Answer(
         question=question.hash,
         subject=question.subject,
         state=state,
-        choice=letter,
+        choice=choice,
         text=redactor.known(output.completion),
         prompt_tokens=usage.input_tokens if usage else 0,
         completion_tokens=usage.output_tokens if usage else 0,
         seconds=facts.seconds,
-        margin=_margin(output, letter, benchmark.letters),
+        margin=_margin(output, choice, benchmark),
         served_by=facts.served_by,
         cost=facts.cost,
         finish_reason=facts.finish_reason,
@@ -58,10 +59,10 @@ def outcome_of(
     return Outcome(answer)
 
 
-def _margin(output: ModelOutput, letter: str, letters: str) -> float | None:
+def _margin(output: ModelOutput, letter: str, benchmark: Benchmark) -> float | None:
     """Natural-log odds of the answered letter over the next-best one, where both are known."""
     logprobs = output.choices[0].logprobs if output.choices else None
-    if logprobs is None or not letter or letter not in letters:
+    if logprobs is None or len(letter) != 1 or letter not in (letters := benchmark.letters):
         return None
     # The answer's letter is the last generated token that is one.
     for entry in reversed(logprobs.content):

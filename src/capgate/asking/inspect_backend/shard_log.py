@@ -167,7 +167,7 @@ class ShardLog:
                 dataset=EvalDataset(
                     name=task.dataset.name,
                     samples=len(samples),
-                    sample_ids=[str(sample.id) for sample in samples],
+                    sample_ids=[sample.id for sample in samples],
                     shuffled=task.dataset.shuffled,
                 ),
                 model=self._runner.model,
