@@ -251,8 +251,8 @@ class Store(KeptStore):
         if rows:
             with self.transaction():
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO uses SELECT ?1, ?2, ?3, ?4, id, NULLIF(?5, subject) "
-                    "FROM answers WHERE id = ?6",
+                    "INSERT OR REPLACE INTO uses SELECT ?, ?, ?, ?, id, NULLIF(?, subject) "
+                    "FROM answers WHERE id = ?",
                     rows,
                 )
 

@@ -143,9 +143,10 @@ def _shards_say_what_they_are(db: sqlite3.Connection) -> None:
     for ending, look in (("-confirm", "confirm"), ("-again", "repeat")):
         for table in ("answers", "uses"):
             db.execute(
-                f"UPDATE {table} SET look = ?1, run = substr(run, 1, length(run) - length(?2)) "
-                "WHERE substr(run, -length(?2)) = ?2 AND run NOT IN (SELECT id FROM runs)",
-                (look, ending),
+                f"UPDATE {table} SET look = :look, "
+                "run = substr(run, 1, length(run) - length(:end)) "
+                "WHERE substr(run, -length(:end)) = :end AND run NOT IN (SELECT id FROM runs)",
+                {"look": look, "end": ending},
             )
     constrained = "SELECT answer FROM uses WHERE substr(target, -6) = '#again'"
     db.execute(f"UPDATE answers SET look = 'constrained' WHERE id IN ({constrained})")

@@ -183,9 +183,9 @@ def read_history(path: Path, target: str | None = None) -> list[Entry]:
     names = ", ".join(f'"{name}"' for name in _COLUMNS)
     with _open(path) as db:
         rows = db.execute(
-            f"SELECT {names} FROM runs WHERE ?1 IS NULL OR target = ?1 "
+            f"SELECT {names} FROM runs WHERE :target IS NULL OR target = :target "
             "ORDER BY finished, run, benchmark <> ''",
-            (target,),
+            {"target": target},
         ).fetchall()
     found = [Entry(*row) for row in rows]
     return [_typed(entry) for entry in found]
