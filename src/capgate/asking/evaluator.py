@@ -13,7 +13,6 @@ Nothing here judges an answer beyond what the benchmark's scorer says of it.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import gc
 import threading
@@ -21,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from capgate.asking.ask_batches import BatchAsker
 from capgate.asking.batches import PendingBatch
@@ -32,21 +31,18 @@ from capgate.asking.make_target import TargetMaker
 from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget, ShardResult
 from capgate.asking.recheck import Recheck, found_to_mix, held
+from capgate.asking.shared import SharedAsking
 from capgate.asking.stored_answers import StoredAnswers
 from capgate.asking.stream import Owner, Stream
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.questions import Question
 from capgate.common.errors import ServerEndedError
-from capgate.common.loop_thread import LoopThread
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import UnreachableTargets
 from capgate.store.answer_store import Store
 from capgate.store.shard import Look
-
-_TO_CLOSE: Final = 2.0
-"""Seconds in which connections are closed in order; later they are dropped."""
 
 
 class Evaluator:
@@ -63,6 +59,8 @@ class Evaluator:
         post_mortem: Tells why a target's server has ended, `""` if it has not.
         say: Shows a line of progress.
         tell: Shows a line once in the run: takes its topic and the line.
+        shared: What the evaluators of this process share; its owner closes it. One of this
+            evaluator's own where None.
 
     Attributes:
         settings: The run's settings.
@@ -86,6 +84,7 @@ class Evaluator:
         post_mortem: Callable[[str], str] = lambda target: "",  # noqa: ARG005
         say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         tell: Callable[[str, str], None] = lambda topic, line: None,  # noqa: ARG005
+        shared: SharedAsking | None = None,
     ) -> None:
         self.settings = settings
         self.unreachable = UnreachableTargets()
@@ -95,7 +94,9 @@ class Evaluator:
         self._post_mortem = post_mortem
         self._say = say
         self._tell = tell
-        self._loop = LoopThread("capgate-asking")
+        self._shared = shared or SharedAsking()
+        self._alone = shared is None
+        self._loop = self._shared.loop
         self._answers = StoredAnswers(store, run, benchmark.name)
         self._stream = Stream(
             self._loop, Owner(lambda: self._asker, self._put_apart, self._tell_waiting)
@@ -110,6 +111,7 @@ class Evaluator:
             cost_limit=cost_limit,
             tell=tell,
             post=self._stream.post,
+            shared=self._shared,
         )
         self._foreseen: dict[tuple[Look, str], PendingBatch] = {}
         self._recheck = Recheck(store, self.stop)
@@ -178,6 +180,7 @@ class Evaluator:
         for target, stored in (found or {}).items():
             wanted.news.extend((target, one.answer, False) for one in stored.values())
         if wanted.lacking:
+            self._shared.begin(self._stream, self.stop)
             self._stream.ask(wanted, map(pending, ahead), tell)
             found = None
         tell()
@@ -256,12 +259,10 @@ class Evaluator:
         self._foreseen.clear()
 
     def close(self) -> None:
-        """Ends the asking and the thread that does it."""
+        """Ends the asking, and the thread that does it where that is no other evaluator's."""
         self.stop()
-        if self._loop.runs:
-            with contextlib.suppress(TimeoutError):
-                self._loop.start(self._targets.aclose).result(_TO_CLOSE)
-            self._loop.close()
+        if self._alone:
+            self._shared.close()
 
     @cached_property
     def _asker(self) -> BatchAsker:

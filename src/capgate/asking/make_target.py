@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
 from capgate.asking.cost_limit import CostLimit, TargetCost
 from capgate.asking.fingerprint import answer_format, as_kept, fingerprint, request_fields
 from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.ready_target import ReadyTarget
+from capgate.asking.shared import SharedAsking
 from capgate.asking.target_client import TargetClient
 from capgate.asking.weights import with_weights
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
-from capgate.client.pacing import ModelTurns
 from capgate.common.errors import ConfigError
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
@@ -25,10 +24,6 @@ from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.sharing import asking
 from capgate.store.answer_store import Store
-
-
-def _apart_where_found() -> ModelTurns:
-    return ModelTurns(apart=False)
 
 
 @dataclass
@@ -45,6 +40,7 @@ class TargetMaker:
         cost_limit: What the run may spend, where it is bounded.
         tell: Shows a line once in the run: takes its topic and the line.
         post: Has the main thread call a function later.
+        shared: The clients of this process.
     """
 
     store: Store
@@ -56,10 +52,7 @@ class TargetMaker:
     cost_limit: CostLimit | None
     tell: Callable[[str, str], None]
     post: Callable[[Callable[[], object]], None]
-    _clients: list[TargetClient] = field(default_factory=list)
-    _turns: defaultdict[str, ModelTurns] = field(
-        default_factory=lambda: defaultdict(_apart_where_found)
-    )
+    shared: SharedAsking
 
     def make(self, target: Target, endpoint: Endpoint) -> ReadyTarget:
         """Makes a target ready to be asked.
@@ -104,27 +97,16 @@ class TargetMaker:
 
         The caller makes sure that no request to that server is in flight.
         """
-        self._turns[one.endpoint.base_url].apart = True
+        self.shared.turns(one.endpoint.base_url).apart = True
         return replace(one, endpoint=replace(one.endpoint, apart=True))
 
     def _client(self, target: Target, endpoint: Endpoint) -> TargetClient:
-        turns = self._turns[endpoint.base_url]
+        turns = self.shared.turns(endpoint.base_url)
         turns.apart = turns.apart or endpoint.apart
-        client = TargetClient(
+        at = (target.id, endpoint.base_url, endpoint.model, endpoint.key)
+        return TargetClient(
             target.id,
-            Client(
-                endpoint.base_url,
-                target=target.id,
-                model=endpoint.model,
-                key=endpoint.key or "",
-                limits=ClientLimits(
-                    connections=max(1, -(-target.max_connections // self.share)),
-                    attempt_timeout=target.request_timeout,
-                    max_retries=target.max_retries,
-                ),
-                max_tokens_field=endpoint.max_tokens_field,
-                notify=functools.partial(self._notify, endpoint.base_url),
-            ),
+            self.shared.client(at, lambda: self._http_client(target, endpoint)),
             endpoint.model,
             redactor=project_redactor(self.settings).and_also([endpoint.key or ""]),
             extra_body=request_fields(target, endpoint, self.benchmark),
@@ -133,8 +115,21 @@ class TargetMaker:
             cost=self._cost(target, endpoint),
             offer=endpoint.offer,
         )
-        self._clients.append(client)
-        return client
+
+    def _http_client(self, target: Target, endpoint: Endpoint) -> Client:
+        return Client(
+            endpoint.base_url,
+            target=target.id,
+            model=endpoint.model,
+            key=endpoint.key or "",
+            limits=ClientLimits(
+                connections=max(1, -(-target.max_connections // self.share)),
+                attempt_timeout=target.request_timeout,
+                max_retries=target.max_retries,
+            ),
+            max_tokens_field=endpoint.max_tokens_field,
+            notify=functools.partial(self._notify, endpoint.base_url),
+        )
 
     def _cost(self, target: Target, endpoint: Endpoint) -> TargetCost | None:
         if self.cost_limit is None or endpoint.offer is None:
@@ -146,11 +141,6 @@ class TargetMaker:
                 remedy="choose a model that OpenRouter lists with a price, or leave --max-cost out",
             )
         return TargetCost(target.id, endpoint.offer.dearest, self.cost_limit)
-
-    async def aclose(self) -> None:
-        """Closes the connections of all targets."""
-        for client in self._clients:
-            await client.client.aclose()
 
     def _answers_alike(self, client: TargetClient, kept: str, endpoint: Endpoint) -> bool:
         with asking(endpoint.base_url, alone=endpoint.apart):

@@ -18,6 +18,7 @@ from capgate.asking.evaluator import Evaluator
 from capgate.asking.fingerprint import seed_of
 from capgate.asking.progress import Feed
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget
+from capgate.asking.shared import SharedAsking
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.questions import QuestionSet, Selection
@@ -117,6 +118,7 @@ class Run:
         self.name = asked if isinstance(asked, str) else asked.name
         self._benchmark = None if isinstance(asked, str) else asked
         self._beside = beside
+        self._shared: SharedAsking = SharedAsking() if beside is None else beside._shared
         self._endpoint = endpoint
         self._post_mortem = post_mortem
         self._share = share
@@ -322,6 +324,7 @@ class Run:
             post_mortem=self._post_mortem,
             say=self.say,
             tell=self._tell,
+            shared=self._shared,
         )
 
     @cached_property
@@ -389,5 +392,8 @@ class Run:
         """Ends the asking and closes the store, where they were begun."""
         if "evaluator" in self.__dict__:
             self.evaluator.close()
-        if "store" in self.__dict__ and self._beside is None:
+        if self._beside is not None:
+            return
+        self._shared.close()
+        if "store" in self.__dict__:
             self.store.close()

@@ -26,6 +26,7 @@ from capgate.asking.claims import take_free_claims
 from capgate.asking.cost_limit import RunCostLimit
 from capgate.asking.evaluator import Evaluator
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget, ShardResult
+from capgate.asking.shared import SharedAsking
 from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
@@ -432,6 +433,37 @@ def test_connections_are_shared_among_processes(asker: Asker) -> None:
     target = asker.target(evaluator, connections=10)
     evaluator.answer(questions()[:30], [target], shard="mixed")
     assert asker.server.most_in_flight == 3
+
+
+def test_benchmarks_share_the_connections_of_a_target(asker: Asker) -> None:
+    """What one benchmark asks ahead ends when another is asked; no limit is passed."""
+    shared = SharedAsking()
+    asker.stores.callback(shared.close)
+    first, second = asker.evaluator(shared=shared), asker.evaluator(shared=shared)
+    asker.server.latency = 0.02
+    ahead = [QuestionBatch("long", questions()[40:])]
+    one = asker.target(first, connections=2)
+    first.answer(FIRST, [one], shard="first", ahead=ahead)
+    other = asker.target(second, connections=2)
+    assert one.client.client is other.client.client
+    second.answer(SECOND, [other], shard="second")
+    asked_ahead = sum(map(asker.times_asked, questions()[40:]))
+    second.answer(THIRD, [other], shard="third")
+    assert asker.server.most_in_flight == 2
+    assert asked_ahead < len(questions()[40:])
+    assert sum(map(asker.times_asked, questions()[40:])) == asked_ahead
+    assert first.answer(ahead[0].questions, [one], shard="long")["base"].asked > 0
+
+
+def test_a_benchmark_that_is_closed_leaves_the_others_their_thread(asker: Asker) -> None:
+    """One evaluator's end does not end what another one asks with; their owner ends it."""
+    shared = SharedAsking()
+    first, second = asker.evaluator(shared=shared), asker.evaluator(shared=shared)
+    asker.answer(first, FIRST)
+    first.close()
+    assert asker.answer(second, SECOND).asked == 4
+    shared.close()
+    assert not shared.loop.runs
 
 
 def test_batches_one_after_the_other_are_each_given_out(asker: Asker) -> None:
