@@ -295,13 +295,24 @@ def questions(chats: list[Asked]) -> Counter[str]:
     return counts
 
 
+def is_question(asked: dict[str, Any]) -> bool:
+    """Whether a request asks a question of MMLU, and not the preflight's."""
+    return question_of(asked) != PROBE
+
+
 class Hold:
     """Answers the first `after` questions; from then on each waits until it is released.
 
-    The preflight's question is always answered.
+    Whatever else is asked, such as the preflight's question, is always answered.
     """
 
-    def __init__(self, server: Server, after: int) -> None:
+    def __init__(
+        self,
+        server: Server,
+        after: int,
+        counts: Callable[[dict[str, Any]], bool] = is_question,
+    ) -> None:
+        self._counts = counts
         self._server = server
         self._left = after
         self._released = Signal()
@@ -309,7 +320,7 @@ class Hold:
 
     async def __call__(self, request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
         held = False
-        if question_of(asked) != PROBE:
+        if self._counts(asked):
             self._left -= 1
             held = self._left < 0
         if held:

@@ -150,7 +150,7 @@ def _conclude(found: _Found, required: Sequence[str]) -> SuiteVerdict:
     names = {part.name for part in found.parts}
     missing = [
         *(f"{name}: it was not asked." for name in required if name not in names),
-        *(_why_missing(one) for one in found.parts if not one.advisory and one.judged is None),
+        *_why_missing([one for one in found.parts if not one.advisory and one.judged is None]),
     ]
     if not found.deciding and not missing:
         missing = ["Every benchmark is advisory, so none decides."]
@@ -207,8 +207,12 @@ def _reasons(part: Part) -> tuple[str, ...]:
     return (part.missing or "it has no verdict",)
 
 
-def _why_missing(part: Part) -> str:
-    return f"{part.name}: {' '.join(_reasons(part))}"
+def _why_missing(parts: Sequence[Part]) -> list[str]:
+    """Returns why benchmarks have no verdict; what several have in common is said once."""
+    told: dict[str, list[str]] = {}
+    for part in parts:
+        told.setdefault(" ".join(_reasons(part)), []).append(part.name)
+    return [f"{', '.join(names)}: {why}" for why, names in told.items()]
 
 
 def _red_reason(found: _Found, part: Part) -> str:

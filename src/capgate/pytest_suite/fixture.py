@@ -48,9 +48,9 @@ class Bench:
         told = list(filter(None, faults.values()))
         if not self._runs.several and told:
             self._fail_by(self._error(target, self._runs.first, shard, told[0], "suite"))
-        together = self._runs.faults_together(target, faults)
-        if together is not None:
-            self._fail_by(Judgement(target, shard, Verdict.of_error(together, scope="suite"), None))
+        if reasons := self._runs.faults_together(target, faults):
+            verdict = Verdict(kind="ERROR", scope="suite", reasons=tuple(reasons))
+            self._fail_by(Judgement(target, shard, verdict, None))
         self._note(target, shard, None)
 
     def subject(self, target: str, subject: str) -> None:
@@ -168,7 +168,8 @@ class Bench:
     def _known_fault(self, target: str, run: Run) -> CapgateError | None:
         """Why a target can't be judged on a benchmark, recorded; None where it can."""
         if target in self._plan.preflighted:
-            return self._preflight_fault(target, run)
+            # Another process may find out in its preflight that the server is not there.
+            return {one.name: self._preflight_fault(target, one) for one in self._runs}[run.name]
         shard = Shard("preflight", run.name)
         fault = self._fault(target, run, shard, run.ready_target, run.reference)
         if fault is not None:

@@ -107,10 +107,8 @@ class Runs:
             run.record(Judgement(target, Shard(scope, run.name), verdict, None))
             return Part(run.name, verdict, advisory=advisory)
 
-    def faults_together(
-        self, target: str, faults: Mapping[str, CapgateError | None]
-    ) -> CapgateError | None:
-        """What keeps a target from being judged, told once; None where nothing decisive does.
+    def faults_together(self, target: str, faults: Mapping[str, CapgateError | None]) -> list[str]:
+        """What keeps a target from being judged, each fault told once; empty where nothing does.
 
         A fault of a benchmark that only advises is shown as a line.
 
@@ -122,7 +120,7 @@ class Runs:
         for name, fault in faults.items():
             if fault is not None:
                 told.setdefault(str(fault), []).append(self.of(name))
-        lines = []
+        lines: list[str] = []
         for text, runs in told.items():
             names = "" if len(runs) == len(self._runs) else ", ".join(run.name for run in runs)
             line = f"{names}: {text}" if names else text
@@ -130,7 +128,7 @@ class Runs:
                 self.first.say(f"{target}: {line} (advisory)")
             else:
                 lines.append(line)
-        return CapgateError("\n".join(lines)) if lines else None
+        return lines
 
     def _deciding(self, run: Run, target: str) -> int:
         """How many benchmarks share the error budget of one; an advisory one spends none of it."""
