@@ -98,6 +98,14 @@ class Benchmark(Protocol):
         """Few-shot examples before each question, where that is known; else 0."""
 
     @property
+    def notes(self) -> str:
+        """What a person should know before relying on it, as clauses; `""` for nothing.
+
+        Raises:
+            CapgateError: Its questions can't be loaded.
+        """
+
+    @property
     def prompt_hash(self) -> str:
         """Hash of what the task makes of a fixed question: 16 hex digits.
 

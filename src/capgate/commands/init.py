@@ -1,7 +1,7 @@
 """`capgate init`: writes the files of a project into this folder.
 
-It writes the targets, the thresholds, a test file and lines of .gitignore, with --ci also a
-recipe for a CI service. It leaves each file that is there already as it is.
+It writes the targets, the benchmarks, the thresholds, a test file and lines of .gitignore, with
+--ci also a recipe for a CI service. It leaves each file that is there already as it is.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
         FileError: A file can't be written. Those before it are written.
     """
     out = Output()
-    _write(Path("config/models.yaml"), _template("models.yaml"), out)
+    for name in ("models.yaml", "benchmarks.yaml"):
+        _write(Path("config", name), _template(name), out)
     for name in ("policy.yaml", "floors.yaml"):
         _write(Path("thresholds", name), _template(name), out)
     if has_own_tests(Path()):

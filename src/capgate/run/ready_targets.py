@@ -126,9 +126,15 @@ class ReadyTargets:
                 remedy="start a new run",
             )
 
+    def _notes(self, one: ReadyTarget) -> list[str]:
+        """What people should know of a target and of what it is asked."""
+        benchmark = self._evaluator.benchmark
+        told = [f"{benchmark.name}: {benchmark.notes}"] if benchmark.notes else []
+        return [*one.endpoint.notes, *told]
+
     def _enter(self, one: ReadyTarget) -> None:
         """Keeps what is known of a target before it is asked."""
-        target, notes = self._participants[one.id], one.endpoint.notes
+        target, notes = self._participants[one.id], self._notes(one)
         questions, selection = self._questions.of(one.id), self._questions.selection(one.id)
         task, settings = self._evaluator.benchmark, self._evaluator.settings
         mode = self._mode(one.id)

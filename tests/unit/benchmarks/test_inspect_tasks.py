@@ -11,7 +11,9 @@ import pytest
 from capgate.benchmarks.benchmark import Reading
 from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.benchmarks.inspect_task.benchmark import InspectTaskBenchmark
+from capgate.benchmarks.inspect_task.dry_run import scored_answers
 from capgate.benchmarks.make import make_benchmark
+from capgate.benchmarks.questions import Question
 from capgate.common.answers import AnswerState
 from capgate.common.errors import CapgateError, ConfigError
 
@@ -107,12 +109,14 @@ def sums(root: Path, text: str, **keys: object) -> InspectTaskBenchmark:
     return made(root, "evals/support.py@sums", **keys)
 
 
-def read(benchmark: InspectTaskBenchmark, text: str, place: int = 0) -> Reading:
-    """How the benchmark reads an answer to one of its questions."""
-    question = benchmark.load("hub").questions[place]
-    (reading,) = benchmark.read_again([(question, text)])
-    assert reading is not None
-    return reading
+def read(benchmark: InspectTaskBenchmark, text: str, question: Question | None = None) -> Reading:
+    """How the benchmark reads an answer to its first question, or to another one."""
+    from inspect_ai.model import ModelOutput
+
+    asked = question or benchmark.load("hub").questions[0]
+    task = benchmark.task([asked], shard="one")
+    (scored,) = scored_answers(task, [(asked.sample, text)])
+    return benchmark.read(scored.scores, ModelOutput.from_content("none/none", text))
 
 
 def told(benchmark: InspectTaskBenchmark) -> str:
@@ -386,8 +390,7 @@ def test_the_probe_has_the_tasks_form(tmp_path: Path) -> None:
     probe = desk.probe
     assert probe.sample.choices == ["3", "8", "5"]
     assert probe.subject in desk.groups
-    (reading,) = desk.read_again([(probe, "ANSWER: B")])
-    assert reading == ("correct", "B")
+    assert read(desk, "ANSWER: B", probe) == ("correct", "B")
     bench = sums(tmp_path / "free", free())
     assert bench.probe in bench.load("hub").questions
 

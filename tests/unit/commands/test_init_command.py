@@ -10,6 +10,7 @@ import yaml
 
 from capgate.cli import main
 from capgate.common import exit_codes
+from capgate.config.benchmarks_file import load_benchmarks
 from capgate.config.policy_file import load_policy
 from capgate.config.targets import load_targets
 from capgate.config.thresholds import load_floors
@@ -18,6 +19,7 @@ REPOSITORY = Path(__file__).parents[3]
 WRITTEN = {
     ".gitignore",
     "benchmarks/test_capability.py",
+    "config/benchmarks.yaml",
     "config/models.yaml",
     "thresholds/floors.yaml",
     "thresholds/policy.yaml",
@@ -65,6 +67,7 @@ def test_what_is_written_is_sound(folder: Path) -> None:
     main(["init"])
     targets = load_targets(folder / "config/models.yaml")
     assert targets.default().id == "local-smollm2"
+    assert not load_benchmarks(folder).own
     load_policy(folder / "thresholds/policy.yaml")
     assert set(load_floors(folder / "thresholds/floors.yaml")) == {"local-smollm2"}
     test = (folder / "benchmarks/test_capability.py").read_text()
@@ -90,7 +93,7 @@ def test_a_second_call_changes_nothing(folder: Path, capsys: pytest.CaptureFixtu
     assert there(folder) == before
     assert "written:" not in said
     assert "Add these lines" not in said
-    assert said.count("left as it is: ") == 7
+    assert said.count("left as it is: ") == 8
 
 
 @pytest.mark.parametrize("path", sorted(WRITTEN - {".gitignore"}))
@@ -203,10 +206,21 @@ def test_a_folder_where_a_file_should_be(place: str, capsys: pytest.CaptureFixtu
     assert Path("config/models.yaml").is_file()
 
 
+def test_what_the_benchmarks_show_is_sound(folder: Path) -> None:
+    """The entries that the file of benchmarks shows as comments are taken as they stand."""
+    main(["init"])
+    file = folder / "config/benchmarks.yaml"
+    keys = re.sub(r"^# (?=[\w-]+:|  \w+:)", "", file.read_text(), flags=re.M)
+    file.write_text(keys)
+    found = load_benchmarks(folder)
+    assert found.own == {"house-rules", "support-desk"}
+    assert found.suite_of("nightly").benchmarks[-1] == "support-desk"
+
+
 def test_this_checkout_has_the_files_that_init_writes(folder: Path) -> None:
     """Targets and thresholds of the checkout are the templates: neither grows old alone."""
     main(["init"])
-    for path in ("config/models.yaml", "thresholds/policy.yaml", "thresholds/floors.yaml"):
+    for path in sorted(WRITTEN - {".gitignore", "benchmarks/test_capability.py"}):
         assert there(folder)[path] == (REPOSITORY / path).read_bytes(), path
 
 

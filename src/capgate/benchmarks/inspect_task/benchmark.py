@@ -20,7 +20,6 @@ from capgate.benchmarks.inspect_task.dry_run import (
     Sent,
     code_digest,
     digest_of,
-    scored_answers,
     scored_texts,
     scorer_names,
     sent_for,
@@ -173,15 +172,6 @@ class InspectTaskBenchmark:
         return self.rules.read(
             self.rules.counting(scores), output.completion, extracts=self._extracts
         )
-
-    def read_again(self, asked: Sequence[tuple[Question, str]]) -> list[Reading | None]:
-        """What today's solver and scorers read in stored answers; None where they fail.
-
-        Args:
-            asked: Questions, and what was answered to each.
-        """
-        found = scored_answers(self._task, [(one.sample, text) for one, text in asked])
-        return [self._reading(one) for one in found]
 
     @property
     def probe(self) -> Question:

@@ -61,6 +61,7 @@ class MmluTask:
     advisory: bool = False
     letters: str = "ABCD"
     form: str = "ANSWER: and a letter"
+    notes: str = ""
 
     @property
     def shots(self) -> int:
