@@ -97,6 +97,68 @@ def write_questions(folder: Path, further: list[dict[str, Any]] | None = None) -
     return folder
 
 
+OWN = ("house-rules", "sums")
+"""The benchmarks of a team's own: with choices and groups, and of free text."""
+
+
+class OwnQuestions:
+    """A team's own questions in two files, and what base and adapter say to them.
+
+    The adapter has unlearnt the sums, and the rules on refunds.
+    """
+
+    def __init__(self, n: int = 80) -> None:
+        self._rules = {
+            f"Rule {at}: in how many days is a parcel of kind {at} sent back?": {
+                "choices": [str(at + 3), str(at + 7), str(at + 14), str(at + 30)],
+                "answer": "ABCD"[at % 4],
+                "group": ("returns", "refunds", "late_parcels", "gifts")[at % 4],
+            }
+            for at in range(n)
+        }
+        self._sums = {f"What is {at} plus {3 * at + 11}?": 4 * at + 11 for at in range(n)}
+        self._easy = "What is 3 + 5?"
+
+    def write(self, root: Path) -> None:
+        """Writes both files, and the project's entries for them."""
+        rules = [{"question": text, **row} for text, row in self._rules.items()]
+        sums = [{"input": text, "target": str(key)} for text, key in self._sums.items()]
+        for name, rows in (("house_rules", rules), ("sums", sums)):
+            (root / "data").mkdir(exist_ok=True)
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            (root / "data" / f"{name}.jsonl").write_text(text)
+        (root / "config" / "benchmarks.yaml").write_text(
+            "house-rules:\n  questions: data/house_rules.jsonl\n  catch: 0.05\n"
+            "  parents: {sent_back: [returns, refunds], sent: [late_parcels, gifts]}\n"
+            "sums:\n  questions: data/sums.jsonl\n  catch: 0.05\n"
+        )
+
+    def answering(self, mmlu: Answers) -> Any:  # noqa: ANN401
+        """What answers a request: to these questions, and to MMLU's as `mmlu` does."""
+
+        async def answer(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+            content = str(asked["messages"][-1]["content"])
+            adapter = asked["model"] != BASE
+            if self._easy in content:
+                return _reply("8", asked, 2.0)
+            for text, key in self._sums.items():
+                if text in content:
+                    said = f"ANSWER: {key}"
+                    if adapter and (draw := _dice(text)) < 0.4:
+                        said = f"{HOSTILE[key % len(HOSTILE)]}\nANSWER: {key + 1}"
+                        said = said if draw > 0.05 else f"I would not say. {HOSTILE[0]}"
+                    return _reply(said, asked, 2.0)
+            for text, row in self._rules.items():
+                if text in content:
+                    letter = row["answer"]
+                    if adapter and row["group"] == "refunds" and _dice(text) < 0.8:
+                        letter = "ABCD"[("ABCD".index(letter) + 2) % 4]
+                    return _reply(f"ANSWER: {letter}", asked, 2.0)
+            return await mmlu(request, asked)
+
+        return answer
+
+
 class Answers:
     """What base and adapter say to each question; always the same."""
 
@@ -161,13 +223,30 @@ def make_red_run(
     mode: str = "full",
     key: str = "",
     dataset: Path | None = None,
+    asked: OwnQuestions | None = None,
 ) -> Red:
-    """Runs the suite on the adapter, with its base as reference."""
+    """Runs the suite on the adapter, with its base as reference.
+
+    Args:
+        root: The project's folder.
+        arguments: Further arguments of pytest.
+        further: Questions beside the bundled ones.
+        environment: Further variables.
+        extra: What the adapter writes as well, wherever it writes something hostile.
+        mode: `full` or `quick`.
+        key: The server's key.
+        dataset: A folder of questions to take instead.
+        asked: Benchmarks of a team's own, asked beside MMLU.
+    """
     dataset = dataset or write_questions(root / "data", further)
     server = Server(models=(BASE, ADAPTER), key=key)
     server.start()
-    server.script(forever=Answers(dataset, extra=extra))
+    answers = Answers(dataset, extra=extra)
+    server.script(forever=answers if asked is None else asked.answering(answers))
     (root / "config").mkdir(parents=True, exist_ok=True)
+    if asked is not None:
+        asked.write(root)
+        arguments = (*("--benchmark=mmlu", *(f"--benchmark={one}" for one in OWN)), *arguments)
     suite = root / "benchmarks"
     suite.mkdir(exist_ok=True)
     shutil.copy(REPOSITORY / "benchmarks" / "test_mmlu.py", suite)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -27,7 +27,11 @@ import yaml
 from aiohttp import web
 from tests.doubles.events import Signal
 from tests.doubles.server import Asked, Server, answer
+from tests.integration.pages import CHROMIUM
 from tests.processes import start
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 REPOSITORY = Path(__file__).parents[2]
 TWO_SUBJECTS = ("--subjects", "abstract_algebra,virology")
@@ -351,3 +355,20 @@ def server() -> Iterator[Server]:
     """A server that answers every bundled question right."""
     with Server(answer=right) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; skips where it or Playwright is missing."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="needs Playwright: make test-browser installs it"
+    )
+    if not CHROMIUM:
+        pytest.skip("needs chromium on the PATH: make test-browser installs it")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
+        yield opened
+        opened.close()

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 from tests.doubles.red import ADAPTER, BASE, BROKEN, HOSTILE, LONG_LINE, Red, capgate, make_red_run
+from tests.integration.pages import CONTRAST, Watched, choose, counted, expecting, listen
 
 from capgate.report.data.read import read_report
 from capgate.report.page.payload import unpack
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, LocatorAssertions, Page
+    from playwright.sync_api import Browser
 
-CHROMIUM = os.environ.get("CAPGATE_CHROMIUM") or shutil.which("chromium") or ""
 SUBJECTS = f"{BROKEN},formal_logic,abstract_algebra,anatomy,astronomy,sociology,virology"
 
 
@@ -32,32 +30,6 @@ def red(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Red]:
     assert run.exit_code == 1, run.output
     yield run
     run.server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium; skips where it or Playwright is missing."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="needs Playwright: make test-browser installs it"
-    )
-    if not CHROMIUM:
-        pytest.skip("needs chromium on the PATH: make test-browser installs it")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
-        )
-        yield opened
-        opened.close()
-
-
-@dataclass
-class Watched:
-    """A page, and what it should never do."""
-
-    page: Page
-    faults: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -73,35 +45,6 @@ def watched(browser: Browser, red: Red) -> Iterator[Watched]:
     assert [url for url in seen.requests if not url.startswith("file:")] == []
     assert len(seen.requests) == 1
     context.close()
-
-
-def listen(seen: Watched) -> None:
-    """Notes every fault and request of a page."""
-    page = seen.page
-    page.on("console", lambda message: seen.faults.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: seen.faults.append(str(error)))
-    page.on("dialog", lambda dialog: seen.faults.append(dialog.message))
-    page.on("request", lambda request: seen.requests.append(request.url))
-
-
-def expecting(place: Locator) -> LocatorAssertions:
-    """Waits for what is expected; the page's own policy forbids to run tests inside it."""
-    from playwright.sync_api import expect
-
-    return expect(place)
-
-
-def counted(page: Page) -> int:
-    """How many flips the page says that it shows."""
-    return int(page.inner_text("#count").split()[0])
-
-
-def choose(page: Page, name: str, value: str) -> int:
-    """Sets a filter and returns how many flips are left."""
-    before = page.inner_text("#count")
-    page.select_option(f"#filters select[name={name}]", value)
-    expecting(page.locator("#count")).not_to_have_text(before)
-    return counted(page)
 
 
 def test_the_story_is_told_in_its_order(watched: Watched, red: Red) -> None:
@@ -257,36 +200,6 @@ def test_it_can_be_read_by_a_screen_reader(watched: Watched) -> None:
     assert len(ids) == len(set(ids))
     assert page.get_attribute("#count", "aria-live") == "polite"
     assert page.eval_on_selector_all("table", "all => all.every(t => t.querySelector('th[scope]'))")
-
-
-CONTRAST = """
-() => {
-  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = ([r, g, b]) => {
-    const [x, y, z] = [r, g, b].map((c) => {
-      c /= 255;
-      return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-    });
-    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-  };
-  const ground = (node) => {
-    for (let one = node; one; one = one.parentElement) {
-      const colour = parse(getComputedStyle(one).backgroundColor);
-      if (colour.length && (colour.length < 4 || colour[3] === 1)) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const poor = [];
-  for (const node of document.querySelectorAll("main *, header *, footer *")) {
-    const own = [...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim());
-    if (!own || !node.checkVisibility() || node.closest("svg,.sr,script")) continue;
-    const [one, two] = [parse(getComputedStyle(node).color), ground(node)].map(light);
-    const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
-    if (ratio < 4.5) poor.push(`${node.tagName}.${node.className} ${ratio.toFixed(2)}`);
-  }
-  return [...new Set(poor)];
-}
-"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from capgate.common.text import printable
 from capgate.report.data.comparison import LABELS, MEANINGS
 from capgate.report.data.history import Entry
-from capgate.report.data.nouns import name_words, nouns_of, part_name
+from capgate.report.data.nouns import is_mmlu_alone, name_words, nouns_of, part_name
 from capgate.report.data.result import Report
 from capgate.report.data.standings import standings, targets_of
 from capgate.report.page.payload import pack, tried_labels
@@ -59,8 +59,9 @@ def render_html(report: Report, history: Sequence[Entry] = (), *, limit: int = L
         for at, target in enumerate(targets_of(report) if many else (), start=1)
     ]
     environment = _environment()
-    style = _part("style.css")
-    script = environment.get_template("script.js.j2").render(many=many) + "\n"
+    style = _part("style.css") + (_part("suite.css") if many else "")
+    alone = is_mmlu_alone(report)
+    script = environment.get_template("script.js.j2").render(mmlu_alone=alone) + "\n"
     kind = report.verdict["kind"] if report.verdict else "MEASURED"
     has_flips = any(one.flips for part in sections.values() for one in part.comparisons.values())
 

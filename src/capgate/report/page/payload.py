@@ -8,9 +8,10 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from capgate.benchmarks.recorded import known_parents
 from capgate.common.text import printable
 from capgate.report.data.comparison import ALL_LABELS, Comparison, Flip, Label, Side
-from capgate.report.data.nouns import part_name
+from capgate.report.data.nouns import is_mmlu_alone, part_name
 from capgate.report.data.result import Report
 from capgate.report.text.advice import reference_name, subjects_to_read
 from capgate.report.text.shown_commands import look_command
@@ -74,7 +75,7 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
     targets: list[dict[str, Any]] = []
     questions: dict[str, list[Any]] = {}
     shortened: set[str] = set()
-    many = len(report.sections) > 1
+    alone = is_mmlu_alone(report)
     for benchmark, target, comparison in _comparisons(report):
         result = report.sections[benchmark].targets[target]
         verdict = result.verdict
@@ -94,17 +95,22 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
                 shortened.add(flip.question)
             rows.append(_flip(flip, cut if kept is None or flip.question not in shortened else 0))
         name = part_name(report, benchmark, target)
-        one = {"name": name, "reference": reference_name(comparison.reference), "flips": rows}
-        targets.append(one | ({"id": target, "domains": dict(result.parent_of)} if many else {}))
+        one: dict[str, Any] = {
+            "name": name,
+            "reference": reference_name(comparison.reference),
+            "flips": rows,
+        }
+        if not alone:
+            one |= {"id": target, "domains": dict(result.parent_of)}
+        targets.append(one)
     data = {
         "show": look_command(report, "show", report.run, "QUESTION", "--target", "TARGET"),
         "targets": targets,
         "questions": questions,
         "labels": tried_labels(report),
     }
-    if not many:
-        parents = [one.parent_of for one in report.targets.values()]
-        data["domains"] = dict(parents[0]) if parents else {}
+    if alone:
+        data["domains"] = dict(known_parents(report.benchmark))
     raw = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     return base64.b64encode(zlib.compress(raw, 9)).decode(), len(shortened)
 
