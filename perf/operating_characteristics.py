@@ -2,11 +2,15 @@
 
     python perf/operating_characteristics.py            # some five minutes on one core
     python perf/operating_characteristics.py --quick    # half a minute, for a look
+    python perf/operating_characteristics.py --suites   # several benchmarks alone, ten minutes
 
 Writes `operating_characteristics.md` and `.svg` beside this file (with --quick to a directory
-of your choice, `--out`). Needs matplotlib for the plot. Exits with 1 if an error rate is above
-what is stated by more than three standard errors of the simulation, if more questions are needed
-than stated, or if `capgate decide --orders 100` takes too long.
+of your choice, `--out`). With --suites the table of several benchmarks is simulated in their
+place and put into `README.md` (with --quick it is printed). Needs matplotlib for the plot.
+
+Exits with 1 if an error rate is above what is stated by more than three standard errors of the
+simulation, if more questions are needed than stated, or if `capgate decide --orders 100` takes
+too long.
 """
 
 from __future__ import annotations
@@ -48,6 +52,9 @@ from gate_simulations import (
     unparsed_alarms,
 )
 from group_simulations import sight_of, suite_false_alarms
+from suite_page import cells as suite_cells
+from suite_page import lines as suite_lines
+from tables import publish
 
 from capgate.benchmarks.mmlu.subjects import SUBJECTS
 
@@ -105,14 +112,35 @@ def decide_seconds(seed: int) -> float:
     return user + after.children_system - before.children_system
 
 
+def several_benchmarks(*, quick: bool, seed: int) -> int:
+    """Simulates suites of benchmarks; publishes the table, or prints it with `quick`."""
+    started, worked = time.monotonic(), time.process_time()
+    cells = list(suite_cells(quick=quick, seed=seed))
+    text = "\n".join(suite_lines(cells))
+    if quick:
+        print(text)
+    else:
+        publish("suites", text)
+    rates = [rate for cell in cells for rate in cell.rates]
+    above = [f"{rate.what}: {rate}, stated {rate.limit:.2%}" for rate in rates if not rate.holds]
+    took = f"{time.monotonic() - started:.0f} s ({time.process_time() - worked:.0f} s of CPU)"
+    print(f"{len(cells)} cells in {took}; {len(rates)} rates, {len(above)} above what is stated")
+    for line in above:
+        print(f"  {line}")
+    return 1 if above else 0
+
+
 def main() -> int:
     """Remakes table and plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer orders, for a look")
+    parser.add_argument("--suites", action="store_true", help="several benchmarks alone")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="directory")
     parser.add_argument("--seed", type=int, default=20_000)
     args = parser.parse_args()
     quick, seed = args.quick, args.seed
+    if args.suites:
+        return several_benchmarks(quick=quick, seed=seed)
     started, worked = time.monotonic(), time.process_time()
     check_fixed(seed)
     cells = list(grid(quick=quick, seed=seed))

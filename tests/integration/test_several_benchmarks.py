@@ -141,6 +141,19 @@ def test_an_advisory_benchmark_never_decides(ready: tuple[Project, Server]) -> N
     assert re.search(r"test_group\[forgetful-sums\] PASSED REGRESSION \(advisory\)", outcome.text)
 
 
+def test_questions_asked_in_another_form_are_summed_once(ready: tuple[Project, Server]) -> None:
+    """A benchmark that asks another's questions has its own verdict, but no part in the sum."""
+    project, _ = ready
+    again = ENTRIES.replace("kinds.jsonl,", "kinds.jsonl, questions_of: sums,")
+    project.write("config/benchmarks.yaml", again)
+    chosen = ("-k", "preflight or suite or test_group", *BOTH, "--benchmark", "kinds")
+    outcome = project.pytest("benchmarks", *chosen)
+    assert outcome.code == 0, outcome.text
+    verdict = over_all(project)
+    assert verdict["together"]["benchmarks"] == ["mmlu", "sums"]
+    assert [one["kind"] for one in verdict["benchmarks"]] == ["PASS"] * 3
+
+
 def test_a_benchmark_without_its_questions_leaves_the_others_judged(
     ready: tuple[Project, Server],
 ) -> None:

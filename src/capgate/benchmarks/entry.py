@@ -56,6 +56,8 @@ class BenchmarkEntry(BaseModel):
             each such text is asked, since the gate's tests take questions for independent.
         cluster_pattern: In place of `cluster`: a regular expression whose first group finds that
             text in a question.
+        questions_of: The benchmark whose questions these are in another form, such as another
+            language. Where a run asks both, their losses are counted together only once.
         size: How many questions there are, for those who have not loaded them.
         requires: Python module that the task needs and capgate does not bring, to how one gets it.
         description: What it measures, for people.
@@ -79,6 +81,7 @@ class BenchmarkEntry(BaseModel):
     epochs: Literal[1] | None = None
     cluster: Annotated[str, Field(min_length=1)] | None = None
     cluster_pattern: Annotated[str, Field(min_length=1)] | None = None
+    questions_of: Annotated[str, Field(min_length=1)] | None = None
     size: Annotated[int, Field(ge=1)] | None = None
     requires: dict[Annotated[str, Field(pattern=_MODULE)], str] = {}
     description: str = ""

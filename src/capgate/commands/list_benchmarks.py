@@ -27,12 +27,9 @@ from capgate.config.settings import Settings
 from capgate.config.thresholds import policy_for
 from capgate.gate.budget import benchmark_budget
 from capgate.gate.policy import Policy
-from capgate.gate.power import visible_drop
+from capgate.gate.power import DISCORDANCES, visible_drops
 from capgate.report.text.table_lines import lines_of
 from capgate.store.answer_lengths import mean_lengths
-
-DISCORDANCES: Final = (0.05, 0.10, 0.20)
-"""Shares of questions on which two sides may differ, for which it is told what can be seen."""
 
 _PIPE_WIDTH: Final = 220
 _HUB: Final = "hub"
@@ -235,16 +232,8 @@ def _visible(row: Listed, policy: Policy, decide: int) -> dict[str, float | None
     own = policy.for_benchmark(row.name, row.catch)
     grouped, parents = bool(row.groups), bool(row.parents)
     budget = benchmark_budget(own, decide, groups=grouped, parents=parents)
-    return {
-        f"{discordance:g}": visible_drop(
-            row.questions,
-            discordance=discordance,
-            alpha=budget.pooled,
-            power=1.0 - own.miss,
-            tolerate=own.tolerate,
-        )
-        for discordance in DISCORDANCES
-    }
+    found = visible_drops(row.questions, own, share=budget.pooled)
+    return {f"{discordance:g}": drop for discordance, drop in found.items()}
 
 
 def _print(

@@ -79,6 +79,14 @@ class Benchmarks:
             )
         return self.entries[name]
 
+    def first_of(self, name: str) -> str:
+        """Returns the benchmark whose questions a benchmark asks in another form, else its name.
+
+        Raises:
+            ConfigError: There is none of this name.
+        """
+        return self.entry_of(name).questions_of or name
+
     def suite_of(self, name: str) -> Suite:
         """Returns the suite of a name.
 
@@ -129,6 +137,9 @@ def _read(path: Path, base: Benchmarks) -> Benchmarks:
         if entry is not None:
             entries[name] = entry
     known = {*entries, *own}
+    for name in own:
+        if name in entries:
+            faults += _faults_of_source(name, entries, known)
     suites = {**base.suites, **_suites(raw.get(_SUITES), known, faults)}
     if faults:
         raise ConfigError(
@@ -137,6 +148,24 @@ def _read(path: Path, base: Benchmarks) -> Benchmarks:
             remedy=_REMEDY,
         )
     return Benchmarks(entries, suites, frozenset(own))
+
+
+def _faults_of_source(
+    name: str, entries: Mapping[str, BenchmarkEntry], known: set[str]
+) -> Iterator[FileFault]:
+    """What is wrong with the benchmark whose questions an entry says that it asks."""
+    source, place = entries[name].questions_of, f"{name}.questions_of"
+    if source is None:
+        return
+    if source == name:
+        yield FileFault(
+            place, "names the entry itself; leave it out where the questions are its own"
+        )
+    elif source not in known:
+        what = f"there is no benchmark {source!r}; {_nearest(source, known)}"
+        yield FileFault(place, what)
+    elif source in entries and (first := entries[source].questions_of):
+        yield FileFault(place, f"the questions of {source} are those of {first}: name {first}")
 
 
 def _faults_of_name(name: object) -> Iterator[FileFault]:

@@ -1,6 +1,7 @@
 """How small a drop a test would usually see: at its stated power, by the test really applied.
 
     visible_drop(100, discordance=0.1, alpha=0.0125 / 57, power=0.95)      # exact paired test
+    visible_drops(1319, Policy(), share=0.025)                             # by discordance
     visible_shortfall(400, floor=0.7, alpha=0.025, power=0.95)             # exact binomial test
     visible_in_play(process, questions=640, chances=chances, power=0.95)   # sequential rule
 
@@ -9,15 +10,19 @@ Each returns None where a test would miss even the largest possible drop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
 from capgate.gate import stats
+from capgate.gate.policy import Policy
 from capgate.gate.sequential import EProcess
 from capgate.gate.stats import Floats, Ints
+
+DISCORDANCES: Final = (0.05, 0.10, 0.20)
+"""Shares of questions where two related models differ: little, usual, much."""
 
 _STEPS: Final = 16
 """Halvings of a visible drop: to 1e-5, far below one question in any benchmark."""
@@ -66,6 +71,34 @@ def visible_drop(
         return float(np.sum(stats.binomial_pmf(gained, n, gain_rate) * found))
 
     return _smallest(lambda drop: chance(drop) >= power)
+
+
+def visible_drops(
+    n: int, policy: Policy, *, share: float, discordances: Sequence[float] = DISCORDANCES
+) -> dict[float, float | None]:
+    """Returns the smallest drop that a benchmark of some size usually shows, by discordance.
+
+    A smaller `catch` can't be decided there: a loss of it would as a rule be neither found nor
+    ruled out.
+
+    Args:
+        n: Questions of the benchmark.
+        policy: The benchmark's, with its `miss` and `tolerate`.
+        share: Of the benchmark's own test (`Budget.pooled`).
+        discordances: Shares of questions where the two sides differ.
+
+    Returns:
+        Discordance to the drop as a fraction, or None where nothing would be visible.
+
+    Raises:
+        ValueError: If `n` is not positive or the share is not in (0, 1).
+    """
+    return {
+        one: visible_drop(
+            n, discordance=one, alpha=share, power=1.0 - policy.miss, tolerate=policy.tolerate
+        )
+        for one in discordances
+    }
 
 
 def visible_shortfall(

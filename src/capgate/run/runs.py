@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.errors import CapgateError
+from capgate.config.benchmarks_file import load_benchmarks
 from capgate.gate.suite import combine_quick, decide_suite
 from capgate.gate.suite_verdict import Part, SuiteVerdict
 from capgate.gate.verdict import Verdict
@@ -100,12 +101,24 @@ class Runs:
         if fault is not None:
             return Part(run.name, None, advisory=advisory, missing=str(fault))
         try:
-            return Part(run.name, self.judge(target, run.name, mode).verdict, advisory=advisory)
+            verdict = self.judge(target, run.name, mode).verdict
+            return Part(run.name, verdict, advisory=advisory, apart=self._asks_again(run, target))
         except CapgateError as error:
             scope: Literal["quick", "suite"] = "quick" if mode == "quick" else "suite"
             verdict = Verdict.of_error(error, scope=scope)
             run.record(Judgement(target, Shard(scope, run.name), verdict, None))
             return Part(run.name, verdict, advisory=advisory)
+
+    def _asks_again(self, run: Run, target: str) -> bool:
+        """Whether one before it, which decides, asks the same questions in another form."""
+        known = load_benchmarks(run.settings.root)
+        mine = known.first_of(run.name)
+        for one in self:
+            if one.name == run.name:
+                return False
+            if known.first_of(one.name) == mine and not one.policies.is_advisory(target):
+                return True
+        return False
 
     def faults_together(self, target: str, faults: Mapping[str, CapgateError | None]) -> list[str]:
         """What keeps a target from being judged, each fault told once; empty where nothing does.

@@ -154,3 +154,24 @@ def test_mmlu_is_made_as_ever(tmp_path: Path) -> None:
     assert made("mmlu_5_shot") == ("mmlu_5_shot", "inspect_evals/mmlu_5_shot", 5, 512, 0.02)
     own = read(tmp_path, "mmlu: {catch: 0.03, max_tokens: 64}\n").entry_of("mmlu")
     assert made("mmlu", own) == ("mmlu", "inspect_evals/mmlu_0_shot", 0, 64, 0.03)
+
+
+def test_an_entry_names_the_benchmark_whose_questions_it_asks_again(tmp_path: Path) -> None:
+    """Translations and variants of MMLU are its questions; others are their own."""
+    found = read(tmp_path, "sums-de: {questions: data/sums.jsonl, questions_of: gsm8k}\n")
+    names = ("mmmlu_de", "mmlu_5_shot", "sums-de", "ifeval")
+    assert [found.first_of(name) for name in names] == ["mmlu", "mmlu", "gsm8k", "ifeval"]
+
+
+def test_questions_of_an_unknown_or_borrowed_benchmark_are_faults(tmp_path: Path) -> None:
+    """The name is a known benchmark's, not the entry's own, and has questions of its own."""
+    assert faults(
+        tmp_path,
+        "a: {questions: a.jsonl, questions_of: gsm8}\n"
+        "self: {questions: self.jsonl, questions_of: self}\n"
+        "c: {questions: c.jsonl, questions_of: mmmlu_de}\n",
+    ) == [
+        "a.questions_of: there is no benchmark 'gsm8'; did you mean gsm8k or mgsm?",
+        "self.questions_of: names the entry itself; leave it out where the questions are its own",
+        "c.questions_of: the questions of mmmlu_de are those of mmlu: name mmlu",
+    ]
