@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.common.errors import ConfigError
@@ -152,3 +153,15 @@ def test_a_verdicts_figures_do_not_grow_by_what_one_benchmark_does_not_use() -> 
         "max_error_rate",
         "on_inconclusive",
     }
+
+
+def test_the_example_of_the_docs_is_a_sound_policy() -> None:
+    """docs/gate.md shows keys of benchmarks and shares; they are taken as they stand there."""
+    text = (Path(__file__).parents[3] / "docs" / "gate.md").read_text(encoding="utf-8")
+    section = text.partition("### Keys of a benchmark")[2]
+    example = yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0])
+    own = {"support-desk": BenchmarkEntry(questions="desk.jsonl", catch=0.05)}
+    policy = parse_policy(example, entries={**KNOWN, **own})
+    assert policy.is_advisory("ifeval")
+    assert policy.shares is not None
+    assert policy.for_benchmark("support-desk").for_subject("refunds").catch == 0.03
