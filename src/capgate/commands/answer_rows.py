@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -18,6 +19,7 @@ from capgate.common.text import one_line
 from capgate.gate.rows import Pair
 
 _COLUMNS: Final = ("question", "subject", "reference", "candidate")
+_BENCHMARK: Final = "benchmark"
 _STATES: Final = {state.value: state for state in AnswerState} | {
     "1": AnswerState.CORRECT,
     "0": AnswerState.WRONG,
@@ -25,7 +27,7 @@ _STATES: Final = {state.value: state for state in AnswerState} | {
 _SHOWN_FAULTS: Final = 20
 _REMEDY: Final = (
     "each row needs question, subject, reference and candidate, the latter two as "
-    "correct, wrong, unparsed, error, or 1/0"
+    "correct, wrong, unparsed, error, or 1/0; with a benchmark it needs no subject"
 )
 
 
@@ -39,21 +41,31 @@ class _TwiceError(Exception):
     """One JSON object has the same key twice."""
 
 
-def read_pairs(source: str) -> tuple[list[Pair], int]:
+@dataclass(frozen=True)
+class Rows:
+    """What a file of rows holds.
+
+    Attributes:
+        pairs: Benchmark to its pairs, in the file's order; all under `""` where rows name none.
+        repeated: How many rows repeated an earlier one.
+    """
+
+    pairs: Mapping[str, list[Pair]]
+    repeated: int
+
+
+def read_rows(source: str) -> Rows:
     """Reads a file of rows line by line.
 
     Args:
         source: Path of a jsonl or CSV file; `-` for standard input.
-
-    Returns:
-        The pairs in the file's order, and how many rows repeated an earlier one.
 
     Raises:
         ConfigError: If the file can't be read or holds no rows; else with its faults, each
             named by its line.
     """
     name = "standard input" if source == "-" else source
-    pairs: dict[str, tuple[Pair, int]] = {}
+    pairs: dict[tuple[str, str], tuple[Pair, int]] = {}
     faults: list[FileFault] = []
     found = repeated = 0
     try:
@@ -63,18 +75,19 @@ def read_pairs(source: str) -> tuple[list[Pair], int]:
             else Path(source).open(encoding="utf-8-sig", errors=_KEPT, newline="") as stream
         ):
             for line, row in _rows(stream):
-                pair = _pair(row) if isinstance(row, Mapping) else row
-                if isinstance(pair, Pair):
-                    earlier = pairs.setdefault(pair.question, (pair, line))
+                read = _pair(row) if isinstance(row, Mapping) else row
+                if not isinstance(read, str):
+                    benchmark, pair = read
+                    earlier = pairs.setdefault((benchmark, pair.question), (pair, line))
                     if earlier[1] == line:
                         continue
                     if earlier[0][1:] == pair[1:]:
                         repeated += 1
                         continue
-                    pair = f"line {earlier[1]} has this question {_otherwise(earlier[0], pair)}"
+                    read = f"line {earlier[1]} has this question {_otherwise(earlier[0], pair)}"
                 found += 1
                 if len(faults) < _SHOWN_FAULTS:
-                    faults.append(FileFault(f"line {line}", pair))
+                    faults.append(FileFault(f"line {line}", read))
     except OSError as error:
         raise ConfigError(
             f"{name} can't be read", said=error.strerror or str(error), remedy="check the path"
@@ -85,14 +98,33 @@ def read_pairs(source: str) -> tuple[list[Pair], int]:
         raise ConfigError(f"{name} can't be judged: {lines}{more}", faults=faults, remedy=_REMEDY)
     if not pairs:
         raise ConfigError(f"{name} holds no rows", remedy=_REMEDY)
-    if len(pairs) == 1:
-        line = next(iter(pairs.values()))[1]
+    places: dict[str, list[int]] = {}
+    for (benchmark, _), (_, line) in pairs.items():
+        places.setdefault(benchmark, []).append(line)
+    if "" in places and len(places) > 1:
+        unnamed = places[""]
         raise ConfigError(
-            f"{name} holds one row",
-            faults=[FileFault(f"line {line}", "a single question can't be judged")],
+            f"{name} can't be judged: {len(unnamed):,} of its rows name no benchmark, others do",
+            faults=[FileFault(f"line {line}", "the benchmark is empty") for line in unnamed[:3]],
+            remedy="name the benchmark of each row, or of none",
+        )
+    if single := {one: mine[0] for one, mine in places.items() if len(mine) == 1}:
+        raise ConfigError(
+            f"{name} holds one row" + (" of a benchmark" if "" not in places else ""),
+            faults=[
+                FileFault(f"line {line}", f"a single question{_of(one)} can't be judged")
+                for one, line in single.items()
+            ],
             remedy="give at least two; a few hundred before anything can be seen",
         )
-    return [pair for pair, _ in pairs.values()], repeated
+    found_by_benchmark: dict[str, list[Pair]] = {one: [] for one in places}
+    for (benchmark, _), (pair, _) in pairs.items():
+        found_by_benchmark[benchmark].append(pair)
+    return Rows(found_by_benchmark, repeated)
+
+
+def _of(benchmark: str) -> str:
+    return f" of {one_line(benchmark, limit=40)}" if benchmark else ""
 
 
 def _rows(stream: TextIO) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -162,10 +194,11 @@ def _records(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str] 
 def _header_fault(header: list[str]) -> str | None:
     if not all(map(_is_text, header)):
         return _NOT_TEXT
-    if missing := [column for column in _COLUMNS if column not in header]:
+    needed = [one for one in _COLUMNS if one != "subject" or _BENCHMARK not in header]
+    if missing := [column for column in needed if column not in header]:
         shown = one_line(", ".join(header), limit=120)
         return f"the header lacks {', '.join(missing)}; it has {shown}"
-    if twice := [column for column in _COLUMNS if header.count(column) > 1]:
+    if twice := [column for column in (*_COLUMNS, _BENCHMARK) if header.count(column) > 1]:
         return f"the header has {', '.join(twice)} more than once"
     return None
 
@@ -205,16 +238,19 @@ def _otherwise(earlier: Pair, pair: Pair) -> str:
     return f"under another subject, {one_line(earlier.subject, limit=40)}"
 
 
-def _pair(row: Mapping[str, Any]) -> Pair | str:
-    """Returns a row's pair, or what is wrong with it."""
+def _pair(row: Mapping[str, Any]) -> tuple[str, Pair] | str:
+    """Returns a row's benchmark, `""` for none, and its pair; or what is wrong with it."""
     names: list[str] = []
-    for column in ("question", "subject"):
+    for column in (_BENCHMARK, "question", "subject"):
         given = row.get(column)
         if given is not None and (not isinstance(given, str | int) or isinstance(given, bool)):
             shown = one_line(str(given), limit=40)
             return f"the {column} is {shown}, neither a text nor a whole number"
         names.append("" if given is None else str(given).strip())
-        if not names[-1]:
+        if column == "subject" and not names[-1]:
+            # A benchmark without groups is one group of its own name.
+            names[-1] = names[0]
+        if column != _BENCHMARK and not names[-1]:
             return f"the {column} is empty"
         if not _is_text(names[-1]):
             return f"the {column} is {_NOT_TEXT}"
@@ -228,4 +264,4 @@ def _pair(row: Mapping[str, Any]) -> Pair | str:
             shown = one_line(str(given), limit=40)
             return f"{column} is {shown!r}, not correct, wrong, unparsed, error, 1 or 0"
         sides.append(state)
-    return Pair(names[0], names[1], sides[0], sides[1])
+    return names[0], Pair(names[1], names[2], sides[0], sides[1])

@@ -16,11 +16,18 @@ from typing import Any, Final
 
 from capgate.asking.ask_again import ask_again
 from capgate.asking.progress import Count
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
-from capgate.commands.options import add_json, add_options, output_of, settings_of
+from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.commands.options import (
+    add_json,
+    add_options,
+    one_benchmark,
+    output_of,
+    settings_of,
+)
 from capgate.common.answers import Answer
 from capgate.common.errors import ConfigError
 from capgate.config.option_values import positive
+from capgate.config.shown_command import of_benchmark
 from capgate.gate.calibration import Calibration, Rate, calibrate, whole_rounds
 from capgate.report.data.missing import faults_of
 from capgate.report.text.missing_lines import fault_lines
@@ -50,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
         CapgateError: The target can't be asked.
     """
     settings = settings_of(options)
+    benchmark = one_benchmark(settings, "calibrate")
     with local_run(settings) as run:
         if len(run.targets) != 1:
             raise ConfigError(
@@ -65,17 +73,19 @@ def run(options: argparse.Namespace) -> int:
             first,
             second,
             policy,
-            population=len(run.questions(target).select(settings.subjects)),
+            population=len(run.questions(target).select(run.groups(target))),
             simulations=options.simulations,
             seed=settings.seed or 0,
-            domains=DOMAIN_OF,
+            domains=run.benchmark.parents,
+            groups=run.groups(target) != (benchmark,),
             step=count.step,
         )
     out = output_of(options)
     if options.json:
-        out.json({"target": target, **_plain(found)}, indent=2)
+        of = {} if benchmark == MMLU else {"benchmark": benchmark}
+        out.json({"target": target, **of, **_plain(found)}, indent=2)
     else:
-        out.lines(_lines(target, found))
+        out.lines(_lines(target, benchmark, found))
         out.lines(f"  {line}" for line in fault_lines(faults_of([*first, *second])[:_FAULTS]))
     return 0 if found.holds else 1
 
@@ -103,8 +113,9 @@ def _plain(found: Calibration) -> dict[str, Any]:
     return data
 
 
-def _lines(target: str, found: Calibration) -> Iterator[str]:
-    yield f"{target}: {found.n:,} questions, each asked twice"
+def _lines(target: str, benchmark: str, found: Calibration) -> Iterator[str]:
+    of = "" if benchmark == MMLU else f", {benchmark}"
+    yield f"{target}{of}: {found.n:,} questions, each asked twice"
     if found.errors:
         yield f"  {found.errors:,} more have no answer in one look and are left out"
     yield f"  answered otherwise: {_rate(found.changed)}"
@@ -121,7 +132,7 @@ def _lines(target: str, found: Calibration) -> Iterator[str]:
     if found.flips.count:
         yield (
             "its answers vary, so one look at it is luck that every later run would share: "
-            f"`capgate baseline record {quote(target)} --twice` keeps two"
+            f"`capgate baseline record {quote(target)}{of_benchmark(benchmark)} --twice` keeps two"
         )
     if found.holds:
         yield "within what is allowed"

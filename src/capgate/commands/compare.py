@@ -2,23 +2,24 @@
 
 RUN_A is the reference, RUN_B the candidate; each is an id as in reports/ (or its
 beginning), `latest`, or the path of a report.json. They must have asked the same questions with the
-same prompt, scorer and generation settings. The exit code is the verdict's: PASS 0, REGRESSION 1,
+same prompt, scorer and generation settings. Runs of several benchmarks get one verdict over all;
+each that RUN_A asked must be in RUN_B. The exit code is the verdict's: PASS 0, REGRESSION 1,
 INCONCLUSIVE 10, ERROR 11.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.commands.compare_lines import show
 from capgate.commands.no_verdict import tell_no_verdict
 from capgate.commands.options import add_json, add_options, output_of, settings_of
-from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError, ConfigError
-from capgate.common.text import one_line, printable
+from capgate.config.benchmarks_file import load_benchmarks
 from capgate.config.published_scores import load_published, published_file
 from capgate.config.run_options import FILES
 from capgate.config.settings import Settings
@@ -26,17 +27,21 @@ from capgate.config.thresholds import policy_for
 from capgate.report.data.killed import is_killed, killed_fault
 from capgate.report.data.published_beside import CAUTION, beside
 from capgate.report.text.published_lines import lines
-from capgate.report.text.table_lines import lines_of
-from capgate.report.text.terminal import verdict_lines
-from capgate.run.compare_stored import Compared, Flip, GroupRow, compare
+from capgate.run.compare_stored import ComparedRuns, compare, compare_several
+from capgate.run.judge_rows import Rules
 from capgate.serving.routes import check_routes, is_routed, routes_of
-from capgate.store.kept import KeptQuestion
-from capgate.store.runs import find_run, read_run, stored, targets_of
+from capgate.store.answer_store import Store
+from capgate.store.runs import (
+    StoredRun,
+    benchmarks_of,
+    find_run,
+    read_run,
+    stored,
+    targets_of,
+)
 
 PUBLISHED: Final = Path("published.yaml")
 """Stands for the published scores in force, where `--published` names no file."""
-
-_SHOWN: Final = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         const=PUBLISHED,
         help="show RUN_A beside published scores instead: thresholds/published.yaml, a file of its "
-        "form, or a CSV with `Model Name,MMLU`",
+        "form, or a CSV with `Model Name,MMLU` (MMLU alone)",
     )
     parser.add_argument(
         "--allow-routes",
@@ -62,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="ID",
         help="the target to compare; given twice, RUN_A's and RUN_B's (default: the one judged)",
+    )
+    parser.add_argument(
+        "--benchmark",
+        dest="capgate_benchmark",
+        action="append",
+        metavar="NAME",
+        help="compare only this benchmark (repeatable; default: all that RUN_A asked)",
     )
     parser.add_argument("--policy", type=Path, metavar="FILE", help="in place of policy.yaml")
     add_options(parser, only=FILES)
@@ -94,30 +106,72 @@ def _run(options: argparse.Namespace) -> int:
         )
     with stored(settings.store) as store:
         one, other = find_run(store, options.reference), find_run(store, options.candidate)
-        reference, candidate = read_run(store, one, named[0]), read_run(store, other, named[-1])
-        for run in (reference, candidate):
-            if run.mode == "unfinished" and is_killed(store, run.id, settings.output_dir):
-                raise killed_fault(store, run.id)
-        if (reference.id, reference.target) == (candidate.id, candidate.target):
-            raise ConfigError(
-                "the two runs are one and the same",
-                remedy="name two runs, or two targets of one: --target A --target B",
-            )
-        if is_routed(candidate.about["facts"]) and is_routed(reference.about["facts"]):
-            ours, theirs = routes_of(candidate.answers), routes_of(reference.answers)
-            allowed = (options.allow_routes or "").split(",")
-            check_routes(candidate.target, ours, theirs, allowed, whole=True)
-        policy = policy_for(
-            settings.thresholds_dir, candidate.target, options.policy, root=settings.root
+        asked = benchmarks_of(store, one, named[0]), benchmarks_of(store, other, named[-1])
+        names = list(dict.fromkeys(options.capgate_benchmark or asked[0])) or [MMLU]
+        runs: dict[str, tuple[StoredRun, StoredRun] | CapgateError] = {}
+        for name in names:
+            if len(names) > 1 and name in asked[0] and name not in asked[1]:
+                runs[name] = ConfigError(
+                    f"the run {other} did not ask it",
+                    remedy="name the benchmarks to compare with --benchmark",
+                )
+                continue
+            reference = read_run(store, one, named[0], benchmark=name)
+            candidate = read_run(store, other, named[-1], benchmark=name)
+            _check(store, reference, candidate, options, settings)
+            runs[name] = reference, candidate
+        left_out = [] if options.capgate_benchmark else [n for n in asked[1] if n not in names]
+        found = _compared(runs, options, settings)
+        texts = {
+            name: store.kept_questions([flip.question for flip in one.flips], benchmark=name)
+            for name, one in found.compared.items()
+        }
+    return show(output_of(options), found, texts, left_out=left_out, json=options.json)
+
+
+def _check(
+    store: Store,
+    reference: StoredRun,
+    candidate: StoredRun,
+    options: argparse.Namespace,
+    settings: Settings,
+) -> None:
+    """Makes sure that two runs of a benchmark can be set beside each other.
+
+    Raises:
+        CapgateError: They can't.
+    """
+    for run in (reference, candidate):
+        if run.mode == "unfinished" and is_killed(store, run.id, settings.output_dir):
+            raise killed_fault(store, run.id)
+    if (reference.id, reference.target) == (candidate.id, candidate.target):
+        raise ConfigError(
+            "the two runs are one and the same",
+            remedy="name two runs, or two targets of one: --target A --target B",
         )
-        compared = compare(reference, candidate, policy, parents=candidate.parents)
-        texts = store.kept_questions([flip.question for flip in compared.flips])
-    out = output_of(options)
-    if options.json:
-        out.json(_plain(compared, texts), indent=2)
-    else:
-        out.lines(_lines(compared, texts))
-    return compared.verdict.exit_code
+    if is_routed(candidate.about["facts"]) and is_routed(reference.about["facts"]):
+        ours, theirs = routes_of(candidate.answers), routes_of(reference.answers)
+        allowed = (options.allow_routes or "").split(",")
+        check_routes(candidate.target, ours, theirs, allowed, whole=True)
+
+
+def _compared(
+    runs: Mapping[str, tuple[StoredRun, StoredRun] | CapgateError],
+    options: argparse.Namespace,
+    settings: Settings,
+) -> ComparedRuns:
+    """Has the gate judge the candidate's run by the reference's."""
+    there = {name: pair for name, pair in runs.items() if not isinstance(pair, CapgateError)}
+    target = next((candidate.target for _, candidate in there.values()), "")
+    policy = policy_for(settings.thresholds_dir, target, options.policy, root=settings.root)
+    advisory = {name: candidate.advisory for name, (_, candidate) in there.items()}
+    entries = load_benchmarks(settings.root).entries
+    rules = Rules(policy, entries, tuple(runs), advisory)
+    if len(runs) > 1:
+        return compare_several(runs, rules)
+    ((name, pair),) = there.items()
+    one = compare(*pair, rules)
+    return ComparedRuns(one.verdict, {name: one}, {})
 
 
 def _published(options: argparse.Namespace, settings: Settings) -> int:
@@ -155,102 +209,3 @@ def _published(options: argparse.Namespace, settings: Settings) -> int:
         out.line(f"not used: {published.path.name}, {fault}")
     out.line(CAUTION)
     return 0
-
-
-def _plain(compared: Compared, texts: Mapping[str, KeptQuestion]) -> dict[str, Any]:
-    sides = {
-        name: {"run": run.id, "target": run.target, "accuracy": run.accuracy}
-        for name, run in (("reference", compared.reference), ("candidate", compared.candidate))
-    }
-    return {
-        "verdict": compared.verdict.to_dict(),
-        **sides,
-        "differ": compared.differ,
-        "subjects": [_plain_row("subject", row) for row in compared.subjects],
-        "domains": [_plain_row("domain", row) for row in compared.domains],
-        "flips": [_plain_flip(flip, texts) for flip in compared.flips],
-    }
-
-
-def _plain_row(what: str, row: GroupRow) -> dict[str, Any]:
-    fields = asdict(row)
-    return {what: fields.pop("name"), **fields}
-
-
-def _plain_flip(flip: Flip, texts: Mapping[str, KeptQuestion]) -> dict[str, Any]:
-    kept = texts.get(flip.question)
-    return {
-        "question": flip.question,
-        "subject": flip.subject,
-        "change": flip.change,
-        "reference": _plain_answer(flip.reference),
-        "candidate": _plain_answer(flip.candidate),
-        "text": kept.text if kept else None,
-        "choices": list(kept.choices) if kept else None,
-        "key": kept.key if kept else None,
-    }
-
-
-def _plain_answer(answer: Answer) -> dict[str, str]:
-    return {"state": answer.state.value, "choice": answer.choice, "text": answer.text}
-
-
-def _lines(compared: Compared, texts: Mapping[str, KeptQuestion]) -> Iterator[str]:
-    one, other = compared.reference, compared.candidate
-    yield f"A: {one.id}  {one.target}   B: {other.id}  {other.target}"
-    if compared.differ:
-        yield printable(f"   differ in {compared.differ}")
-    yield from _table(compared)
-    yield from verdict_lines(compared.verdict)
-    flips = compared.flips
-    if flips:
-        yield f"{len(flips)} flips:"
-    for flip in flips[:_SHOWN]:
-        yield _flip(flip, texts.get(flip.question))
-    if len(flips) > _SHOWN:
-        yield f"  … and {len(flips) - _SHOWN} more (--json lists all)"
-
-
-def _table(compared: Compared) -> list[str]:
-    from rich.table import Table
-
-    table = Table(box=None)
-    table.add_column("subject", no_wrap=True)
-    for name in ("n", "A", "B", "lost", "gained", "errors", "drop seen from"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    verdict = compared.verdict
-    for rows, findings, style in (
-        (compared.subjects, verdict.subjects, ""),
-        (compared.domains, verdict.domains, "bold"),
-    ):
-        found = {one.name: one for one in findings}
-        for row in rows:
-            mine = found.get(row.name)
-            visible = mine.smallest_visible_drop if mine else None
-            table.add_row(
-                row.name,
-                str(row.n),
-                _rate(row.reference_accuracy),
-                _rate(row.candidate_accuracy),
-                str(row.losses or "·"),
-                str(row.gains or "·"),
-                str(row.errors or "·"),
-                "–" if visible is None else f"{100 * visible:.1f}",
-                mine.word if mine else "",
-                style=style,
-            )
-    return lines_of(table)
-
-
-def _flip(flip: Flip, kept: KeptQuestion | None) -> str:
-    said = "  →  ".join(
-        f"{answer.state} {answer.choice or one_line(answer.text, limit=30)}".rstrip()
-        for answer in (flip.reference, flip.candidate)
-    )
-    text = one_line(kept.text, limit=50) if kept else ""
-    return f"  {flip.change}  {flip.subject}  {flip.question[:12]}  {said}  {text}".rstrip()
-
-
-def _rate(accuracy: float | None) -> str:
-    return "–" if accuracy is None else f"{accuracy:.1%}"

@@ -1,31 +1,38 @@
 """`capgate decide`: the gate on answers made anywhere.
 
 ROWS is jsonl or CSV with `question`, `subject`, `reference` and `candidate`; the latter two are
-`correct`, `wrong`, `unparsed`, `error`, or 1/0. The exit code is the verdict's: PASS 0,
-REGRESSION 1, INCONCLUSIVE 10, ERROR 11.
+`correct`, `wrong`, `unparsed`, `error`, or 1/0. With a column `benchmark` the rows of several
+benchmarks get one verdict; `subject` is a benchmark's group then, and may be empty. The exit code
+is the verdict's: PASS 0, REGRESSION 1, INCONCLUSIVE 10, ERROR 11.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from capgate.benchmarks.mmlu.subjects import DOMAIN_OF
-from capgate.commands.answer_rows import read_pairs
+from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.commands.answer_rows import Rows, read_rows
 from capgate.commands.no_verdict import tell_no_verdict
 from capgate.commands.options import add_json, output_of
 from capgate.common.errors import CapgateError, ConfigError
+from capgate.common.output import Output
+from capgate.config.benchmarks_file import load_benchmarks, shipped_benchmarks
 from capgate.config.option_values import positive
 from capgate.config.policy_file import load_policy, parse_policy
-from capgate.gate import Budget, Pair, Policy, SequentialGate, Verdict, decide_fixed, seeded_order
-from capgate.gate.orders import BATCH, Orders, run_orders
+from capgate.gate import Pair, Verdict, seeded_order
+from capgate.gate.orders import Orders, run_orders
 from capgate.gate.readings import code_row
 from capgate.gate.scale import Scale
+from capgate.gate.suite import combine_quick, decide_suite
+from capgate.gate.suite_verdict import Part
 from capgate.gate.verdict import Scope
+from capgate.report.text.suite_lines import suite_lines
+from capgate.run.judge_rows import Rules, judge_fixed, judge_in_order
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,49 +80,76 @@ def _run(args: argparse.Namespace) -> int:
                 remedy="name one of these with --target, or leave --target out",
             )
         policy = policy.for_target(args.target)
-    pairs, repeated = read_pairs(args.rows)
+    rows = read_rows(args.rows)
     out = output_of(args)
-    if repeated:
-        out.error(f"{repeated} rows repeat a question and its answers; counted once")
+    if rows.repeated:
+        out.error(f"{rows.repeated} rows repeat a question and its answers; counted once")
+    names = [name or MMLU for name in rows.pairs]
+    named = any(rows.pairs)
+    # Rows that name no benchmark are MMLU's, judged by the policy alone.
+    entries = (load_benchmarks(Path.cwd()) if named else shipped_benchmarks()).entries
+    rules = Rules(policy, entries, names)
+    if len(names) > 1:
+        return _several(args, out, rows, rules)
+    (benchmark,), (pairs,) = names, rows.pairs.values()
     orders: Orders | None = None
     if _sequential(args):
-        verdict, orders = _sequential_verdict(pairs, policy, seed=args.seed, orders=args.orders)
+        verdict = judge_in_order(pairs, rules, benchmark, seed=args.seed)
+        if args.orders:
+            orders = _orders(pairs, rules, benchmark, seed=args.seed, orders=args.orders)
     else:
-        verdict = decide_fixed(pairs, policy, reference="baseline", domains=DOMAIN_OF)
+        verdict = judge_fixed(pairs, rules, benchmark)
     if args.json:
-        out.json(_as_json(verdict, orders, args))
+        of = {"benchmark": benchmark} if named else {}
+        out.json(of | _as_json(verdict.to_dict(), orders, args))
     else:
         out.lines(_lines(verdict, orders))
     return verdict.exit_code
 
 
-def _sequential_verdict(
-    pairs: list[Pair], policy: Policy, *, seed: int, orders: int | None
-) -> tuple[Verdict, Orders | None]:
+def _several(args: argparse.Namespace, out: Output, rows: Rows, rules: Rules) -> int:
+    """Judges the rows of several benchmarks; prints one verdict and returns its exit code."""
+    if args.orders:
+        raise ConfigError(
+            f"--orders repeats the sequential rule on one benchmark, and the rows are of "
+            f"{len(rows.pairs)}",
+            remedy="give it the rows of one",
+        )
+    verdicts = {
+        name: judge_in_order(pairs, rules, name, seed=args.seed)
+        if _sequential(args)
+        else judge_fixed(pairs, rules, name)
+        for name, pairs in rows.pairs.items()
+    }
+    parts = [
+        Part(name, verdict, advisory=rules.is_advisory(name)) for name, verdict in verdicts.items()
+    ]
+    suite = (combine_quick if _sequential(args) else decide_suite)(parts, rules.policy)
+    if args.json:
+        own = {name: verdict.to_dict() for name, verdict in verdicts.items()}
+        out.json(_as_json(suite.to_dict(), None, args) | {"verdicts": own})
+    else:
+        out.lines(suite_lines(suite))
+    return suite.exit_code
+
+
+def _orders(
+    pairs: Sequence[Pair], rules: Rules, benchmark: str, *, seed: int, orders: int
+) -> Orders:
+    """How the sequential rule fares over random orders of the rows."""
     position = {pair.question: index for index, pair in enumerate(pairs)}
     order = [position[question] for question in seeded_order(position, seed=seed)]
-    gate = SequentialGate(
-        policy,
-        population=len(pairs),
-        seed=seed,
-        reference="baseline",
-        fixed_rule="use `--fixed`",
-    )
-    for start in range(0, len(order), BATCH):
-        if gate.update([pairs[index] for index in order[start : start + BATCH]]) is not None:
-            break
-    verdict = gate.finish("all rows were used")
-    if not orders:
-        return verdict, None
     coded = np.array([code_row(pair) for pair in pairs], dtype=np.int8).T
-    budget = Budget.quick(policy)
-    return verdict, run_orders(
-        Scale.paired(), policy, budget, coded, orders=orders, seed=seed, first=order
-    )
+    parents = rules.parents(benchmark)
+    budget = rules.budget(benchmark, [], parents, quick=True)
+    policy = rules.of(benchmark, parents)
+    return run_orders(Scale.paired(), policy, budget, coded, orders=orders, seed=seed, first=order)
 
 
-def _as_json(verdict: Verdict, orders: Orders | None, args: argparse.Namespace) -> dict[str, Any]:
-    data = verdict.to_dict() | {"rule": "sequential" if _sequential(args) else "fixed"}
+def _as_json(
+    verdict: dict[str, Any], orders: Orders | None, args: argparse.Namespace
+) -> dict[str, Any]:
+    data = verdict | {"rule": "sequential" if _sequential(args) else "fixed"}
     if _sequential(args):
         data |= {"seed": args.seed}
     if orders is not None:

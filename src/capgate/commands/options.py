@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from capgate.common import exit_codes
+from capgate.common.errors import ConfigError
 from capgate.common.output import Output
 from capgate.common.redact import Redactor
 from capgate.config.run_options import OPTIONS
@@ -66,6 +67,21 @@ def output_of(options: argparse.Namespace) -> Output:
         return redactor_of_files(file) if file else redactor_for(lambda: settings_of(options))
 
     return Output(redactor)
+
+
+def one_benchmark(settings: Settings, command: str) -> str:
+    """The benchmark that a command is to ask, which asks one at a time.
+
+    Raises:
+        ConfigError: The options name several.
+    """
+    if len(settings.benchmarks) > 1:
+        raise ConfigError(
+            f"{command} asks one benchmark at a time, not {len(settings.benchmarks)}: "
+            f"{', '.join(settings.benchmarks)}",
+            remedy="name one with --benchmark",
+        )
+    return settings.benchmarks[0]
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

@@ -18,7 +18,14 @@ from typing import Any, Final, Literal
 from capgate.asking.ask_again import ask_again
 from capgate.asking.progress import Count
 from capgate.asking.ready_target import ReadyTarget
-from capgate.commands.options import add_json, add_options, output_of, settings_of
+from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.commands.options import (
+    add_json,
+    add_options,
+    one_benchmark,
+    output_of,
+    settings_of,
+)
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.output import Output
@@ -109,7 +116,9 @@ def _run(options: argparse.Namespace) -> Kind:
             "parity compares one adapter with one merged model",
             remedy="capgate parity --model-id BASE --adapter-name NAME --merged TARGET",
         )
-    with local_run(settings_of(options), further=(options.merged,)) as run:
+    settings = settings_of(options)
+    benchmark = one_benchmark(settings, "parity")
+    with local_run(settings, further=(options.merged,)) as run:
         (target,) = run.targets
         if options.merged == target:
             raise ConfigError(
@@ -124,9 +133,11 @@ def _run(options: argparse.Namespace) -> Kind:
         flips = _flips(*answers)
     out = output_of(options)
     if options.json:
-        out.json(_plain(parity, flips), indent=2)
+        of = {} if benchmark == MMLU else {"benchmark": benchmark}
+        out.json(of | _plain(parity, flips), indent=2)
     else:
-        _show(out, adapter.id, options.merged, parity, flips)
+        on = "" if benchmark == MMLU else f" on {benchmark}"
+        _show(out, adapter.id, f"{options.merged}{on}", parity, flips)
     return parity.kind
 
 

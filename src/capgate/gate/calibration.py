@@ -16,9 +16,10 @@ import numpy as np
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import ConfigError
-from capgate.gate.budget import Budget
+from capgate.gate.budget import Budget, benchmark_budget
 from capgate.gate.conclude import too_many_unread
 from capgate.gate.decide_paired import decide_fixed
+from capgate.gate.groups import judged_domains
 from capgate.gate.orders import BATCH
 from capgate.gate.policy import Policy
 from capgate.gate.race import Outcome, Race
@@ -100,6 +101,7 @@ def calibrate(
     simulations: int,
     seed: int,
     domains: Mapping[str, str],
+    groups: bool = True,
     step: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """Compares two looks at one target.
@@ -114,6 +116,7 @@ def calibrate(
             many questions fewer times, see `WHOLE_ROWS`.
         seed: Of the signs and orders.
         domains: Subject to its domain.
+        groups: Whether the benchmark has groups, which are judged as well.
         step: Called after each round of the whole-benchmark rule.
 
     Raises:
@@ -131,6 +134,8 @@ def calibrate(
     flipped = [pair for pair in pairs if _right(pair.reference) != _right(pair.candidate)]
     failed, mean_questions, undecided = _race(pairs, policy, population, simulations, seed)
     times = whole_rounds(len(pairs), simulations)
+    parents = judged_domains({pair.subject for pair in pairs}, domains)
+    budget = benchmark_budget(policy, 1, groups=groups, parents=bool(parents))
     return Calibration(
         n=len(pairs),
         errors=len(first) - len(pairs),
@@ -141,7 +146,7 @@ def calibrate(
         losses=sum(_right(pair.reference) for pair in flipped),
         accuracy_first=sum(_right(pair.reference) for pair in pairs) / len(pairs),
         accuracy_second=sum(_right(pair.candidate) for pair in pairs) / len(pairs),
-        whole=Rate.of_count(_whole(pairs, policy, times, seed, domains, step), times),
+        whole=Rate.of_count(_whole(pairs, policy, times, seed, domains, budget, step), times),
         quick=Rate.of_count(failed, simulations),
         quick_undecided=undecided,
         quick_questions=mean_questions,
@@ -166,6 +171,7 @@ def _whole(
     simulations: int,
     seed: int,
     domains: Mapping[str, str],
+    budget: Budget,
     step: Callable[[], None],
 ) -> int:
     """How often the whole-benchmark rule fails when the two looks change places at random."""
@@ -179,7 +185,7 @@ def _whole(
             rows[at] = (
                 pair._replace(reference=pair.candidate, candidate=pair.reference) if swap else pair
             )
-        verdict = decide_fixed(rows, policy, reference="baseline", domains=domains)
+        verdict = decide_fixed(rows, policy, reference="baseline", domains=domains, budget=budget)
         failed += verdict.kind == "REGRESSION"
         step()
     return failed
@@ -202,7 +208,8 @@ def _race(
     else:
         order = rng.integers(0, known, size=(simulations, n), dtype=kind)
     signs = rng.choice(np.array([-1, 1], dtype=np.int8), size=(simulations, n))
-    race = Race(Scale.paired(), policy, Budget.quick(policy), population=n, orders=simulations)
+    budget = benchmark_budget(policy, 1, quick=True)
+    race = Race(Scale.paired(), policy, budget, population=n, orders=simulations)
     for start in range(0, n, BATCH):
         running = race.running
         if not len(running):

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from capgate.common.answers import Answer, AnswerState
-from capgate.common.errors import ReferenceMissingError
+from capgate.common.errors import CapgateError, ReferenceMissingError
 from capgate.common.grouping import by_subject
-from capgate.gate.decide_paired import decide_fixed
 from capgate.gate.groups import judged_domains, rows_of
-from capgate.gate.policy import Policy
 from capgate.gate.rows import Pair, count_pairs, pair_up
+from capgate.gate.suite import decide_suite
+from capgate.gate.suite_verdict import Part, SuiteVerdict
 from capgate.gate.verdict import Verdict
+from capgate.run.judge_rows import Rules, judge_fixed
 from capgate.store.comparable import comparable, describe_change, mismatch
 from capgate.store.runs import StoredRun
 
@@ -73,16 +74,58 @@ class Compared:
     differ: str
 
 
-def compare(
-    reference: StoredRun, candidate: StoredRun, policy: Policy, *, parents: Mapping[str, str]
-) -> Compared:
+@dataclass(frozen=True)
+class ComparedRuns:
+    """The result of comparing two runs on the benchmarks that they asked.
+
+    Attributes:
+        verdict: The one verdict over all; that of the only benchmark.
+        compared: Benchmark to its comparison.
+        missing: Benchmark to why it could not be compared.
+    """
+
+    verdict: SuiteVerdict | Verdict
+    compared: Mapping[str, Compared]
+    missing: Mapping[str, str]
+
+
+def compare_several(
+    runs: Mapping[str, tuple[StoredRun, StoredRun] | CapgateError], rules: Rules
+) -> ComparedRuns:
+    """Compares two runs of several benchmarks.
+
+    Args:
+        runs: Benchmark to the reference's and the candidate's part in it, or why one is not there.
+        rules: By which rules all of them are judged.
+    """
+    compared: dict[str, Compared] = {}
+    missing: dict[str, str] = {}
+    for name, found in runs.items():
+        try:
+            if isinstance(found, CapgateError):
+                raise found
+            compared[name] = compare(*found, rules)
+        except CapgateError as error:
+            missing[name] = str(error)
+    parts = [
+        Part(
+            name,
+            compared[name].verdict if name in compared else None,
+            advisory=rules.is_advisory(name),
+            missing=missing.get(name, ""),
+        )
+        for name in runs
+    ]
+    return ComparedRuns(decide_suite(parts, rules.policy), compared, missing)
+
+
+def compare(reference: StoredRun, candidate: StoredRun, rules: Rules) -> Compared:
     """Compares two runs of one benchmark.
 
     Args:
         reference: The run in the reference's place.
         candidate: The run in the candidate's place.
-        policy: The candidate's policy.
-        parents: Group to the parent that it belongs to, such as a subject's domain.
+        rules: By which rules the candidate is judged.
 
     Raises:
         ReferenceMissingError: They were not asked the same questions in the same way.
@@ -92,7 +135,7 @@ def compare(
     pairs = pair_up(reference.singles, candidate.singles)
     theirs = {answer.question: answer for answer in reference.answers}
     ours = {answer.question: answer for answer in candidate.answers}
-    groups = by_subject(pairs)
+    groups, parents = by_subject(pairs), candidate.parents
     right = AnswerState.CORRECT
     flips = [
         Flip(
@@ -109,7 +152,7 @@ def compare(
     return Compared(
         reference,
         candidate,
-        decide_fixed(pairs, policy, reference="baseline", domains=parents),
+        judge_fixed(pairs, rules, candidate.benchmark, parents),
         tuple(_row(subject, mine) for subject, mine in sorted(groups.items())),
         tuple(
             _row(domain, rows_of(groups, mine))

@@ -65,6 +65,11 @@ class StoredRun:
         return "ABCD" if self.benchmark == MMLU else str(self._known.get("letters", ""))
 
     @property
+    def advisory(self) -> bool:
+        """Whether the benchmark was recorded as one that never decides."""
+        return self._known.get("advisory") is True
+
+    @property
     def _known(self) -> Mapping[str, Any]:
         """What the run recorded of a benchmark other than MMLU."""
         known: Mapping[str, Any] = self.about.get("benchmark", {})
