@@ -11,10 +11,12 @@ from itertools import combinations
 from shlex import quote
 from typing import Final, Literal
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import AnswerState
 from capgate.common.errors import FileFault
 from capgate.config.published_scores import CHANCE
-from capgate.config.thresholds import TargetFloors, weakened
+from capgate.config.shown_command import of_benchmark
+from capgate.config.thresholds import TargetFloors, baseline_name, weakened
 from capgate.gate.conclude import too_many_unread
 from capgate.gate.policy import Policy
 from capgate.gate.rows import count_singles
@@ -37,6 +39,7 @@ Kind = Literal[
     "changed n",
     "wrong fingerprint",
     "twins",
+    "can't decide",
     "weakened without a reason",
     "faulty",
 ]
@@ -62,11 +65,19 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A target's measured accuracy: correct and scored questions, overall and by subject."""
+    """A target's measured accuracy on a benchmark.
+
+    Attributes:
+        source: Where it was measured.
+        overall: Correct and scored questions.
+        subjects: The same by group.
+        chance: Accuracy by guessing, as a fraction.
+    """
 
     source: str
     overall: tuple[int, int]
     subjects: Mapping[str, tuple[int, int]]
+    chance: float = CHANCE / 100
 
     @classmethod
     def of_baseline(cls, baseline: Baseline) -> Measured:
@@ -75,6 +86,7 @@ class Measured:
             f"its baseline of {baseline.recorded[:10]}",
             (baseline.correct, baseline.n),
             {s: (one.correct, one.n) for s, one in baseline.subjects.items()},
+            baseline.chance,
         )
 
     @classmethod
@@ -86,7 +98,7 @@ class Measured:
             right = answer.state is AnswerState.CORRECT
             subjects[answer.subject] = (correct + right, n + answer.state.scored)
         total = (sum(c for c, _ in subjects.values()), sum(n for _, n in subjects.values()))
-        return cls(f"the run {run.id}", total, subjects)
+        return cls(f"the run {run.id}", total, subjects, run.chance)
 
 
 def of_faults(place: str, faults: Iterable[FileFault], remedy: str) -> list[Finding]:
@@ -99,18 +111,26 @@ def of_faults(place: str, faults: Iterable[FileFault], remedy: str) -> list[Find
 
 
 def of_floors(
-    target: str, floors: TargetFloors | None, policy: Policy, measured: Measured | None
+    target: str,
+    policy: Policy,
+    measured: Measured | None,
+    *,
+    reason: bool,
+    benchmark: str = MMLU,
 ) -> list[Finding]:
     """Floors so low that a model passes them after a large loss, or by guessing.
 
     Args:
         target: The target's id.
-        floors: Its entry in `floors.yaml`.
-        policy: The policy in force for it, floors included.
+        policy: The policy in force for it on the benchmark, floors included.
         measured: Its measured accuracy; None where it was never measured.
+        reason: Whether a reason stands beside its floors.
+        benchmark: The benchmark's name.
     """
     found: list[Finding] = []
-    reason = bool(floors and floors.reason) or policy.reason is not None
+    chance = CHANCE / 100 if benchmark == MMLU else measured.chance if measured else 0.0
+    reason = reason or policy.reason is not None
+    of = target if benchmark == MMLU else f"{target} on {benchmark}"
     places: list[tuple[str, float, tuple[int, int] | None]] = []
     if policy.floor is not None:
         places.append(("overall", policy.floor, measured.overall if measured else None))
@@ -120,20 +140,20 @@ def of_floors(
         if floor is not None:
             places.append((subject, floor, measured.subjects.get(subject) if measured else None))
     for name, floor, reached in places:
-        place = f"floor of {target}, {name}"
-        if floor * 100 <= CHANCE and reason:
+        place = f"floor of {of}, {name}"
+        if floor <= chance and reason:
             # Its reason says that it detects a broken setup, not a loss.
             continue
-        if floor * 100 <= CHANCE:
+        if floor <= chance:
             found.append(
                 Finding(
                     "near chance",
                     place,
-                    f"a floor of {floor:.0%} is passed by guessing ({CHANCE:g} %)",
+                    f"a floor of {floor:.0%} is passed by guessing ({100 * chance:g} %)",
                     "raise it, or say in `reason:` what it is for",
                 )
             )
-        if reached is None or not reached[1] or _is_chance(*reached):
+        if reached is None or not reached[1] or _is_chance(*reached, chance):
             continue
         accuracy = reached[0] / reached[1]
         if accuracy - floor > FAR and floor < clopper_pearson(*reached).low:
@@ -173,12 +193,16 @@ def of_baseline(name: str, baseline: Baseline, policy: Policy) -> list[Finding]:
         baseline: What it holds.
         policy: The target's policy.
     """
-    place = f"baselines/{name}.json"
-    again = f"record it anew: capgate baseline update {quote(baseline.target)}"
+    place, chance = f"baselines/{name}.json", baseline.chance
+    again = f"record it anew: capgate baseline update {_named(baseline)}"
     found: list[Finding] = []
-    if baseline.target != name:
+    if name != baseline_name(baseline.target, baseline.benchmark):
         what = f"the file is named {name} but records {baseline.target}"
-        found.append(Finding("faulty", place, what, "give it the target's name"))
+        remedy = "give it the target's name"
+        if baseline.benchmark != MMLU:
+            what += f" on {baseline.benchmark}"
+            remedy = f"name it {baseline_name(baseline.target, baseline.benchmark)}.json"
+        found.append(Finding("faulty", place, what, remedy))
     for subject, counts in baseline.subjects.items():
         actual = count(baseline.answers.get(subject, {}).values())
         if actual != counts:
@@ -204,12 +228,13 @@ def of_baseline(name: str, baseline: Baseline, policy: Policy) -> list[Finding]:
         baseline.correct / baseline.n,
         clopper_pearson(baseline.correct, baseline.n),
     )
-    if interval.high < CHANCE / 100:
-        what = f"{accuracy:.1%} is worse than guessing ({CHANCE:g} %)"
+    if interval.high < chance:
+        what = f"{accuracy:.1%} is worse than guessing ({100 * chance:g} %)"
         remedy = "look at its answers: prompt, key or parsing is broken"
         found.append(Finding("impossible", place, what, remedy))
-    elif _is_chance(baseline.correct, baseline.n) and not any(reasons):
-        what = f"{accuracy:.1%} can't be told from guessing ({CHANCE:g} %): nothing can get lost"
+    elif _is_chance(baseline.correct, baseline.n, chance) and not any(reasons):
+        by_chance = f"guessing ({100 * chance:g} %)" if chance else "a model that knows nothing"
+        what = f"{accuracy:.1%} can't be told from {by_chance}: nothing can get lost"
         remedy = "look at its answers, or say what it is for: capgate baseline update … --reason"
         found.append(Finding("near chance", place, what, remedy))
     return found
@@ -217,8 +242,8 @@ def of_baseline(name: str, baseline: Baseline, policy: Policy) -> list[Finding]:
 
 def of_newest(baseline: Baseline, newest: StoredRun) -> list[Finding]:
     """Differences between a baseline and its target's newest run."""
-    place = f"baselines/{baseline.target}.json"
-    again = f"see capgate baseline diff {quote(baseline.target)}, and update it"
+    place = f"baselines/{baseline_name(baseline.target, baseline.benchmark)}.json"
+    again = f"see capgate baseline diff {_named(baseline)}, and update it"
     found: list[Finding] = []
     chosen = {s: n for s, n in newest.about["selected"].items() if n}
     recorded = {s: counts.n for s, counts in baseline.subjects.items()}
@@ -245,8 +270,35 @@ def of_newest(baseline: Baseline, newest: StoredRun) -> list[Finding]:
     return found
 
 
+def of_power(target: str, benchmark: str, policy: Policy, newest: StoredRun) -> list[Finding]:
+    """A benchmark that usually would not see a drop of its `catch`, as its newest run differed.
+
+    Args:
+        target: The target's id.
+        benchmark: The benchmark's name.
+        policy: The target's on it.
+        newest: The target's newest run of the whole benchmark.
+    """
+    verdict = newest.verdict or {}
+    counts = verdict.get("counts") or {}
+    discordance, seen = counts.get("discordance"), verdict.get("smallest_visible_drop")
+    if discordance is None or (seen is not None and seen <= policy.catch):
+        return []
+    sees = "no drop at all" if seen is None else f"a drop of {100 * seen:.1f} points at best"
+    return [
+        Finding(
+            "can't decide",
+            f"{benchmark}, {target}",
+            f"its catch is {100 * policy.catch:g} points, but where {discordance:.1%} of answers "
+            f"differ, as in the run {newest.id}, {counts['n']:,} questions usually show {sees}",
+            "ask more questions, or say in policy.yaml (benchmarks:) why its `catch` may be larger "
+            "or why it is advisory",
+        )
+    ]
+
+
 def of_twins(baselines: Mapping[str, Baseline]) -> list[Finding]:
-    """Baselines of two targets with the same answer to every question."""
+    """Baselines of two targets with the same answer to every question of a benchmark."""
     return [
         Finding(
             "twins",
@@ -255,7 +307,8 @@ def of_twins(baselines: Mapping[str, Baseline]) -> list[Finding]:
             "one is a copy, or an adapter that did nothing: record it from a run of its own",
         )
         for one, other in combinations(sorted(baselines), 2)
-        if baselines[one].answers == baselines[other].answers
+        if baselines[one].benchmark == baselines[other].benchmark
+        and baselines[one].answers == baselines[other].answers
     ]
 
 
@@ -278,8 +331,13 @@ def near_chance_scores(place: str, scores: Mapping[str, float]) -> list[Finding]
     ]
 
 
-def _is_chance(correct: int, n: int) -> bool:
-    return clopper_pearson(correct, n).low <= CHANCE / 100
+def _is_chance(correct: int, n: int, chance: float) -> bool:
+    return clopper_pearson(correct, n).low <= chance
+
+
+def _named(baseline: Baseline) -> str:
+    """What names a baseline on a command line."""
+    return f"{quote(baseline.target)}{of_benchmark(baseline.benchmark)}"
 
 
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:

@@ -3,6 +3,7 @@
     capgate rescore RUN                   # a stored run's answers, by today's scorer
     capgate rescore --baseline TARGET     # a baseline's, and how far the newest run is from it
     capgate rescore RUN --baseline TARGET
+    capgate rescore RUN --benchmark gsm8k # another benchmark than MMLU
 
 The exit code is 1 if today's scorer reads any stored answer differently, else 0.
 """
@@ -25,12 +26,13 @@ from capgate.asking.rescore import (
     record_of_run,
     rescore,
 )
-from capgate.benchmarks.mmlu.task import mmlu_task
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.commands.baseline_file import recorded_baseline
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.answers import Answer
 from capgate.common.errors import ConfigError
 from capgate.common.text import one_line, printable
+from capgate.config.chosen_benchmarks import recorded_benchmark
 from capgate.config.run_options import FILES
 from capgate.config.settings import Settings
 from capgate.store.baselines import Baseline
@@ -46,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--baseline", metavar="TARGET", dest="of_baseline", help="its baseline")
     parser.add_argument("--target", metavar="ID", help="the run's target (default: the one judged)")
+    parser.add_argument(
+        "--benchmark",
+        dest="of_benchmark",
+        metavar="NAME",
+        default=MMLU,
+        help="whose answers to score (default: mmlu)",
+    )
     add_options(parser, only=FILES | {"--dataset"})
     add_json(parser)
 
@@ -75,33 +84,38 @@ def run(options: argparse.Namespace) -> int:
 
 def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
     """The records to score: a baseline first, then a run."""
+    benchmark: str = options.of_benchmark
     if options.of_baseline is None:
         with stored(settings.store) as store:
             run = find_run(store, options.of_run)
-            return [_of_run(read_run(store, run, options.target))]
-    baseline = recorded_baseline(settings, options.of_baseline)
+            one = read_run(store, run, options.target, benchmark=benchmark)
+            return [_of_run(one, settings)]
+    baseline = recorded_baseline(settings, options.of_baseline, benchmark)
     if options.of_run is None and not settings.store.is_file():
-        return [_of_baseline(baseline, {})]
+        return [_of_baseline(baseline, {}, settings)]
     with stored(settings.store) as store:
-        kept = {s.answer.question: s.answer for s in store.used(baseline.run, baseline.target)}
-        first = _of_baseline(baseline, kept)
+        used = store.used(baseline.run, baseline.target, benchmark=benchmark)
+        first = _of_baseline(baseline, {s.answer.question: s.answer for s in used}, settings)
         target = options.target or baseline.target
         if options.of_run is not None:
-            other = read_run(store, find_run(store, options.of_run), target)
-            return [first, _of_run(other)]
-        newest = newest_whole(store, target)
+            run = find_run(store, options.of_run)
+            other = read_run(store, run, target, benchmark=benchmark)
+            return [first, _of_run(other, settings)]
+        newest = newest_whole(store, target, benchmark=benchmark)
         if newest is None or newest.id == baseline.run:
             return [first]
-        return [first, _of_run(newest)]
+        return [first, _of_run(newest, settings)]
 
 
-def _of_run(run: StoredRun) -> Record:
-    return record_of_run(run, mmlu_task(run.settings["task"], run.settings["max_tokens"]))
+def _of_run(run: StoredRun, settings: Settings) -> Record:
+    asked = recorded_benchmark(settings, run.benchmark, run.task, run.max_tokens)
+    return record_of_run(run, asked)
 
 
-def _of_baseline(baseline: Baseline, kept: Mapping[str, Answer]) -> Record:
-    benchmark = mmlu_task(baseline.task, baseline.identity["generation"]["max_tokens"])
-    return record_of_baseline(baseline, benchmark, kept)
+def _of_baseline(baseline: Baseline, kept: Mapping[str, Answer], settings: Settings) -> Record:
+    limit = baseline.identity["generation"]["max_tokens"]
+    asked = recorded_benchmark(settings, baseline.benchmark, baseline.task, limit)
+    return record_of_baseline(baseline, asked, kept)
 
 
 def _rescored(record: Record, settings: Settings) -> Rescored:
@@ -116,6 +130,7 @@ def _plain(rescored: list[Rescored], model: Moves | None) -> dict[str, Any]:
             {
                 "record": one.record.name,
                 "target": one.record.target,
+                **_named(one.record.benchmark.name),
                 "n": len(one.readings),
                 "accuracy_then": one.then,
                 "accuracy_now": one.now,
@@ -132,9 +147,18 @@ def _plain(rescored: list[Rescored], model: Moves | None) -> dict[str, Any]:
     }
 
 
+def _named(benchmark: str) -> dict[str, str]:
+    return {} if benchmark == MMLU else {"benchmark": benchmark}
+
+
 def _lines(rescored: list[Rescored], model: Moves | None) -> Iterator[str]:
     for one in rescored:
-        yield f"{one.record.target}: {one.record.name}, {len(one.readings):,} answers scored again"
+        name = one.record.benchmark.name
+        on = "" if name == MMLU else f" on {name}"
+        yield (
+            f"{one.record.target}{on}: {one.record.name}, {len(one.readings):,} "
+            "answers scored again"
+        )
         yield (
             f"  accuracy {one.then:.2%} then, {one.now:.2%} by today's scorer; "
             f"{len(one.changed):,} answers are read otherwise"

@@ -138,6 +138,11 @@ class Baseline(_Frozen):
     again: dict[str, str] = {}
 
     @property
+    def chance(self) -> float:
+        """Accuracy by guessing, as a fraction; 0 where answers are free text."""
+        return 1.0 / len(self.letters) if self.letters else 0.0
+
+    @property
     def second_look(self) -> dict[str, AnswerState]:
         """Question hash to how it ended when asked again, where that is not as the first time."""
         return {question: _STATES[code[0]] for question, code in self.again.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.mmlu.versions import PACKAGES, scorer_of
 
 _COMPARED: Final[dict[str, tuple[str, str]]] = {
@@ -22,6 +23,13 @@ _COMPARED: Final[dict[str, tuple[str, str]]] = {
     "generation": ("other generation settings", "use the same settings"),
 }
 """What must agree: what it means where it does not, and what to do then."""
+
+_REMEDIES_OF_OTHERS: Final = {
+    "dataset": "put back the questions that were asked",
+    "task": "put back the task that was asked, or the package that it came with",
+    "prompt_hash": "put back the task and arguments that were asked",
+}
+"""What to do where a benchmark is another than MMLU, which no option changes."""
 
 _UPSTREAM: Final = {"task", "prompt_hash", "scorer"}
 """What an upgrade of the packages may change."""
@@ -47,6 +55,7 @@ def comparable(
     A route is not among it: who answered is known of each answer (`capgate.serving.routes`).
     """
     return {
+        "benchmark": identity.get("benchmark", MMLU),
         "dataset": dataset["digest"],
         **how_asked(identity["versions"], prompt_hash),
         "generation": requested(identity["generation"], identity.get("extra_body")),
@@ -88,7 +97,10 @@ def mismatch(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Mismatch | N
     )
     if packages and _UPSTREAM.intersection(differ):
         clauses[-1] = f"{clauses[-1].removesuffix(')')}; {packages})"
-    return Mismatch(", ".join(clauses), ", ".join(_COMPARED[key][1] for key in differ))
+    remedies = {key: remedy for key, (_, remedy) in _COMPARED.items()}
+    if ours.get("benchmark", MMLU) != MMLU:
+        remedies |= _REMEDIES_OF_OTHERS
+    return Mismatch(", ".join(clauses), ", ".join(remedies[key] for key in differ))
 
 
 def same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -52,6 +52,13 @@ class StoredRun:
         return str(self._known.get("task", self.settings["task"]))
 
     @property
+    def max_tokens(self) -> int:
+        """The most tokens of an answer."""
+        if self.benchmark == MMLU:
+            return int(self.settings["max_tokens"])
+        return int(self.about["facts"]["generation"]["max_tokens"])
+
+    @property
     def parents(self) -> Mapping[str, str]:
         """Group to the parent that it belongs to, such as a subject's domain."""
         if self.benchmark == MMLU:
@@ -63,6 +70,11 @@ class StoredRun:
     def letters(self) -> str:
         """The letters of the choices; `""` where answers are free text."""
         return "ABCD" if self.benchmark == MMLU else str(self._known.get("letters", ""))
+
+    @property
+    def chance(self) -> float:
+        """Accuracy by guessing, as a fraction; 0 where answers are free text."""
+        return 1.0 / len(self.letters) if self.letters else 0.0
 
     @property
     def advisory(self) -> bool:
@@ -337,6 +349,18 @@ def newest_of_any(store: Store, target: str) -> str | None:
             if not read_run(store, run, target, benchmark=benchmark).missing:
                 return run
     return None
+
+
+def newest_whole_runs(store: Store) -> dict[tuple[str, str], StoredRun]:
+    """Target and benchmark to the target's newest run of the whole benchmark, where it has one."""
+    asked = {
+        (target, shard.benchmark)
+        for run, _, _ in store.runs()
+        for target, shard in store.shards(run)
+        if shard.kind == "entry"
+    }
+    runs = {pair: newest_whole(store, pair[0], benchmark=pair[1]) for pair in sorted(asked)}
+    return {pair: run for pair, run in runs.items() if run is not None}
 
 
 def known_targets(store: Store) -> list[str]:
