@@ -269,7 +269,7 @@ def conversations() -> OwnTask:
                     ChatMessageUser(content=f"Which is {number}?"),
                 ],
                 choices=[str(number), str(number + 1), str(number + 2)],
-                target="A",
+                target="BCA"[number % 3],
             )
             for number in range(6)
         ),

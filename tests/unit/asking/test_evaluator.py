@@ -66,7 +66,8 @@ class Asker:
         """An evaluator of a run, as a process of its own has it."""
         store = self.store()
         store.start_run(run, {})
-        task = mmlu_task(self.settings.task, self.settings.max_tokens)
+        mmlu = mmlu_task(self.settings.task, self.settings.max_tokens)
+        task = changes.pop("benchmark", mmlu)
         logs = changes.pop("logs", self.settings.output_dir / run)
         made = Evaluator(store, self.settings, task, run=run, logs=logs, **changes)
         self.stores.callback(made.close)
