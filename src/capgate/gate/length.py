@@ -7,6 +7,9 @@ that the token limit ended on one side only. A test alone does not fail: the mea
 grown as often as `max_length_increase` says, or the share of answers cut off by
 `max_unparsed_increase`.
 
+Where tokens are not known on both sides, such as beside a baseline, only answers that are cut off
+and unreadable count as cut off.
+
 A missing answer counts as one that became shorter and is not cut off any more, so no failure
 rests on it.
 """
@@ -119,11 +122,15 @@ def _moves(pairs: Sequence[Pair], limit: float) -> _Moves | None:
             length[at] = cut_off[at] = -1.0
             continue
         scored += 1
-        cut_reference += row.reference_cut_off
-        cut_candidate += row.candidate_cut_off
-        cut_off[at] = int(row.candidate_cut_off) - int(row.reference_cut_off)
         theirs, ours = row.reference_tokens, row.candidate_tokens
-        if theirs and ours:
+        known = bool(theirs and ours)
+        # A baseline tells no tokens, and of unreadable answers alone whether they were cut off.
+        before = row.reference_cut_off and (known or not row.reference.readable)
+        now = row.candidate_cut_off and (known or not row.candidate.readable)
+        cut_reference += before
+        cut_candidate += now
+        cut_off[at] = int(now) - int(before)
+        if known:
             tokens.append((theirs, ours))
             length[at] = is_longer(ours, theirs, limit) - is_longer(theirs, ours, limit)
     if not scored:

@@ -127,7 +127,8 @@ class LengthFinding:
         longer: Questions to which the candidate's answer is at least `limit` times as long.
         shorter: Questions to which the reference's answer is.
         evidence: The test of "answers are no longer"; None where too few lengths are known.
-        reference_cut_off: Share of the reference's answers that the token limit ended.
+        reference_cut_off: Share of the reference's answers that the token limit ended; of those
+            without tokens only unreadable ones count.
         candidate_cut_off: The same of the candidate.
         cut_off_limit: Rise of that share that fails, `max_unparsed_increase`.
         cut_off_evidence: The test of "no more answers are cut off".

@@ -61,11 +61,19 @@ def test_a_few_long_answers_are_chance() -> None:
     assert not found.failed
 
 
-def test_answers_that_are_cut_off_fail_without_any_count_of_tokens() -> None:
-    """A server that counts no tokens still says that it cut the answer off."""
-    found = judged(answers("a", 400, cut_off=20))
-    assert (found.evidence, found.reference_tokens) == (None, None)
-    assert (found.cut_off, found.failed) == (True, True)
+def test_answers_that_are_cut_off_fail() -> None:
+    """A twentieth of the answers runs into the token limit, though each could be read."""
+    found = judged(answers("a", 400, tokens=(100, 100), cut_off=20))
+    assert (found.grew, found.cut_off, found.failed) == (False, True, True)
+    assert found.candidate_cut_off == 0.05
+
+
+def test_beside_a_baseline_only_unreadable_answers_count_as_cut_off() -> None:
+    """It has no tokens, and says of unreadable answers alone whether they were cut off."""
+    read = judged(answers("a", 400, cut_off=20))
+    assert (read.evidence, read.reference_tokens, read.failed) == (None, None, False)
+    unread = judged(answers("a", 380) + answers("b", 20, unread=20, cut_off=20))
+    assert (unread.evidence, unread.cut_off) == (None, True)
 
 
 def test_missing_answers_speak_for_the_candidate() -> None:
