@@ -1,4 +1,4 @@
-"""What tests of all parts share: where MMLU lies, and an offline cache of it."""
+"""What tests of all parts share: where MMLU lies, and offline caches of the hub."""
 
 from __future__ import annotations
 
@@ -44,6 +44,27 @@ def hf_home(mmlu_folder: Path, tmp_path_factory: pytest.TempPathFactory, worker_
                 check=True,
                 capture_output=True,
                 timeout=300,
+            )
+            done.touch()
+    return home
+
+
+@pytest.fixture(scope="session")
+def hub_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """An `HF_HOME` with invented questions of each shipped benchmark; built once."""
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
+    home, done = shared / "hub-home", shared / "hub-home.done"
+    with FileLock(shared / "hub-home.lock"):
+        if not done.exists():
+            subprocess.run(
+                [sys.executable, "-m", "tests.doubles.hub_cache", str(home)],
+                cwd=REPOSITORY,
+                env={**os.environ, "HF_HOME": str(shared / "unused"), "HF_HUB_OFFLINE": "1"},
+                check=True,
+                capture_output=True,
+                timeout=120,
             )
             done.touch()
     return home
