@@ -7,6 +7,8 @@
 | `match` | that ends with a right text | answers are other texts |
 | `includes` | that holds a right text | |
 | `exact` | that is a right text, but for case, articles and punctuation | |
+
+Inspect compares numbers at five significant digits: 111801 is taken for 111800.
 """
 
 from __future__ import annotations
