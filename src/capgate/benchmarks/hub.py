@@ -110,9 +110,17 @@ def what_stops(repository: str) -> str:
     Args:
         repository: Such as `openai/gsm8k`.
     """
+    return what_stops_url(f"{endpoint()}/datasets/{repository}/resolve/main/README.md")
+
+
+def what_stops_url(url: str) -> str:
+    """What keeps a server from answering; `""` where it answers, if only that it lacks the page.
+
+    Args:
+        url: A page on it.
+    """
     import httpx
 
-    url = f"{endpoint()}/datasets/{repository}/resolve/main/README.md"
     found: list[str] = []
 
     def ask() -> None:

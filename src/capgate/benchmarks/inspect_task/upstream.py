@@ -20,9 +20,9 @@ T = TypeVar("T")
 PACKAGE: Final = "inspect_evals"
 """The package of upstream's tasks."""
 
-REMEDY: Final = (
-    "run once with network access so that they are cached (HF_HOME keeps what comes from the hub), "
-    "or bring the caches from a machine that has them"
+_EXPORT: Final = (
+    "or run `capgate questions export {0} DIR` on a machine that has them, bring that folder, and "
+    "pass --dataset DIR"
 )
 
 
@@ -47,12 +47,16 @@ def import_module(task: str) -> None:
 
 def sources_of(module: str) -> Sequence[str]:
     """The data sets on the hub that a module says it loads; empty where it says nothing."""
+    return _assets(module, "HUGGINGFACE")
+
+
+def _assets(module: str, kind: str) -> Sequence[str]:
     # A task that is not described is loaded as its function does it.
     with contextlib.suppress(Exception):
         from inspect_evals.metadata import AssetType, load_eval_metadata
 
         assets = load_eval_metadata(module).external_assets or [] if module else []
-        return [one.source for one in assets if one.type is AssetType.HUGGINGFACE]
+        return [one.source for one in assets if one.type is AssetType[kind]]
     return ()
 
 
@@ -69,7 +73,9 @@ def load(benchmark: str, task: str, arguments: Mapping[str, Any], make: Callable
         DatasetError: Its data are neither cached nor within reach.
     """
     import_module(task)
-    sources = sources_of(module_of(task))
+    module = module_of(task)
+    sources = sources_of(module)
+    _check_downloads(benchmark, module)
     with hub.quiet():
         if not sources or hub.is_offline():
             return _made(benchmark, make)
@@ -103,5 +109,34 @@ def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def _check_downloads(benchmark: str, module: str) -> None:
+    """Makes sure that files which are no data sets of the hub are here, or can be had.
+
+    Raises:
+        DatasetError: They are neither.
+    """
+    urls = _assets(module, "DIRECT_URL")
+    if not urls:
+        return
+    from inspect_evals.constants import INSPECT_EVALS_CACHE_PATH
+
+    folder = INSPECT_EVALS_CACHE_PATH / module
+    if any(folder.glob("*")):
+        # The task itself compares them with what they should be.
+        return
+    if said := hub.what_stops_url(urls[0]):
+        raise DatasetError(
+            f"the questions of {benchmark} can't be loaded from {urls[0]}",
+            said=said,
+            remedy=f"run once with network access, so that they are kept in {folder} "
+            f"(INSPECT_EVALS_CACHE_DIR names another place), {_EXPORT.format(benchmark)}",
+        )
+
+
 def _not_loaded(benchmark: str, said: str) -> DatasetError:
-    return DatasetError(f"the questions of {benchmark} can't be loaded", said=said, remedy=REMEDY)
+    return DatasetError(
+        f"the questions of {benchmark} can't be loaded",
+        said=said,
+        remedy="run once with network access so that they are cached (HF_HOME keeps what comes "
+        f"from the hub), {_EXPORT.format(benchmark)}",
+    )
