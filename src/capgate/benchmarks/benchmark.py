@@ -118,6 +118,14 @@ class Benchmark(Protocol):
         """What decides how an answer is read: `task`, `scorer`, and the packages' versions."""
 
     @property
+    def listed_groups(self) -> Sequence[str]:
+        """The groups that have a test of their own: those known without Inspect or the hub.
+
+        Raises:
+            CapgateError: Its file can't be read.
+        """
+
+    @property
     def groups(self) -> Sequence[str]:
         """Its groups in order; empty where it has none.
 

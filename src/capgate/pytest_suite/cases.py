@@ -84,7 +84,7 @@ def _known_groups(run: Run) -> Sequence[str]:
     """A benchmark's groups, where these are known while tests are collected."""
     # The preflight tells what is wrong with the questions.
     with suppress(CapgateError):
-        return run.benchmark.groups
+        return run.benchmark.listed_groups
     return ()
 
 

@@ -100,7 +100,25 @@ class ReadyTargets:
             # theirs, and CPython 3.11 fails where two threads parse at the same time.
             ahead.join()
         check_imports()
-        return self._evaluator.ready_target(self._participants[target], endpoint)
+        one = self._participants[target]
+        self._check_room(one)
+        return self._evaluator.ready_target(one, endpoint)
+
+    def _check_room(self, one: Target) -> None:
+        """Makes sure that a target may answer as long as the benchmark lets it.
+
+        Raises:
+            ConfigError: It may not.
+        """
+        benchmark, ceiling = self._evaluator.benchmark, one.max_output_tokens
+        if ceiling is not None and benchmark.max_tokens > ceiling:
+            raise ConfigError(
+                f"{benchmark.name} asks for answers of up to {benchmark.max_tokens} tokens, which "
+                f"is above its max_output_tokens of {ceiling}",
+                target=one.id,
+                remedy=f"raise max_output_tokens, or set max_tokens of {benchmark.name} in "
+                "config/benchmarks.yaml",
+            )
 
     def _load(self, target: str) -> None:
         # What fails here fails again where it is needed, and is told there.

@@ -88,7 +88,7 @@ class Runs:
         """
         parts = [self._part(run, target, mode, faults.get(run.name)) for run in self]
         verdict: SuiteVerdict | None = None
-        if any(part.missing or part.verdict for part in parts if not part.advisory):
+        if any(part.verdict or part.name in faults for part in parts):
             decide = combine_quick if mode == "quick" else decide_suite
             verdict = decide(parts, self.first.policies.together(target))
         facts = {"verdict": verdict and verdict.to_dict(), "mode": mode}
@@ -102,7 +102,11 @@ class Runs:
             return Part(run.name, None, advisory=advisory, missing=str(fault))
         try:
             verdict = self.judge(target, run.name, mode).verdict
-            return Part(run.name, verdict, advisory=advisory, apart=self._asks_again(run, target))
+            # What has nothing to be compared with is only measured where `--measure-missing` says.
+            measured = "" if verdict else "it is only measured"
+            advisory = advisory or bool(measured)
+            apart = self._asks_again(run, target)
+            return Part(run.name, verdict, advisory, apart, missing=measured)
         except CapgateError as error:
             scope: Literal["quick", "suite"] = "quick" if mode == "quick" else "suite"
             verdict = Verdict.of_error(error, scope=scope)

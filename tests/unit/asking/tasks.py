@@ -92,6 +92,7 @@ class OwnTask:
     advisory: bool = False
     steps: Steps | None = None
     groups: tuple[str, ...] = ()
+    listed_groups: tuple[str, ...] = ()
     parents: Mapping[str, str] = field(default_factory=dict)
 
     @property

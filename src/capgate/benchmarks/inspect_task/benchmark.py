@@ -104,6 +104,11 @@ class InspectTaskBenchmark:
         return sorted({question.subject for question in self._loaded.questions})
 
     @property
+    def listed_groups(self) -> Sequence[str]:
+        """Those of the entry; see `Benchmark.listed_groups`."""
+        return self.wanted.groups or ()
+
+    @property
     def letters(self) -> str:
         """The letters of the question with the most choices; `""` where any has none."""
         counts = [len(question.sample.choices or ()) for question in self._loaded.questions]

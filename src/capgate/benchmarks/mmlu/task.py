@@ -97,6 +97,11 @@ class MmluTask:
         return SUBJECTS
 
     @property
+    def listed_groups(self) -> tuple[str, ...]:
+        """The 57 subjects."""
+        return SUBJECTS
+
+    @property
     def parents(self) -> Mapping[str, str]:
         """Subject to its domain."""
         return DOMAIN_OF

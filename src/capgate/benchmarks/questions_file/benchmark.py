@@ -79,6 +79,11 @@ class QuestionsFileBenchmark:
         return self.known_groups or self._file.groups
 
     @property
+    def listed_groups(self) -> Sequence[str]:
+        """All of them; see `Benchmark.listed_groups`."""
+        return self.groups
+
+    @property
     def letters(self) -> str:
         """The letters of the question with the most choices; `""` for free text."""
         return self._file.letters
