@@ -22,7 +22,7 @@ from capgate.common.redact import Redactor
 from capgate.common.text import one_line
 from capgate.report.data.nouns import is_mmlu_alone, nouns_of, part_name
 from capgate.report.data.result import Report
-from capgate.report.data.standings import standings
+from capgate.report.data.standings import has_several, standings
 from capgate.report.text.advice import headline, next_steps
 from capgate.report.text.over_all import suite_headline
 from capgate.report.text.shown_commands import look_command
@@ -95,7 +95,7 @@ def _of_suites(report: Report) -> tuple[list[str], list[dict[str, Any]]]:
     """The lines on verdicts over all benchmarks, and their members for programs."""
     lines: list[str] = []
     members: list[dict[str, Any]] = []
-    for target, suite in report.suites.items():
+    for target, suite in report.suites.items() if has_several(report) else ():
         if suite["kind"] in KINDS:
             said = suite_headline(target, suite, standings(report, target))
             lines.append(f"• {_mrkdwn(said)}")

@@ -168,6 +168,22 @@ def test_a_benchmark_that_could_not_be_judged_is_an_error_that_names_it(tmp_path
     assert "### ⛔ ERROR: `mine on support-desk`" in summary
 
 
+def test_one_benchmark_other_than_mmlu_is_named_and_has_nothing_over_all(tmp_path: Path) -> None:
+    """Every form says which it was; a table of one row would say nothing more."""
+    report = suite_report(tmp_path, [replace(SUMS, lost=range(60))])
+    assert (report.benchmark, report.benchmarks, exit_code(report)) == ("sums", {}, 1)
+    told, page = lines(report), render_html(report)
+    assert told[0].startswith("mine on sums  data/sums.jsonl")
+    assert not any("over 1 benchmark" in line for line in told)
+    assert "mine on sums lost 50.0 points" in page
+    assert 'id="suite-1"' not in page
+    (alert,) = alerts.body(report, Redactor([]))["targets"]
+    assert alert["benchmark"] == "sums"
+    (command,) = github.workflow_commands(report)
+    assert command.startswith("::error title=capgate REGRESSION%3A mine on sums::")
+    assert [one.benchmark for one in entries(report)] == ["sums", "sums"]
+
+
 def test_the_terminal_tells_the_verdict_over_all_first_then_each(red: Report) -> None:
     """With a row for each benchmark: both accuracies, drop, interval, catch and word."""
     told = lines(red)

@@ -24,6 +24,7 @@ from capgate.common.grouping import grouped
 from capgate.common.private_files import own_file, own_folder
 from capgate.report.data.nouns import benchmark_name
 from capgate.report.data.result import Report, Result, Section
+from capgate.report.data.standings import has_several
 
 FILE: Final = "history.sqlite"
 SCHEMA_VERSION: Final = 3
@@ -144,7 +145,8 @@ _UPGRADES: Final = {
 
 def entries(report: Report) -> list[Entry]:
     """A run's rows, those of targets that could not be asked among them."""
-    rows = [_over_all(report, target, suite) for target, suite in report.suites.items()]
+    suites = report.suites if has_several(report) else {}
+    rows = [_over_all(report, target, suite) for target, suite in suites.items()]
     for benchmark, section in report.sections.items():
         rows += [
             _entry(report, section, benchmark, target, result)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, ClassVar, Final, Literal
@@ -244,7 +244,10 @@ class Result(LeavesOut):
         """Parent to its groups, in order; `""` to those without one; empty without groups."""
         if not self.has_groups:
             return {}
-        return families(self.subject_details, self.parent_of)
+        parents = self.parent_of
+        found = grouped(self.subject_details, lambda one: parents.get(one, ""))
+        names = (*dict.fromkeys(parents.values()), "")
+        return {name: found[name] for name in names if name in found}
 
 
 class Section(ReportModel):
@@ -341,17 +344,6 @@ class Report(LeavesOut):
             targets=self.targets, comparisons=self.comparisons, not_judged=self.not_judged
         )
         return {self.benchmark: first, **self.benchmarks}
-
-
-def families(groups: Iterable[str], parents: Mapping[str, str]) -> dict[str, list[str]]:
-    """Puts groups together by parent, the parents in their order; under `""` those without one.
-
-    Args:
-        groups: The groups, in order.
-        parents: Group to the parent that it belongs to.
-    """
-    found = grouped(groups, lambda one: parents.get(one, ""))
-    return {name: found[name] for name in (*dict.fromkeys(parents.values()), "") if name in found}
 
 
 def iso(seconds: float) -> str:

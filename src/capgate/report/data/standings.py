@@ -37,6 +37,12 @@ class Standing:
     catch: float | None = None
 
 
+def has_several(report: Report) -> bool:
+    """Whether a run asked several benchmarks, so that there is something to say over all."""
+    named = (len(suite["benchmarks"]) for suite in report.suites.values())
+    return max(len(report.sections), *named, 0) > 1
+
+
 def targets_of(report: Report) -> list[str]:
     """The targets of a run, without bases that are only compared with."""
     sections = report.sections.values()

@@ -22,7 +22,7 @@ from capgate.report.data.comparison import LABELS, MEANINGS
 from capgate.report.data.history import Entry
 from capgate.report.data.nouns import is_mmlu_alone, name_words, nouns_of, part_name
 from capgate.report.data.result import Report
-from capgate.report.data.standings import standings, targets_of
+from capgate.report.data.standings import has_several, standings, targets_of
 from capgate.report.page.payload import pack, tried_labels
 from capgate.report.page.view import SIGNS, View, percent, suite_view, view_of
 from capgate.report.text.advice import headline, rest_sentence
@@ -47,7 +47,7 @@ def render_html(report: Report, history: Sequence[Entry] = (), *, limit: int = L
         limit: Bytes that the page may have; long texts are cut, then left out, to keep to it.
     """
     sections = report.sections
-    many = len(sections) > 1
+    many = has_several(report)
     parts = [(name, target) for name, section in sections.items() for target in section.targets]
     views = [view_of(at, *part, report, history) for at, part in enumerate(parts, start=1)]
     order = list(sections)
@@ -108,7 +108,7 @@ def render_html(report: Report, history: Sequence[Entry] = (), *, limit: int = L
 
 def _title(report: Report, views: Sequence[View]) -> str:
     """The page's headline: what the run's verdict says."""
-    if report.suites:
+    if report.suites and has_several(report):
         # Of equals the first, which is the one that the run ends by.
         target = report.verdict_of if report.verdict_of in report.suites else None
         target = target or next(iter(report.suites))

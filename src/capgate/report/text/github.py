@@ -21,7 +21,7 @@ from capgate.report.data.groups import counted
 from capgate.report.data.missing import Missing, missing_of, notes_of
 from capgate.report.data.nouns import name_words, nouns_of, part_name
 from capgate.report.data.result import Report, Result, Section, answered_of
-from capgate.report.data.standings import standings, targets_of
+from capgate.report.data.standings import has_several, standings, targets_of
 from capgate.report.text.advice import (
     failed_domains,
     failed_subjects,
@@ -97,7 +97,7 @@ def property_value(text: str, *, limit: int = 200) -> str:
 def workflow_commands(report: Report) -> list[str]:
     """A workflow command for each lost subject and domain and each verdict that is not PASS."""
     found: list[tuple[str, str, str]] = []
-    for target, suite in report.suites.items():
+    for target, suite in report.suites.items() if has_several(report) else ():
         if suite["kind"] != "PASS":
             said = suite_headline(target, suite, standings(report, target))
             text = " ".join([said + ".", *suite["reasons"][:1]])
@@ -153,7 +153,7 @@ def summary(report: Report) -> str:
     """The run's story in Markdown."""
     blocks: list[str] = []
     triage = look_command(report, "triage", report.run)
-    if len(report.sections) > 1:
+    if has_several(report):
         blocks += [_over_all(report, target) for target in targets_of(report)]
     for benchmark, section in report.sections.items():
         blocks += [_target(report, benchmark, target, triage) for target in section.judged]

@@ -15,7 +15,7 @@ from capgate.gate.verdict import Verdict
 from capgate.report.data.groups import counted, word_counts
 from capgate.report.data.nouns import nouns_of, part_name
 from capgate.report.data.result import Group, Report, Result, answered_of
-from capgate.report.data.standings import standings, targets_of
+from capgate.report.data.standings import has_several, standings, targets_of
 from capgate.report.text.advice import next_steps, rest_sentence
 from capgate.report.text.missing_lines import missing_lines
 from capgate.report.text.over_all import COLUMNS, budget_line, cells, suite_steps
@@ -77,7 +77,7 @@ def verdict_lines(verdict: Verdict) -> list[str]:
 def render_report(report: Report, written: Sequence[Path], *, root: Path) -> list[str]:
     """The lines that a run ends with: a table and a verdict for each target, then the files."""
     lines: list[str] = []
-    if len(report.sections) > 1:
+    if has_several(report):
         for target in targets_of(report):
             lines += [*_over_all(report, target), ""]
     for benchmark, section in report.sections.items():
