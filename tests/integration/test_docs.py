@@ -7,20 +7,24 @@ A comment before a ```bash block makes it a test:
     <!-- run: slow=yes -->                    it takes long: make test-slow runs it
 
 If the next block is ```text, each of its lines is printed, in that order; … stands for anything.
+
+A block after `<!-- file: PATH -->` is a file that the page has its reader write.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import yaml
 from tests.doubles.openrouter import OpenRouter
 from tests.doubles.server import Server
-from tests.integration.checkout import BASE, VLLM_KEY, Checkout, vllm_double
+from tests.integration.checkout import BASE, VLLM_KEY, Checkout, like_a_model, vllm_double
 from tests.integration.conftest import REPOSITORY, Outcome, hide, no_traceback, right
 
 TARGET = "lambda-ai-gpu"
@@ -30,7 +34,7 @@ _BLOCK = re.compile(
     r"(?:\s*```text\n(?P<shown>.*?)^```)?",
     re.MULTILINE | re.DOTALL,
 )
-
+_FILE = re.compile(r"<!-- file: (?P<path>\S+) -->\n```\w+\n(?P<text>.*?)^```\n", re.M | re.S)
 
 _ended: dict[tuple[str, str], Outcome] = {}
 """How each command ended; pages may repeat one."""
@@ -107,6 +111,35 @@ def _my_model(checkout: Checkout, server: Server) -> dict[str, str]:
     return {}
 
 
+def _own_benchmarks(checkout: Checkout, server: Server) -> dict[str, str]:
+    """The server knows what the page's own benchmarks ask."""
+    lines = (checkout.root / "data" / "house_rules.jsonl").read_text().splitlines()
+    rules = {one["question"]: one for one in map(json.loads, lines)}
+
+    def answer(asked: dict[str, Any]) -> str:
+        text = str(asked["messages"][-1]["content"])
+        if ticket := re.search(r"A customer pays (\d+) euros .* 9 euros", text):
+            return str(int(ticket[1]) - 9)
+        for question, rule in rules.items():
+            if question in text:
+                choices = rule["choices"]
+                at = choices.index(rule["answer"]) if rule["answer"] in choices else None
+                return f"ANSWER: {rule['answer'] if at is None else 'ABC'[at]}"
+        return like_a_model(asked)
+
+    server.answer = answer
+    return {}
+
+
+def _faulty_questions(checkout: Checkout, _: Server) -> dict[str, str]:
+    rows = ({"question": "Why?", "choices": ["so"], "answer": "A"}, {"question": "Which?"})
+    checkout.write("data/faulty.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    entries = checkout.root / "config" / "benchmarks.yaml"
+    if "faulty" not in (text := entries.read_text()):
+        entries.write_text(f"faulty: {{questions: data/faulty.jsonl}}\n{text}")
+    return {}
+
+
 def _no_hub(checkout: Checkout, _: Server) -> dict[str, str]:
     checkout.edit(TARGET, dataset="hub")
     return {
@@ -129,13 +162,22 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "no-hub": _no_hub,
     "no-packages": _no_packages,
     "no-inspect-evals": _no_inspect_evals,
+    "own-benchmarks": _own_benchmarks,
+    "faulty-questions": _faulty_questions,
 }
+
+_OF_OTHER_PAGES = {"my-model", "own-benchmarks", "faulty-questions"}
+"""Scenes that are no trouble of a user's."""
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The checkout that all commands run in, one after another, as a reader would."""
-    return Checkout.make(tmp_path_factory.mktemp("docs") / "checkout")
+    made = Checkout.make(tmp_path_factory.mktemp("docs") / "checkout")
+    for path in DOCS:
+        for found in _FILE.finditer(path.read_text(encoding="utf-8")):
+            made.write(found["path"], found["text"])
+    return made
 
 
 @pytest.fixture
@@ -175,9 +217,10 @@ def test_the_docs_commands_work(written: Checkout, servers: Server, command: Com
 def test_every_case_is_there() -> None:
     """The guide's own troubles each have a runnable case."""
     cases = {one.scene for one in commands() if one.page == "troubleshooting.md"}
-    assert cases == set(SCENES) - {"my-model"}
+    assert cases == set(SCENES) - _OF_OTHER_PAGES
     assert {one.page for one in commands()} >= {
         "SETUP.md",
+        "benchmarks.md",
         "ci.md",
         "openrouter.md",
         "quickstart.md",

@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from capgate.config.benchmarks_file import load_benchmarks
+from capgate.config.policy_file import load_policy
 from capgate.config.run_options import OPTIONS
 from capgate.config.targets import LlamaCppServe, Target, VllmServe, load_targets
 from capgate.config.thresholds import load_floors
+from capgate.gate.overrides import BenchmarkOverride, Shares
+from capgate.gate.policy import LENGTH_INCREASE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 
@@ -84,6 +88,36 @@ def test_the_examples_are_sound(tmp_path: Path) -> None:
     (floors,) = examples("thresholds/floors.yaml")
     file.write_text(floors, encoding="utf-8")
     assert load_floors(file)["my-model"].overall == 0.65
+
+
+def test_the_example_of_benchmarks_is_sound(tmp_path: Path) -> None:
+    """The example of config/benchmarks.yaml is taken as it stands."""
+    (text,) = examples("config/benchmarks.yaml")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "benchmarks.yaml").write_text(text, encoding="utf-8")
+    known = load_benchmarks(tmp_path)
+    assert known.own == {"house-rules", "tickets", "gsm8k"}
+    assert known.suite_of("ours").benchmarks == ("mmlu", "gsm8k", "house-rules", "tickets")
+
+
+def test_the_policy_of_several_benchmarks_is_described(tmp_path: Path) -> None:
+    """Each key of a benchmark and of `shares` is told, with its default; the example is sound."""
+    # Not `section`: a comment of the example begins as a heading does.
+    text = PAGE.split("### Several benchmarks in the policy\n")[1].split("\n## ")[0]
+    for model in (BenchmarkOverride, Shares):
+        for name in model.model_fields:
+            assert f"`{name}`" in text, name
+    told = table(text)
+    for name, default in Shares().model_dump().items():
+        assert float(told[name][0]) == default
+    assert float(told["max_length_increase"][0]) == LENGTH_INCREASE
+    for path in ("config/benchmarks.yaml", "thresholds/policy.yaml"):
+        (example,) = examples(path)
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_text(example, encoding="utf-8")
+    policy = load_policy(tmp_path / "thresholds" / "policy.yaml")
+    assert policy.for_benchmark("gsm8k", 0.05).catch == 0.04
+    assert policy.is_advisory("house-rules")
 
 
 def test_its_links_lead_somewhere() -> None:

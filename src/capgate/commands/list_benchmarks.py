@@ -15,7 +15,7 @@ from typing import Final
 from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.benchmarks.questions_file.benchmark import GROUP
 from capgate.benchmarks.questions_file.file_rows import read_questions_file
-from capgate.commands.checks.benchmark_data import missing
+from capgate.commands.checks.benchmark_data import presence
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.errors import CapgateError
 from capgate.common.grouping import grouped
@@ -43,21 +43,22 @@ class Listed:
         name: Its name.
         own: Whether the project's file has it.
         suites: The suites that it belongs to.
-        questions: How many it has; None where only loading them tells.
+        questions: How many are asked; None where only loading them tells.
         groups: How many groups they belong to; None where only loading them tells.
         parents: How many parents the groups belong to.
         runner: What asks them: `direct` or `inspect`; None where only loading the task tells.
         runner_reason: Why it is `inspect`.
         answer_tokens: Tokens of an answer on average, by the newest run in the store, or None.
         max_tokens: The most tokens of an answer.
-        here: Whether everything that it needs seems to be on this machine.
+        here: Whether everything that it needs seems to be on this machine; None where only
+            loading it tells.
         missing: What is not.
         remedy: What to do about that.
         catch: The drop that must be caught, as a fraction.
         advisory: Whether it is reported and never decides.
         visible: Discordance to the smallest drop that would usually be seen, as fractions; a drop
-            is None where even the largest would not be, and there is no entry where the number
-            of questions is not known.
+            is None where even the largest would not be, and there is no entry where only
+            loading tells how many questions are asked.
         description: What it measures.
         note: What to know before one relies on it.
     """
@@ -72,7 +73,7 @@ class Listed:
     runner_reason: str
     answer_tokens: float | None
     max_tokens: int
-    here: bool
+    here: bool | None
     missing: str
     remedy: str
     catch: float
@@ -147,7 +148,7 @@ def list_benchmarks(
     for name in names:
         row = _counted(_row(name, known, settings, policy), known.entries[name], settings)
         row = replace(row, answer_tokens=lengths.get(name))
-        if details and row.here:
+        if details and row.here is not False:
             row = _detailed(row, settings)
         listed.append(row)
     decide = sum(not one.advisory for one in listed) if together else 1
@@ -160,24 +161,25 @@ def _row(name: str, known: Benchmarks, settings: Settings, policy: Policy) -> Li
     """What can be told of a benchmark without loading it."""
     entry = known.entries[name]
     source = settings.dataset or _HUB
-    gap = missing(name, entry, settings, source=source)
+    found = presence(name, entry, settings, source)
     plain = entry.is_mmlu or entry.questions is not None
     groups = len(entry.known_groups)
+    clusters = entry.cluster or entry.cluster_pattern
     return Listed(
         name=name,
         own=name in known.own,
         suites=tuple(one for one, suite in known.suites.items() if name in suite.benchmarks),
-        # A folder may hold fewer.
-        questions=entry.size if source == _HUB else None,
+        # A folder may hold fewer, and of questions on one text one is asked.
+        questions=None if source != _HUB or clusters else entry.size,
         groups=None if entry.group and not groups else groups,
         parents=len(set(entry.parent_of.values())),
         runner="direct" if plain else None,
         runner_reason="",
         answer_tokens=None,
         max_tokens=entry.max_tokens or settings.max_tokens,
-        here=gap is None,
-        missing=gap.what if gap else "",
-        remedy=gap.remedy if gap else "",
+        here=found.here,
+        missing=found.what,
+        remedy=found.remedy,
         catch=policy.for_benchmark(name, entry.catch).catch,
         advisory=policy.is_advisory(name, entry.advisory),
         visible={},
@@ -199,6 +201,7 @@ def _detailed(row: Listed, settings: Settings) -> Listed:
         return replace(row, here=False, missing=error.what, remedy=error.remedy)
     return replace(
         row,
+        here=True,
         questions=len(questions),
         groups=len(groups),
         parents=len({benchmark.parents[one] for one in groups & benchmark.parents.keys()}),
@@ -264,7 +267,7 @@ def _cells(one: Listed) -> Iterator[str]:
     yield "?" if one.groups is None else f"{one.groups}{parents}" if one.groups else "–"
     yield one.runner or "?"
     yield f"≤ {one.max_tokens:,}" if one.answer_tokens is None else f"{one.answer_tokens:,.0f}"
-    yield "here" if one.here else "missing"
+    yield {True: "here", False: "missing", None: "?"}[one.here]
     yield f"{100 * one.catch:g}{' (advisory)' if one.advisory else ''}"
     yield " / ".join(_points(drop) for drop in one.visible.values()) or "?"
     yield ", ".join(one.suites) or "–"
@@ -283,7 +286,7 @@ def _below(listed: Sequence[Listed], known: Benchmarks, policy: Policy, how: str
         f"many % of answers differ, if it is asked {how} (false alarm {policy.false_alarm:g} over "
         f"all tests, miss {policy.miss:g}). capgate plan tells the same of a target."
     )
-    if any(None in (one.runner, one.questions, one.groups) for one in listed):
+    if any(None in (one.runner, one.questions, one.groups, one.here) for one in listed):
         yield "?: told by --details, which loads what is here"
     blind = [one for one in listed if not decides(one)]
     for one in blind:
@@ -294,9 +297,11 @@ def _below(listed: Sequence[Listed], known: Benchmarks, policy: Policy, how: str
     for one in listed:
         if one.note:
             yield f"{one.name}: {one_line(one.note, limit=400)}"
-    gaps = grouped((one for one in listed if not one.here), lambda one: (one.missing, one.remedy))
-    for (what, remedy), lacking in gaps.items():
-        names = ", ".join(one.name for one in lacking)
+    gaps = grouped(
+        (one for one in listed if one.here is False), lambda one: (one.missing, one.remedy)
+    )
+    for (what, remedy), alike in gaps.items():
+        names = ", ".join(one.name for one in alike)
         yield f"missing, {names}: {'; '.join(filter(None, (what, remedy)))}"
     for name, suite in known.suites.items():
         quick = " (quick)" if suite.quick else ""

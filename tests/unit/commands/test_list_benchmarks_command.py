@@ -21,6 +21,30 @@ suites:
   nightly: [mmlu, tickets]
 """
 
+TICKETS = """
+from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import GenerateConfig
+from inspect_ai.scorer import match
+from inspect_ai.solver import generate
+
+
+@task
+def tickets():
+    samples = [
+        Sample(
+            id=n, input=f"What is {n} + 1?", target=str(n + 1), metadata={"topic": "abc"[n % 3]}
+        )
+        for n in range(30)
+    ]
+    return Task(
+        dataset=MemoryDataset(samples),
+        solver=generate(),
+        scorer=match(numeric=True),
+        config=GenerateConfig(max_tokens=32),
+    )
+"""
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -100,6 +124,17 @@ def test_what_is_missing_here(told: Told) -> None:
     assert "evals/support.py" in found["tickets"]["missing"]
     assert "no_such_module" in found["fragile"]["missing"]
     assert found["fragile"]["remedy"] == "pip install nothing"
+
+
+def test_a_task_of_the_project(project: Path, told: Told) -> None:
+    """Its file alone says little; `--details` makes the task: questions, groups, what asks them."""
+    (project / "evals").mkdir()
+    (project / "evals" / "support.py").write_text(TICKETS, encoding="utf-8")
+    one = rows(told, "--benchmark", "tickets")["tickets"]
+    assert (one["here"], one["groups"], one["runner"]) == (None, None, None)
+    one = rows(told, "--benchmark", "tickets", "--details")["tickets"]
+    assert (one["here"], one["questions"], one["groups"]) == (True, 30, 3)
+    assert (one["runner"], one["max_tokens"]) == ("direct", 32)
 
 
 @pytest.mark.usefixtures("project")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from capgate.benchmarks.entry import BenchmarkEntry
-from capgate.benchmarks.make import make_benchmark
+from capgate.benchmarks.exported.folder import has_export
+from capgate.benchmarks.hub import cached_configurations
+from capgate.benchmarks.inspect_task.upstream import PACKAGE, module_of, sources_of
+from capgate.benchmarks.mmlu.load import may_be_away
 from capgate.commands.checks.check import Check, Skip, check_of, own_remedy
-from capgate.common.errors import CapgateError, ConfigError
+from capgate.common.errors import ConfigError
 from capgate.config.benchmarks_file import FILE, load_benchmarks
 from capgate.config.chosen_benchmarks import chosen_benchmark
 from capgate.config.settings import Settings
@@ -19,45 +23,57 @@ EXPORT: Final = (
 )
 
 
-class Missing(NamedTuple):
-    """What a benchmark lacks on this machine.
+class Presence(NamedTuple):
+    """Whether a benchmark can be asked on this machine.
 
     Attributes:
+        here: Whether all that it needs seems to be here; None where only loading it tells.
         what: What is missing.
         remedy: What to do about it.
     """
 
-    what: str
-    remedy: str
+    here: bool | None
+    what: str = ""
+    remedy: str = ""
 
 
-def missing(name: str, entry: BenchmarkEntry, settings: Settings, source: str) -> Missing | None:
-    """Returns what a benchmark lacks here, without loading it; None where nothing seems to lack.
+def presence(name: str, entry: BenchmarkEntry, settings: Settings, source: str) -> Presence:
+    """Tells whether a benchmark can be asked here, without loading it.
 
     Args:
         name: The benchmark's name.
         entry: Its entry.
         settings: The settings of a run.
         source: Where its questions come from.
-
     """
-    own = entry.questions or ("" if "@" not in (entry.task or "") else entry.task or "")
-    file = own.rpartition("@")[0] or own
-    if file and not (settings.root / file).exists():
-        return Missing(f"there is no {file}", f"correct its entry in {FILE}")
     for module, how in entry.requires.items():
         if find_spec(module) is None:
-            return Missing(f"the package {module} is not installed", how)
-    try:
-        benchmark = make_benchmark(
-            name, entry, task=settings.task, max_tokens=settings.max_tokens, root=settings.root
-        )
-        away = benchmark.may_be_away(source)
-    except CapgateError as error:
-        return Missing(error.what, error.remedy)
-    if away:
-        return Missing("its questions seem not to be here", EXPORT)
-    return None
+            return Presence(False, f"the package {module} is not installed", how)
+    if source not in {"hub", "bundled"} and has_export(Path(source), name):
+        return Presence(True)
+    if entry.is_mmlu:
+        away = may_be_away(source)
+    elif entry.questions is not None:
+        return _of_file(settings.root, entry.questions, here=True)
+    else:
+        task = str(entry.task)
+        file, at, plain = task.rpartition("@")
+        if at or task.endswith(".py"):
+            return _of_file(settings.root, file or task, here=None)
+        package = task.partition("/")[0]
+        if "/" in task and find_spec(package) is None:
+            return Presence(False, f"the package {package} is not installed", "install it")
+        sources = sources_of(module_of(plain.rpartition("/")[2])) if package == PACKAGE else ()
+        if not sources:
+            return Presence(None)
+        away = not any(map(cached_configurations, sources))
+    return Presence(False, "its questions seem not to be here", EXPORT) if away else Presence(True)
+
+
+def _of_file(root: Path, path: str, *, here: bool | None) -> Presence:
+    if (root / path).is_file():
+        return Presence(here)
+    return Presence(False, f"there is no {path}", f"correct its entry in {FILE}")
 
 
 def benchmarks_file(settings: Settings) -> Check:
