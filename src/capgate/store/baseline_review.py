@@ -105,24 +105,25 @@ def recordable(run: StoredRun, policy: Policy, *, red: bool = False) -> None:
     Raises:
         ConfigError: It is partial, red, has errors, or too many of its answers are unreadable.
     """
+    named = f"the run {run.id}" + ("" if run.benchmark == MMLU else f" on {run.benchmark}")
     whole = f"capgate run --model-id {quote(run.target)}{of_benchmark(run.benchmark)}"
     if run.missing:
         raise ConfigError(
-            f"the run {run.id} is partial: {run.missing}",
+            f"{named} is partial: {run.missing}",
             target=run.target,
             remedy=f"record a run of the whole benchmark: {whole} (with --measure if there is "
             "nothing to compare it with yet)",
         )
     if run.errors:
         raise ConfigError(
-            f"{run.errors:,} of {len(run.answers):,} questions of the run {run.id} have no answer",
+            f"{run.errors:,} of {len(run.answers):,} questions of {named} have no answer",
             target=run.target,
             said=fault_line(distinct_faults(run.answers)[0][0]),
             remedy=f"run it again: {whole}; only what has no answer is asked",
         )
     if unread := too_many_unread(count_singles(run.singles), policy):
         raise ConfigError(
-            f"the run {run.id} is no baseline: {unread}",
+            f"{named} is no baseline: {unread}",
             target=run.target,
             remedy="run it again so that its answers can be read",
         )
@@ -131,7 +132,7 @@ def recordable(run: StoredRun, policy: Policy, *, red: bool = False) -> None:
     if failed and not red:
         kind = (run.verdict or verdicts[failed[0]])["kind"]
         raise ConfigError(
-            f"the run {run.id} is red: {kind}, failed in {', '.join(failed[:5])}"
+            f"{named} is red: {kind}, failed in {', '.join(failed[:5])}"
             + (f" and {len(failed) - 5} more" if len(failed) > 5 else ""),
             target=run.target,
             remedy="record a green run; to accept a loss, look at it with capgate baseline diff "

@@ -47,7 +47,7 @@ _CUT_OFF: Final = "cut off"
 
 _UNREAD_CUT_OFF: Final = f"{_CODES[AnswerState.UNPARSED]} {_CUT_OFF}"
 
-_NAMED: Final = {"benchmark", "letters"}
+_NAMED: Final = {"benchmark", "letters", "tokens"}
 """Fields that a baseline of MMLU does not have in its file."""
 
 READ_FROM_THOUGHTS: Final = (
@@ -113,6 +113,8 @@ class Baseline(_Frozen):
             where the token limit ended an unreadable answer.
         texts: Question hash to what was answered, where that was not `ANSWER: LETTER`; null
             where it was too long to be kept.
+        tokens: Question hash to the tokens of its answer, where the benchmark is not MMLU: a
+            later run's answers are compared in length as well.
         looks: How often each question was asked; a verdict must hold by each look.
         again: Question hash to the second look's answer, in the form of `answers`, where that is
             another than the first's.
@@ -134,6 +136,7 @@ class Baseline(_Frozen):
     subjects: dict[str, SubjectCounts]
     answers: dict[str, dict[str, str]]
     texts: dict[str, str | None] = {}
+    tokens: dict[str, int] = {}
     looks: Literal[1, 2] = 1
     again: dict[str, str] = {}
 
@@ -172,6 +175,7 @@ class Baseline(_Frozen):
                 choice="" if code == _UNREAD_CUT_OFF else code[2:],
                 text=self.texts.get(question, f"ANSWER: {code[2:]}") or "",
                 cut_off=code == _UNREAD_CUT_OFF,
+                completion_tokens=self.tokens.get(question, 0),
             )
             for subject, recorded in self.answers.items()
             for question, code in recorded.items()
@@ -258,6 +262,9 @@ def make_baseline(
         subjects=counts,
         answers=recorded,
         texts=_kept_texts(a for mine in groups.values() for a in mine),
+        tokens=_kept_tokens(a for mine in groups.values() for a in mine)
+        if facts.get("benchmark", MMLU) != MMLU
+        else {},
         served_by=routes_of(answers) if is_routed(facts["identity"]) else {},
         history=(*history, revision),
         looks=1 if second is None else 2,
@@ -372,6 +379,10 @@ def _kept_texts(answers: Iterable[Answer]) -> dict[str, str | None]:
         kept[answer.question] = answer.text if fits else None
         room -= len(answer.text) if fits else 0
     return kept
+
+
+def _kept_tokens(answers: Iterable[Answer]) -> dict[str, int]:
+    return {one.question: one.completion_tokens for one in answers if one.completion_tokens}
 
 
 def _faulty(path: Path, faults: Sequence[FileFault]) -> ConfigError:
