@@ -17,6 +17,7 @@ from capgate.report.data.history import FILE, Entry, by_series, folded, read_his
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("target", metavar="TARGET", nargs="?", help="only this target")
+    parser.add_argument("--benchmark", metavar="NAME", help="only this benchmark's rows")
     add_json(parser, ": one object a line")
     add_options(parser, only={"--output-dir"})
 
@@ -28,18 +29,26 @@ def run(options: argparse.Namespace) -> int:
         StoreError: The trend can't be read.
     """
     out = output_of(options)
-    rows = read_history(settings_of(options).output_dir / FILE, options.target)
+    found = read_history(settings_of(options).output_dir / FILE, options.target)
+    rows = [row for row in found if options.benchmark in (None, row.benchmark)]
     if options.json:
         for row in rows:
             out.json(row.to_dict())
         return 0
     if not rows:
-        out.line(f"no run of {options.target} yet" if options.target else "no run yet")
+        out.line(" ".join(["no run", *_wanted(options), "yet"]))
         return 0
     targets = dict.fromkeys(row.target for row in rows)
     for target in sorted(targets):
         out.lines(_lines(target, [row for row in rows if row.target == target]))
     return 0
+
+
+def _wanted(options: argparse.Namespace) -> Iterator[str]:
+    if options.target:
+        yield f"of {options.target}"
+    if options.benchmark:
+        yield f"on {options.benchmark}"
 
 
 def _lines(target: str, rows: list[Entry]) -> Iterator[str]:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from tests.unit.commands.conftest import ADAPTER, BASE, RUN, Told
 
-from capgate.report.data.history import FILE
+from capgate.report.data.build import build_report
+from capgate.report.data.history import FILE, add_run
+from capgate.store.answer_store import Store
 
 
 @pytest.mark.usefixtures("finished")
@@ -56,3 +58,14 @@ def test_a_trend_that_is_none(finished: Path, told: Told) -> None:
     _, err = told("history", code=4)
     assert FILE in err
     assert "Traceback" not in err
+
+
+def test_one_benchmark(with_sums: Path, told: Told) -> None:
+    """`--benchmark` leaves that benchmark's rows; the verdict over all is of none."""
+    with Store(with_sums / "reports" / "answers.sqlite") as store:
+        add_run(with_sums / "reports" / FILE, build_report(store, RUN, complete=True))
+    rows = [json.loads(row) for row in told("history", ADAPTER, "--json")[0].splitlines()]
+    assert {row.get("benchmark", "mmlu") for row in rows} >= {"mmlu", "sums"}
+    out, _ = told("history", ADAPTER, "--benchmark", "sums", "--json")
+    assert [json.loads(row)["benchmark"] for row in out.splitlines()] == ["sums"]
+    assert told("history", "--benchmark", "gsm8k")[0] == "no run on gsm8k yet\n"
