@@ -86,15 +86,17 @@ def _loaded(wanted: TaskQuestions) -> LoadedTask:
     task = source.make() if wanted.folder is None else _exported(source, wanted.folder)
     check_task(task, source.benchmark, once=wanted.once)
     questions, notes = _questions(task, wanted)
-    may_differ = not source.is_upstreams or _shuffles(source.arguments)
-    if may_differ and wanted.folder is None:
+    # Choices may be shuffled without a seed by a task of upstream's, too.
+    has_choices = any(one.sample.choices for one in questions)
+    if wanted.folder is None and (has_choices or not source.is_upstreams):
         again, _ = _questions(source.make(), wanted)
         if {one.hash for one in again} != {one.hash for one in questions}:
+            update = "update inspect-evals, or " if source.is_upstreams else ""
             raise ConfigError(
                 f"the task of {source.benchmark} has other questions each time that it is made, "
                 "so answers of two runs can't be paired",
-                remedy="give what it shuffles or draws a fixed seed; shuffled choices are other "
-                "questions too",
+                remedy=f"{update}give what it shuffles or draws a fixed seed; shuffled choices "
+                "are other questions too",
             )
     return LoadedTask(task, questions, (*notes_on(task, source, once=wanted.once), *notes))
 
@@ -231,8 +233,3 @@ def _text_of(sample: Sample, wanted: TaskQuestions) -> str:
     asked = sample.input if isinstance(sample.input, str) else sample.input[-1].text
     match = re.search(wanted.cluster_pattern or "", asked)
     return f"={match[1]}" if match else ""
-
-
-def _shuffles(arguments: str) -> bool:
-    """Whether a task's arguments ask for something to be shuffled without a seed."""
-    return re.search(r'"[^"]*shuffle[^"]*": true', arguments) is not None
