@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +24,7 @@ from tests.integration.several import (
     prepare,
     sum_of,
 )
+from tests.processes import run
 
 COLLECT = ("--collect-only", "-q")
 
@@ -186,3 +190,58 @@ def test_the_verdict_over_all_alone_asks_every_benchmark(ready: tuple[Project, S
     anew = [chat.body for chat in server.chats[before:] if "ANSWER:" in str(chat.body)]
     assert len(anew) == 38
     assert all(map(is_adapter, anew))
+
+
+def test_capgate_run_takes_suites(ready: tuple[Project, Server]) -> None:
+    """A suite that says quick is run quick, unless --full says otherwise."""
+    project, _ = ready
+    environment = {**os.environ, "COLUMNS": "100"}
+
+    def collected(*options: str) -> list[str]:
+        command = [sys.executable, "-m", "capgate.cli", "run", "--suite", "fast", *COLLECT]
+        _, said, _ = run([*command, *options], project.root, environment, 60.0)
+        return re.findall(r"^benchmarks/test_mmlu\.py::(\S+)$", said, re.MULTILINE)
+
+    assert collected()[-1] == f"test_quick[{ADAPTER}]"
+    assert collected("--full")[-1] == f"test_suite[{ADAPTER}]"
+
+
+def test_markers_and_names_of_tests_that_others_have(ready: tuple[Project, Server]) -> None:
+    """A hyphen in a benchmark's name, pytest-benchmark's fixture and one's own test file go well.
+
+    The file names the tests that it takes over; without test_group the whole is judged still.
+    """
+    project, server = ready
+    project.write("config/benchmarks.yaml", ENTRIES.replace("kinds:", "kinds-of-sums:"))
+    named = ("--benchmark", "kinds-of-sums")
+    marked = project.pytest("benchmarks", "-m", "kinds-of-sums", *COLLECT, *named)
+    assert ids(marked)[-1] == f"test_group[{ADAPTER}-kinds-of-sums]"
+    shutil.rmtree(project.root / "benchmarks")
+    project.write(
+        "benchmarks/test_mmlu.py",
+        "from capgate.pytest_suite.test_capability import test_preflight, test_suite\n",
+    )
+    project.write(
+        "conftest.py",
+        "import pytest\n\n\n@pytest.fixture\ndef benchmark():\n    return print\n\n\n"
+        "def pytest_runtest_setup(item):\n"
+        "    assert 'benchmark' not in item.fixturenames\n",
+    )
+    outcome = project.pytest("benchmarks", *named, "-v")
+    assert outcome.code == 0, outcome.text
+    assert outcome.counts == {"passed": 2}
+    assert sum(bool(sum_of(chat.body)) for chat in server.chats) == 48
+
+
+def test_targets_side_by_side_have_a_worker_each(ready: tuple[Project, Server]) -> None:
+    """With --dist loadgroup all tests of a target run in one worker, whichever benchmark."""
+    project, server = ready
+    two = ("--model-id", BASE, "--model-id", ADAPTER)
+    asked = (*BOTH, *TWO_SUBJECTS, "--limit", "20", "--measure", "-n", "2", "--dist", "loadgroup")
+    outcome = project.pytest("benchmarks", "-m", "full", *two, *asked, "-v")
+    assert outcome.code == 0, outcome.text
+    workers = re.findall(r"^\[(gw\d)\].*\[(taught|forgetful)", outcome.text, re.MULTILINE)
+    assert len(workers) == 2 * 6
+    assert len(set(workers)) == 2
+    assert not project.reports()[-1].get("verdict")
+    assert sum(bool(sum_of(chat.body)) for chat in server.chats) == 40

@@ -25,10 +25,21 @@ _IMPORTED: Final = "ignore:Module already imported:pytest.PytestAssertRewriteWar
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    parser.add_argument(
+    add_mode(parser)
+    add_options(parser)
+
+
+def add_mode(parser: argparse.ArgumentParser) -> None:
+    """Adds `--quick` and `--full` to a parser."""
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument(
         "--quick", action="store_true", help="stop as soon as the evidence is in (-m quick)"
     )
-    add_options(parser)
+    mode.add_argument(
+        "--full",
+        action="store_true",
+        help="ask whole benchmarks (-m full; the default, but for a suite that means quick runs)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,13 +58,13 @@ def run_pytest(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Runs the suite.
 
     Args:
-        options: With `quick` and the options of a run.
+        options: With `quick`, `full` and the options of a run.
         rest: Further arguments of pytest.
     """
     import pytest
 
     arguments = suite_arguments(own=has_own_tests(Path()))
-    quick = options.quick or _means_quick(options.capgate_suite)
+    quick = options.quick or (not options.full and _means_quick(options.capgate_suite))
     arguments += ["-m", "quick" if quick else "full", "-W", _IMPORTED]
     for option in OPTIONS:
         value = getattr(options, option.dest)

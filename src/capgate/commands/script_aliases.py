@@ -14,7 +14,7 @@ from typing import Final
 from capgate.commands import list_models
 from capgate.commands.carry_out import carry_out
 from capgate.commands.options import Parser, add_options, output_of
-from capgate.commands.run import run_pytest
+from capgate.commands.run import add_mode, run_pytest
 from capgate.common import exit_codes
 from capgate.common.errors import ConfigError
 from capgate.config.targets import load_targets
@@ -63,7 +63,7 @@ def _main(
     provider: str | None,
 ) -> int:
     parser = Parser(prog=prog, description=description, epilog="Any other option is pytest's own.")
-    parser.add_argument("--quick", action="store_true", help="stop as soon as the evidence is in")
+    add_mode(parser)
     add_options(parser)
     list_models.add_options(parser, listing=True)
     options, rest = parser.parse_known_args(arguments)

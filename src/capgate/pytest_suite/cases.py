@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -19,12 +18,9 @@ BENCHMARK: Final = "benchmark_name"
 
 _TAKEN: Final = frozenset(
     {"skip", "skipif", "xfail", "parametrize", "usefixtures", "filterwarnings", "tryfirst"}
-    | {"trylast", "quick", "full", *DOMAINS}
+    | {"trylast", "quick", "full", *DOMAINS, "and", "or", "not", "None", "True", "False"}
 )
-"""Markers with a meaning of their own; a benchmark of such a name has no marker."""
-
-_MARKER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-"""What `-m` can name."""
+"""Markers with a meaning of their own, and words of `-m`; such a benchmark has no marker."""
 
 
 def has_no_cases(name: str, runs: Runs) -> bool:
@@ -99,7 +95,7 @@ def _quick(metafunc: pytest.Metafunc, runs: Runs, targets: Sequence[str]) -> Ite
 
 def _marks(metafunc: pytest.Metafunc, benchmark: str) -> list[pytest.MarkDecorator]:
     """The marker of a benchmark's name, registered; none where `-m` can't have it."""
-    if benchmark in _TAKEN or not _MARKER.fullmatch(benchmark):
+    if benchmark in _TAKEN:
         return []
     line = f"{benchmark}: the benchmark of this name"
     if line not in metafunc.config.getini("markers"):

@@ -107,3 +107,93 @@ def test_a_session_without_tests_of_the_benchmark(items: list[pytest.Item]) -> N
     chosen = choose(only(items, "theirs"), "")
     assert (names(chosen), chosen.line) == (["test_theirs"], "")
     assert SessionPlan.of(chosen) == SessionPlan()
+
+
+SEVERAL = """
+import pytest
+
+@pytest.fixture
+def capgate(): pass
+
+whole = [("a", name, "") for name in ("sums", "mmlu")]
+cases = [("a", "sums", "small"), *whole]
+
+@pytest.mark.parametrize(("target", "benchmark_name", "group"), cases)
+def test_group(capgate, target, benchmark_name, group): pass
+
+@pytest.mark.parametrize("target", ["a"])
+def test_preflight(capgate, target): pass
+
+@pytest.mark.parametrize(("target", "benchmark_name"), [("a", "mmlu"), ("a", "sums"), ("a", "")])
+def test_quick(capgate, target, benchmark_name): pass
+
+@pytest.mark.parametrize(("target", "subject"), [("a", "anatomy")])
+def test_subject(capgate, target, subject): pass
+
+@pytest.mark.parametrize("target", ["a"])
+def test_suite(capgate, target): pass
+"""
+BENCHMARKS = ("mmlu", "sums")
+
+
+@pytest.fixture
+def several(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> list[pytest.Item]:
+    """The tests of one target on two benchmarks."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    return pytester.getitems(SEVERAL)
+
+
+def test_benchmarks_keep_the_order_asked(several: list[pytest.Item]) -> None:
+    """Each benchmark's groups, then the whole of it; the verdict over all last."""
+    chosen = choose(several, "", BENCHMARKS)
+    assert names(chosen) == [
+        "test_preflight[a]",
+        "test_subject[a-anatomy]",
+        "test_group[a-mmlu-]",
+        "test_group[a-sums-small]",
+        "test_group[a-sums-]",
+        "test_suite[a]",
+    ]
+    assert len(chosen.left_out) == 3
+    plan = SessionPlan.of(chosen, BENCHMARKS)
+    assert plan.whole == {("a", "mmlu"), ("a", "sums")}
+    assert plan.over_all == {"a"}
+    assert list(plan.following("a", "sums", "small")) == []
+    assert plan.planned("a", "sums", lambda: ("small", "large")) == {"small", "large"}
+
+
+def test_a_whole_run_of_one_benchmark_leaves_the_quick_run_of_another(
+    several: list[pytest.Item],
+) -> None:
+    """Only the same benchmark's quick run is left out, and the verdict over all quick runs."""
+    some = only(several, "quick", "test_group[a-sums-]")
+    chosen = choose(some, "", BENCHMARKS)
+    assert names(chosen) == ["test_quick[a-mmlu]", "test_group[a-sums-]"]
+    assert SessionPlan.of(chosen, BENCHMARKS).modes == {
+        ("a", "mmlu"): "quick",
+        ("a", "sums"): "full",
+    }
+
+
+def test_quick_runs_share_the_budget_with_groups_of_their_benchmark_alone(
+    several: list[pytest.Item],
+) -> None:
+    """A quick run that is named beside a group of another benchmark spends its own budget whole."""
+    some = only(several, "test_quick[a-mmlu]", "small")
+    assert choose(some, "quick", BENCHMARKS).beside_quick == frozenset()
+    both = only(several, "test_quick[a-sums]", "small")
+    assert choose(both, "quick", BENCHMARKS).beside_quick == {("a", "sums")}
+
+
+def test_a_suite_of_quick_runs_prefers_them(several: list[pytest.Item]) -> None:
+    """Whole runs are left out and that is said; where no quick run is chosen, they stay."""
+    chosen = choose(several, "", BENCHMARKS, quick=True)
+    assert names(chosen) == [
+        "test_preflight[a]",
+        "test_quick[a-mmlu]",
+        "test_quick[a-sums]",
+        "test_quick[a-]",
+    ]
+    assert "quick runs alone" in chosen.line
+    full = choose(only(several, "suite", "group"), "", BENCHMARKS, quick=True)
+    assert (len(full.left_out), full.line) == (0, "")
