@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ def test_a_fault_is_told_with_its_remedy(checkout: Checkout, vllm: Server) -> No
     assert f"--port {vllm.port}" in lines[at + 1]
     assert lines[at + 1].strip().startswith("→ start it there (vllm serve")
     assert "– key                not checked: server failed" in outcome.text
-    assert lines[-1] == "1 of 21 checks failed: server"
+    assert lines[-1] == "1 of 23 checks failed: server"
     assert VLLM_KEY not in outcome.text
 
 
@@ -289,6 +290,23 @@ def test_openrouter_is_examined(examined: Checkout) -> None:
     assert "it has no /health" in good["server"].finding
     assert failed(bad) == ["key"]
     assert KEY not in str(bad)
+
+
+def test_openrouters_cost_is_told_beforehand(examined: Checkout) -> None:
+    """What a whole run will cost, of each benchmark and of all; other servers list no prices."""
+    rows = (json.dumps({"question": f"Is {n} a number?", "answer": "yes"}) for n in range(50))
+    examined.write("numbers.jsonl", "\n".join(rows))
+    examined.write("config/benchmarks.yaml", "numbers: {questions: numbers.jsonl}\n")
+    with OpenRouter(answer=like_a_model) as router:
+        examined.use(router=router)
+        alone = checks(model_id=["gpt-4o"])["cost"].finding
+        both = checks(model_id=["gpt-4o"], benchmark=["mmlu", "numbers"])["cost"].finding
+    assert alone.startswith("about $")
+    said = dict(line.split(": ", 1) for line in both.splitlines())
+    assert list(said) == ["mmlu", "numbers", "all"]
+    assert said["mmlu"] == alone
+    sums = [float(re.findall(r"[$]([0-9.]+)", one)[0]) for one in said.values()]
+    assert sums[2] == pytest.approx(sums[0] + sums[1], abs=0.011)
 
 
 def test_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

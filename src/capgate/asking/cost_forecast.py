@@ -35,6 +35,12 @@ class Estimate:
     likely: float
     most: float | None
 
+    def __add__(self, other: Estimate) -> Estimate:
+        """What both together will cost."""
+        bounds = (self.most, other.most)
+        most = None if None in bounds else sum(one for one in bounds if one is not None)
+        return Estimate(self.likely + other.likely, most)
+
     def __str__(self) -> str:
         most = (
             "no upper bound is known"
@@ -87,6 +93,28 @@ def estimate(
     return Estimate(likely, max(most, likely) if bounded else None)
 
 
+def expected_cost(
+    target: ReadyTarget, benchmark: Benchmark, questions: Sequence[Question], store: Store
+) -> Estimate | None:
+    """Estimates what a target's answers to questions will cost; None where that is not known.
+
+    Args:
+        target: The target.
+        benchmark: What it is asked.
+        questions: What it is asked, the preflight's question included; at least one.
+        store: Whose answers tell what answers cost, and how long they are.
+    """
+    offer = target.endpoint.offer
+    if offer is None:
+        return None
+    return estimate(
+        [whole_text(one.sample) for one in questions],
+        offer,
+        _lengths(benchmark, questions, store),
+        mean_cost=store.mean_cost(target.context),
+    )
+
+
 def forecast(
     target: ReadyTarget,
     benchmark: Benchmark,
@@ -118,12 +146,8 @@ def forecast(
     asked = [question for question in chosen if question.hash not in found]
     if not asked and not preflight:
         return None
-    texts = [whole_text(one.sample) for one in [*asked, *([benchmark.probe] if preflight else [])]]
-    expected = estimate(
-        texts,
-        offer,
-        _lengths(benchmark, asked or [benchmark.probe], store),
-        mean_cost=store.mean_cost(target.context),
+    expected = expected_cost(
+        target, benchmark, [*asked, *([benchmark.probe] if preflight else [])], store
     )
     what = f"up to {len(asked):,} questions to ask{' and the preflight' if preflight else ''}"
     bound = (

@@ -37,6 +37,7 @@ from capgate.run.planning import (
     rates_of,
 )
 from capgate.run.reference import domains_judged
+from capgate.store.answer_lengths import mean_lengths
 from capgate.store.answer_store import Store
 from capgate.store.runs import StoredRun, known_targets, runs_of, stored
 
@@ -169,7 +170,11 @@ def _plan(
             [*mine, *siblings],
             _texts(questions),
             target.max_connections,
-            answer=answer_assumed(letters=bool(benchmark.letters), max_tokens=benchmark.max_tokens),
+            answer=answer_assumed(
+                letters=bool(benchmark.letters),
+                max_tokens=benchmark.max_tokens,
+                others=mean_lengths(settings.store, {benchmark.name}).get(benchmark.name),
+            ),
         ),
         population=len(questions.select(groups)),
         sizes=sizes,

@@ -108,6 +108,7 @@ def lines_of_several(target: str, suite: PlannedSuite) -> Iterator[str]:
     yield "  differ: share of answers that differ between the sides; against a floor, the accuracy"
     yield "  quick: questions of -m quick on average, if nothing was lost / if each lost its catch"
     yield "  sees: the smallest drop that the whole benchmark usually shows, in points"
+    yield "  cost: that of earlier runs (–: none tells); capgate doctor asks OpenRouter its prices"
     yield "  what the store has an answer to costs nothing"
     for said, parts in grouped(suite.parts, _assumed).items():
         if said:

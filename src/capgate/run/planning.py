@@ -31,9 +31,6 @@ _LETTER_TOKENS: Final = 5.0
 _TOKENS_A_SECOND: Final = 50.0
 """Of one long answer, where nothing is known."""
 
-_FREE_PART: Final = 0.5
-"""Part of the token limit that an answer in free text takes, where nothing is known."""
-
 _ORDERS: Final = 400
 _ENOUGH: Final = 100
 """Questions from which time and tokens of one are known well enough."""
@@ -259,17 +256,19 @@ def by_weight(runs: Iterable[StoredRun]) -> list[StoredRun]:
 _LETTER: Final = Known(_LETTER_TOKENS, "a bare `ANSWER: X`", assumed=True)
 
 
-def answer_assumed(*, letters: bool, max_tokens: int) -> Known:
-    """The tokens of an answer, where nothing is known.
+def answer_assumed(*, letters: bool, max_tokens: int, others: float | None = None) -> Known:
+    """The tokens of an answer, where no run of the target tells them.
 
     Args:
         letters: Whether an answer is one letter, and not free text.
         max_tokens: The most tokens of an answer.
+        others: Tokens of other targets' answers on average; None where there are none.
     """
+    if others is not None and not letters:
+        return Known(min(others, max_tokens), "as another target's answers", assumed=True)
     if letters:
         return _LETTER
-    source = f"half of the limit of {max_tokens:,} tokens"
-    return Known(_FREE_PART * max_tokens, source, assumed=True)
+    return Known(max_tokens, "all that it may have", assumed=True)
 
 
 def rates_of(

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
+from functools import cached_property, reduce
+from operator import add
 from pathlib import Path
 from shlex import quote
 from typing import Any, Final
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from capgate.asking.cost_forecast import Estimate, expected_cost
 from capgate.asking.probe import ask_probe
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
@@ -49,6 +52,7 @@ NAMES: Final = (
     "adapter",
     "reference",
     "one question",
+    "cost",
     "log-probabilities",
     "server's clock",
 )
@@ -64,6 +68,13 @@ _STUCK: Final = (
     "see in the server's own log whether it is still loading or stuck, and whether base_url's port "
     "is its own"
 )
+
+
+def _of_each(said: Mapping[str, str]) -> str:
+    """What was found of each benchmark; its name is left out where there is one."""
+    if len(said) == 1:
+        return next(iter(said.values()))
+    return "\n".join(f"{name}: {one}" for name, one in said.items())
 
 
 @dataclass
@@ -100,10 +111,11 @@ class ServerCheckup:
             self._adapter,
             self._reference,
             self._question,
+            self._cost,
             self._logprobs,
             self._clock,
         )
-        alone = (self._context, self._reference, self._logprobs)
+        alone = (self._context, self._reference, self._cost, self._logprobs)
         failed = ""
         for name, step in zip(NAMES, steps, strict=True):
             if failed:
@@ -230,6 +242,27 @@ class ServerCheckup:
 
     def _question(self) -> str:
         self._need_endpoint()
+        return _of_each({run.name: self._probe(run) for run in self._runs})
+
+    def _cost(self) -> str:
+        """What a whole run would cost where the store had no answers."""
+        if self._need_endpoint().offer is None:
+            raise Skip("the server lists no prices")
+        found = {run.name: self._cost_of(run) for run in self._runs}
+        said = {name: str(one or "price unknown") for name, one in found.items()}
+        known = [one for one in found.values() if one is not None]
+        if len(known) == len(found) > 1:
+            said["all"] = str(reduce(add, known))
+        return _of_each(said)
+
+    def _cost_of(self, run: Run) -> Estimate | None:
+        target = self.target.id
+        asked = [*run.selection(target), run.benchmark.probe]
+        return expected_cost(run.ready_target(target), run.benchmark, asked, run.store)
+
+    @cached_property
+    def _runs(self) -> list[Run]:
+        """A run for each benchmark that is chosen."""
         others = (
             Run(
                 self.settings,
@@ -240,10 +273,7 @@ class ServerCheckup:
             )
             for name in self.settings.benchmarks[1:]
         )
-        found = {run.name: self._probe(run) for run in (self.run, *others)}
-        if len(found) == 1:
-            return found[self.run.name]
-        return "\n".join(f"{name}: {said}" for name, said in found.items())
+        return [self.run, *others]
 
     def _probe(self, run: Run) -> str:
         one = run.ready_target(self.target.id)
