@@ -7,8 +7,8 @@ that the token limit ended on one side only. A test alone does not fail: the mea
 grown as often as `max_length_increase` says, or the share of answers cut off by
 `max_unparsed_increase`.
 
-Where tokens are not known on both sides, such as beside a baseline, only answers that are cut off
-and unreadable count as cut off.
+Where tokens are not known on both sides, such as beside a baseline of MMLU, only answers that are
+cut off and unreadable count as cut off.
 
 A missing answer counts as one that became shorter and is not cut off any more, so no failure
 rests on it.
@@ -124,7 +124,8 @@ def _moves(pairs: Sequence[Pair], limit: float) -> _Moves | None:
         scored += 1
         theirs, ours = row.reference_tokens, row.candidate_tokens
         known = bool(theirs and ours)
-        # A baseline tells no tokens, and of unreadable answers alone whether they were cut off.
+        # A baseline of MMLU tells no tokens, and of unreadable answers alone whether they were
+        # cut off.
         before = row.reference_cut_off and (known or not row.reference.readable)
         now = row.candidate_cut_off and (known or not row.candidate.readable)
         cut_reference += before

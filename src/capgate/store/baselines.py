@@ -47,7 +47,7 @@ _CUT_OFF: Final = "cut off"
 
 _UNREAD_CUT_OFF: Final = f"{_CODES[AnswerState.UNPARSED]} {_CUT_OFF}"
 
-_NAMED: Final = {"benchmark", "letters", "tokens"}
+_NAMED: Final = {"benchmark", "letters", "tokens", "cut_off"}
 """Fields that a baseline of MMLU does not have in its file."""
 
 READ_FROM_THOUGHTS: Final = (
@@ -115,6 +115,8 @@ class Baseline(_Frozen):
             where it was too long to be kept.
         tokens: Question hash to the tokens of its answer, where the benchmark is not MMLU: a
             later run's answers are compared in length as well.
+        cut_off: Questions whose answer could be read although the token limit ended it, where
+            the benchmark is not MMLU.
         looks: How often each question was asked; a verdict must hold by each look.
         again: Question hash to the second look's answer, in the form of `answers`, where that is
             another than the first's.
@@ -137,6 +139,7 @@ class Baseline(_Frozen):
     answers: dict[str, dict[str, str]]
     texts: dict[str, str | None] = {}
     tokens: dict[str, int] = {}
+    cut_off: tuple[str, ...] = ()
     looks: Literal[1, 2] = 1
     again: dict[str, str] = {}
 
@@ -167,6 +170,7 @@ class Baseline(_Frozen):
 
     def recorded_answers(self) -> list[Answer]:
         """The answers; the text of one that was too long to be kept is empty."""
+        cut = frozenset(self.cut_off)
         return [
             Answer(
                 question,
@@ -174,7 +178,7 @@ class Baseline(_Frozen):
                 _STATES[code[0]],
                 choice="" if code == _UNREAD_CUT_OFF else code[2:],
                 text=self.texts.get(question, f"ANSWER: {code[2:]}") or "",
-                cut_off=code == _UNREAD_CUT_OFF,
+                cut_off=code == _UNREAD_CUT_OFF or question in cut,
                 completion_tokens=self.tokens.get(question, 0),
             )
             for subject, recorded in self.answers.items()
@@ -246,7 +250,9 @@ def make_baseline(
             target=str(facts.get("target", "")),
             remedy="run the benchmark until every question is answered",
         )
+    of_mmlu = facts.get("benchmark", MMLU) == MMLU
     groups = by_subject(sorted(answers, key=lambda one: (one.subject, one.question)))
+    ordered = [answer for mine in groups.values() for answer in mine]
     recorded = {subject: {a.question: _code(a) for a in mine} for subject, mine in groups.items()}
     counts = {subject: count(codes.values()) for subject, codes in recorded.items()}
     first = {answer.question: _code(answer) for answer in answers}
@@ -261,10 +267,13 @@ def make_baseline(
     return Baseline(
         subjects=counts,
         answers=recorded,
-        texts=_kept_texts(a for mine in groups.values() for a in mine),
-        tokens=_kept_tokens(a for mine in groups.values() for a in mine)
-        if facts.get("benchmark", MMLU) != MMLU
-        else {},
+        texts=_kept_texts(ordered),
+        tokens={}
+        if of_mmlu
+        else {a.question: a.completion_tokens for a in ordered if a.completion_tokens},
+        cut_off=()
+        if of_mmlu
+        else tuple(a.question for a in ordered if a.cut_off and a.state.readable),
         served_by=routes_of(answers) if is_routed(facts["identity"]) else {},
         history=(*history, revision),
         looks=1 if second is None else 2,
@@ -379,10 +388,6 @@ def _kept_texts(answers: Iterable[Answer]) -> dict[str, str | None]:
         kept[answer.question] = answer.text if fits else None
         room -= len(answer.text) if fits else 0
     return kept
-
-
-def _kept_tokens(answers: Iterable[Answer]) -> dict[str, int]:
-    return {one.question: one.completion_tokens for one in answers if one.completion_tokens}
 
 
 def _faulty(path: Path, faults: Sequence[FileFault]) -> ConfigError:

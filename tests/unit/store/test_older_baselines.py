@@ -62,6 +62,7 @@ CHOICES = TEXTS.map(lambda text: text[:20].strip())
             st.sampled_from([AnswerState.CORRECT, AnswerState.WRONG]),
             CHOICES | st.sampled_from(["cut off", "A", "-7", "C", "U cut off"]),
             TEXTS,
+            st.booleans(),
         ),
         min_size=1,
         max_size=8,
@@ -70,13 +71,17 @@ CHOICES = TEXTS.map(lambda text: text[:20].strip())
 )
 def test_answers_in_free_text_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory,
-    answers: list[tuple[AnswerState, str, str]],
+    answers: list[tuple[AnswerState, str, str, bool]],
     unread: bool,
 ) -> None:
-    """Whatever was read in an answer, a recorded baseline gives it back, cut off or not."""
+    """Whatever was read in an answer, a recorded baseline gives it back, cut off or not.
+
+    The length of answers is judged by that: a baseline that knew lengths, but not which readable
+    answers were cut off, would count those of every later run as new.
+    """
     given_answers = [
-        Answer(f"{at:032}", "sums", state, choice, text, completion_tokens=at)
-        for at, (state, choice, text) in enumerate(answers)
+        Answer(f"{at:032}", "sums", state, choice, text, completion_tokens=at, cut_off=cut)
+        for at, (state, choice, text, cut) in enumerate(answers)
     ]
     given_answers.append(Answer("x" * 32, "sums", AnswerState.UNPARSED, "", "so", cut_off=unread))
     path = tmp_path_factory.getbasetemp() / "mine.sums.json"
