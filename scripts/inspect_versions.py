@@ -36,10 +36,12 @@ TESTS: Final = (
     "tests/unit/run/test_upgrades.py",
     "tests/integration/test_asked_ahead.py",
     "tests/integration/test_confidential.py",
+    "tests/integration/test_own_tasks.py",
     "tests/integration/test_runners.py",
     "tests/integration/test_sameness.py",
     "tests/integration/test_unreadable.py",
     "tests/integration/test_upstream.py",
+    "tests/integration/test_upstream_tasks.py",
     "tests/integration/test_written_results.py",
 )
 """What asks through Inspect, reads its logs, or builds inspect_evals' tasks."""

@@ -48,7 +48,11 @@ def letters():
 """
 
 ENTRIES = """
-desk: {task: evals/support.py@tickets, group: topic, catch: 0.1}
+desk:
+  task: evals/support.py@tickets
+  group: topic
+  groups: [parcels and more, refunds]
+  catch: 0.1
 letters: {task: evals/support.py@letters, correct: kind, catch: 0.2}
 """
 
@@ -91,7 +95,7 @@ BOTH = ("--benchmark", "desk", "--benchmark", "letters")
 
 @pytest.mark.parametrize("runner", ["direct", "inspect"])
 def test_two_tasks_that_were_kept_pass(ready: tuple[Project, Server], runner: str) -> None:
-    """Free text and a score of several values are judged; groups have tests of their own."""
+    """Free text and a score of several values are judged; groups of the entry have own tests."""
     project, server = ready
     outcome = project.pytest("benchmarks", "-m", "full", *BOTH, "-v", "--runner", runner)
     assert outcome.code == 0, outcome.text

@@ -162,6 +162,8 @@ def test_a_shipped_benchmark_asks_and_scores_as_upstreams_task(
     if name in SKIPPED:
         pytest.skip(SKIPPED[name])
     found = printed[name]
+    if "other questions each time" in found.get("failed", ""):
+        pytest.skip("upstream's task of this version shuffles choices without a seed: refused")
     assert "failed" not in found, found["failed"]
 
     assert found["ours"] == found["upstreams"]
