@@ -16,6 +16,7 @@ from tests.doubles import runs
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, MMLU
 from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import Question
+from capgate.benchmarks.recorded import nouns_of
 from capgate.common.answers import Answer, AnswerState
 from capgate.gate import Pair, Part, Policy, Verdict, benchmark_budget, decide_fixed, decide_suite
 from capgate.report.data.build import build_report
@@ -228,7 +229,9 @@ def _kept(store: Store, run: str, one: Asked, policy: Policy, deciding: int, use
         groups=bool(one.groups) or mine,
         parents=bool(one.parent_of),
     )
-    verdict = decide_fixed(one.pairs, own, domains=one.parent_of or None, budget=budget)
+    verdict = decide_fixed(
+        one.pairs, own, domains=one.parent_of or None, budget=budget, nouns=nouns_of(one.name)
+    )
     facts = {
         "verdict": verdict.to_dict(),
         "usage": {"asked": len(one.questions), "seconds": 11.4},

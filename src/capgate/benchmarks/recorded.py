@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, MMLU
+from capgate.common.nouns import GROUPS, SUBJECTS, Nouns
 
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -38,3 +39,8 @@ def facts_of(benchmark: Benchmark) -> dict[str, Any]:
             "advisory": benchmark.advisory,
         }
     }
+
+
+def nouns_of(benchmark: str) -> Nouns:
+    """What the groups of a benchmark are called."""
+    return SUBJECTS if benchmark == MMLU else GROUPS

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.benchmarks.recorded import nouns_of
 from capgate.common.answers import Answer
 from capgate.common.output import Output
 from capgate.common.text import one_line, printable
 from capgate.gate.suite_verdict import SuiteVerdict
-from capgate.report.data.nouns import benchmark_name, nouns_of
+from capgate.report.data.nouns import benchmark_name
 from capgate.report.text.suite_lines import suite_lines
 from capgate.report.text.table_lines import lines_of
 from capgate.report.text.terminal import verdict_lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from capgate.common.nouns import SUBJECTS, Nouns
 from capgate.gate.overrides import Shares
 from capgate.gate.policy import Policy
 
@@ -151,20 +152,27 @@ class Budget(NamedTuple):
         fields = self._asdict()
         return {key: value for key, value in fields.items() if value or key not in _SOME_HAVE}
 
-    def describe(self, miss: float) -> str:
+    def describe(self, miss: float | None, nouns: Nouns = SUBJECTS) -> str:
         """Returns both errors' shares as one line.
 
         Args:
-            miss: The policy's `miss`, of which the pooled test spends a part.
+            miss: The policy's `miss`, of which the pooled test spends a part; None leaves it out.
+            nouns: What the benchmark's groups are called.
         """
+        shown = self._shares(nouns)
+        if miss is None:
+            return shown
         kept = f" of {miss:g}" if self.miss_share < 1.0 else ""
-        return f"{self}; miss {miss * self.miss_share:.4g}{kept}"
+        return f"{shown}; miss {miss * self.miss_share:.4g}{kept}"
 
     def __str__(self) -> str:
+        return self._shares(SUBJECTS)
+
+    def _shares(self, nouns: Nouns) -> str:
         parts = (
             ("pooled", self.pooled),
-            ("subjects together", self.subjects),
-            ("domains together", self.domains),
+            (f"{nouns.group}s together", self.subjects),
+            (f"{nouns.parent}s together", self.domains),
             ("unparsed", self.unparsed),
             ("answer length", self.length),
             ("other benchmarks", self.others),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Generic, Literal, TypeVar
 
 from capgate.common.grouping import by_subject
+from capgate.common.nouns import SUBJECTS, Nouns
 from capgate.gate.budget import Budget
 from capgate.gate.conclude import (
     agreed,
@@ -116,6 +117,7 @@ class Comparison(ABC, Generic[Row, Counts]):
         policy: Policy,
         members: Mapping[str, Sequence[str]],
         budget: Budget,
+        nouns: Nouns = SUBJECTS,
     ) -> Verdict:
         """Returns the verdict on all answers of a benchmark.
 
@@ -124,9 +126,10 @@ class Comparison(ABC, Generic[Row, Counts]):
             policy: The target's, checked.
             members: Domain that is judged to its subjects.
             budget: Error shares.
+            nouns: What its groups are called.
         """
         counts = self.count(rows)
-        draft = self._draft("suite", counts, policy, budget)
+        draft = replace(self._draft("suite", counts, policy, budget), nouns=nouns)
         if not counts.n:
             return draft
         ways = readings(rows)

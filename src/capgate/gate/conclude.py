@@ -173,12 +173,17 @@ def conclude_suite(draft: Verdict) -> Verdict:
         failures.append(unparsed_reason(draft.unparsed))
     if draft.length is not None and draft.length.failed:
         failures.append(length_reason(draft.length))
-    for what, named in (("Domains", draft.failed_domains), ("Subjects", draft.failed_subjects)):
+    nouns = draft.nouns
+    for what, named in (
+        (nouns.parent, draft.failed_domains),
+        (nouns.group, draft.failed_subjects),
+    ):
         if named:
             listed = ", ".join(
                 f"{one.name.replace('_', ' ')} ({points(one.drop)})" for one in named
             )
-            failures.append(f"{what} that lost (Holm over {_tested(draft)}): {listed}.")
+            tested = _tested(draft)
+            failures.append(f"{what.capitalize()}s that lost (Holm over {tested}): {listed}.")
     if kind == "REGRESSION":
         reasons += failures
     elif failures:
@@ -210,7 +215,8 @@ def _tested(draft: Verdict) -> str:
     subjects, domains = len(draft.subjects), len(draft.domains)
     if not domains:
         return f"{subjects}"
-    return f"{subjects} subjects and {domains} domain{'' if domains == 1 else 's'}"
+    group, parent = draft.nouns
+    return f"{subjects} {group}s and {domains} {parent}{'' if domains == 1 else 's'}"
 
 
 def conclude_group(draft: Verdict, harm: Evidence, harmless: Evidence) -> Verdict:

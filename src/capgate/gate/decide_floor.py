@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from capgate.common.errors import ConfigError
+from capgate.common.nouns import SUBJECTS, Nouns
 from capgate.gate import stats
 from capgate.gate.budget import Budget
 from capgate.gate.comparison import Comparison
@@ -53,6 +54,7 @@ def decide_floor(
     *,
     domains: Mapping[str, str] | None = None,
     budget: Budget | None = None,
+    nouns: Nouns = SUBJECTS,
 ) -> Verdict:
     """Decides on all answers of a benchmark against a demanded accuracy.
 
@@ -65,6 +67,7 @@ def decide_floor(
         policy: With the target's overrides already in force (`policy.for_target`).
         domains: Subject to its domain; without it no domain is judged.
         budget: How the false-alarm share is divided; by default `Budget.whole`.
+        nouns: What the benchmark's groups are called.
 
     Raises:
         RowsError: If the rows can't be judged.
@@ -75,7 +78,7 @@ def decide_floor(
     check_rows(singles)
     members = floor_domains({row.subject for row in singles}, domains or {}, policy)
     budget = budget or Budget.whole(policy, paired=False, domains=bool(members))
-    return _AgainstFloor(floor).judge_suite(singles, policy, members, budget)
+    return _AgainstFloor(floor).judge_suite(singles, policy, members, budget, nouns)
 
 
 def judge_subject_floor(

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from capgate.common.nouns import SUBJECTS, Nouns
 from capgate.gate import stats
 from capgate.gate.budget import Budget
 from capgate.gate.comparison import Comparison
@@ -41,6 +42,7 @@ def decide_fixed(
     reference: PairedReference = "base",
     domains: Mapping[str, str] | None = None,
     budget: Budget | None = None,
+    nouns: Nouns = SUBJECTS,
 ) -> Verdict:
     """Decides on all answers of a benchmark, question by question against a reference.
 
@@ -51,6 +53,7 @@ def decide_fixed(
         domains: Subject to its domain; without it no domain is judged.
         budget: How the false-alarm share is divided; by default `Budget.whole`. One without a
             domains' share judges no domain.
+        nouns: What the benchmark's groups are called.
 
     Returns:
         PASS, REGRESSION or INCONCLUSIVE, with a finding for each subject and domain.
@@ -63,7 +66,7 @@ def decide_fixed(
     check_rows(pairs)
     members = judged_domains({row.subject for row in pairs}, domains or {})
     budget = budget or Budget.whole(policy, domains=bool(members))
-    return _Paired(reference).judge_suite(pairs, policy, members, budget)
+    return _Paired(reference).judge_suite(pairs, policy, members, budget, nouns)
 
 
 def judge_subject(

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args
 
 from capgate.common import exit_codes
 from capgate.common.errors import CapgateError
+from capgate.common.nouns import SUBJECTS, Nouns
 from capgate.gate.budget import Budget
 from capgate.gate.policy import Policy
 from capgate.gate.rows import FloorCounts, PairCounts
@@ -239,6 +240,7 @@ class Verdict:
         pooled: What the pooled test of a suite says by itself.
         unsure: Whether missing answers could make another test of a suite or subject fail.
         length: The finding on the length of answers; None where it was not tested.
+        nouns: What groups and their parents are called in its reasons.
         read: Counts on each reading of the answers (`readings`), of a suite's verdict.
         log10_e: Of a quick run, the evidence of harm when it stopped: the power of ten of the
             e-value.
@@ -263,6 +265,7 @@ class Verdict:
     population: int | None = None
     pooled: VerdictKind = "INCONCLUSIVE"
     unsure: bool = False
+    nouns: Nouns = SUBJECTS
     length: LengthFinding | None = None
     read: tuple[PairCounts | FloorCounts, ...] = field(default=(), compare=False)
     log10_e: float | None = None

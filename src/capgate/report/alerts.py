@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from capgate.benchmarks.recorded import nouns_of
 from capgate.common.redact import Redactor
 from capgate.common.text import one_line
-from capgate.report.data.nouns import is_mmlu_alone, nouns_of, part_name
+from capgate.report.data.nouns import is_mmlu_alone, part_name
 from capgate.report.data.result import Report
 from capgate.report.data.standings import has_several, standings
 from capgate.report.text.advice import headline, next_steps

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from capgate.benchmarks.entry import BenchmarkEntry
+from capgate.benchmarks.recorded import nouns_of
 from capgate.gate.budget import Budget, benchmark_budget
 from capgate.gate.decide_live import SequentialGate
 from capgate.gate.decide_paired import decide_fixed
@@ -92,6 +93,7 @@ def judge_fixed(
         reference="baseline",
         domains=parents,
         budget=rules.budget(benchmark, groups, parents),
+        nouns=nouns_of(benchmark),
     )
 
 

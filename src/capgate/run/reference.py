@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeGuard
 
 from capgate.common.answers import Answer
+from capgate.common.nouns import SUBJECTS, Nouns
 from capgate.gate.budget import Budget
 from capgate.gate.decide_floor import Floor, decide_floor, judge_domain_floor, judge_subject_floor
 from capgate.gate.decide_live import SequentialGate
@@ -170,6 +171,7 @@ def judge_whole(
     *,
     parents: Mapping[str, str],
     budget: Budget | None = None,
+    nouns: Nouns = SUBJECTS,
 ) -> Verdict | None:
     """The verdict on a target over a whole benchmark; None where it is compared with nothing.
 
@@ -179,14 +181,17 @@ def judge_whole(
         policy: The target's.
         parents: Group to the parent that it belongs to.
         budget: How the error shares are divided; None for those of a run of this benchmark alone.
+        nouns: What its groups are called.
     """
     if isinstance(reference, NoReference):
         return None
     if isinstance(reference, FloorReference):
         assert _are_singles(rows)
-        return decide_floor(rows, reference.floor, policy, domains=parents, budget=budget)
+        floor = reference.floor
+        return decide_floor(rows, floor, policy, domains=parents, budget=budget, nouns=nouns)
     assert _are_pairs(rows)
-    return decide_fixed(rows, policy, reference=reference.kind, domains=parents, budget=budget)
+    kind = reference.kind
+    return decide_fixed(rows, policy, reference=kind, domains=parents, budget=budget, nouns=nouns)
 
 
 def judge_one(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from capgate.asking.ages import dated
 from capgate.asking.progress import Feed
 from capgate.asking.ready_target import Progress, QuestionBatch
+from capgate.benchmarks.recorded import nouns_of
 from capgate.common.answers import Answer
 from capgate.common.errors import ContradictionError, ServerEndedError
 from capgate.gate.verdict import Verdict
@@ -135,7 +136,12 @@ class WholeJudge:
         plan.check_routes(answers[plan.target], whole=True)
         found = rows(plan.reference, answers, plan.target)
         return judge_whole(
-            plan.reference, found, plan.policy, parents=plan.parents, budget=plan.budget()
+            plan.reference,
+            found,
+            plan.policy,
+            parents=plan.parents,
+            budget=plan.budget(),
+            nouns=nouns_of(self.record.benchmark),
         ) or not_measured(answers[plan.target], plan.policy, "suite")
 
     def _own(self, told: Progress) -> Progress:

@@ -233,6 +233,20 @@ def test_groups_without_parents_and_benchmarks_without_groups_have_their_tables(
     assert "by subject" not in page
 
 
+def test_what_is_said_of_another_benchmark_speaks_of_groups(red: Report) -> None:
+    """MMLU's words, subject and domain, stay MMLU's own."""
+    (verdict,) = (one for one in [red.benchmarks["support-desk"].targets[MINE].verdict] if one)
+    assert verdict["reasons"][1:] == [
+        "Parents that lost (Holm over 4 groups and 2 parents): account (50.0 points).",
+        "Groups that lost (Holm over 4 groups and 2 parents): login (100.0 points).",
+    ]
+    text = "\n".join(lines(red))
+    desk = text[text.index("mine on support-desk") :]
+    assert "groups together" in desk
+    assert not re.search("subject|domain", desk)
+    assert "4 domains" in text.partition("mine on sums")[0]
+
+
 def test_free_text_is_labelled_by_what_it_can_be(red: Report) -> None:
     """Cut off, not in form, or knowledge; no letter is looked for."""
     comparison = red.benchmarks["sums"].comparisons[MINE]

@@ -103,7 +103,7 @@ _VerdictForm = _form(
     Verdict,
     "exit_code",
     "fails",
-    without=["pooled", "unsure", "read", "log10_e"],
+    without=["pooled", "unsure", "nouns", "read", "log10_e"],
     newer=["length"],
     # pydantic's models have an attribute `schema`.
     schema_=Annotated[Literal[2], Field(alias="schema")],

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from capgate.benchmarks.recorded import nouns_of
 from capgate.gate import stats
 from capgate.gate.verdict import GROUP_KINDS, GroupWord
-from capgate.report.data.nouns import nouns_of
 from capgate.report.data.result import Group, Result
 
 _FAILS: Final = frozenset({"lost", "REGRESSION"})

@@ -1,8 +1,8 @@
-"""What the groups of a benchmark's questions are called, and what a target's part in it is."""
+"""How groups, benchmarks and a target's part in one are named for people."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.text import one_line
@@ -10,30 +10,6 @@ from capgate.report.data.result import Report
 
 _NAME: Final = 80
 """Characters of a benchmark's or group's name that are shown."""
-
-
-class Nouns(NamedTuple):
-    """What a benchmark's groups and their parents are called.
-
-    Attributes:
-        group: One group.
-        parent: What several groups belong to.
-    """
-
-    group: str
-    parent: str
-
-
-SUBJECTS: Final = Nouns("subject", "domain")
-"""MMLU's."""
-
-GROUPS: Final = Nouns("group", "parent")
-"""Those of every other benchmark."""
-
-
-def nouns_of(benchmark: str) -> Nouns:
-    """What the groups of a benchmark are called."""
-    return SUBJECTS if benchmark == MMLU else GROUPS
 
 
 def name_words(name: str) -> str:

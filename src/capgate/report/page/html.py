@@ -17,10 +17,11 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from capgate.benchmarks.recorded import nouns_of
 from capgate.common.text import printable
 from capgate.report.data.comparison import LABELS, MEANINGS
 from capgate.report.data.history import Entry
-from capgate.report.data.nouns import is_mmlu_alone, name_words, nouns_of, part_name
+from capgate.report.data.nouns import is_mmlu_alone, name_words, part_name
 from capgate.report.data.result import Report
 from capgate.report.data.standings import has_several, standings, targets_of
 from capgate.report.page.payload import pack, tried_labels

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from capgate.benchmarks.recorded import nouns_of
+from capgate.common.nouns import Nouns
 from capgate.gate.verdict import Evidence
 from capgate.report.data.comparison import Comparison, Shift
 from capgate.report.data.history import Entry, by_series
 from capgate.report.data.missing import Missing, missing_of, notes_of
-from capgate.report.data.nouns import Nouns, nouns_of, part_name
+from capgate.report.data.nouns import part_name
 from capgate.report.data.result import Group, Report, Result, answered_of
 from capgate.report.data.standings import standings
 from capgate.report.page.charts import (

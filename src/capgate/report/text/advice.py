@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from capgate.benchmarks.recorded import nouns_of
+from capgate.common.nouns import SUBJECTS, Nouns
 from capgate.gate.stats import Interval
 from capgate.gate.verdict import interval_text
 from capgate.report.data.comparison import Comparison, Split
-from capgate.report.data.nouns import SUBJECTS, Nouns, name_words, nouns_of
+from capgate.report.data.nouns import name_words
 from capgate.report.data.result import Report, Result
 
 _MANY: Final = 0.5

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from capgate.benchmarks.recorded import known_parents
+from capgate.benchmarks.recorded import known_parents, nouns_of
 from capgate.common.text import one_line
 from capgate.report.data.comparison import MEANINGS, Comparison, Flip, Label, Side
 from capgate.report.data.groups import counted
 from capgate.report.data.missing import Missing, missing_of, notes_of
-from capgate.report.data.nouns import name_words, nouns_of, part_name
+from capgate.report.data.nouns import name_words, part_name
 from capgate.report.data.result import Report, Result, Section, answered_of
 from capgate.report.data.standings import has_several, standings, targets_of
 from capgate.report.text.advice import (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from capgate.benchmarks.recorded import nouns_of
+from capgate.common.nouns import Nouns
 from capgate.common.text import printable
 from capgate.report.data.comparison import Comparison
-from capgate.report.data.nouns import Nouns, name_words, nouns_of
+from capgate.report.data.nouns import name_words
 from capgate.report.data.result import Report, Result
 from capgate.report.text.advice import (
     failed_domains,

@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from rich.table import Table
 
+from capgate.benchmarks.recorded import nouns_of
+from capgate.common.nouns import Nouns
 from capgate.common.text import format_dollars, one_line, printable
 from capgate.gate.budget import Budget
 from capgate.gate.verdict import Verdict
 from capgate.report.data.groups import counted, word_counts
-from capgate.report.data.nouns import nouns_of, part_name
+from capgate.report.data.nouns import part_name
 from capgate.report.data.result import Group, Report, Result, answered_of
 from capgate.report.data.standings import has_several, standings, targets_of
 from capgate.report.text.advice import next_steps, rest_sentence
@@ -71,7 +73,7 @@ def verdict_lines(verdict: Verdict) -> list[str]:
     """A verdict by itself: its kind, why, and what it could have seen."""
     reasons = [printable(reason) for reason in verdict.reasons]
     lines = [f"{verdict.kind}: {reasons[0]}", *(f"  {reason}" for reason in reasons[1:])]
-    return lines + [f"  {line}" for line in _limits(verdict.to_dict())]
+    return lines + [f"  {line}" for line in _limits(verdict.to_dict(), verdict.nouns)]
 
 
 def render_report(report: Report, written: Sequence[Path], *, root: Path) -> list[str]:
@@ -133,18 +135,18 @@ def _verdict_lines(target: str, result: Result) -> list[str]:
         return [f"{what}: {target}", f"  {_usage(result)}"]
     lines = [f"{verdict['kind']}: {target}"]
     lines += [f"  {printable(reason)}" for reason in verdict["reasons"]]
-    lines += [f"  {line}" for line in _limits(verdict)]
+    lines += [f"  {line}" for line in _limits(verdict, nouns_of(result.benchmark))]
     return [*lines, f"  {_usage(result)}"]
 
 
-def _limits(verdict: dict[str, Any]) -> list[str]:
+def _limits(verdict: dict[str, Any], nouns: Nouns) -> list[str]:
     lines: list[str] = []
     if verdict["smallest_visible_drop"] is not None:
         seen = f"{100 * verdict['smallest_visible_drop']:.1f} points"
         lines.append(f"smallest drop that these questions would usually show: {seen}")
     if verdict["budget"] is not None:
         budget, policy = Budget(**verdict["budget"]), verdict["policy"] or {}
-        lines.append(budget.describe(policy["miss"]) if "miss" in policy else str(budget))
+        lines.append(budget.describe(policy.get("miss"), nouns))
     return lines
 
 
