@@ -71,5 +71,5 @@ def test_what_a_key_was_cut_out_of_is_not_scored_again(tmp_path: Path) -> None:
     texts = {0: f"{MARK}: A", 1: "no letter"}
     keep_run(tmp_path, "20260101T000000Z-0001", answers(texts=texts))
     with Store(tmp_path / "reports" / "answers.sqlite") as store:
-        record = record_of_run(read_run(store, "20260101T000000Z-0001", "mine"))
+        record = record_of_run(read_run(store, "20260101T000000Z-0001", "mine"), MMLU)
     assert (len(record.answers), record.lost) == (227, 1)
