@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,28 @@ MISSING: Final = {
     "refused",
 }
 """Benchmarks that no invented rows can stand for, and why."""
+
+
+def solved(prompt: str) -> str:
+    """The right answer to a task's prompt for one of the questions below; `""` for other texts."""
+    if found := re.findall(r"counts (\d+) stones and then (\d+) more", prompt):
+        return f"ANSWER: {sum(map(int, found[-1]))}"
+    if found := re.findall(r"\) Case \d+ is (.+)\?$", prompt):
+        return f"ANSWER: {found[-1]}"
+    sevens = (r"number is 7 above (\d+)\?", r"counts to (\d+)\. Seven", r"(\d+) \+ 7\?")
+    if found := [number for form in sevens for number in re.findall(form, prompt)]:
+        return _letter_of(prompt, str(int(found[-1]) + 7))
+    if re.search(r"What happens to the number \d+ when nobody looks", prompt):
+        return _letter_of(prompt, r"It stays \d+")
+    if found := re.findall(r"but into the box, since .* is (larger|smaller)", prompt):
+        return f"ANSWER: {'A' if found[-1] == 'larger' else 'B'}"
+    return ""
+
+
+def _letter_of(prompt: str, choice: str) -> str:
+    """The letter that a prompt gives to a choice."""
+    letters = re.findall(rf"^([A-J])\) {choice}$", prompt, re.MULTILINE)
+    return f"ANSWER: {letters[-1]}" if letters else ""
 
 
 def add(left: int, right: int) -> str:
@@ -214,7 +237,7 @@ def tables(questions: int) -> Iterator[tuple[str, str, Mapping[str, datasets.Dat
     """Each configuration: repository, revision, splits, and further arguments of `prepare`.
 
     Args:
-        questions: Questions of a benchmark, of BBH of a subset.
+        questions: Questions of a benchmark; of each of BBH's subsets a twentieth, or 8.
     """
     import datasets
 
@@ -294,7 +317,7 @@ def tables(questions: int) -> Iterator[tuple[str, str, Mapping[str, datasets.Dat
         {"train": rows(ifeval, questions)},
         {},
     )
-    yield from _bbh(rows, questions)
+    yield from _bbh(rows, max(8, questions // 20))
 
 
 def _bbh(
@@ -339,7 +362,8 @@ def build(hf_home: Path, questions: int) -> None:
 
     Args:
         hf_home: What `HF_HOME` will name.
-        questions: Questions of a benchmark, of BBH of a subset; of MMLU one a subject at least.
+        questions: Questions of a benchmark; of each of BBH's subsets a twentieth, or 8; of MMLU
+            one a subject at least.
     """
     import datasets
 

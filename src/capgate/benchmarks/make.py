@@ -8,7 +8,7 @@ from pathlib import Path
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.benchmarks.inspect_task.benchmark import InspectTaskBenchmark
-from capgate.benchmarks.inspect_task.load import TaskQuestions, group_name
+from capgate.benchmarks.inspect_task.load import TaskQuestions, folder_with, group_name
 from capgate.benchmarks.inspect_task.scores import ScoreRules
 from capgate.benchmarks.inspect_task.source import TaskSource, arguments_text
 from capgate.benchmarks.mmlu.subjects import MMLU
@@ -23,6 +23,7 @@ def make_benchmark(
     task: str,
     max_tokens: int,
     root: Path,
+    dataset: str | None = None,
 ) -> Benchmark:
     """Returns the benchmark that an entry describes; nothing is loaded yet.
 
@@ -32,6 +33,8 @@ def make_benchmark(
         task: MMLU's task that `--tasks` names; it counts for `mmlu` alone.
         max_tokens: The most tokens of an answer, where neither entry nor task says it.
         root: The project's folder, which the entry's files are relative to.
+        dataset: What a run takes questions from. A folder that has the benchmark's exported ones
+            tells what its task is, which takes the hub else.
 
     Raises:
         ConfigError: Its task is unknown, or the token limit is one that it would override.
@@ -53,10 +56,12 @@ def make_benchmark(
             catch=entry.catch,
             advisory=entry.advisory,
         )
-    return _of_task(name, entry, max_tokens, root)
+    return _of_task(name, entry, max_tokens, root, folder_with(dataset or "hub", name))
 
 
-def _of_task(name: str, entry: BenchmarkEntry, max_tokens: int, root: Path) -> InspectTaskBenchmark:
+def _of_task(
+    name: str, entry: BenchmarkEntry, max_tokens: int, root: Path, folder: Path | None
+) -> InspectTaskBenchmark:
     source = TaskSource(
         benchmark=name,
         spec=str(entry.task),
@@ -74,6 +79,7 @@ def _of_task(name: str, entry: BenchmarkEntry, max_tokens: int, root: Path) -> I
             cluster=entry.cluster,
             cluster_pattern=entry.cluster_pattern,
             once=entry.epochs == 1,
+            folder=folder,
         ),
         rules=ScoreRules(name, entry.scorer, entry.correct, entry.correct_at),
         default_max_tokens=max_tokens,

@@ -15,12 +15,12 @@ from capgate.asking.inspect_backend.task_record import record_of
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.exported.folder import About, files_of, package_of, write_export
 from capgate.benchmarks.exported.task_plan import Registered, TaskPlan, plan_of, spread
-from capgate.benchmarks.make import make_benchmark
 from capgate.benchmarks.questions import QuestionSet
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.event_loop import in_own_loop
 from capgate.config.benchmarks_file import Benchmarks, load_benchmarks
+from capgate.config.chosen_benchmarks import chosen_benchmark
 from capgate.config.settings import Settings
 
 _OPTIONS: Final = {"--dataset", "--tasks"}
@@ -87,9 +87,7 @@ def _export(name: str, known: Benchmarks, settings: Settings, folder: Path) -> A
     entry = known.entry_of(name)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file", remedy="name a folder")
-    benchmark = make_benchmark(
-        name, entry, task=settings.task, max_tokens=settings.max_tokens, root=settings.root
-    )
+    benchmark = chosen_benchmark(settings, name)
     questions = benchmark.load(settings.dataset or "hub")
     return write_export(
         folder,

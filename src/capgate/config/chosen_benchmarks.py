@@ -9,13 +9,18 @@ from capgate.config.benchmarks_file import load_benchmarks
 from capgate.config.settings import Settings
 
 
-def chosen_benchmark(settings: Settings, name: str) -> Benchmark:
+def chosen_benchmark(settings: Settings, name: str, dataset: str | None = None) -> Benchmark:
     """Returns the benchmark of a name, as a run with these settings asks it.
+
+    Args:
+        settings: The run's settings.
+        name: The benchmark's name.
+        dataset: Where a target's questions come from, where the settings name nothing else.
 
     Raises:
         ConfigError: There is none of that name, or its entry or an option that it has is wrong.
     """
-    return _made(settings, name, settings.task, settings.max_tokens)
+    return _made(settings, name, settings.task, settings.max_tokens, settings.dataset or dataset)
 
 
 def recorded_benchmark(settings: Settings, name: str, task: str, max_tokens: int) -> Benchmark:
@@ -30,7 +35,7 @@ def recorded_benchmark(settings: Settings, name: str, task: str, max_tokens: int
     Raises:
         ConfigError: There is none of that name, or it is of another task now.
     """
-    made = _made(settings, name, task, max_tokens)
+    made = _made(settings, name, task, max_tokens, settings.dataset)
     if made.task_name != task:
         raise ConfigError(
             f"{name} was {task} when it was recorded, and is {made.task_name} now",
@@ -39,11 +44,14 @@ def recorded_benchmark(settings: Settings, name: str, task: str, max_tokens: int
     return made
 
 
-def _made(settings: Settings, name: str, task: str, max_tokens: int) -> Benchmark:
+def _made(
+    settings: Settings, name: str, task: str, max_tokens: int, dataset: str | None
+) -> Benchmark:
     return make_benchmark(
         name,
         load_benchmarks(settings.root).entry_of(name),
         task=task,
         max_tokens=max_tokens,
         root=settings.root,
+        dataset=dataset,
     )

@@ -228,7 +228,9 @@ class Run:
         """
         if self._benchmark is not None:
             return self._benchmark
-        return chosen_benchmark(self.settings, self.name)
+        sources = (target.dataset for target in self.targets.values())
+        folder = next((source for source in sources if source not in {"hub", "bundled"}), None)
+        return chosen_benchmark(self.settings, self.name, folder)
 
     def questions(self, target: str) -> QuestionSet:
         """All questions of a target's benchmark.

@@ -268,7 +268,7 @@ class InspectTaskBenchmark:
     @property
     def _loaded(self) -> LoadedTask:
         """What was loaded first, which tells how all are asked."""
-        return next(iter(self._made.values()), None) or self._load(None)
+        return next(iter(self._made.values()), None) or self._load(self.wanted.folder)
 
     @property
     def _task(self) -> Task:
