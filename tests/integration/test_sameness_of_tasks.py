@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import pytest
-from inspect_ai import eval as evaluate
+from filelock import FileLock
 from inspect_ai import score
 from inspect_ai.log import (
     EvalLog,
@@ -19,58 +20,25 @@ from inspect_ai.log import (
     read_eval_log_sample_summaries,
     read_eval_log_samples,
 )
-from inspect_ai.model import get_model
 from tests.doubles.server import Server
+from tests.integration.asked_plainly import directly, of_the_questions, plainly
 from tests.integration.test_sameness import differences
-from tests.unit.asking.asked import ask, client_of, runner_of
+from tests.integration.test_upstream_tasks import SKIPPED, shipped
 from tests.unit.asking.tasks import ALL, OwnTask, word_problems
 from tests.unit.asking.test_free_text import answers
 from tests.unit.client.conftest import KEY
 
-from capgate.asking.inspect_backend.provider import capgate_api
-from capgate.asking.outcome import QuestionTask
-
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-_OF_THE_RUN: Final = (
-    *("eval.metadata", "eval.task", "eval.task_display_name", "eval.model_args"),
-    *("eval.config", "eval.revision", "plan.config", "metadata"),
-)
-"""Fields that say who had it run and how, and not what was asked and answered."""
-
-
-def plainly(made: OwnTask, server: Server, folder: Path) -> EvalLog:
-    """The log of a plain evaluation, by Inspect alone."""
-    assert capgate_api
-    model = get_model(
-        "capgate/lora-a", base_url=server.url, api_key=KEY, target="mine", memoize=False
-    )
-    task = made.task(made.questions, shard="all")
-    (log,) = evaluate(task, model=model, log_dir=str(folder), display="none", log_format="json")
-    assert log.status == "success"
-    return read_eval_log(log.location, resolve_attachments=True)
-
-
-def directly(made: OwnTask, server: Server, folder: Path) -> EvalLog:
-    """The log of the direct runner."""
-    task = QuestionTask("all", made.questions, client_of(server), target="mine", look="first")
-    ask(runner_of("direct", folder, made), task)
-    (path,) = folder.iterdir()
-    return read_eval_log(str(path))
 
 
 @pytest.mark.parametrize("make", ALL)
 def test_the_log_of_each_kind_is_inspects(make: Callable[[], OwnTask], tmp_path: Path) -> None:
     """Plan, scorers, metrics, results, samples and events are equal, field by field."""
     with Server(key=KEY, answer=answers, models=("lora-a",)) as server:
-        theirs = plainly(make(), server, tmp_path / "plain")
+        task = make().task(make().questions, shard="all")
+        theirs = plainly(task, server, tmp_path / "plain")
         ours = directly(make(), server, tmp_path / "direct")
-    found = {
-        field: told
-        for field, told in differences(theirs, ours).items()
-        if not any(field == one or field.startswith(f"{one}.") for one in _OF_THE_RUN)
-    }
-    assert found == {}
+    assert of_the_questions(differences(theirs, ours)) == {}
 
 
 @pytest.mark.parametrize("make", ALL)
@@ -127,3 +95,45 @@ def test_the_command_scores_free_text_again(tmp_path: Path) -> None:
     assert again.results is not None
     assert ours.results is not None
     assert again.results.scores[0].metrics == ours.results.scores[0].metrics
+
+
+REPOSITORY = Path(__file__).parents[2]
+ASKED = [name for name in shipped() if name not in SKIPPED and name not in ("mmlu", "mmlu_5_shot")]
+"""MMLU has tests of its own (`test_sameness`)."""
+
+
+@pytest.fixture(scope="session")
+def compared(hub_home: Path) -> dict[str, Any]:
+    """What differs between the direct runner and plain evaluations; made once for all workers."""
+    file = hub_home / "compared.json"
+    with FileLock(file.with_suffix(".lock")):
+        if not file.exists():
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "tests.integration.asked_plainly"),
+                    *(",".join(ASKED), str(hub_home / "compared-logs")),
+                ],
+                env={**os.environ, "HF_HOME": str(hub_home), "HF_HUB_OFFLINE": "1"},
+                cwd=REPOSITORY,
+                capture_output=True,
+                text=True,
+                timeout=900,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+            file.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ASKED)
+def test_a_shipped_benchmark_is_asked_as_upstreams_task(
+    name: str, compared: dict[str, Any]
+) -> None:
+    """The direct runner can ask it; it sends and logs what an evaluation of upstream's does."""
+    found = compared[name]
+    assert found["why not"] == ""
+    assert found["questions"] >= 8
+    assert found["sent alike"]
+    assert found["differences"] == {}
