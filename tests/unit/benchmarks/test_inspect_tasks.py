@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from capgate.benchmarks.benchmark import Reading
 from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.benchmarks.inspect_task.benchmark import InspectTaskBenchmark
 from capgate.benchmarks.inspect_task.dry_run import scored_answers
+from capgate.benchmarks.inspect_task.load import group_name
+from capgate.benchmarks.inspect_task.scores import ScoreRules
 from capgate.benchmarks.make import make_benchmark
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import AnswerState
@@ -569,3 +573,23 @@ def test_a_score_of_another_form_is_told_when_it_comes(tmp_path: Path) -> None:
     unscored = Score(value=float("nan"))
     assert bench.read({"match": unscored}, output).state is AnswerState.ERROR
     assert bench.read({"match": Score(value="N")}, output).state is AnswerState.UNPARSED
+
+
+@given(st.text())
+def test_a_groups_name_is_safe_and_stays(text: str) -> None:
+    """A group's name has no space, slash or bracket, and naming it again changes nothing."""
+    name = group_name(text)
+    assert group_name(name) == name
+    assert not set(name) & set(" /\\[]()<>:;,'\"\n\t")
+
+
+@given(st.floats(-10, 10), st.floats(-10, 10), st.floats(-10, 10))
+def test_a_higher_score_never_reads_worse(low: float, high: float, bound: float) -> None:
+    """With `correct_at`, an answer that scores at least as high counts at least as well."""
+    from inspect_ai.scorer import Score
+
+    low, high = sorted((low, high))
+    rules = ScoreRules("desk", correct_at=bound)
+    states = [rules.read(Score(value=value), "text", extracts=False).state for value in (low, high)]
+    assert states != [AnswerState.CORRECT, AnswerState.WRONG]
+    assert set(states) <= {AnswerState.CORRECT, AnswerState.WRONG}
