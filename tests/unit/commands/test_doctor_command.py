@@ -184,3 +184,24 @@ def test_a_faulty_file_of_benchmarks(told: Told, project: Path) -> None:
     found = checks(told, "--measure", code=1)["benchmarks.yaml"]
     assert "2 faults" in found["finding"]
     assert "catsh" in found["finding"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import no_such_module_at_all", "No module named 'no_such_module_at_all'"),
+        ("def tickets(:", "SyntaxError"),
+        ("from inspect_ai import task", "tickets"),
+    ],
+)
+def test_a_task_file_that_can_not_be_imported(
+    told: Told, project: Path, text: str, said: str
+) -> None:
+    """The user's own file is imported; what keeps it from that is told with its line."""
+    (project / "evals.py").write_text(text)
+    (project / "config" / "benchmarks.yaml").write_text("desk: {task: evals.py@tickets}\n")
+    found = checks(told, "--measure", "--benchmark", "desk", code=1)["questions of desk"]
+    assert found["state"] == "failed"
+    assert said in found["finding"]
+    assert "evals.py" in found["finding"]
+    assert found["remedy"]
