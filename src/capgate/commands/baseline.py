@@ -119,7 +119,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _policy(settings: Settings, run: StoredRun) -> Policy:
-    return policy_for(settings.thresholds_dir, run.target, settings.policy)
+    folder, file = settings.thresholds_dir, settings.policy
+    policy = policy_for(folder, run.target, file, root=settings.root)
+    return policy.for_benchmark(run.benchmark)
 
 
 def _record(options: argparse.Namespace, settings: Settings, runs: Sequence[StoredRun]) -> int:

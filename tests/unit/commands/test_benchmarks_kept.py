@@ -90,6 +90,12 @@ def test_nothing_is_recorded_where_a_benchmark_can_t_be(
     said = shown(capsys, 4, "baseline", "record", "mine")
     assert "the run r1 on sums is no baseline: 200 of 400 answers" in said
     assert not (project / "thresholds").exists()
+    (project / "thresholds").mkdir()
+    (project / "thresholds" / "policy.yaml").write_text(
+        "benchmarks: {sums: {max_unparsed: 0.6, reason: a hard form}}", encoding="utf-8"
+    )
+    assert main(["baseline", "record", "mine", "--benchmark", "sums"]) == 0
+    (project / "thresholds" / "baselines" / "mine.sums.json").unlink()
     assert main(["baseline", "record", "mine", "--benchmark", "mmlu"]) == 0
     said = shown(capsys, 4, "baseline", "record", "mine", "--run", "r1")
     assert "baselines/mine.json exists already" in said
