@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from tests.doubles.server import Server
@@ -64,10 +65,15 @@ def prepare(project: Project, server: Server, entries: str = ENTRIES) -> None:
         f"  context_window: 2048\n  max_connections: 32\n{ADAPTER}:\n  adapter_of: {BASE}\n"
         f"  default: true\n",
     )
-    project.write("config/benchmarks.yaml", entries)
-    project.write("data/sums.jsonl", "".join(row(text, key) for text, key in SUMS.items()))
+    write_benchmarks(project.write, entries)
+
+
+def write_benchmarks(write: Callable[[str, str], object], entries: str = ENTRIES) -> None:
+    """Two benchmarks that are files, written by a project's `write`."""
+    write("config/benchmarks.yaml", entries)
+    write("data/sums.jsonl", "".join(row(text, key) for text, key in SUMS.items()))
     few = list(SUMS.items())[:24]
-    project.write(
+    write(
         "data/kinds.jsonl",
         "".join(
             row(text, key, group="small" if place % 2 else "large")

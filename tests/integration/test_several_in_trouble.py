@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.doubles.openrouter import OpenRouter
 from tests.doubles.server import Server
+from tests.integration.checkout import Checkout
 from tests.integration.conftest import PROBE, TWO_SUBJECTS, Hold, Project, no_traceback, until
-from tests.integration.several import ADAPTER, BASE, BOTH, kept, over_all, prepare, sum_of
+from tests.integration.several import (
+    ADAPTER,
+    BASE,
+    BOTH,
+    kept,
+    over_all,
+    prepare,
+    sum_of,
+    write_benchmarks,
+)
 from tests.integration.test_outcomes import SHORT_PATIENCE
 
 WHOLES = ("-k", "preflight or suite or test_group or test_subject", *BOTH, *TWO_SUBJECTS)
@@ -115,9 +127,29 @@ def test_an_interrupted_run_is_partial(project: Project, workers: str) -> None:
         until(lambda: sum(project.stored().values()) == 20, "20 answers stored")
         process.signal_group(signal.SIGINT)
         outcome = process.finish(30)
-    assert outcome.code == 2, outcome.text
+    assert outcome.code == 2
     assert "PARTIAL" in outcome.text
     assert project.stored() == {"correct": 20}
     (report,) = project.reports()
     assert report["complete"] is False
     assert not report.get("suites")
+
+
+def test_the_cost_is_bounded_over_all_benchmarks(tmp_path: Path) -> None:
+    """`--max-cost` is one for the run: what MMLU has spent is gone for the sums."""
+    checkout = Checkout.make(tmp_path / "checkout")
+    with OpenRouter(answer=kept) as router:
+        checkout.use(router=router)
+        write_benchmarks(checkout.write)
+        checkout.floors(**{"gpt-4o": 0.5})
+        checkout.write(
+            "thresholds/policy.yaml", "benchmarks:\n  sums: {floor: 0.5, reason: demanded}\n"
+        )
+        command = ("capgate", "run", "--full", "--model-id", "gpt-4o", *BOTH, *TWO_SUBJECTS)
+        outcome = checkout.run(*command, "--max-cost", "0.02")
+        assert outcome.code == 10, outcome.text
+        assert router.spent <= 0.02
+        assert "questions were not put, since they could have passed --max-cost" in outcome.text
+        assert outcome.text.count("the run stops at $0.02") == 2
+        whole = checkout.run(*command, "--max-cost", "1")
+        assert whole.code == 0, whole.text
