@@ -114,7 +114,7 @@ def test_a_loss_on_one_benchmark_fails_the_whole(
     found = {one["name"]: one for one in verdict["benchmarks"]}
     assert found["mmlu"]["kind"] == "PASS"
     assert (found["sums"]["kind"], found["sums"]["failed"]) == ("REGRESSION", True)
-    assert f"REGRESSION: {ADAPTER} on mmlu, sums" in outcome.text
+    assert f"REGRESSION: {ADAPTER} over 2 benchmarks" in outcome.text
     assert len(server.chats) == len({str(chat.body) for chat in server.chats})
 
 

@@ -146,8 +146,9 @@ class Bench:
         if target in self._plan.preflighted and len(faults) == len(runs.names):
             pytest.skip(f"not run: the preflight of {target} failed")
         if verdict is not None and verdict.fails:
-            names = ", ".join(runs.names)
-            lines = [f"{verdict.kind}: {target} on {names}", *verdict.reasons]
+            n, name = len(runs.names), runs.first.name
+            of = f"over {n} benchmarks" if n > 1 else f"on {name}"
+            lines = [f"{verdict.kind}: {target} {of}", *verdict.reasons]
             pytest.fail("\n  ".join(map(printable, lines)), pytrace=False)
 
     def _reach(self, target: str, run: Run) -> None:

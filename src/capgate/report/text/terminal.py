@@ -43,8 +43,10 @@ def render_judgement(judgement: Judgement, *, several: bool = False) -> str:
         several: Whether the run has several benchmarks, so that the message names this one.
     """
     verdict, shard = judgement.verdict, judgement.shard
-    named = f"{shard.benchmark} {shard.label}".lstrip() if several else shard.label
-    of = f"{judgement.target} {named}"
+    of = f"{judgement.target} {shard.label}"
+    if several and shard.benchmark:
+        part = "" if shard.kind == "suite" else f" {shard.label}"
+        of = f"{judgement.target} on {shard.benchmark}{part}"
     if verdict is None:
         return f"measured: {of}"
     head = f"{verdict.kind}: {of}"
