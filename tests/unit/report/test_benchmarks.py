@@ -11,7 +11,17 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from tests.doubles.suites import DESK, HOUSE, MINE, RUN, SUMS, Asked, red_suite, suite_report
+from tests.doubles.suites import (
+    DESK,
+    HOUSE,
+    MINE,
+    RUN,
+    SUMS,
+    Asked,
+    keep_suite_run,
+    red_suite,
+    suite_report,
+)
 from tests.unit.report.test_github import outside_code
 from tests.unit.report.test_results import never, settings
 
@@ -20,8 +30,9 @@ from capgate.cli import main
 from capgate.common.errors import ConfigError
 from capgate.common.redact import Redactor
 from capgate.common.text import harmless
+from capgate.config.published_scores import load_published
 from capgate.report import alerts
-from capgate.report.data.build import exit_code
+from capgate.report.data.build import build_report, exit_code
 from capgate.report.data.history import FILE, add_run, by_series, entries, read_history
 from capgate.report.data.read import read_report
 from capgate.report.data.result import Report, shipped_schema
@@ -32,6 +43,7 @@ from capgate.report.text import github
 from capgate.report.text.terminal import render_report
 from capgate.report.write import redacted, write_results
 from capgate.run.run import Run
+from capgate.store.answer_store import Store
 
 
 @pytest.fixture
@@ -400,6 +412,50 @@ def test_the_page_s_list_knows_target_and_benchmark_of_each_flip(red: Report) ->
     assert {"cut off", "format", "letter shift"} <= set(data["labels"])
     text = {flip["c"]["t"] for flip in data["targets"][1]["flips"]}
     assert {"I won't say", "well, ", "ANSWER: not 0"} <= text
+
+
+def test_a_question_of_two_benchmarks_is_shown_in_the_group_of_each(tmp_path: Path) -> None:
+    """The page's list holds it once for each benchmark."""
+    lost = replace(HOUSE, lost=range(60))
+    report = suite_report(tmp_path, [lost, replace(SUMS, lost=range(60))])
+    flips = report.sections["house-rules"].comparisons[MINE].flips
+    section = report.benchmarks["sums"]
+    same = section.comparisons[MINE].model_copy(
+        update={"flips": tuple(one.model_copy(update={"subject": "sums"}) for one in flips)}
+    )
+    changed = section.model_copy(update={"comparisons": {MINE: same}})
+    data = unpack(pack(report.model_copy(update={"benchmarks": {"sums": changed}}), 10**7)[0])
+    for target, groups in zip(data["targets"], (set(HOUSE.groups), {"sums"}), strict=True):
+        assert {data["questions"][target["before"] + f["q"]][0] for f in target["flips"]} == groups
+
+
+@pytest.mark.parametrize("n", [2, 15])
+def test_the_page_keeps_its_size_with_many_benchmarks(tmp_path: Path, n: int) -> None:
+    """Long unreadable answers of each do not make it larger than it may be."""
+    texts = dict.fromkeys(range(20), "I will not say. " * 2_000)
+    groups = tuple(f"group_{at}" for at in range(57))
+    asked = [
+        Asked(f"b{at}", groups=groups, n=228, lost=range(0, 228, 2), texts=texts) for at in range(n)
+    ]
+    report = suite_report(tmp_path, asked)
+    page = render_html(report, entries(report))
+    assert len(page.encode()) <= 2_000_000
+    assert page.count("could not be read") >= n
+
+
+def test_a_benchmark_stands_beside_its_own_published_score(tmp_path: Path) -> None:
+    """Where the file of published scores has one of it."""
+    file = tmp_path / "published.csv"
+    file.write_text("Model Name,MMLU,GSM8K\nm,61.0,72.0\n")
+    keep_suite_run(tmp_path, [Asked(MMLU), replace(SUMS, name="gsm8k", lost=range(12))])
+    with Store(tmp_path / "reports" / "answers.sqlite") as store:
+        report = build_report(store, RUN, complete=True, published=load_published(file))
+    page = render_html(report)
+    assert "Published: m 61.0 %" in page
+    assert "Published: m 72.0 %" in page
+    assert "mine has 90.0 % here, +18.0 points" in page
+    raw = json.loads(report.model_dump_json())
+    jsonschema.validate(raw, shipped_schema(), cls=jsonschema.Draft202012Validator)
 
 
 HOSTILE = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from capgate.common.answers import Answer, AnswerState
@@ -39,13 +41,13 @@ def published() -> Published:
 )
 def test_names_are_matched(published: Published, name: str, meant: str | None) -> None:
     """Makers, dates and weight formats may differ; sizes, versions and kinds may not."""
-    match = find_match((name,), published)
+    match = find_match((name,), published.of("mmlu"))
     assert (match.score.model if match else None) == meant
 
 
 def test_what_differs_in_the_names_is_stated(published: Published) -> None:
     """A loose match names the words that it passed over."""
-    match = find_match(("Meta-Llama-3.1-8B-Instruct-AWQ",), published)
+    match = find_match(("Meta-Llama-3.1-8B-Instruct-AWQ",), published.of("mmlu"))
     assert match is not None
     assert match.note.endswith("was taken for 'Llama-3.1-8B-Instruct', apart from awq, meta")
 
@@ -86,3 +88,16 @@ def test_nothing_scored_has_no_difference(published: Published) -> None:
     assert one.accuracy is None
     assert one.difference is None
     assert "nothing was scored" in "\n".join(lines(one, published))
+
+
+def test_another_benchmark_stands_beside_its_own_score(tmp_path: Path) -> None:
+    """Its percent has a name of its own, and MMLU's score is not taken for it."""
+    file = tmp_path / "published.csv"
+    file.write_text("Model Name,MMLU,GSM8K\nGPT-4o,88.7,92.0\nGPT-4o-mini,82.0,\n")
+    published = load_published(file)
+    one = beside("mine", "openai/gpt-4o", "t", answers(80, 20), published, "gsm8k")
+    assert one.difference == pytest.approx(0.80 - 0.92)
+    found = one.to_dict()["published"]
+    assert (found["benchmark"], found["percent"], "mmlu" in found) == ("gsm8k", 92.0, False)
+    assert beside("mine", "gpt-4o-mini", "t", answers(1, 1), published, "gsm8k").match is None
+    assert beside("mine", "gpt-4o", "t", answers(1, 1), published, "sums").match is None

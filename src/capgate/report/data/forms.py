@@ -148,7 +148,14 @@ _BesideForm = _form(
     "difference",
     without=["match"],
     interval=_IntervalForm | None,
-    published=_form(PublishedScore, matched=str) | None,
+    published=_form(
+        PublishedScore,
+        matched=str,
+        benchmark=str,
+        percent=float,
+        newer=["mmlu", "benchmark", "percent"],
+    )
+    | None,
     nearest=list[str],
     caution=str,
 )

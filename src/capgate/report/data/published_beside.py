@@ -7,12 +7,13 @@ with another harness; nothing is tested and no verdict follows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
-from capgate.config.published_scores import Published, PublishedScore
+from capgate.config.published_scores import BenchmarkScore, Published
 from capgate.gate.stats import Interval, clopper_pearson
 
 _MAKERS: Final = frozenset(
@@ -71,8 +72,20 @@ class Match:
         note: How the names were matched, in words.
     """
 
-    score: PublishedScore
+    score: BenchmarkScore
     note: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: MMLU's score under `mmlu`, another's under `percent`."""
+        score = self.score
+        percent: dict[str, Any] = {"benchmark": score.benchmark, "percent": score.percent}
+        return {
+            "model": score.model,
+            **({"mmlu": score.percent} if score.benchmark == MMLU else percent),
+            "source": score.source,
+            "setup": score.setup,
+            "matched": self.note,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +117,7 @@ class Beside:
         """Our accuracy less the published one, as a fraction."""
         if self.match is None or self.accuracy is None:
             return None
-        return self.accuracy - self.match.score.mmlu / 100.0
+        return self.accuracy - self.match.score.percent / 100.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -116,15 +129,7 @@ class Beside:
             "interval": self.interval._asdict() if self.interval else None,
             "questions": self.questions,
             "task": self.task,
-            "published": None
-            if match is None
-            else {
-                "model": match.score.model,
-                "mmlu": match.score.mmlu,
-                "source": match.score.source,
-                "setup": match.score.setup,
-                "matched": match.note,
-            },
+            "published": None if match is None else match.to_dict(),
             "difference": self.difference,
             "nearest": list(self.nearest),
             "caution": CAUTION,
@@ -132,7 +137,12 @@ class Beside:
 
 
 def beside(
-    target: str, model: str, task: str, answers: Sequence[Answer], published: Published
+    target: str,
+    model: str,
+    task: str,
+    answers: Sequence[Answer],
+    published: Published,
+    benchmark: str = MMLU,
 ) -> Beside:
     """Puts a target's answers beside the published score of its model.
 
@@ -142,10 +152,12 @@ def beside(
         task: The task.
         answers: Its answers.
         published: The published scores.
+        benchmark: What was asked.
     """
     scored = [answer for answer in answers if answer.state.scored]
     correct = sum(answer.state is AnswerState.CORRECT for answer in scored)
-    match = find_match((model, target), published)
+    scores = published.of(benchmark)
+    match = find_match((model, target), scores)
     return Beside(
         target=target,
         model=model,
@@ -154,11 +166,11 @@ def beside(
         questions=len(scored),
         task=task,
         match=match,
-        nearest=() if match else _nearest(model, published),
+        nearest=() if match else _nearest(model, scores),
     )
 
 
-def find_match(names: Iterable[str], published: Published) -> Match | None:
+def find_match(names: Iterable[str], scores: Mapping[str, BenchmarkScore]) -> Match | None:
     """The published model that one of some names means, the first name first.
 
     Two names mean the same model where their words agree, but for the maker's name, a date,
@@ -168,7 +180,7 @@ def find_match(names: Iterable[str], published: Published) -> Match | None:
         for loosely in (False, True):
             found = [
                 (score, extra)
-                for score in published.scores.values()
+                for score in scores.values()
                 if (extra := _extra(name, score.model, loosely)) is not None
             ]
             if found:
@@ -206,8 +218,8 @@ def _is_aside(word: str) -> bool:
     )
 
 
-def _nearest(model: str, published: Published) -> tuple[str, ...]:
+def _nearest(model: str, scores: Mapping[str, BenchmarkScore]) -> tuple[str, ...]:
     ours = set(_words(model))
-    shared = {name: len(ours & set(_words(name))) for name in published.scores}
+    shared = {name: len(ours & set(_words(name))) for name in scores}
     ranked = sorted((name for name in shared if shared[name] > 1), key=lambda n: -shared[n])
     return tuple(ranked[:3])

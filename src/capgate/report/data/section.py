@@ -51,7 +51,7 @@ class RunFacts:
         finished: When it ended, Unix seconds.
         baseline: Finds the recorded baseline of a target on a benchmark.
         redux: MMLU-Redux's annotations.
-        published: Published scores of MMLU.
+        published: Published scores.
     """
 
     store: Store
@@ -310,11 +310,11 @@ def _result(
 def _beside(
     facts: RunFacts, target: str, mine: Recorded, task: str, answers: Sequence[Answer]
 ) -> Facts | None:
-    """The target beside its model's published score of MMLU; None where that is not known."""
+    """The target beside its model's published score; None where that is not known."""
     known = (mine.about or {}).get("facts", {})
-    if facts.published is None or mine.benchmark != MMLU or "model" not in known:
+    if facts.published is None or "model" not in known:
         return None
-    found = beside(target, known["model"], task, answers, facts.published)
+    found = beside(target, known["model"], task, answers, facts.published, mine.benchmark)
     return found.to_dict() if found.match else None
 
 

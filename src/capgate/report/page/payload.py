@@ -76,7 +76,10 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
     questions: dict[str, list[Any]] = {}
     shortened: set[str] = set()
     alone = is_mmlu_alone(report)
+    order = list(report.sections)
     for benchmark, target, comparison in _comparisons(report):
+        # A question may be in two benchmarks, in another group of each.
+        before = "" if alone else f"{order.index(benchmark)}:"
         result = report.sections[benchmark].targets[target]
         verdict = result.verdict
         failed = subjects_to_read(verdict, result.parent_of) if verdict else frozenset()
@@ -86,14 +89,15 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
         )
         rows = []
         for flip in flips:
-            if flip.question not in questions:
+            key = before + flip.question
+            if key not in questions:
                 with_text = kept is None or len(questions) < kept
-                questions[flip.question] = _question(flip, with_text)
+                questions[key] = _question(flip, with_text)
                 if not with_text:
-                    shortened.add(flip.question)
+                    shortened.add(key)
             if cut is not None and any(len(text) > cut for text in _texts(flip)):
-                shortened.add(flip.question)
-            rows.append(_flip(flip, cut if kept is None or flip.question not in shortened else 0))
+                shortened.add(key)
+            rows.append(_flip(flip, cut if kept is None or key not in shortened else 0))
         name = part_name(report, benchmark, target)
         one: dict[str, Any] = {
             "name": name,
@@ -101,7 +105,7 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
             "flips": rows,
         }
         if not alone:
-            one |= {"id": target, "domains": dict(result.parent_of)}
+            one |= {"id": target, "before": before, "domains": dict(result.parent_of)}
         targets.append(one)
     data = {
         "show": look_command(report, "show", report.run, "QUESTION", "--target", "TARGET"),

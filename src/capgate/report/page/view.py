@@ -14,7 +14,7 @@ from capgate.report.data.comparison import Comparison, Shift
 from capgate.report.data.history import Entry, by_series
 from capgate.report.data.missing import Missing, missing_of, notes_of
 from capgate.report.data.nouns import part_name
-from capgate.report.data.result import Group, Report, Result, answered_of
+from capgate.report.data.result import Group, Report, Result, Unread, answered_of
 from capgate.report.data.standings import standings
 from capgate.report.page.charts import (
     DomainBars,
@@ -36,6 +36,11 @@ from capgate.report.text.advice import (
 )
 from capgate.report.text.over_all import budget_line, cells, suite_headline, suite_steps
 from capgate.report.text.published_lines import published_lines
+
+_MOST_UNREAD: Final = 20
+"""Unreadable answers that are shown of a benchmark; of one of several, fewer."""
+
+_FEWEST_UNREAD: Final = 3
 
 SIGNS: Final = {
     "PASS": "✓",
@@ -97,6 +102,7 @@ class View:
     notes: list[str]
     missing: list[Missing]
     facts: list[tuple[str, str]]
+    unread: tuple[Unread, ...]
 
 
 @dataclass(frozen=True)
@@ -209,6 +215,8 @@ def view_of(
         notes=[f"{name}: {note}" for name, note in notes_of(section, target)],
         missing=[one for one in missing_of(section, target) if one.target != target],
         facts=_facts(result),
+        # However many benchmarks there are, the page keeps about its size.
+        unread=result.unread[: max(_FEWEST_UNREAD, _MOST_UNREAD // len(report.sections))],
     )
 
 

@@ -28,7 +28,7 @@ def lines(one: Beside, published: Published) -> Iterator[str]:
         yield f"  published  none of this name in {published.path.name}{like}"
         return
     score = match.score
-    yield f"  published  {score.mmlu:.1f}%  ({score.source}; setup: {score.setup})"
+    yield f"  published  {score.percent:.1f}%  ({score.source}; setup: {score.setup})"
     if one.difference is not None:
         yield f"  difference {100 * one.difference:+.1f} points"
     yield f"  names      {match.note}"
@@ -38,7 +38,7 @@ def published_lines(section: Section, target: str) -> list[str]:
     """What a report says of a target's and its base's accuracy beside published ones.
 
     Args:
-        section: What was found on MMLU.
+        section: What was found on one benchmark.
         target: A target of it.
 
     Returns:
@@ -52,11 +52,14 @@ def published_lines(section: Section, target: str) -> list[str]:
         found = result.published if result else None
         if result and found and found["published"] and found["accuracy"] is not None:
             score = found["published"]
+            percent = score.get("mmlu", score.get("percent"))
+            if percent is None or found["difference"] is None:
+                continue
             part = len(result.subject_details)
             whole = len(result.parent_of)
             only = f" on {part} of {whole} subjects" if part < whole else ""
             lines.append(
-                f"Published: {score['model']} {score['mmlu']:.1f} % ({score['source']}; setup: "
+                f"Published: {score['model']} {percent:.1f} % ({score['source']}; setup: "
                 f"{score['setup']}). {name} has {100 * found['accuracy']:.1f} % here{only}, "
                 f"{points(found['difference'], sign=True)}; {score['matched']}."
             )
