@@ -7,8 +7,9 @@ from pathlib import Path
 
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.entry import BenchmarkEntry
+from capgate.benchmarks.group_names import group_name
 from capgate.benchmarks.inspect_task.benchmark import InspectTaskBenchmark
-from capgate.benchmarks.inspect_task.load import TaskQuestions, folder_with, group_name
+from capgate.benchmarks.inspect_task.load import TaskQuestions, folder_with
 from capgate.benchmarks.inspect_task.scores import ScoreRules
 from capgate.benchmarks.inspect_task.source import TaskSource, arguments_text
 from capgate.benchmarks.mmlu.subjects import MMLU
@@ -50,9 +51,11 @@ def make_benchmark(
             task_name=entry.questions,
             max_tokens=entry.max_tokens or max_tokens,
             group_key=entry.group or GROUP,
-            known_groups=entry.known_groups,
-            parents=entry.parent_of,
+            known_groups=tuple(map(group_name, entry.known_groups)),
+            parents={group_name(group): parent for group, parent in entry.parent_of.items()},
             scorer_name=entry.scorer,
+            cluster=entry.cluster,
+            cluster_pattern=entry.cluster_pattern,
             catch=entry.catch,
             advisory=entry.advisory,
         )

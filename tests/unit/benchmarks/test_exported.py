@@ -20,6 +20,7 @@ from inspect_ai.model import (
 )
 from inspect_evals.bbh.bbh import DatasetType
 
+from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.benchmarks.exported.folder import (
     About,
     files_of,
@@ -29,9 +30,11 @@ from capgate.benchmarks.exported.folder import (
     write_export,
 )
 from capgate.benchmarks.exported.task_plan import Registered, TaskPlan, plan_of
+from capgate.benchmarks.make import make_benchmark
 from capgate.benchmarks.mmlu.load import load_questions
 from capgate.benchmarks.mmlu.task import mmlu_task
 from capgate.benchmarks.questions import Question, QuestionSet, question_hash
+from capgate.benchmarks.without_model import sent_by
 from capgate.common.errors import DatasetError
 
 TASK = "inspect_evals/bbh"
@@ -307,3 +310,42 @@ def test_a_plan_that_can_not_be_made_is_told(solver: Registered, said: str) -> N
 def test_which_package_a_task_is_of(task: str, package: str) -> None:
     """A registered task's name begins with its package; a file has none."""
     assert package_of(task) == package
+
+
+def test_a_folder_tells_a_task_before_it_is_loaded(tmp_path: Path) -> None:
+    """Where the questions are exported, nothing of a benchmark needs the hub, in any order."""
+    sums = [Sample(id=n, input=f"{n} + 7?", target=str(n + 7)) for n in range(8)]
+    plan = TaskPlan(
+        solvers=(
+            Registered(name="system_message", arguments={"template": "Add."}),
+            Registered(name="generate"),
+        ),
+        scorers=(Registered(name="match", arguments={"numeric": True}),),
+        config={"max_tokens": 77},
+        version=2,
+    )
+    entry = BenchmarkEntry(task="inspect_evals/gsm8k", args={"fewshot": 10})
+    export(tmp_path, sums, name="sums", task=entry.task, args=entry.args, plan=plan)
+    made = make_benchmark(
+        "sums", entry, task="", max_tokens=16, root=tmp_path, dataset=str(tmp_path)
+    )
+
+    assert made.max_tokens == 77
+    assert made.form == "a number"
+    assert made.versions["task"] == "inspect_evals/gsm8k@2"
+    questions = made.load(str(tmp_path))
+    assert [one.sample.id for one in questions.questions] == list(range(8))
+    task = made.task(questions.questions, shard="all")
+    sent, _ = sent_by(task.solver, questions.questions[0].sample)
+    assert sent == [["system", "Add."], ["user", "0 + 7?"]]
+
+
+def test_an_export_of_other_arguments_is_told(tmp_path: Path) -> None:
+    """Questions that were exported for another form of the task are not asked for this one."""
+    entry = BenchmarkEntry(task="inspect_evals/gsm8k", args={"fewshot": 0})
+    plan = TaskPlan(solvers=(CHOICE,), scorers=(Registered(name="choice"),))
+    export(tmp_path, [sample(1)], name="sums", task=entry.task, args={"fewshot": 10}, plan=plan)
+    made = make_benchmark("sums", entry, task="", max_tokens=16, root=tmp_path)
+
+    with pytest.raises(DatasetError, match="export them again with today's entry"):
+        made.load(str(tmp_path))

@@ -385,6 +385,32 @@ def test_groups_are_the_rows_or_the_entrys(tmp_path: Path) -> None:
         benchmark(path, group="subject", groups=("keys",)).load("hub")
 
 
+@pytest.mark.parametrize("keys", [{"cluster": "page"}, {"cluster_pattern": r"room (\d)"}])
+def test_one_question_of_each_text_is_asked(keys: dict[str, str], tmp_path: Path) -> None:
+    """Questions that share a page or a text are one; the others are told and not asked."""
+    rows = [house_rule(n % 6, page=str(n % 6), id=n) for n in range(6)]
+    rows += [house_rule(n, question=f"Who has room {n}?", page=str(n)) for n in range(6)]
+    made = benchmark(written(tmp_path / "rules.jsonl", rows), **keys)
+
+    assert len(made.load("hub").questions) == 6
+    assert "6 of 12 questions are left out" in made.notes
+    assert made.load("hub").questions[0] is made.load("hub").questions[0]
+    other = benchmark(tmp_path / "rules.jsonl", **dict.fromkeys(keys, "shelf"))
+    with pytest.raises(DatasetError, match=f"`{next(iter(keys))}` of its entry finds"):
+        other.load("hub")
+
+
+def test_a_groups_name_fits_test_ids(tmp_path: Path) -> None:
+    """Spaces become `_`, as in other benchmarks; the entry's groups and parents may have them."""
+    rows = [house_rule(n, group="front doors") for n in range(5)]
+    path = written(tmp_path / "rules.jsonl", rows)
+    made = benchmark(path, groups=("front doors",), parents={"all doors": ("front doors",)})
+
+    assert made.groups == ("front_doors",)
+    assert list(made.load("hub").by_subject) == ["front_doors"]
+    assert list(made.parents) == ["front_doors"]
+
+
 def test_groups_are_read_without_importing_inspect(tmp_path: Path) -> None:
     """Tests are listed from the file alone: nothing heavy is imported for its groups."""
     rows = [house_rule(n, group="doors") for n in range(5)]

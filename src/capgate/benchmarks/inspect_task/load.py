@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -12,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from capgate.benchmarks.exported.folder import has_export, package_of, read_export
+from capgate.benchmarks.group_names import group_name
 from capgate.benchmarks.inspect_task.guarantees import check_task, notes_on
 from capgate.benchmarks.inspect_task.source import TaskSource, arguments_text
 from capgate.benchmarks.questions import Question, question_hash
+from capgate.benchmarks.shared_texts import one_of_each_text
 from capgate.common.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -131,11 +132,6 @@ def _exported(source: TaskSource, folder: Path) -> Task:
     return about.plan.make(samples, package_of(source.spec))
 
 
-def group_name(value: object) -> str:
-    """A group's name as test ids and files have it: letters, digits, `.`, `+`, `-` and `_`."""
-    return re.sub(r"[^\w.+-]+", "_", str(value)).strip("_")
-
-
 def _questions(task: Task, wanted: TaskQuestions) -> tuple[tuple[Question, ...], list[str]]:
     name = wanted.source.benchmark
     samples = list(task.dataset)
@@ -153,12 +149,11 @@ def _questions(task: Task, wanted: TaskQuestions) -> tuple[tuple[Question, ...],
     if repeats := len(samples) - len(found):
         what = "question is" if repeats == 1 else "questions are"
         notes.append(f"{repeats:,} repeated {what} asked once")
-    kept = _one_of_each_text(found, wanted)
-    if left := len(found) - len(kept):
-        notes.append(
-            f"{left:,} of {len(found):,} questions are left out, since one question about each "
-            "text is asked"
-        )
+    kept, left = one_of_each_text(
+        tuple(found.values()), name, wanted.cluster, wanted.cluster_pattern
+    )
+    if left:
+        notes.append(left)
     # A task that shuffles without a seed has another order each time.
     ordered = sorted(kept, key=lambda one: one.hash) if task.dataset.shuffled else kept
     return tuple(ordered), notes
@@ -206,30 +201,3 @@ def _grouping(wanted: TaskQuestions, samples: Sequence[Sample]) -> Callable[[Sam
                 remedy=f"name all groups in `groups` of {name}, or leave `groups` out",
             )
     return group_of
-
-
-def _one_of_each_text(found: Mapping[str, Question], wanted: TaskQuestions) -> list[Question]:
-    """Keeps, of the questions that share a text, the one with the smallest hash."""
-    if wanted.cluster is None and wanted.cluster_pattern is None:
-        return list(found.values())
-    chosen: dict[str, str] = {}
-    shared = {digest: _text_of(one.sample, wanted) for digest, one in found.items()}
-    if not any(shared.values()):
-        key = "cluster" if wanted.cluster is not None else "cluster_pattern"
-        raise DatasetError(
-            f"no question of {wanted.source.benchmark} has a text that `{key}` of its entry finds",
-            remedy=f"correct `{key}`, or leave it out",
-        )
-    for digest, text in shared.items():
-        chosen[text or digest] = min(digest, chosen.get(text or digest, digest))
-    kept = set(chosen.values())
-    return [one for digest, one in found.items() if digest in kept]
-
-
-def _text_of(sample: Sample, wanted: TaskQuestions) -> str:
-    if wanted.cluster is not None:
-        value = (sample.metadata or {}).get(wanted.cluster)
-        return "" if value is None else f"={value}"
-    asked = sample.input if isinstance(sample.input, str) else sample.input[-1].text
-    match = re.search(wanted.cluster_pattern or "", asked)
-    return f"={match[1]}" if match else ""

@@ -27,6 +27,7 @@ from capgate.benchmarks.questions_file.scoring import (
     scorer_hash,
     steps_of,
 )
+from capgate.benchmarks.shared_texts import one_of_each_text
 from capgate.benchmarks.without_model import sent_by
 from capgate.common.errors import ConfigError, DatasetError
 
@@ -56,6 +57,8 @@ class QuestionsFileBenchmark:
         known_groups: The groups in order, where the entry names them; no other may occur.
         parents: Group to the parent that it belongs to.
         scorer_name: What scores answers; None for what suits the questions.
+        cluster: Key of a row, or of its metadata, that questions about one text share.
+        cluster_pattern: In its place, a regular expression whose first group finds that text.
         catch: The drop that must be caught; None for the policy's.
         advisory: Whether it is reported and never decides.
         shots: Few-shot examples: none.
@@ -69,9 +72,12 @@ class QuestionsFileBenchmark:
     known_groups: tuple[str, ...] = ()
     parents: Mapping[str, str] = field(default_factory=dict)
     scorer_name: str | None = None
+    cluster: str | None = None
+    cluster_pattern: str | None = None
     catch: float | None = None
     advisory: bool = False
     shots: int = 0
+    _made: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def groups(self) -> Sequence[str]:
@@ -114,8 +120,7 @@ class QuestionsFileBenchmark:
     def load(self, source: str) -> QuestionSet:  # noqa: ARG002 (the file is the only source)
         """Loads the questions; see `Benchmark.load`."""
         self._check_groups()
-        made = (question_of(row, row.group or self.name) for row in self._file.rows)
-        return QuestionSet(self.task_name, "", 0, tuple(made))
+        return QuestionSet(self.task_name, "", 0, tuple(self._kept[0]))
 
     def may_be_away(self, source: str) -> bool:  # noqa: ARG002
         """Whether the file seems not to be there; see `Benchmark.may_be_away`."""
@@ -209,7 +214,19 @@ class QuestionsFileBenchmark:
     @property
     def notes(self) -> str:
         """What a person should know of the file, such as repeated rows; `""` for nothing."""
-        return self._file.told
+        left = self._kept[1] if self.cluster or self.cluster_pattern else ""
+        return "; ".join(filter(None, (self._file.told, left)))
+
+    @property
+    def _kept(self) -> tuple[Sequence[Question], str]:
+        """The questions that are asked, and what is to be told of those left out for their text."""
+        file = self._file
+        if self._made.get("file") is not file:
+            made = [question_of(row, row.group or self.name) for row in file.rows]
+            kept = one_of_each_text(made, self.name, self.cluster, self.cluster_pattern)
+            self._made.update(file=file, kept=kept)
+        found: tuple[Sequence[Question], str] = self._made["kept"]
+        return found
 
     @property
     def _file(self) -> FileQuestions:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from capgate.benchmarks.group_names import group_name
 from capgate.benchmarks.messages import Role
 from capgate.benchmarks.questions_file.raw_rows import RawRow
 from capgate.benchmarks.row_files import RowFaults, is_encodable, shown_value
@@ -142,9 +143,10 @@ class _Check:
         if value is None or value == "":
             return ""
         group = self.text(key, value)
-        if not group.isprintable() or len(group) > 100 or group != group.strip():
+        name = group_name(group)
+        if group and (not name or not group.isprintable() or len(group) > 100):
             self.fault(f"{key} should be a short name, got {shown_value(value)}")
-        return group
+        return name
 
     def id(self, value: object) -> int | str | None:
         """The id; None for none."""
