@@ -43,8 +43,8 @@ def polite():
 
 @task
 def letters():
-    samples = [Sample(input=f"Write letter {at}.", id=f"letter-{at}") for at in range(40)]
-    return Task(dataset=samples, scorer=polite())
+    samples = [Sample(input=f"Write letter {at}.") for at in range(40)]
+    return Task(dataset=[*samples, samples[0]], scorer=polite())
 """
 
 ENTRIES = """
@@ -108,6 +108,8 @@ def test_two_tasks_that_were_kept_pass(ready: tuple[Project, Server], runner: st
         f"test_suite[{ADAPTER}]",
     ]
     assert over_all(project)["kind"] == "PASS"
+    section = project.reports()[-1]["benchmarks"]["letters"]["targets"][ADAPTER]
+    assert "letters: 1 repeated question is asked once" in section["notes"]
     tickets = [
         chat.body for chat in server.chats if "Ticket" in chat.body["messages"][-1]["content"]
     ]
