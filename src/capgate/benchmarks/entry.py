@@ -100,6 +100,9 @@ class BenchmarkEntry(BaseModel):
 
     def faults(self) -> Iterator[FileFault]:
         """What no single key shows; places are keys of this entry."""
+        for key in ("task", "questions"):
+            if not (getattr(self, key) or "").isprintable():
+                yield FileFault(key, "has a character that can't be printed")
         if (self.task is None) == (self.questions is None):
             yield FileFault("", "give `task`, or `questions` for a file of questions: one of them")
         if self.questions is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from capgate.common.errors import CapgateError
 from capgate.common.redact import Redactor
@@ -14,6 +15,9 @@ from capgate.common.yaml_file import read_yaml_mapping
 from capgate.config.alerts import secret_urls
 from capgate.config.settings import Settings
 from capgate.config.targets import environment
+
+_MODELS_FILE: Final = Path("config", "models.yaml")
+"""Where the targets usually stand."""
 
 
 def project_redactor(settings: Settings) -> Redactor:
@@ -26,11 +30,11 @@ def project_redactor(settings: Settings) -> Redactor:
 
 
 def redactor_for(settings: Callable[[], Settings]) -> Redactor:
-    """A project's redactor; where its options are wrong, the environment's."""
+    """A project's redactor; where its options are wrong, that of the usual files in this folder."""
     try:
         return project_redactor(settings())
     except CapgateError:
-        return Redactor.of_environment()
+        return redactor_of_files(_MODELS_FILE)
 
 
 def redactor_of_files(models_file: Path) -> Redactor:

@@ -104,19 +104,45 @@ def project(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server:
     routed = {"model_name": "a/b", "provider": "openrouter", "base_url": server.url}
     entries = {"mine": {**entry, "default": True}, "tuned": adapter, "routed": routed}
     (root / "config" / "models.yaml").write_text(yaml.safe_dump(entries))
+    own = {
+        "asked": {"questions": "asked.jsonl", "description": open_words, "note": open_words},
+        "missing": {"questions": f"{open_words.encode('unicode_escape').decode()}.jsonl"},
+        "unknown": {"task": "no_package/no_task", "group": open_words},
+    }
+    (root / "config" / "benchmarks.yaml").write_text(yaml.safe_dump(own))
+    row = {"question": HOSTILE, "choices": [HOSTILE, "b"], "answer": "A", "group": open_words}
+    (root / "asked.jsonl").write_text(json.dumps(row) + "\n")
     return root
 
 
 MODEL = ("--model-id", "mine", "--dataset", "bundled")
 CAPGATE: dict[str, list[tuple[str, ...]]] = {
     "init": [("init", "--ci", "gitlab")],
-    "run": [("run", "--model-id", HOSTILE)],
+    "run": [
+        ("run", "--model-id", HOSTILE),
+        ("run", "--benchmark", HOSTILE),
+        ("run", "--suite", HOSTILE),
+        ("run", "--benchmark", "asked", "--benchmark", "missing", "--measure"),
+    ],
     "list-models": [
         ("list-models",),
         ("list-models", "--json"),
         ("list-models", "--check"),
         ("list-models", "--provider", HOSTILE),
         ("list-models", "--models-file", "broken.yaml"),
+    ],
+    "list-benchmarks": [
+        ("list-benchmarks",),
+        ("list-benchmarks", "--json"),
+        ("list-benchmarks", "--details", "--benchmark", "asked", "--benchmark", "missing"),
+        ("list-benchmarks", "--details", "--benchmark", "unknown"),
+        ("list-benchmarks", "--benchmark", HOSTILE),
+    ],
+    "questions": [
+        ("questions", "export", "asked", "out"),
+        ("questions", "export", "asked", "out", "--json"),
+        ("questions", "export", "missing", "out"),
+        ("questions", "export", HOSTILE, "out"),
     ],
     "doctor": [("doctor", *MODEL), ("doctor", *MODEL, "--json"), ("doctor", "--model-id", HOSTILE)],
     "report": [("report", RUN), ("report", RUN, "--comment"), ("report", HOSTILE)],

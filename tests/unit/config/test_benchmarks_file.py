@@ -115,6 +115,13 @@ def test_parents_hold_each_group_once(tmp_path: Path) -> None:
     assert any("'x' belongs to p already" in one for one in told)
 
 
+def test_a_file_s_name_that_no_terminal_may_show_is_a_fault(tmp_path: Path) -> None:
+    """A null byte or an escape in a path would be a fault of Python's, or act on a terminal."""
+    found = faults(tmp_path, 'a: {questions: "a\\0.jsonl"}\nb: {task: "x.py\\e[31m@y"}\n')
+    what = "has a character that can't be printed"
+    assert found == [f"a.questions: {what}", f"b.task: {what}"]
+
+
 def test_a_secret_in_an_entry_is_a_fault(tmp_path: Path) -> None:
     """A key among a task's arguments is refused and not shown."""
     key = "sk-" + "a1B2c3D4" * 5
