@@ -437,6 +437,13 @@ def test_questions_that_differ_each_time_are_refused(tmp_path: Path) -> None:
     assert "other questions each time" in told(made(tmp_path))
 
 
+def test_prompts_that_differ_each_time_are_refused(tmp_path: Path) -> None:
+    """A task that draws its examples without a seed asks something else in each process."""
+    drawn = CHOICE.replace("system_message(hint)", "system_message(uuid4().hex)")
+    written(tmp_path, f"from uuid import uuid4\n{drawn}")
+    assert "sends other prompts each time" in told(made(tmp_path))
+
+
 PASSAGES = """
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.benchmarks.exported.folder import has_export, package_of, read_export
 from capgate.benchmarks.group_names import group_name
-from capgate.benchmarks.inspect_task.guarantees import check_task, notes_on
+from capgate.benchmarks.inspect_task.dry_run import AsksModelError, sent_for
+from capgate.benchmarks.inspect_task.guarantees import asks_model, check_task, notes_on
 from capgate.benchmarks.inspect_task.source import TaskSource, arguments_text
 from capgate.benchmarks.questions import Question, question_hash
 from capgate.benchmarks.shared_texts import one_of_each_text
@@ -87,19 +88,41 @@ def _loaded(wanted: TaskQuestions) -> LoadedTask:
     task = source.make() if wanted.folder is None else _exported(source, wanted.folder)
     check_task(task, source.benchmark, once=wanted.once)
     questions, notes = _questions(task, wanted)
+    made = LoadedTask(task, questions, (*notes_on(task, source, once=wanted.once), *notes))
     # Choices may be shuffled without a seed by a task of upstream's, too.
     has_choices = any(one.sample.choices for one in questions)
     if wanted.folder is None and (has_choices or not source.is_upstreams):
-        again, _ = _questions(source.make(), wanted)
-        if {one.hash for one in again} != {one.hash for one in questions}:
-            update = "update inspect-evals, or " if source.is_upstreams else ""
-            raise ConfigError(
-                f"the task of {source.benchmark} has other questions each time that it is made, "
-                "so answers of two runs can't be paired",
-                remedy=f"{update}give what it shuffles or draws a fixed seed; shuffled choices "
-                "are other questions too",
-            )
-    return LoadedTask(task, questions, (*notes_on(task, source, once=wanted.once), *notes))
+        _check_again(made, wanted)
+    return made
+
+
+def _check_again(made: LoadedTask, wanted: TaskQuestions) -> None:
+    """Makes sure that a task asks the same when another process makes it.
+
+    Raises:
+        ConfigError: It has other questions, or shows other examples; or it asks a model by itself.
+    """
+    source = wanted.source
+    task = source.make()
+    questions, _ = _questions(task, wanted)
+    differ = ""
+    if {one.hash for one in questions} != {one.hash for one in made.questions}:
+        differ = "has other questions"
+    else:
+        examples = made.examples()
+        try:
+            if sent_for(task, examples) != sent_for(made.task, examples):
+                differ = "sends other prompts"
+        except AsksModelError as error:
+            raise asks_model(source.benchmark, error.part) from error
+    if differ:
+        update = "update inspect-evals, or " if source.is_upstreams else ""
+        raise ConfigError(
+            f"the task of {source.benchmark} {differ} each time that it is made, so answers of "
+            "two runs can't be paired",
+            remedy=f"{update}give what it shuffles or draws a fixed seed; shuffled choices are "
+            "other questions too",
+        )
 
 
 def folder_with(source: str, benchmark: str) -> Path | None:
