@@ -64,7 +64,10 @@ def output_of(options: argparse.Namespace) -> Output:
             # A package is missing; the command is about to tell that.
             return Redactor.of_environment()
         file = getattr(options, "models_file", None)
-        return redactor_of_files(file) if file else redactor_for(lambda: settings_of(options))
+        if file:
+            return redactor_of_files(file)
+        named = getattr(options, "capgate_models_file", None)
+        return redactor_for(lambda: settings_of(options), named)
 
     return Output(redactor)
 

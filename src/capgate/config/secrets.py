@@ -7,17 +7,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Final
 
 from capgate.common.errors import CapgateError
 from capgate.common.redact import Redactor
 from capgate.common.yaml_file import read_yaml_mapping
 from capgate.config.alerts import secret_urls
-from capgate.config.settings import Settings
+from capgate.config.settings import MODELS_FILE, Settings
 from capgate.config.targets import environment
-
-_MODELS_FILE: Final = Path("config", "models.yaml")
-"""Where the targets usually stand."""
 
 
 def project_redactor(settings: Settings) -> Redactor:
@@ -29,12 +25,17 @@ def project_redactor(settings: Settings) -> Redactor:
     return _redactor(settings.root, settings.models_file, settings.alerts)
 
 
-def redactor_for(settings: Callable[[], Settings]) -> Redactor:
-    """A project's redactor; where its options are wrong, that of the usual files in this folder."""
+def redactor_for(settings: Callable[[], Settings], models_file: str | None = None) -> Redactor:
+    """A project's redactor; where its options are wrong, that of this folder and its targets.
+
+    Args:
+        settings: Returns the project's settings, or raises what is wrong with its options.
+        models_file: The targets' file that an option names; None for the usual one.
+    """
     try:
         return project_redactor(settings())
     except CapgateError:
-        return redactor_of_files(_MODELS_FILE)
+        return redactor_of_files(Path.cwd() / (models_file or MODELS_FILE))
 
 
 def redactor_of_files(models_file: Path) -> Redactor:

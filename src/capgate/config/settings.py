@@ -19,12 +19,15 @@ from capgate.common.errors import ConfigError
 from capgate.config.run_options import LogFormat, RunnerKind
 from capgate.config.suite import has_own_tests
 
+MODELS_FILE: Final = "config/models.yaml"
+"""A project's file of targets, where no option names another."""
+
 _FILES: Final[Mapping[str, str | None]] = {
     "published": None,
     "policy": None,
     "output_dir": "reports",
     "store": "reports/answers.sqlite",
-    "models_file": "config/models.yaml",
+    "models_file": MODELS_FILE,
     "thresholds_dir": "thresholds",
 }
 """The settings that are files or folders of the project, and where each usually is."""

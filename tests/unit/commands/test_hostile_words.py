@@ -73,6 +73,13 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_run(root / "reports" / FILE, report)
     rows = [{"question": "q", "subject": HOSTILE, "reference": 1, "candidate": HOSTILE}]
     (root / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    several = [
+        {"benchmark": f"{name}{HOSTILE}", "question": str(at), "subject": HOSTILE}
+        | {"reference": 1, "candidate": at % 2}
+        for name in "ab"
+        for at in range(20)
+    ]
+    (root / "several.jsonl").write_text("\n".join(map(json.dumps, several)))
     broken = {HOSTILE: {HOSTILE: HOSTILE}, KEY: 1, "keyed": {"api_key_env": "PLAIN"}}
     (root / "broken.yaml").write_text(yaml.safe_dump(broken))
     (root / "adapter").mkdir()
@@ -149,20 +156,32 @@ CAPGATE: dict[str, list[tuple[str, ...]]] = {
     "triage": [("triage", RUN), ("triage", RUN, "--json"), ("triage", RUN, "--target", HOSTILE)],
     "show": [("show", RUN, questions()[0].hash), ("show", RUN, HOSTILE)],
     "history": [("history",), ("history", "--json"), ("history", HOSTILE)],
-    "decide": [("decide", "rows.jsonl"), ("decide", "rows.jsonl", "--json")],
+    "decide": [
+        ("decide", "rows.jsonl"),
+        ("decide", "rows.jsonl", "--json"),
+        ("decide", "several.jsonl"),
+        ("decide", "several.jsonl", "--sequential"),
+        ("decide", "several.jsonl", "--json"),
+    ],
     "compare": [
         ("compare", RUN, OTHER),
         ("compare", RUN, OTHER, "--json"),
         ("compare", RUN, HOSTILE),
+        ("compare", RUN, OTHER, "--benchmark", HOSTILE),
     ],
     "baseline": [
         ("baseline", "record", "mine", "--run", RUN),
         ("baseline", "diff", "mine", "--run", OTHER),
         ("baseline", "diff", "mine", "--run", OTHER, "--json"),
+        ("baseline", "record", "mine", "--run", RUN, "--benchmark", HOSTILE),
         ("baseline", "lint"),
         ("baseline", "lint", "--json"),
     ],
-    "rescore": [("rescore", OTHER), ("rescore", OTHER, "--json")],
+    "rescore": [
+        ("rescore", OTHER),
+        ("rescore", OTHER, "--json"),
+        ("rescore", OTHER, "--benchmark", HOSTILE),
+    ],
     "calibrate": [("calibrate", *MODEL, "--limit", "4", "--simulations", "2")],
     "plan": [("plan", *MODEL), ("plan", *MODEL, "--json"), ("plan", "--model-id", HOSTILE)],
     "parity": [("parity", "--model-id", "mine", "--adapter-name", HOSTILE, "--merged", "mine")],
