@@ -20,11 +20,15 @@ from capgate.gate.rows import Pair
 
 _COLUMNS: Final = ("question", "subject", "reference", "candidate")
 _BENCHMARK: Final = "benchmark"
+_CLUSTER: Final = "cluster"
+_TOKENS: Final = ("reference_tokens", "candidate_tokens")
 _STATES: Final = {state.value: state for state in AnswerState} | {
     "1": AnswerState.CORRECT,
     "0": AnswerState.WRONG,
 }
 _SHOWN_FAULTS: Final = 20
+_LONGEST_COUNT: Final = 12
+"""Digits of a count of tokens, beyond which it is none."""
 _REMEDY: Final = (
     "each row needs question, subject, reference and candidate, the latter two as "
     "correct, wrong, unparsed, error, or 1/0; with a benchmark it needs no subject"
@@ -198,7 +202,8 @@ def _header_fault(header: list[str]) -> str | None:
     if missing := [column for column in needed if column not in header]:
         shown = one_line(", ".join(header), limit=120)
         return f"the header lacks {', '.join(missing)}; it has {shown}"
-    if twice := [column for column in (*_COLUMNS, _BENCHMARK) if header.count(column) > 1]:
+    known = (*_COLUMNS, _BENCHMARK, _CLUSTER, *_TOKENS)
+    if twice := [column for column in known if header.count(column) > 1]:
         return f"the header has {', '.join(twice)} more than once"
     return None
 
@@ -241,7 +246,7 @@ def _otherwise(earlier: Pair, pair: Pair) -> str:
 def _pair(row: Mapping[str, Any]) -> tuple[str, Pair] | str:
     """Returns a row's benchmark, `""` for none, and its pair; or what is wrong with it."""
     names: list[str] = []
-    for column in (_BENCHMARK, "question", "subject"):
+    for column in (_BENCHMARK, "question", "subject", _CLUSTER):
         given = row.get(column)
         if given is not None and (not isinstance(given, str | int) or isinstance(given, bool)):
             shown = one_line(str(given), limit=40)
@@ -250,7 +255,7 @@ def _pair(row: Mapping[str, Any]) -> tuple[str, Pair] | str:
         if column == "subject" and not names[-1]:
             # A benchmark without groups is one group of its own name.
             names[-1] = names[0]
-        if column != _BENCHMARK and not names[-1]:
+        if column in _COLUMNS and not names[-1]:
             return f"the {column} is empty"
         if not _is_text(names[-1]):
             return f"the {column} is {_NOT_TEXT}"
@@ -264,4 +269,22 @@ def _pair(row: Mapping[str, Any]) -> tuple[str, Pair] | str:
             shown = one_line(str(given), limit=40)
             return f"{column} is {shown!r}, not correct, wrong, unparsed, error, 1 or 0"
         sides.append(state)
-    return names[0], Pair(names[1], names[2], sides[0], sides[1])
+    tokens: list[int] = []
+    for column in _TOKENS:
+        given = row.get(column)
+        text = "0" if given is None else str(given).strip() or "0"
+        if isinstance(given, bool) or not (text.isascii() and text.isdecimal()):
+            return f"{column} is {one_line(text, limit=40)!r}, not a number of tokens"
+        if len(text) > _LONGEST_COUNT:
+            return f"{column} has {len(text)} digits"
+        tokens.append(int(text))
+    pair = Pair(
+        names[1],
+        names[2],
+        sides[0],
+        sides[1],
+        reference_tokens=tokens[0],
+        candidate_tokens=tokens[1],
+        cluster=names[3],
+    )
+    return names[0], pair

@@ -2,14 +2,18 @@
 
 ROWS is jsonl or CSV with `question`, `subject`, `reference` and `candidate`; the latter two are
 `correct`, `wrong`, `unparsed`, `error`, or 1/0. With a column `benchmark` the rows of several
-benchmarks get one verdict; `subject` is a benchmark's group then, and may be empty. The exit code
-is the verdict's: PASS 0, REGRESSION 1, INCONCLUSIVE 10, ERROR 11.
+benchmarks get one verdict; `subject` is a benchmark's group then, and may be empty. Of rows with
+one `cluster`, such as the questions on one passage, one is judged. `reference_tokens` and
+`candidate_tokens` tell how long answers are.
+
+The exit code is the verdict's: PASS 0, REGRESSION 1, INCONCLUSIVE 10, ERROR 11.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from capgate.config.policy_file import load_policy, parse_policy
 from capgate.gate import Pair, Verdict, seeded_order
 from capgate.gate.orders import Orders, run_orders
 from capgate.gate.readings import code_row
+from capgate.gate.rows import one_of_each
 from capgate.gate.scale import Scale
 from capgate.gate.suite import combine_quick, decide_suite
 from capgate.gate.suite_verdict import Part
@@ -84,6 +89,7 @@ def _run(args: argparse.Namespace) -> int:
     out = output_of(args)
     if rows.repeated:
         out.error(f"{rows.repeated} rows repeat a question and its answers; counted once")
+    rows = _one_of_each_cluster(rows, args.seed, out)
     names = [name or MMLU for name in rows.pairs]
     named = any(rows.pairs)
     # Rows that name no benchmark are MMLU's, judged by the policy alone.
@@ -107,6 +113,21 @@ def _run(args: argparse.Namespace) -> int:
     return verdict.exit_code
 
 
+def _one_of_each_cluster(rows: Rows, seed: int, out: Output) -> Rows:
+    """Returns the rows with one question of each cluster, which the gate's tests need."""
+    kept: dict[str, list[Pair]] = {}
+    for name, pairs in rows.pairs.items():
+        chosen = set(one_of_each({pair.question: pair.cluster for pair in pairs}, seed=seed))
+        kept[name] = [pair for pair in pairs if pair.question in chosen]
+        if left := len(pairs) - len(chosen):
+            of = f" of {name}" if name else ""
+            out.error(
+                f"{left:,} rows{of} share a cluster with another; one question of each cluster is "
+                "judged, since answers on one text depend on each other"
+            )
+    return replace(rows, pairs=kept)
+
+
 def _several(args: argparse.Namespace, out: Output, rows: Rows, rules: Rules) -> int:
     """Judges the rows of several benchmarks; prints one verdict and returns its exit code."""
     if args.orders:
@@ -122,7 +143,8 @@ def _several(args: argparse.Namespace, out: Output, rows: Rows, rules: Rules) ->
         for name, pairs in rows.pairs.items()
     }
     parts = [
-        Part(name, verdict, advisory=rules.is_advisory(name)) for name, verdict in verdicts.items()
+        Part(name, verdict, advisory=rules.is_advisory(name), apart=rules.asks_again(name))
+        for name, verdict in verdicts.items()
     ]
     suite = (combine_quick if _sequential(args) else decide_suite)(parts, rules.policy)
     if args.json:

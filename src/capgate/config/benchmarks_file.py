@@ -8,7 +8,7 @@ Every fault of the file is told at once.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import as_file, files
@@ -79,14 +79,6 @@ class Benchmarks:
             )
         return self.entries[name]
 
-    def first_of(self, name: str) -> str:
-        """Returns the benchmark whose questions a benchmark asks in another form, else its name.
-
-        Raises:
-            ConfigError: There is none of this name.
-        """
-        return self.entry_of(name).questions_of or name
-
     def suite_of(self, name: str) -> Suite:
         """Returns the suite of a name.
 
@@ -99,6 +91,22 @@ class Benchmarks:
                 f"there is no suite {name!r}{other}", remedy=_nearest(name, self.suites)
             )
         return self.suites[name]
+
+
+def asked_before(name: str, before: Iterable[str], entries: Mapping[str, BenchmarkEntry]) -> bool:
+    """Whether a benchmark before this one asks the same questions, in this or another form.
+
+    Args:
+        name: The benchmark.
+        before: The names of those before it.
+        entries: The benchmarks that the project knows.
+    """
+
+    def first(one: str) -> str:
+        entry = entries.get(one)
+        return one if entry is None or entry.questions_of is None else entry.questions_of
+
+    return any(first(one) == first(name) for one in before)
 
 
 def load_benchmarks(root: Path) -> Benchmarks:

@@ -112,6 +112,7 @@ def compare_several(
             name,
             compared[name].verdict if name in compared else None,
             advisory=rules.is_advisory(name),
+            apart=rules.asks_again(name),
             missing=missing.get(name, ""),
         )
         for name in runs

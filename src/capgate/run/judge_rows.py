@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.benchmarks.recorded import nouns_of
+from capgate.config.benchmarks_file import asked_before
 from capgate.gate.budget import Budget, benchmark_budget
 from capgate.gate.decide_live import SequentialGate
 from capgate.gate.decide_paired import decide_fixed
@@ -38,6 +40,12 @@ class Rules:
         entry = self.entries.get(name)
         by_entry = self.recorded.get(name, False) if entry is None else entry.advisory
         return self.policy.is_advisory(name, by_entry)
+
+    def asks_again(self, name: str) -> bool:
+        """Whether one before it, which decides, asks the same questions in another form."""
+        deciding = [one for one in self.names if not self.is_advisory(one)]
+        before = takewhile(lambda one: one != name, deciding)
+        return asked_before(name, before, self.entries)
 
     def parents(self, name: str) -> Mapping[str, str]:
         """Group to the parent that it belongs to, as the project knows it."""

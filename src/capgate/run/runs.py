@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, Literal
 
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.errors import CapgateError
-from capgate.config.benchmarks_file import load_benchmarks
+from capgate.config.benchmarks_file import asked_before, load_benchmarks
 from capgate.gate.suite import combine_quick, decide_suite
 from capgate.gate.suite_verdict import Part, SuiteVerdict
 from capgate.gate.verdict import Verdict
@@ -115,14 +116,9 @@ class Runs:
 
     def _asks_again(self, run: Run, target: str) -> bool:
         """Whether one before it, which decides, asks the same questions in another form."""
-        known = load_benchmarks(run.settings.root)
-        mine = known.first_of(run.name)
-        for one in self:
-            if one.name == run.name:
-                return False
-            if known.first_of(one.name) == mine and not one.policies.is_advisory(target):
-                return True
-        return False
+        names = [one.name for one in self if not one.policies.is_advisory(target)]
+        before = itertools.takewhile(lambda name: name != run.name, names)
+        return asked_before(run.name, before, load_benchmarks(run.settings.root).entries)
 
     def faults_together(self, target: str, faults: Mapping[str, CapgateError | None]) -> list[str]:
         """What keeps a target from being judged, each fault told once; empty where nothing does.

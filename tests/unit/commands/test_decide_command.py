@@ -318,3 +318,53 @@ def test_a_hundred_orders_of_the_whole_benchmark(
     text = "\n".join([header, *(rows[i] for i in order)])
     main(["decide", write(text), "--orders", "100", "--json"])
     assert json.loads(capsys.readouterr().out)["orders"]["verdicts"]["PASS"] >= 0.9
+
+
+def test_one_question_of_each_cluster_is_judged(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of four questions on each of 500 passages one counts, and that is said."""
+    rows = ["question,subject,reference,candidate,cluster"]
+    rows += [f"q{i},anatomy,1,1,passage {i // 4}" for i in range(2000)]
+    assert main(["decide", write("\n".join(rows)), "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["counts"]["n"] == 500
+    assert "1,500 rows share a cluster with another" in told.err
+
+
+def test_answers_that_became_longer_fail_where_rows_tell_tokens(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two benchmarks kept their accuracy; one answers at five times the length."""
+    rows = ["benchmark,question,subject,reference,candidate,reference_tokens,candidate_tokens"]
+    rows += [f"one,a{i},,1,1,80,{400 if i % 2 else 420}" for i in range(600)]
+    rows += [f"two,b{i},,1,1,80,90" for i in range(600)]
+    assert main(["decide", write("\n".join(rows)), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert {one["name"]: one["failed"] for one in found["benchmarks"]} == {
+        "one": True,
+        "two": False,
+    }
+    assert [one["what"] for one in found["tests"] if one["fails"]] == ["length"]
+
+
+@pytest.mark.parametrize("given", ["-3", "many", "1.5", "9" * 20])
+def test_a_length_that_is_no_number_of_tokens_is_a_fault(
+    write: Write, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    """The line and the column are named."""
+    text = f"question,subject,reference,candidate,candidate_tokens\na,law,1,1,{given}\nb,law,1,1,\n"
+    assert main(["decide", write(text)]) == 11
+    said = capsys.readouterr()
+    assert "line 2: candidate_tokens" in said.out + said.err
+
+
+def test_translations_are_counted_together_once(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MMLU in German asks MMLU's questions, so it has no part in the test of all together."""
+    rows = ["benchmark,question,subject,reference,candidate"]
+    names = ("mmlu", "mmmlu_de", "gsm8k")
+    rows += [f"{name},{name}{i},anatomy,1,1" for name in names for i in range(400)]
+    main(["decide", write("\n".join(rows)), "--json"])
+    assert json.loads(capsys.readouterr().out)["together"]["benchmarks"] == ["mmlu", "gsm8k"]

@@ -10,7 +10,7 @@ from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.benchmarks.make import make_benchmark
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, SUBJECTS
 from capgate.common.errors import ConfigError
-from capgate.config.benchmarks_file import Benchmarks, load_benchmarks
+from capgate.config.benchmarks_file import Benchmarks, asked_before, load_benchmarks
 
 
 def read(root: Path, text: str) -> Benchmarks:
@@ -164,10 +164,13 @@ def test_mmlu_is_made_as_ever(tmp_path: Path) -> None:
 
 
 def test_an_entry_names_the_benchmark_whose_questions_it_asks_again(tmp_path: Path) -> None:
-    """Translations and variants of MMLU are its questions; others are their own."""
-    found = read(tmp_path, "sums-de: {questions: data/sums.jsonl, questions_of: gsm8k}\n")
-    names = ("mmmlu_de", "mmlu_5_shot", "sums-de", "ifeval")
-    assert [found.first_of(name) for name in names] == ["mmlu", "mmlu", "gsm8k", "ifeval"]
+    """Translations and variants of MMLU are its questions, and so are those of one another."""
+    entries = read(tmp_path, "sums-de: {questions: sums.jsonl, questions_of: gsm8k}\n").entries
+    assert asked_before("mmlu_5_shot", ["ifeval", "mmlu"], entries)
+    assert asked_before("mmmlu_de", ["mmmlu_fr"], entries)
+    assert asked_before("gsm8k", ["sums-de"], entries)
+    assert not asked_before("ifeval", ["mmlu", "gsm8k", "another"], entries)
+    assert not asked_before("mmlu", [], entries)
 
 
 def test_questions_of_an_unknown_or_borrowed_benchmark_are_faults(tmp_path: Path) -> None:
