@@ -88,6 +88,7 @@ class InspectTaskBenchmark:
     shots: int = 0
     steps: None = None
     _made: dict[Path | None, LoadedTask] = field(default_factory=dict, repr=False, compare=False)
+    _sets: dict[Path | None, QuestionSet] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def task_name(self) -> str:
@@ -144,11 +145,13 @@ class InspectTaskBenchmark:
             DatasetError: Its questions can't be loaded, or lack a group.
         """
         folder = folder_with(source, self.name)
-        found = self._load(folder)
-        self._check_limit()
-        _ = self._extracts, self.versions
-        origin = self._origin if folder is None else str(folder)
-        return QuestionSet(origin, "", self.shots, found.questions)
+        if folder not in self._sets:
+            found = self._load(folder)
+            self._check_limit()
+            _ = self._extracts, self.versions
+            origin = self._origin if folder is None else str(folder)
+            self._sets[folder] = QuestionSet(origin, "", self.shots, found.questions)
+        return self._sets[folder]
 
     def may_be_away(self, source: str) -> bool:  # noqa: ARG002
         """Whether they are not loaded yet: only making the task tells whether they can be."""
