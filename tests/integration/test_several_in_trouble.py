@@ -88,6 +88,9 @@ def test_death_in_the_middle_is_told_once(
     assert no_traceback(outcome.text)
     assert outcome.counts["failed"] == 1, outcome.text
     assert f"ERROR: {ADAPTER} over 2 benchmarks" in outcome.text
+    mode = chosen[-1]
+    again = f"again: pytest benchmarks -m {mode} --model-id {ADAPTER} --benchmark mmlu --benchmark"
+    assert again in outcome.text
     shown = outcome.text.split("= FAILURES =")[1].split("= capgate =")[0]
     assert shown.count("nothing accepts connections there") == 1
     assert over_all(project)["kind"] == "ERROR"

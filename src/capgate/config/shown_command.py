@@ -25,21 +25,24 @@ beside the command."""
 
 
 def run_command(
-    recorded: Mapping[str, Any], modes: AbstractSet[str], models: AbstractSet[str]
+    recorded: Mapping[str, Any],
+    modes: AbstractSet[str],
+    models: Mapping[str, tuple[str, str | None]],
 ) -> str:
     """What starts a run again: pytest with all options that are not their default.
 
     Args:
         recorded: The settings of a run.
         modes: `full`, `quick` or both.
-        models: Base models, for a run that named none and took the default.
+        models: Each target of the run to its base model and, where it is an adapter, the
+            adapter's name; for a run that named no target and took the default.
     """
     # A run of the shipped suite: `capgate run` finds it in every project.
     words = ["capgate", "run"] if "suite" in recorded else ["pytest", FOLDER]
     words += ["-m", " or ".join(sorted(modes))]
     settings = {**recorded, **files_of(recorded)}
     if not settings.get("model_ids"):
-        settings["model_ids"] = sorted(models)
+        settings["model_ids"] = _default_of(recorded, models)
     if settings.get("runner") == "direct" and "benchmarks" not in settings:
         # What asks MMLU without the option.
         del settings["runner"]
@@ -47,6 +50,16 @@ def run_command(
         if option.flag not in _LEFT_OUT:
             words += _words(option.flag, option.keywords, settings)
     return joined(words)
+
+
+def _default_of(
+    recorded: Mapping[str, Any], models: Mapping[str, tuple[str, str | None]]
+) -> list[str]:
+    """The target that a run took by default; the base model where it named an adapter beside it."""
+    bases = {model for model, adapter in models.values() if adapter}
+    if recorded.get("adapter_names"):
+        return sorted(bases)
+    return sorted(set(models) - bases)
 
 
 def file_options(settings: Mapping[str, Any]) -> list[str]:

@@ -171,6 +171,6 @@ def test_an_unknown_benchmark_or_suite_is_told(option: str, value: str, near: st
 def test_the_command_that_repeats_a_run_names_its_benchmarks() -> None:
     """A suite is written out, so that the command asks the same when the file has changed."""
     recorded = settings("--suite", "smoke").describe()
-    command = run_command(recorded, {"quick"}, {"base"})
+    command = run_command(recorded, {"quick"}, {"base": ("base", None)})
     assert "--benchmark mmlu --benchmark gsm8k --benchmark ifeval" in command
     assert "--suite" not in command

@@ -41,6 +41,17 @@ def test_a_project_without_any_folder(tmp_path: Path) -> None:
 
 def test_the_shown_command_collects_what_the_run_collected() -> None:
     """A run of the shipped suite is repeated by it; runs before that were of `benchmarks`."""
-    assert run_command({}, {"quick"}, {"m"}) == "pytest benchmarks -m quick --model-id m"
-    shipped = run_command({"suite": "shipped"}, {"quick"}, {"m"})
+    assert (
+        run_command({}, {"quick"}, {"m": ("m", None)}) == "pytest benchmarks -m quick --model-id m"
+    )
+    shipped = run_command({"suite": "shipped"}, {"quick"}, {"m": ("m", None)})
     assert shipped == "capgate run -m quick --model-id m"
+
+
+def test_a_run_that_named_no_target_is_repeated_on_the_one_that_it_judged() -> None:
+    """That is an adapter's entry, or the base of an adapter that was named beside it."""
+    models = {"base": ("base", None), "tuned": ("base", "served-as")}
+    command = run_command({}, {"full"}, models)
+    assert command == "pytest benchmarks -m full --model-id tuned"
+    beside = run_command({"adapter_names": ["tuned"]}, {"full"}, models)
+    assert beside == "pytest benchmarks -m full --model-id base --adapter-name tuned"

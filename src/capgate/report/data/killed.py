@@ -72,7 +72,11 @@ def resume_command(
         settings: What the run was asked to do.
         shards: Target and shard to what the run recorded of it.
     """
-    entries = [facts for (_, shard), facts in shards.items() if shard.kind == "entry"]
-    modes = {str(facts["mode"]) for facts in entries if facts.get("mode")}
-    models = {str(facts["model_id"]) for facts in entries if facts.get("model_id")}
+    entries = {name: facts for (name, shard), facts in shards.items() if shard.kind == "entry"}
+    modes = {str(facts["mode"]) for facts in entries.values() if facts.get("mode")}
+    models = {
+        name: (str(facts["model_id"]), facts.get("adapter_name"))
+        for name, facts in entries.items()
+        if facts.get("model_id")
+    }
     return run_command(settings, modes or {"full"}, models)

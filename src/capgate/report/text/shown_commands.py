@@ -9,9 +9,11 @@ from capgate.report.data.result import Report
 def repeat_command(report: Report) -> str:
     """`pytest benchmarks …`, with all options that are not their default."""
     # An older run in which no target could be asked did not record what it was to be.
-    results = [one for part in report.sections.values() for one in part.targets.values()]
-    modes = {result.mode for result in results} or {report.mode or "quick"}
-    return run_command(report.settings, modes, {result.model_id for result in results})
+    sections = report.sections.values()
+    results = {name: one for part in sections for name, one in part.targets.items()}
+    modes = {result.mode for result in results.values()} or {report.mode or "quick"}
+    models = {name: (one.model_id, one.adapter_name) for name, one in results.items()}
+    return run_command(report.settings, modes, models)
 
 
 def look_command(report: Report, *words: str) -> str:
