@@ -25,6 +25,7 @@ from capgate.commands.no_verdict import tell_no_verdict
 from capgate.commands.options import add_json, output_of
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.common.output import Output
+from capgate.common.text import one_line
 from capgate.config.benchmarks_file import load_benchmarks, shipped_benchmarks
 from capgate.config.option_values import positive
 from capgate.config.policy_file import load_policy, parse_policy
@@ -120,7 +121,7 @@ def _one_of_each_cluster(rows: Rows, seed: int, out: Output) -> Rows:
         chosen = set(one_of_each({pair.question: pair.cluster for pair in pairs}, seed=seed))
         kept[name] = [pair for pair in pairs if pair.question in chosen]
         if left := len(pairs) - len(chosen):
-            of = f" of {name}" if name else ""
+            of = f" of {one_line(name, limit=40)}" if name else ""
             out.error(
                 f"{left:,} rows{of} share a cluster with another; one question of each cluster is "
                 "judged, since answers on one text depend on each other"
