@@ -47,9 +47,11 @@ def runner_of(
         return inspect()
     from capgate.asking.inspect_backend.direct_runner import DirectRunner
 
-    direct = DirectRunner(benchmark, logs, temperature=temperature, log_format=log_format)
+    def direct() -> DirectRunner:
+        return DirectRunner(benchmark, logs, temperature=temperature, log_format=log_format)
+
     if kind == "direct":
-        return direct
+        return direct()
     from capgate.asking.inspect_backend.chosen_runner import ChosenRunner
 
     return ChosenRunner(benchmark, direct, inspect, tell)

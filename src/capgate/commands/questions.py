@@ -11,14 +11,12 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from capgate.asking.inspect_backend.task_record import record_of
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.exported.folder import About, files_of, package_of, write_export
 from capgate.benchmarks.exported.task_plan import Registered, TaskPlan, plan_of, spread
 from capgate.benchmarks.questions import QuestionSet
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.errors import CapgateError, ConfigError
-from capgate.common.event_loop import in_own_loop
 from capgate.config.benchmarks_file import Benchmarks, load_benchmarks
 from capgate.config.chosen_benchmarks import chosen_benchmark
 from capgate.config.settings import Settings
@@ -103,9 +101,11 @@ def _export(name: str, known: Benchmarks, settings: Settings, folder: Path) -> A
 def _plan(benchmark: Benchmark, questions: QuestionSet) -> TaskPlan:
     from inspect_ai.util import registry_info
 
+    from capgate.asking.inspect_backend.task_record import record_of
+
     chosen = spread(questions.questions)
     task = benchmark.task(chosen, shard="export")
-    record = in_own_loop(lambda: record_of(task, benchmark))
+    record = record_of(benchmark)
     scorers = [
         Registered(name=registry_info(scorer).name, arguments=recorded.options or {})
         for scorer, recorded in zip(task.scorer or [], record.scorers, strict=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from capgate.asking.inspect_backend.direct_runner import DirectRunner
 from capgate.asking.inspect_backend.direct_tasks import why_not_direct
 from capgate.asking.inspect_backend.inspect_tasks import inspect_task
 from capgate.asking.outcome import QuestionTask
@@ -13,6 +12,7 @@ from capgate.asking.runner import OnOutcome
 from capgate.benchmarks.benchmark import Benchmark
 
 if TYPE_CHECKING:
+    from capgate.asking.inspect_backend.direct_runner import DirectRunner
     from capgate.asking.inspect_backend.inspect_runner import InspectRunner
 
 
@@ -21,7 +21,7 @@ class ChosenRunner:
 
     Args:
         benchmark: What is asked.
-        direct: Asks tasks of one turn.
+        direct: Makes what asks tasks of one turn.
         inspect: Makes what asks all others.
         tell: Told once why the direct runner can't ask.
     """
@@ -29,12 +29,14 @@ class ChosenRunner:
     def __init__(
         self,
         benchmark: Benchmark,
-        direct: DirectRunner,
+        direct: Callable[[], DirectRunner],
         inspect: Callable[[], InspectRunner],
         tell: Callable[[str], None],
     ) -> None:
         self._benchmark = benchmark
-        self._direct = direct
+        # All tasks of a benchmark have the same solvers and scorers.
+        self._reason = why_not_direct(benchmark.task([benchmark.probe], shard="probe"))
+        self._direct = None if self._reason else direct()
         self._make_inspect = inspect
         self._inspect: InspectRunner | None = None
         self._tell = tell
@@ -47,8 +49,8 @@ class ChosenRunner:
     ) -> None:
         """Asks the questions of tasks; see `Runner`."""
         made = [inspect_task(task, self._benchmark) for task in tasks]
-        reason = next(filter(None, (why_not_direct(one.made) for one in made)), "")
-        if not reason:
+        reason = self._reason or next(filter(None, (why_not_direct(one.made) for one in made)), "")
+        if self._direct is not None and not reason:
             return await self._direct.ask_made(made, on_outcome, room)
         if self._inspect is None:
             self._inspect = self._make_inspect()

@@ -19,7 +19,7 @@ from capgate.asking.inspect_backend.inspect_tasks import MadeTask, inspect_task
 from capgate.asking.inspect_backend.lanes import Lane, Work
 from capgate.asking.inspect_backend.read_sample import outcome_of
 from capgate.asking.inspect_backend.shard_log import ShardLog
-from capgate.asking.inspect_backend.task_record import TaskRecord, record_of
+from capgate.asking.inspect_backend.task_record import record_of
 from capgate.asking.outcome import QuestionTask
 from capgate.asking.runner import OnOutcome
 from capgate.asking.target_client import TargetClient
@@ -52,7 +52,7 @@ class DirectRunner:
         self._temperature = temperature
         self._format = log_format
         self._lanes: WeakKeyDictionary[TargetClient, Lane] = WeakKeyDictionary()
-        self._record: TaskRecord | None = None
+        self._record = record_of(benchmark)
 
     async def ask(
         self,
@@ -82,11 +82,8 @@ class DirectRunner:
         self, tasks: Sequence[MadeTask], on_outcome: OnOutcome, room: Callable[[], None]
     ) -> None:
         """Asks tasks that can be asked question by question; see `Runner.ask`."""
-        if self._record is None:
-            # All tasks of a benchmark have the same solvers and scorers.
-            self._record = await record_of(tasks[0].made, self._benchmark)
-        run, record = uuid4().hex, self._record
-        shards = [self._shard(task, record, on_outcome, run) for task in tasks]
+        run = uuid4().hex
+        shards = [self._shard(task, on_outcome, run) for task in tasks]
         with no_model():
             works = [Work(shard.questions(), room) for shard in shards]
             for task, work in zip(tasks, works, strict=True):
@@ -106,13 +103,13 @@ class DirectRunner:
             finally:
                 await self._write(shards, fault)
 
-    def _shard(self, task: MadeTask, record: TaskRecord, on_outcome: OnOutcome, run: str) -> _Shard:
+    def _shard(self, task: MadeTask, on_outcome: OnOutcome, run: str) -> _Shard:
         asked, made = task.asked, task.made
         solver = self._benchmark.direct_solver(made)
-        runner = SampleRunner(made, solver, record, asked.client, self._temperature)
+        runner = SampleRunner(made, solver, self._record, asked.client, self._temperature)
         log = ShardLog(
             made,
-            record,
+            self._record,
             runner,
             asked.client,
             self._logs,

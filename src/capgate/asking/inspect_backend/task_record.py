@@ -17,6 +17,7 @@ from inspect_ai.util import registry_info
 from capgate.asking.inspect_backend.one_evaluation import one_evaluation
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.without_model import no_model
+from capgate.common.event_loop import in_own_loop
 
 
 class RecordedScorer(Protocol):
@@ -42,13 +43,13 @@ class TaskRecord:
     metrics: Any = None
 
 
-async def record_of(task: Task, benchmark: Benchmark) -> TaskRecord:
-    """What logs record of a benchmark's task.
+def record_of(benchmark: Benchmark) -> TaskRecord:
+    """What logs record of a benchmark's tasks: all have the same solvers and scorers.
 
     Args:
-        task: The task.
-        benchmark: What it asks.
+        benchmark: What they ask.
     """
+    task = benchmark.task([benchmark.probe], shard="record")
     if benchmark.steps is not None:
         return TaskRecord(
             steps=[
@@ -57,9 +58,17 @@ async def record_of(task: Task, benchmark: Benchmark) -> TaskRecord:
             ],
             scorers=_described(task.scorer or [], benchmark.steps.scorers),
         )
-    # A registered solver keeps its arguments in attributes that are not public. A log of a task
-    # whose samples are not run has them.
-    with tempfile.TemporaryDirectory() as folder, no_model():
+    with no_model():
+        return in_own_loop(lambda: _told_by_inspect(task))
+
+
+async def _told_by_inspect(task: Task) -> TaskRecord:
+    """What Inspect records of a task.
+
+    A registered solver keeps its arguments in attributes that are not public. A log of a task
+    whose samples are not run has them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
         async with one_evaluation():
             (log,) = await inspect_ai.eval_async(
                 task,

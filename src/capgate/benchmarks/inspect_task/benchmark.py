@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -112,8 +111,7 @@ class InspectTaskBenchmark:
     @property
     def letters(self) -> str:
         """The letters of the question with the most choices; `""` where any has none."""
-        counts = [len(question.sample.choices or ()) for question in self._loaded.questions]
-        return string.ascii_uppercase[: max(counts)] if min(counts) else ""
+        return self._loaded.letters
 
     @property
     def form(self) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import string
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -62,6 +63,12 @@ class LoadedTask:
     task: Task
     questions: tuple[Question, ...]
     notes: tuple[str, ...]
+
+    @cached_property
+    def letters(self) -> str:
+        """The letters of the question with the most choices; `""` where any has none."""
+        counts = [len(question.sample.choices or ()) for question in self.questions]
+        return string.ascii_uppercase[: max(counts)] if min(counts) else ""
 
     def examples(self) -> list[Sample]:
         """One question of each group: the one with the smallest hash."""
