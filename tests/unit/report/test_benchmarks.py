@@ -11,6 +11,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from tests.doubles.suites import (
     DESK,
     HOUSE,
@@ -22,15 +24,18 @@ from tests.doubles.suites import (
     red_suite,
     suite_report,
 )
-from tests.unit.report.test_github import outside_code
+from tests.unit.report.test_github import NASTY, outside_code
 from tests.unit.report.test_results import never, settings
 
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.cli import main
+from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError
+from capgate.common.nouns import GROUPS
 from capgate.common.redact import Redactor
 from capgate.common.text import harmless
 from capgate.config.published_scores import load_published
+from capgate.gate import Pair, Policy, decide_fixed
 from capgate.report import alerts
 from capgate.report.data.build import build_report, exit_code
 from capgate.report.data.history import FILE, add_run, by_series, entries, read_history
@@ -40,16 +45,17 @@ from capgate.report.data.standings import standings
 from capgate.report.page.html import render_html
 from capgate.report.page.payload import pack, unpack
 from capgate.report.text import github
+from capgate.report.text.advice import headline, next_steps
 from capgate.report.text.terminal import render_report
 from capgate.report.write import redacted, write_results
 from capgate.run.run import Run
 from capgate.store.answer_store import Store
 
 
-@pytest.fixture
-def red(tmp_path: Path) -> Report:
+@pytest.fixture(scope="module")
+def red(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """MMLU kept, a benchmark of free text lost, an advisory one with choices lost as well."""
-    return suite_report(tmp_path, red_suite())
+    return suite_report(tmp_path_factory.mktemp("red"), red_suite())
 
 
 def lines(report: Report) -> list[str]:
@@ -259,6 +265,17 @@ def test_what_is_said_of_another_benchmark_speaks_of_groups(red: Report) -> None
     assert "4 domains" in text.partition("mine on sums")[0]
 
 
+def test_benchmarks_that_were_judged_alone_say_so(tmp_path: Path) -> None:
+    """Where no test judged all together, the worst of them stands in the page's headline."""
+    report = suite_report(tmp_path, [SUMS, replace(DESK, lost=range(60))], over_all=False)
+    assert exit_code(report) == 1
+    assert lines(report)[0] == "no verdict over all: mine over 2 benchmarks"
+    page, summary = render_html(report), github.summary(report)
+    assert summary.startswith("### 📏 no verdict over all: `mine`")
+    assert "<span>mine on support-desk lost 50.0 points" in page
+    assert "no verdict over all</span> mine</h2>" in page
+
+
 def test_free_text_is_labelled_by_what_it_can_be(red: Report) -> None:
     """Cut off, not in form, or knowledge; no letter is looked for."""
     comparison = red.benchmarks["sums"].comparisons[MINE]
@@ -271,6 +288,7 @@ def test_free_text_is_labelled_by_what_it_can_be(red: Report) -> None:
 
 def test_each_benchmark_has_result_files_of_its_own_name(red: Report, tmp_path: Path) -> None:
     """MMLU's name is as it was; each holds its own benchmark's result."""
+    keep_suite_run(tmp_path, red_suite())
     with closing(Run(settings(tmp_path), RUN, endpoint=never)) as run:
         told = write_results(run, complete=True)
     assert any("reports/mine/sums_mine_2" in line for line in told)
@@ -468,8 +486,8 @@ HOSTILE = (
 )
 
 
-@pytest.fixture
-def hostile(tmp_path: Path) -> Report:
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """Groups, parents, answers and keys that a task's author or a model made to harm."""
     groups = tuple(f"{text} {at}" for at, text in enumerate(HOSTILE))
     desk = Asked(
@@ -479,7 +497,8 @@ def hostile(tmp_path: Path) -> Report:
         lost=range(0, 120, 2),
     )
     sums = replace(SUMS, lost=range(60), texts={at: HOSTILE[at % len(HOSTILE)] for at in range(40)})
-    return suite_report(tmp_path, [desk, sums, replace(DESK, fault=HOSTILE[5])])
+    root = tmp_path_factory.mktemp("hostile")
+    return suite_report(root, [desk, sums, replace(DESK, fault=HOSTILE[5])])
 
 
 def test_hostile_names_and_answers_stay_text_on_the_terminal(hostile: Report) -> None:
@@ -489,6 +508,25 @@ def test_hostile_names_and_answers_stay_text_on_the_terminal(hostile: Report) ->
         assert "##[" not in shown
         for line in shown.splitlines():
             assert not line.strip().startswith("::")
+
+
+@given(NASTY.filter(str.strip), NASTY)
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_no_group_s_name_comes_alive_in_a_sentence(group: str, parent: str) -> None:
+    """A benchmark's author may call groups anything; a sentence stays one, on one line."""
+    states = [AnswerState.CORRECT, AnswerState.WRONG]
+    pairs = [Pair(f"{at}", group, states[0], states[at % 2]) for at in range(80)]
+    pairs += [Pair(f"other {at}", f"{group}!", states[0], states[0]) for at in range(80)]
+    parents = {group: parent, f"{group}!": parent}
+    verdict = decide_fixed(pairs, Policy(), domains=parents, nouns=GROUPS).to_dict()
+    assert verdict["kind"] == "REGRESSION"
+    for said in (headline("mine on rules", verdict, nouns=GROUPS), *next_steps(verdict, None)):
+        assert len(said.splitlines()) == 1
+        for document in (github.prose(said), f"| {github.prose(said)} | end |"):
+            outside, tokens = outside_code(document)
+            kinds = {token.type for token in tokens}
+            assert not {"link_open", "image", "html_inline", "html_block"} & kinds
+            assert not re.search(r"[@#]\w|GH-\d|://|www\.|<\w", outside)
 
 
 def test_hostile_names_and_answers_stay_text_on_the_page(hostile: Report) -> None:

@@ -118,17 +118,18 @@ def _title(report: Report, views: Sequence[View]) -> str:
         return f"{said}; {others} more below" if others else said
     if not views:
         return "Nothing could be judged"
-    verdict, nouns = report.verdict, nouns_of(views[0].benchmark)
+    worst = min(views, key=lambda view: _WEIGHT.index(view.kind))
+    verdict, nouns = report.verdict, nouns_of(worst.benchmark)
     if verdict and verdict["scope"] == "subject":
         named = f"{report.verdict_of}, {name_words(str(verdict['subject']))},"
         return headline(named, verdict, nouns=nouns)
-    first = headline(views[0].name, views[0].verdict, nouns=nouns)
+    first = headline(worst.name, worst.verdict, nouns=nouns)
     failed = [
         (part_name(report, benchmark, target), verdict)
         for benchmark, section in report.sections.items()
         for target, verdict in section.not_judged.items()
     ]
-    if failed and views[0].kind != "REGRESSION":
+    if failed and worst.kind != "REGRESSION":
         first = headline(*failed[0])
     others = len(views) + len(failed) - 1
     return f"{first}; {others} more below" if others > 0 else first

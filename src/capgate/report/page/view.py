@@ -34,7 +34,7 @@ from capgate.report.text.advice import (
     reference_name,
     split_sentence,
 )
-from capgate.report.text.over_all import budget_line, cells, suite_headline, suite_steps
+from capgate.report.text.over_all import UNJUDGED, budget_line, cells, suite_headline, suite_steps
 from capgate.report.text.published_lines import published_lines
 
 _MOST_UNREAD: Final = 20
@@ -112,7 +112,7 @@ class SuiteView:
     Attributes:
         target: Its id.
         anchor: Where the page has it.
-        kind: The verdict over all; MEASURED where there is none.
+        kind: The verdict over all, or that there is none.
         sign: The kind's sign.
         headline: That in a sentence.
         reasons: Why.
@@ -148,7 +148,7 @@ def suite_view(number: int, target: str, report: Report, views: Sequence[View]) 
     return SuiteView(
         target=target,
         anchor=f"suite-{number}",
-        kind=kind,
+        kind=kind if suite else UNJUDGED,
         sign=SIGNS[kind],
         headline=suite_headline(target, suite, standing),
         reasons=suite["reasons"] if suite else [],

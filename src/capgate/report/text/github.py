@@ -34,7 +34,7 @@ from capgate.report.text.advice import (
     subjects_to_read,
 )
 from capgate.report.text.missing_lines import shown
-from capgate.report.text.over_all import COLUMNS, cells, suite_headline, suite_steps
+from capgate.report.text.over_all import COLUMNS, UNJUDGED, cells, suite_headline, suite_steps
 from capgate.report.text.shown_commands import look_command, repeat_command
 
 MARKER: Final = "<!-- capgate-report"
@@ -206,7 +206,7 @@ def workflow_command(level: str, title: str, text: str) -> str:
 def _over_all(report: Report, target: str) -> str:
     """The verdict over all benchmarks in Markdown, and a row for each."""
     suite, standing = report.suites.get(target), standings(report, target)
-    blocks = [*_head(target, suite)]
+    blocks = _head(target, suite) if suite else [f"### 📏 {UNJUDGED}: {span(target)}"]
     blocks.insert(1, f"{prose(suite_headline(target, suite, standing))}.")
     rows = [f"| {' | '.join(COLUMNS)} |", "|---|--:|--:|--:|--:|--:|--:|---|"]
     for one in standing:

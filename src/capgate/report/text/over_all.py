@@ -22,6 +22,9 @@ COLUMNS: Final = (
 )
 """Heads of the table of benchmarks; `cells` makes its rows. Drops are in points."""
 
+UNJUDGED: Final = "no verdict over all"
+"""What stands in place of a kind where benchmarks were judged alone, or only measured."""
+
 _NAMED: Final = 4
 
 
@@ -55,7 +58,7 @@ def suite_headline(
     deciding = [one for one in standing if not one.advisory]
     n = len(deciding)
     if suite is None:
-        return f"{target} was asked {len(standing)} benchmarks, without a verdict over all"
+        return f"{target} was asked {_benchmarks(len(standing))}, without a verdict over all"
     match suite["kind"]:
         case "PASS":
             return f"{target} lost nothing that must be caught on {_benchmarks(n)}"

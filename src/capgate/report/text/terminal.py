@@ -20,7 +20,7 @@ from capgate.report.data.result import Group, Report, Result, answered_of
 from capgate.report.data.standings import has_several, standings, targets_of
 from capgate.report.text.advice import next_steps, rest_sentence
 from capgate.report.text.missing_lines import missing_lines
-from capgate.report.text.over_all import COLUMNS, budget_line, cells, suite_steps
+from capgate.report.text.over_all import COLUMNS, UNJUDGED, budget_line, cells, suite_steps
 from capgate.report.text.story import story_lines
 from capgate.report.text.table_lines import lines_of
 from capgate.run.judgement import Judgement
@@ -107,7 +107,7 @@ def render_report(report: Report, written: Sequence[Path], *, root: Path) -> lis
 def _over_all(report: Report, target: str) -> list[str]:
     """The verdict over all benchmarks, and a row for each."""
     suite, standing = report.suites.get(target), standings(report, target)
-    kind = suite["kind"] if suite else "measured"
+    kind = suite["kind"] if suite else UNJUDGED
     lines = [f"{kind}: {target} over {len(standing)} benchmarks"]
     if suite:
         lines += [f"  {one_line(reason, limit=_REASON)}" for reason in suite["reasons"]]
