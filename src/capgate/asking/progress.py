@@ -154,6 +154,7 @@ class Count:
 class _Target:
     subjects: int
     questions: int
+    noun: str
     tally: Tally = field(default_factory=Tally)
     marks: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -184,11 +185,21 @@ class Progress:
         self._shown: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def add(self, target: str, subjects: int, questions: int, tally: Tally) -> None:
-        """Adds a process's sums; shows a line if it is time."""
+    def add(
+        self, target: str, subjects: int, questions: int, tally: Tally, noun: str = "subjects"
+    ) -> None:
+        """Adds a process's sums; shows a line if it is time.
+
+        Args:
+            target: What the line calls the target.
+            subjects: Its subjects, or groups, in all.
+            questions: Its questions in all.
+            tally: What is added.
+            noun: What its subjects are called; `""` for a benchmark without groups.
+        """
         with self._lock:
             now = self._clock()
-            state = self._targets.setdefault(target, _Target(subjects, questions))
+            state = self._targets.setdefault(target, _Target(subjects, questions, noun))
             state.tally += tally
             state.marks.append((now, state.tally.asked))
             while len(state.marks) > 2 and now - state.marks[0][0] > _WINDOW_SECONDS:
@@ -204,10 +215,10 @@ def _line(target: str, state: _Target, unit: str) -> str:
     tally = state.tally
     parts = [
         target,
-        f"{tally.subjects}/{state.subjects} subjects",
+        f"{tally.subjects}/{state.subjects} {state.noun}",
         f"{tally.done:,}/{state.questions:,} {unit}",
     ]
-    if not state.subjects:
+    if not state.subjects or not state.noun:
         del parts[1]
     (first, before), (last, now) = state.marks[0], state.marks[-1]
     if now > before and last > first:

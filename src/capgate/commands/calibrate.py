@@ -73,11 +73,11 @@ def run(options: argparse.Namespace) -> int:
             first,
             second,
             policy,
-            population=len(run.questions(target).select(run.groups(target))),
+            population=len(run.questions(target).select(run.asked.groups(target))),
             simulations=options.simulations,
             seed=settings.seed or 0,
             domains=run.benchmark.parents,
-            groups=run.groups(target) != (benchmark,),
+            groups=run.asked.has_groups(target),
             step=count.step,
         )
     out = output_of(options)

@@ -15,6 +15,7 @@ from functools import cached_property
 import pytest
 
 from capgate.asking.progress import Feed, Tally
+from capgate.benchmarks.recorded import nouns_of
 from capgate.common.errors import CapgateError
 from capgate.config.alerts import alert_urls
 from capgate.config.settings import Settings
@@ -106,7 +107,7 @@ class Session:
         )
 
         def planned(target: str) -> set[str] | None:
-            return self.plan.planned(target, benchmark, lambda: run.groups(target))
+            return self.plan.planned(target, benchmark, lambda: run.asked.groups(target))
 
         def sizes(target: str) -> tuple[int, int]:
             groups = planned(target) or ()
@@ -114,7 +115,8 @@ class Session:
             return len(groups), sum(len(chosen.get(group, ())) for group in groups)
 
         def progress(target: str, groups: int, questions: int, tally: Tally) -> None:
-            shared.progress(run.named(target), groups, questions, tally)
+            noun = f"{nouns_of(benchmark).group}s" if run.asked.has_groups(target) else ""
+            shared.progress(run.named(target), groups, questions, tally, noun)
 
         run.feed = Feed(
             progress, sizes, lambda target, group: self.plan.counts(target, benchmark, group)

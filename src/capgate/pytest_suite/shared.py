@@ -90,9 +90,9 @@ class Shared:
         """Shows a line once in the session."""
         self._terminal.tell(topic, line)
 
-    def progress(self, target: str, subjects: int, questions: int, tally: Tally) -> None:
-        """Adds to the run's progress."""
-        self._progress.add(target, subjects, questions, tally)
+    def progress(self, target: str, subjects: int, questions: int, tally: Tally, noun: str) -> None:
+        """Adds to the run's progress; see `Progress.add`."""
+        self._progress.add(target, subjects, questions, tally, noun)
 
     def calls(self) -> Calls:
         """Returns the functions that workers call."""
@@ -162,9 +162,9 @@ class SharedByController:
         """Shows a line once in the session."""
         self._controller.call("tell", topic, line)
 
-    def progress(self, target: str, subjects: int, questions: int, tally: Tally) -> None:
-        """Adds to the run's progress."""
-        self._controller.call("progress", target, subjects, questions, tally)
+    def progress(self, target: str, subjects: int, questions: int, tally: Tally, noun: str) -> None:
+        """Adds to the run's progress; see `Progress.add`."""
+        self._controller.call("progress", target, subjects, questions, tally, noun)
 
     def close(self) -> None:
         """Leaves all to the controller."""

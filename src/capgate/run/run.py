@@ -92,6 +92,7 @@ class Run:
         losses: Which targets were lost in the middle of the run.
         feed: Told of each answer, where progress is shown.
         policies: The policies in force.
+        asked: Its questions: where they come from, and which of them are asked.
         session: What the tests of the pytest session will ask.
         deciding: Target to how many benchmarks share the error budget of this one.
     """
@@ -135,7 +136,7 @@ class Run:
         self.policies: Policies = Policies(
             settings, lambda: self.benchmark, None if beside is None else beside.policies
         )
-        self._questions = RunQuestions(settings, lambda: self.participants, lambda: self.benchmark)
+        self.asked = RunQuestions(settings, lambda: self.participants, lambda: self.benchmark)
         self._references = References(
             settings,
             lambda: self.participants,
@@ -147,7 +148,7 @@ class Run:
         self._plans = Plans(
             settings,
             run,
-            self._questions,
+            self.asked,
             targets=lambda: self.targets,
             named=self.named,
             policy=self.policy,
@@ -198,7 +199,7 @@ class Run:
         return ReadyTargets(
             self.evaluator,
             self.participants,
-            self._questions,
+            self.asked,
             self.kept,
             endpoint=self._endpoint,
             mode=self._mode_of,
@@ -238,15 +239,11 @@ class Run:
         Raises:
             CapgateError: They can't be loaded.
         """
-        return self._questions.of(target)
+        return self.asked.of(target)
 
     def selection(self, target: str) -> Selection:
         """The questions of a whole run on a target."""
-        return self._questions.selection(target)
-
-    def groups(self, target: str) -> tuple[str, ...]:
-        """The groups of a whole run on a target."""
-        return self._questions.groups(target)
+        return self.asked.selection(target)
 
     def batches(self, target: str) -> list[QuestionBatch]:
         """The subjects of a whole run on a target that have a question."""
@@ -264,7 +261,7 @@ class Run:
         line = forecast(
             ready_target,
             self.benchmark,
-            self._questions.may_be_asked(
+            self.asked.may_be_asked(
                 target,
                 self.session.planned(target),
                 seed=seed_of(ready_target.fingerprint, self.settings.seed),
