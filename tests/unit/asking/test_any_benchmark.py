@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inspect_ai.model import get_model
 from inspect_ai.scorer import Score, Scorer, accuracy, scorer
 from inspect_ai.scorer import Target as Key
 from inspect_ai.solver import TaskState, generate, user_message
@@ -271,6 +272,53 @@ def test_a_task_with_a_sandbox_is_not_read_again() -> None:
     made = replace(word_problems(), parts=lambda: {**word_problems().parts(), "sandbox": "local"})
     with pytest.raises(ConfigError, match="sandbox"):
         read_texts([(made.questions[0], "7")], made, on_read=lambda: None)
+
+
+# Which runner asks.
+
+
+def test_a_run_tells_once_that_inspects_own_evaluation_asks(asker: Asker) -> None:
+    """A task with a scorer of a user's own; the line is told through the run, with its topic."""
+    told: list[tuple[str, str]] = []
+    made = overlaps()
+    evaluator = asker.evaluator(benchmark=made, tell=lambda topic, line: told.append((topic, line)))
+    target = asker.target(evaluator)
+    for at in (0, 3):
+        evaluator.answer(made.questions[at : at + 3], [target], shard=f"part-{at}")
+    ((topic, line),) = told
+    assert topic == "runner of overlaps"
+    assert "its scorer overlap may ask a model" in line
+
+
+def test_a_forced_runner_is_not_explained(asker: Asker) -> None:
+    """Where the user has chosen the direct runner, it asks and nothing is said."""
+    asker.settings = replace(asker.settings, runner="direct")
+    told: list[str] = []
+    made = overlaps()
+    evaluator = asker.evaluator(benchmark=made, tell=lambda _, line: told.append(line))
+    given = evaluator.answer(made.questions, [asker.target(evaluator)], shard="all")["base"]
+    assert all(one.state.scored for one in given.answers)
+    assert told == []
+
+
+@scorer(metrics=[accuracy()])
+def grading() -> Scorer:
+    """Asks a model."""
+
+    async def score(state: TaskState, target: Key) -> Score:
+        graded = await get_model().generate(f"{state.output.completion} = {target.text}?")
+        return Score(value=graded.completion)
+
+    return score
+
+
+def test_a_grader_under_the_forced_direct_runner_is_an_error(asker: Asker) -> None:
+    """No model stands behind it there: each question is an error, and none is judged wrongly."""
+    asker.settings = replace(asker.settings, runner="direct")
+    made = replace(word_problems(), parts=lambda: {"solver": generate(), "scorer": grading()})
+    evaluator = asker.evaluator(benchmark=made)
+    given = evaluator.answer(made.questions, [asker.target(evaluator)], shard="all")["base"]
+    assert {one.state for one in given.answers} == {AnswerState.ERROR}
 
 
 # What is kept.
