@@ -43,6 +43,8 @@ def solved(prompt: str) -> str:
         return f"ANSWER: {sum(map(int, found[-1]))}"
     if found := re.findall(r"\) Case \d+ is (.+)\?$", prompt):
         return f"ANSWER: {found[-1]}"
+    if found := re.findall(r"^Write about stones in at least (\d+) words", prompt):
+        return "stone " * int(found[-1])
     sevens = (r"number is 7 above (\d+)\?", r"counts to (\d+)\. Seven", r"(\d+) \+ 7\?")
     if found := [number for form in sevens for number in re.findall(form, prompt)]:
         return _letter_of(prompt, str(int(found[-1]) + 7))

@@ -37,9 +37,13 @@ from capgate.config.benchmarks_file import load_benchmarks
 
 
 def answers(sample):
-    '''What a model may answer: the key in several forms, another letter, prose, nothing.'''
+    '''What a model may answer: the key in several forms, another letter, prose, nothing.
+
+    IFEval's invented questions ask for so many words without a comma.
+    '''
     key = sample.target if isinstance(sample.target, str) else sample.target[0]
-    return [f"ANSWER: {key}", key, f"Well.\\n{key}.", "ANSWER: A", "No", "-1", "I can not say.", ""]
+    forms = [f"ANSWER: {key}", key, f"Well.\\n{key}.", "ANSWER: A", "No", "-1", "I can not say."]
+    return [*forms, "", "stone " * 40, "stone, " * 40]
 
 
 def scored(task, samples, read):
@@ -78,7 +82,8 @@ def seen(task):
 
 def value(scores, output):
     (score,) = scores.values()
-    return "correct" if score.value == "C" else "not"
+    found = score.value["prompt_level_strict"] if isinstance(score.value, dict) else score.value
+    return "correct" if found in ("C", True) else "not"
 
 
 def ours(benchmark):
