@@ -349,3 +349,15 @@ def test_an_export_of_other_arguments_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(DatasetError, match="export them again with today's entry"):
         made.load(str(tmp_path))
+
+
+def test_an_exported_file_is_a_file_of_questions(tmp_path: Path) -> None:
+    """Named under `questions`, it holds the same questions in the same groups."""
+    source = load_questions("bundled", shots=0)
+    task = "inspect_evals/mmlu_0_shot"
+    write_export(tmp_path, source, name="mmlu", task=task, args={}, versions={}, plan=None)
+    entry = BenchmarkEntry(questions="mmlu.jsonl", group="subject")
+    read = make_benchmark("mine", entry, task="", max_tokens=16, root=tmp_path).load("hub")
+
+    assert [one.hash for one in read.questions] == [one.hash for one in source.questions]
+    assert list(read.by_subject) == list(source.by_subject)

@@ -148,7 +148,7 @@ class InspectTaskBenchmark:
             self._check_limit()
             _ = self._extracts, self.versions
             origin = self._origin if folder is None else str(folder)
-            self._sets[folder] = QuestionSet(origin, "", self.shots, found.questions)
+            self._sets[folder] = QuestionSet(origin, found.revision, self.shots, found.questions)
         return self._sets[folder]
 
     def may_be_away(self, source: str) -> bool:  # noqa: ARG002

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from capgate.benchmarks.exported.folder import has_export, package_of, read_export
 from capgate.benchmarks.group_names import group_name
+from capgate.benchmarks.inspect_task import upstream
 from capgate.benchmarks.inspect_task.dry_run import AsksModelError, sent_for
 from capgate.benchmarks.inspect_task.guarantees import asks_model, check_task, notes_on
 from capgate.benchmarks.inspect_task.source import TaskSource, arguments_text
@@ -58,11 +59,13 @@ class LoadedTask:
         task: Inspect's task, whose solver and scorers ask.
         questions: In the task's order; by hash where the task shuffles them.
         notes: What a person should know of them, as clauses.
+        revision: The hub's commit that pins them; `""` where none does.
     """
 
     task: Task
     questions: tuple[Question, ...]
     notes: tuple[str, ...]
+    revision: str
 
     @cached_property
     def letters(self) -> str:
@@ -92,10 +95,16 @@ def loaded(wanted: TaskQuestions) -> LoadedTask:
 @lru_cache(maxsize=32)
 def _loaded(wanted: TaskQuestions) -> LoadedTask:
     source = wanted.source
-    task = source.make() if wanted.folder is None else _exported(source, wanted.folder)
+    if wanted.folder is not None:
+        task, revision = _exported(source, wanted.folder)
+    else:
+        task = source.make()
+        module = upstream.module_of(source.name) if source.is_upstreams else ""
+        revision = upstream.revision_of(module)
     check_task(task, source.benchmark, once=wanted.once)
     questions, notes = _questions(task, wanted)
-    made = LoadedTask(task, questions, (*notes_on(task, source, once=wanted.once), *notes))
+    told = (*notes_on(task, source, once=wanted.once), *notes)
+    made = LoadedTask(task, questions, told, revision)
     # Choices may be shuffled without a seed by a task of upstream's, too.
     has_choices = any(one.sample.choices for one in questions)
     if wanted.folder is None and (has_choices or not source.is_upstreams):
@@ -139,8 +148,8 @@ def folder_with(source: str, benchmark: str) -> Path | None:
     return folder if known else None
 
 
-def _exported(source: TaskSource, folder: Path) -> Task:
-    """Makes a task of its exported questions, without its data.
+def _exported(source: TaskSource, folder: Path) -> tuple[Task, str]:
+    """Makes a task of its exported questions, without its data; tells their revision as well.
 
     Raises:
         DatasetError: The export is damaged, of another task, or says nothing of the task.
@@ -159,7 +168,7 @@ def _exported(source: TaskSource, folder: Path) -> Task:
             remedy="export them again with today's capgate",
         )
     source.import_module()
-    return about.plan.make(samples, package_of(source.spec))
+    return about.plan.make(samples, package_of(source.spec)), about.revision
 
 
 def _questions(task: Task, wanted: TaskQuestions) -> tuple[tuple[Question, ...], list[str]]:

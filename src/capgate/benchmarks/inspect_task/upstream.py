@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 PACKAGE: Final = "inspect_evals"
 """The package of upstream's tasks."""
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 _EXPORT: Final = (
     "or run `capgate questions export {0} DIR` on a machine that has them, bring that folder, and "
@@ -43,6 +46,19 @@ def import_module(task: str) -> None:
     """Imports the module that has a task, where its name tells which."""
     if module := module_of(task):
         importlib.import_module(f"{PACKAGE}.{module}")
+
+
+def revision_of(module: str) -> str:
+    """The commit of the hub's data set that a module pins; `""` where it names none or several."""
+    with contextlib.suppress(ImportError):
+        names = vars(importlib.import_module(f"{PACKAGE}.{module}.{module}")) if module else {}
+        pinned = {
+            value
+            for name, value in names.items()
+            if name.endswith("_REVISION") and _COMMIT.fullmatch(str(value))
+        }
+        return pinned.pop() if len(pinned) == 1 else ""
+    return ""
 
 
 def sources_of(module: str) -> Sequence[str]:

@@ -120,7 +120,7 @@ class QuestionsFileBenchmark:
     def load(self, source: str) -> QuestionSet:  # noqa: ARG002 (the file is the only source)
         """Loads the questions; see `Benchmark.load`."""
         self._check_groups()
-        return QuestionSet(self.task_name, "", 0, tuple(self._kept[0]))
+        return self._kept[0]
 
     def may_be_away(self, source: str) -> bool:  # noqa: ARG002
         """Whether the file seems not to be there; see `Benchmark.may_be_away`."""
@@ -218,14 +218,15 @@ class QuestionsFileBenchmark:
         return "; ".join(filter(None, (self._file.told, left)))
 
     @property
-    def _kept(self) -> tuple[Sequence[Question], str]:
+    def _kept(self) -> tuple[QuestionSet, str]:
         """The questions that are asked, and what is to be told of those left out for their text."""
         file = self._file
         if self._made.get("file") is not file:
             made = [question_of(row, row.group or self.name) for row in file.rows]
-            kept = one_of_each_text(made, self.name, self.cluster, self.cluster_pattern)
-            self._made.update(file=file, kept=kept)
-        found: tuple[Sequence[Question], str] = self._made["kept"]
+            kept, told = one_of_each_text(made, self.name, self.cluster, self.cluster_pattern)
+            questions = QuestionSet(self.task_name, "", 0, tuple(kept))
+            self._made.update(file=file, kept=(questions, told))
+        found: tuple[QuestionSet, str] = self._made["kept"]
         return found
 
     @property
