@@ -219,7 +219,9 @@ def _counted(row: Listed, entry: BenchmarkEntry, settings: Settings) -> Listed:
         found = read_questions_file(settings.root / entry.questions, entry.group or GROUP)
     except CapgateError as error:
         return replace(row, here=False, missing=error.what, remedy=error.remedy)
-    return replace(row, questions=len(found.rows), groups=len(found.groups))
+    clusters = entry.cluster or entry.cluster_pattern
+    number = None if clusters else len(found.rows)
+    return replace(row, questions=number, groups=len(found.groups))
 
 
 def _visible(row: Listed, policy: Policy, decide: int) -> dict[str, float | None]:

@@ -196,6 +196,11 @@ def test_questions_of_the_project_are_counted(project: Path, told: Told) -> None
     one = rows(told)["house-rules"]
     assert (one["here"], one["questions"], one["groups"]) == (True, 40, 2)
     assert one["visible"]["0.1"] > 0.1
+    entries = project / "config" / "benchmarks.yaml"
+    clusters = OURS.replace("house_rules.jsonl,", "house_rules.jsonl, cluster_pattern: '([0-9])',")
+    entries.write_text(clusters, encoding="utf-8")
+    assert rows(told)["house-rules"]["questions"] is None
+    assert rows(told, "--benchmark", "house-rules", "--details")["house-rules"]["questions"] == 10
     file.write_text('{"question": "Why?"}\n', encoding="utf-8")
     one = rows(told)["house-rules"]
     assert not one["here"]
