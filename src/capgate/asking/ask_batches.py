@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -13,6 +12,7 @@ from capgate.asking.cost_limit import NotAskedError
 from capgate.asking.outcome import Outcome, QuestionTask, error_answer
 from capgate.asking.ready_target import ReadyTarget
 from capgate.asking.runner import Runner
+from capgate.asking.shared_time import SharedTime
 from capgate.asking.stored_answers import StoredAnswers
 from capgate.benchmarks.questions import Question
 from capgate.client.faults import CONNECTION_KINDS, FINAL_KINDS, TRANSIENT_KINDS
@@ -58,6 +58,7 @@ class BatchAsker:
         answers: Where answers are kept.
         unreachable: Is told which targets could not be reached.
         unreachable_ahead: The same, of batches that no caller waits for.
+        time: Divides the time of asking among the batches.
         check_server: Raises where a target's server has ended.
     """
 
@@ -66,6 +67,7 @@ class BatchAsker:
     unreachable: UnreachableTargets
     check_server: Callable[[ReadyTarget], None]
     unreachable_ahead: UnreachableTargets = field(default_factory=UnreachableTargets)
+    time: SharedTime = field(default_factory=SharedTime)
 
     def is_out_of_reach(self, batch: PendingBatch) -> bool:
         """Whether one of a batch's targets could not be reached by the latest requests."""
@@ -100,7 +102,6 @@ class BatchAsker:
         asked = {_task_of(job): job for job in self._jobs(batches, targets)}
         if not asked:
             return
-        started = time.monotonic()
         apart = are_apart(targets)
         waited_for = [job for job in asked.values() if job.pending.wanted]
         kept = _Kept(self.answers)
@@ -113,13 +114,11 @@ class BatchAsker:
                 self.check_server(job.target)
 
         try:
-            with kept:
+            with kept, self.time.of(batches):
                 await self.runner.ask(list(asked), take, room)
                 for job in waited_for:
                     self._keep_rest(job, kept)
         finally:
-            for batch in batches:
-                batch.seconds += time.monotonic() - started
             for job in asked.values():
                 job.pending.missing[job.target.id] = job.left
 

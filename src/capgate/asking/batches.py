@@ -32,7 +32,7 @@ class PendingBatch:
         not_asked: Target's id to the outcomes of questions that `--max-cost` forbade, by hash.
         faults: Target's id to the first fault that one of its requests ended with.
         fault: What ended the asking before its end; None where nothing did.
-        seconds: Wall time of asking.
+        seconds: Its part of the wall time of asking (`shared_time`).
         finding: Held while its answers are looked for.
         ended: Set when it is asked no more.
         news: Answers that no caller has been told of: target's id, answer, and whether it was
