@@ -89,7 +89,7 @@ def test_the_page_is_walked_from_the_verdict_over_all(watched: Watched) -> None:
     choose(page, "target", "2")
     page.click(".flip summary")
     text = page.inner_text(".flip .body")
-    assert f"--target {ADAPTER}" in text
+    assert f"--target {ADAPTER} --benchmark sums" in text
     assert f"Candidate ({ADAPTER} on sums)" in text
     assert page.locator(".flip .body .choices").count() == 0
     assert page.locator(".flip img, .flip script, .flip a").count() == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from capgate.benchmarks.mmlu.known_errors import load_redux
 from capgate.benchmarks.mmlu.subjects import MMLU, SUBJECTS
+from capgate.benchmarks.recorded import nouns_of
 from capgate.commands.finished_run import (
     add_benchmark_option,
     add_redux_options,
@@ -197,7 +198,8 @@ def _lines(
     against = reference_name(comparison.reference)
     several = report.benchmarks or benchmark != MMLU
     named = f"{target} [{benchmark}]" if several else target
-    lines = [f"{headline(named, verdict)}; compared with {against}"]
+    lost = headline(named, verdict, nouns=nouns_of(benchmark))
+    lines = [f"{lost}; compared with {against}"]
     if comparison.labels:
         lines.append("lost: " + ", ".join(f"{k} {n}" for k, n in comparison.labels.items()))
     lines += [one for one in (split_sentence(comparison.split), comparison.redux or "") if one]

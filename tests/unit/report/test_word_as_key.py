@@ -8,6 +8,7 @@ from typing import Any
 from inspect_ai.log import read_eval_log
 from tests.doubles.runs import answers, keep_run
 from tests.doubles.server import Server
+from tests.doubles.suites import DESK, Asked, suite_report
 from tests.unit.asking.asked import MMLU, ask, client_of, task_of
 from tests.unit.report.examples import red_report
 
@@ -15,6 +16,8 @@ from capgate.asking.inspect_backend.direct_runner import DirectRunner
 from capgate.asking.rescore import record_of_run
 from capgate.common.answers import Answer
 from capgate.common.redact import MARK, Redactor
+from capgate.report.text.github import summary
+from capgate.report.text.terminal import render_report
 from capgate.report.write import redacted
 from capgate.run.log_sweep import sweep
 from capgate.store.answer_store import Store
@@ -64,6 +67,21 @@ def test_no_word_of_a_report_or_log_makes_it_unreadable_as_a_key(tmp_path: Path)
         log.write_bytes(before)
         sweep(tmp_path, Redactor([word]))
         assert read_eval_log(str(log)).samples, word
+
+
+def test_no_word_of_a_report_of_several_benchmarks_makes_it_unreadable(tmp_path: Path) -> None:
+    """Benchmarks' and groups' names are keys of it; every form can be made of what is left."""
+    asked = [
+        Asked("sums", n=12, letters="", lost=range(3)),
+        Asked("desk", n=12, groups=DESK.groups, parents=DESK.parents, lost=range(6)),
+        Asked("rules", fault="no questions"),
+    ]
+    report = suite_report(tmp_path, asked)
+    # A third of them is of every kind.
+    for word in sorted(words_of(report.model_dump(mode="json")))[::3]:
+        left = redacted(report, Redactor([word]))
+        assert render_report(left, [], root=tmp_path)
+        assert summary(left)
 
 
 def test_what_a_key_was_cut_out_of_is_not_scored_again(tmp_path: Path) -> None:

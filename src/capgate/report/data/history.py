@@ -225,8 +225,9 @@ def _entry(report: Report, section: Section, benchmark: str, target: str, result
         f"data set {result.dataset.get('source')} {result.dataset.get('digest')}",
         result.task.split("/")[-1],
         result.mode,
-        f"inspect_evals {_versions(result).get('inspect_evals', '?')}",
     ]
+    if benchmark == MMLU or "inspect_evals" in _versions(result):
+        words.append(f"inspect_evals {_versions(result).get('inspect_evals', '?')}")
     if benchmark != MMLU:
         asked["benchmark"] = benchmark
         words.insert(0, benchmark_name(benchmark))

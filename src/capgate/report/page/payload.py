@@ -105,10 +105,19 @@ def _packed(report: Report, cut: int | None, kept: int | None) -> tuple[str, int
             "flips": rows,
         }
         if not alone:
-            one |= {"id": target, "before": before, "domains": dict(result.parent_of)}
+            one |= {
+                "id": target,
+                "benchmark": benchmark,
+                "before": before,
+                "domains": dict(result.parent_of),
+            }
         targets.append(one)
     data = {
-        "show": look_command(report, "show", report.run, "QUESTION", "--target", "TARGET"),
+        "show": look_command(
+            report,
+            *("show", report.run, "QUESTION", "--target", "TARGET"),
+            *(() if alone else ("--benchmark", "BENCHMARK")),
+        ),
         "targets": targets,
         "questions": questions,
         "labels": tried_labels(report),
