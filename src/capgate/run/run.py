@@ -203,7 +203,7 @@ class Run:
             self.kept,
             endpoint=self._endpoint,
             mode=self._mode_of,
-            made=self._tell_cost,
+            made=self._tell_what_is_asked,
         )
 
     def _make_folder(self) -> None:
@@ -253,8 +253,10 @@ class Run:
         """A target, or a line on one, with the benchmark's name where the run has several."""
         return line if self.settings.benchmarks == (MMLU,) else f"{line} [{self.name}]"
 
-    def _tell_cost(self, ready_target: ReadyTarget) -> None:
-        """Tells what a target's questions will cost, where they cost anything."""
+    def _tell_what_is_asked(self, ready_target: ReadyTarget) -> None:
+        """Tells what people should know of the questions, and what they will cost a target."""
+        if notes := self.benchmark.notes:
+            self._tell(f"notes of {self.name}", f"{self.name}: {notes}")
         if ready_target.endpoint.offer is None:
             return
         target = ready_target.id
@@ -270,8 +272,7 @@ class Run:
             self.store,
             self.id,
             self.settings,
-            # Commands other than a run have none.
-            preflight=self.feed is not None,
+            preflight=self.feed is not None,  # Commands other than a run have none.
         )
         if line is not None:
             self._tell(f"cost of {target}: {self.name}", self.named(line))
