@@ -82,8 +82,10 @@ def subject_groups(
         wall: Seconds of asking in shards that mix subjects.
     """
     given, asked = by_subject(answers), by_subject(now)
-    # A quick run's batches mix subjects: their wall time is divided by the requests' own.
-    spent = {s: sum(answer.seconds for answer in mine) for s, mine in given.items()}
+    # A quick run's batches mix subjects, and a whole benchmark may be asked in one test: their
+    # wall time is divided by the requests' own.
+    alone = {s for s, facts in shards.items() if facts.get("usage")}
+    spent = {s: sum(one.seconds for one in mine) for s, mine in given.items() if s not in alone}
     total = sum(spent.values())
     shares = {s: wall * part / total for s, part in spent.items()} if total else {}
     groups: dict[str, Group] = {}

@@ -255,7 +255,8 @@ def _result(
     answers = [stored.answer for stored in used]
     now = [stored.answer for stored in used if stored.run == facts.run]
     earlier = [stored.created for stored in used if stored.run != facts.run]
-    wall = (mine.kinds.get("quick", {}).get("usage") or {}).get("seconds", 0.0)
+    mixed = mine.kinds.get("quick") or mine.kinds.get("suite") or {}
+    wall = (mixed.get("usage") or {}).get("seconds", 0.0)
     subjects = subject_groups(answers, now, mine.groups, wall=wall)
     verdict = whole["verdict"] if whole else None
     overall = group(
