@@ -174,3 +174,23 @@ def test_the_command_that_repeats_a_run_names_its_benchmarks() -> None:
     command = run_command(recorded, {"quick"}, {"base": ("base", None)})
     assert "--benchmark mmlu --benchmark gsm8k --benchmark ifeval" in command
     assert "--suite" not in command
+
+
+@pytest.mark.parametrize(
+    ("options", "recorded", "shown"),
+    [
+        ((), "direct", False),
+        (("--runner", "direct"), "direct", False),
+        (("--runner", "inspect"), "inspect", True),
+        (("--suite", "smoke"), None, False),
+        (("--suite", "smoke", "--runner", "direct"), "direct", True),
+    ],
+)
+def test_a_runner_is_recorded_where_it_is_known(
+    options: tuple[str, ...], recorded: str | None, shown: bool
+) -> None:
+    """MMLU is asked directly unless told otherwise; the tasks of other benchmarks decide."""
+    described = settings(*options).describe()
+    assert described.get("runner") == recorded
+    command = run_command(described, {"full"}, {"base": ("base", None)})
+    assert ("--runner" in command) is shown

@@ -38,7 +38,8 @@ class ChosenRunner:
         self._reason = why_not_direct(benchmark.task([benchmark.probe], shard="probe"))
         self._direct = None if self._reason else direct()
         self._make_inspect = inspect
-        self._inspect: InspectRunner | None = None
+        self._inspect = inspect() if self._reason else None
+        self._told = False
         self._tell = tell
 
     async def ask(
@@ -54,6 +55,8 @@ class ChosenRunner:
             return await self._direct.ask_made(made, on_outcome, room)
         if self._inspect is None:
             self._inspect = self._make_inspect()
+        if not self._told:
+            self._told = True
             self._tell(
                 f"{self._benchmark.name}: Inspect's own evaluation asks it, which takes more "
                 f"processor time a question, since {reason}"

@@ -64,6 +64,8 @@ class InspectRunner:
         self._logs = logs
         self._temperature = temperature
         self._format = log_format
+        # What it imports is imported here: CPython 3.11 fails where two threads parse.
+        _hear_of_samples()
 
     async def ask(
         self,
@@ -88,7 +90,6 @@ class InspectRunner:
         """Asks tasks in one evaluation; see `ask`."""
         asked = _Asked(tasks, self._benchmark, on_outcome)
         async with one_evaluation():
-            _hear_of_samples()
             with told_of_files(LOGS, path=self._logs):
                 own_folder(self._logs)
             asked.evaluation = asyncio.get_running_loop().create_task(self._evaluate(asked))
