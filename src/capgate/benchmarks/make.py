@@ -44,10 +44,13 @@ def make_benchmark(
         own = task if name == MMLU else str(entry.task)
         made = mmlu_task(own, entry.max_tokens or max_tokens)
         return replace(made, name=name, catch=entry.catch, advisory=entry.advisory)
+    folder = folder_with(dataset or "hub", name)
     if entry.questions is not None:
+        path = root / entry.questions
         return QuestionsFileBenchmark(
             name=name,
-            path=root / entry.questions,
+            path=path,
+            folder=None if path.is_file() else folder,
             task_name=entry.questions,
             max_tokens=entry.max_tokens or max_tokens,
             group_key=entry.group or GROUP,
@@ -59,7 +62,7 @@ def make_benchmark(
             catch=entry.catch,
             advisory=entry.advisory,
         )
-    return _of_task(name, entry, max_tokens, root, folder_with(dataset or "hub", name))
+    return _of_task(name, entry, max_tokens, root, folder)
 
 
 def _of_task(

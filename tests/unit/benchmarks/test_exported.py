@@ -20,6 +20,7 @@ from inspect_ai.model import (
 )
 from inspect_evals.bbh.bbh import DatasetType
 
+from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.entry import BenchmarkEntry
 from capgate.benchmarks.exported.folder import (
     About,
@@ -361,3 +362,35 @@ def test_an_exported_file_is_a_file_of_questions(tmp_path: Path) -> None:
 
     assert [one.hash for one in read.questions] == [one.hash for one in source.questions]
     assert list(read.by_subject) == list(source.by_subject)
+
+
+def test_a_teams_own_file_comes_back_from_a_folder(tmp_path: Path) -> None:
+    """Where its file is away, its exported questions are asked, unless they were changed."""
+    own = tmp_path / "own.csv"
+    rows = [f"What is {n} + 7?,{n + 7},{'odd' if n % 2 else 'even'}" for n in range(6)]
+    own.write_text("\n".join(["question,answer,group", *rows]), encoding="utf-8")
+    entry = BenchmarkEntry(questions="own.csv")
+
+    def made() -> Benchmark:
+        folder = str(tmp_path / "exported")
+        return make_benchmark("own", entry, task="", max_tokens=9, root=tmp_path, dataset=folder)
+
+    before = made()
+    source = before.load("hub")
+    write_export(
+        tmp_path / "exported", source, name="own", task="own.csv", args={}, versions={}, plan=None
+    )
+    asked = before.versions, before.prompt_hash
+    own.unlink()
+    away = made()
+
+    read = away.load("hub")
+    assert [(one.hash, one.subject) for one in read.questions] == [
+        (one.hash, one.subject) for one in source.questions
+    ]
+    assert (away.groups, away.form) == (("even", "odd"), "a number")
+    assert (away.versions, away.prompt_hash) == asked
+    assert not away.may_be_away("hub")
+    change(files_of(tmp_path / "exported", "own")[ROWS], "What is 2", "What is 3")
+    with pytest.raises(DatasetError, match="was changed after the export"):
+        made().load("hub")

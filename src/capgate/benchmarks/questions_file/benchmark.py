@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.benchmarks.benchmark import Reading, Steps
+from capgate.benchmarks.exported.folder import files_of, read_export
 from capgate.benchmarks.questions import Question, QuestionSet
 from capgate.benchmarks.questions_file.checked_rows import FileRow
 from capgate.benchmarks.questions_file.file_rows import FileQuestions, read_questions_file
@@ -53,6 +54,7 @@ class QuestionsFileBenchmark:
         path: The file.
         task_name: The file as the entry names it.
         max_tokens: The most tokens of an answer.
+        folder: Where its exported questions are, which are asked in place of a file that is away.
         group_key: Key of a row, or of its metadata, that holds the group.
         known_groups: The groups in order, where the entry names them; no other may occur.
         parents: Group to the parent that it belongs to.
@@ -68,6 +70,7 @@ class QuestionsFileBenchmark:
     path: Path
     task_name: str
     max_tokens: int
+    folder: Path | None = None
     group_key: str = GROUP
     known_groups: tuple[str, ...] = ()
     parents: Mapping[str, str] = field(default_factory=dict)
@@ -124,7 +127,7 @@ class QuestionsFileBenchmark:
 
     def may_be_away(self, source: str) -> bool:  # noqa: ARG002
         """Whether the file seems not to be there; see `Benchmark.may_be_away`."""
-        return not self.path.is_file()
+        return self.folder is None and not self.path.is_file()
 
     def task(self, questions: Sequence[Question], *, shard: str) -> Task:
         """Builds the Inspect task that asks `questions`; see `Benchmark.task`."""
@@ -222,6 +225,9 @@ class QuestionsFileBenchmark:
         """The questions that are asked, and what is to be told of those left out for their text."""
         file = self._file
         if self._made.get("file") is not file:
+            if self.folder is not None:
+                # The file is read as a person's own would be; here its hashes are checked.
+                read_export(self.folder, self.name)
             made = [question_of(row, row.group or self.name) for row in file.rows]
             kept, told = one_of_each_text(made, self.name, self.cluster, self.cluster_pattern)
             questions = QuestionSet(self.task_name, "", 0, tuple(kept))
@@ -231,19 +237,23 @@ class QuestionsFileBenchmark:
 
     @property
     def _file(self) -> FileQuestions:
-        return read_questions_file(self.path, self.group_key)
+        return read_questions_file(self._read_from, self.group_key)
+
+    @property
+    def _read_from(self) -> Path:
+        return self.path if self.folder is None else files_of(self.folder, self.name)[0]
 
     def _check_groups(self) -> None:
         found, known = self._file.groups, self.known_groups
         if known and not found:
             raise DatasetError(
-                f"the questions of {self.path} have no {self.group_key}, though {self.name} names "
-                "its groups",
+                f"the questions of {self._read_from} have no {self.group_key}, though {self.name} "
+                "names its groups",
                 remedy="give each question its group, or leave `groups` out",
             )
         if known and (more := sorted(set(found) - set(known))):
             raise DatasetError(
-                f"{self.path} has questions of {', '.join(more)}, which `groups` of {self.name} "
-                "does not name",
+                f"{self._read_from} has questions of {', '.join(more)}, which `groups` of "
+                f"{self.name} does not name",
                 remedy="name all groups, or leave `groups` out",
             )
