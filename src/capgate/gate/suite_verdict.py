@@ -232,9 +232,10 @@ class SuiteBudget(NamedTuple):
         return found._replace(reserved=max(0.0, round(total - sum(found[1:9]), 12)))
 
     def __str__(self) -> str:
+        n = self.n_benchmarks
         parts = (
             ("all together", self.together),
-            (f"{self.n_benchmarks} benchmarks", self.benchmarks),
+            (f"{n} benchmark{'' if n == 1 else 's'}", self.benchmarks),
             ("groups", self.groups),
             ("parents of groups", self.parents),
             ("unparsed", self.unparsed),
