@@ -391,6 +391,6 @@ def test_a_teams_own_file_comes_back_from_a_folder(tmp_path: Path) -> None:
     assert (away.groups, away.form) == (("even", "odd"), "a number")
     assert (away.versions, away.prompt_hash) == asked
     assert not away.may_be_away("hub")
-    change(files_of(tmp_path / "exported", "own")[ROWS], "What is 2", "What is 3")
+    change(files_of(tmp_path / "exported", "own")[ROWS], "What is 2", "What is 9")
     with pytest.raises(DatasetError, match="was changed after the export"):
         made().load("hub")
