@@ -20,8 +20,8 @@ from inspect_ai.util import registry_info
 
 from capgate.asking.inspect_backend.task_record import RecordedScorer
 
-_OF_ONE_NUMBER: Final = frozenset({"inspect_ai/accuracy", "inspect_ai/stderr", "inspect_ai/mean"})
-"""Metrics that return a number, and no mapping of numbers."""
+_OF_ONE_NUMBER: Final = frozenset({"accuracy", "stderr", "mean"})
+"""Inspect's metrics that return a number, and no mapping of numbers."""
 
 
 def add_results(log: EvalLog, scorers: Mapping[str, Scorer]) -> None:
@@ -36,7 +36,9 @@ def add_results(log: EvalLog, scorers: Mapping[str, Scorer]) -> None:
     """
     samples, recorded = log.samples or [], log.eval.scorers or []
     values = [score.value for one in samples for score in (one.scores or {}).values()]
-    plain = all(map(_is_plain, recorded)) and all(isinstance(one, str) for one in values)
+    plain = all(map(_is_plain, recorded, scorers.values())) and all(
+        isinstance(one, str) for one in values
+    )
     if not values or not plain:
         recompute_metrics(log)
         # With one epoch they repeat each sample's score.
@@ -57,12 +59,19 @@ def add_results(log: EvalLog, scorers: Mapping[str, Scorer]) -> None:
         )
 
 
-def _is_plain(recorded: RecordedScorer) -> bool:
+def _is_plain(recorded: RecordedScorer, scorer: Scorer) -> bool:
+    """Whether a scorer's metrics are some of Inspect's that return a number.
+
+    A name tells the package only where Inspect is installed in the usual way.
+    """
     metrics = recorded.metrics
-    return isinstance(metrics, list) and all(
-        not isinstance(one, dict) and one.name in _OF_ONE_NUMBER and not one.options
+    if not isinstance(metrics, list) or any(
+        isinstance(one, dict) or one.name.rpartition("/")[2] not in _OF_ONE_NUMBER or one.options
         for one in metrics
-    )
+    ):
+        return False
+    made = registry_info(scorer).metadata["metrics"]
+    return all(getattr(one, "__module__", "").startswith("inspect_ai.") for one in made)
 
 
 def _score(
