@@ -18,6 +18,9 @@ from inspect_ai.model import (
     ChatMessageTool,
     ChatMessageUser,
 )
+from inspect_ai.scorer import Score, Scorer, Target, accuracy, scorer
+from inspect_ai.solver import TaskState
+from inspect_ai.util import registry_info
 from inspect_evals.bbh.bbh import DatasetType
 
 from capgate.benchmarks.benchmark import Benchmark
@@ -394,3 +397,20 @@ def test_a_teams_own_file_comes_back_from_a_folder(tmp_path: Path) -> None:
     change(files_of(tmp_path / "exported", "own")[ROWS], "What is 2", "What is 9")
     with pytest.raises(DatasetError, match="was changed after the export"):
         made().load("hub")
+
+
+def test_a_users_scorer_does_not_take_the_place_of_inspects() -> None:
+    """A folder's task is scored by Inspect's own scorer, though a user's has the same name."""
+
+    @scorer(metrics=[accuracy()], name="includes")
+    def own() -> Scorer:
+        async def score(state: TaskState, target: Target) -> Score:
+            raise AssertionError(f"{state.sample_id} {target.text}")
+
+        return score
+
+    own()
+    plan = TaskPlan(solvers=(Registered(name="generate"),), scorers=(Registered(name="includes"),))
+    task = plan.make([sample(1)], "inspect_evals")
+    (made,) = task.scorer or []
+    assert registry_info(made).name == "inspect_ai/includes"

@@ -7,6 +7,7 @@ the questions in a folder.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -79,6 +80,10 @@ class TaskPlan(BaseModel):
             if owner not in {"", _INSPECT, package}:
                 raise DatasetError(f"its {kind} {one.name} is neither Inspect's nor the task's")
             try:
+                if not owner:
+                    # One of the user's may have the same name.
+                    with suppress(LookupError):
+                        return registry_create(kind, f"{_INSPECT}/{one.name}", **one.arguments)  # type: ignore[call-overload]
                 return registry_create(kind, one.name, **one.arguments)  # type: ignore[call-overload]
             except Exception as error:
                 raise DatasetError(
