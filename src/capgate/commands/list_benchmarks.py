@@ -269,7 +269,7 @@ def _cells(one: Listed) -> Iterator[str]:
     yield "?" if one.groups is None else f"{one.groups}{parents}" if one.groups else "–"
     yield one.runner or "?"
     yield f"≤ {one.max_tokens:,}" if one.answer_tokens is None else f"{one.answer_tokens:,.0f}"
-    yield {True: "here", False: "missing", None: "?"}[one.here]
+    yield {True: "here", False: "no", None: "?"}[one.here]
     yield f"{100 * one.catch:g}{' (advisory)' if one.advisory else ''}"
     yield " / ".join(_points(drop) for drop in one.visible.values()) or "?"
     yield ", ".join(one.suites) or "–"
@@ -304,7 +304,7 @@ def _below(listed: Sequence[Listed], known: Benchmarks, policy: Policy, how: str
     )
     for (what, remedy), alike in gaps.items():
         names = ", ".join(one.name for one in alike)
-        yield f"missing, {names}: {'; '.join(filter(None, (what, remedy)))}"
+        yield f"no data of {names}: {'; '.join(filter(None, (what, remedy)))}"
     for name, suite in known.suites.items():
         quick = " (quick)" if suite.quick else ""
         yield f"--suite {name}{quick}: {', '.join(suite.benchmarks)}"
