@@ -90,7 +90,8 @@ def test_killed_controller_takes_its_workers_along(project: Project, server: Ser
     assert outcome.code == 0, outcome.text
     assert asked_since(server) == 8 - stored
     assert project.stored() == {"correct": 8}
-    assert max(before.values()) == 1
+    # The worker that ends last may ask once more what the other one had in flight.
+    assert before.total() - len(before) <= 2
 
 
 def test_second_run_asks_nothing(project: Project, server: Server) -> None:
