@@ -18,7 +18,7 @@ from capgate.pytest_suite.exit_code import Outcomes
 from capgate.pytest_suite.markers import without_deprecations
 from capgate.pytest_suite.session import Session
 from capgate.pytest_suite.shared import Shared
-from capgate.report.write import write_results
+from capgate.report.write import load_ahead, write_results
 from capgate.run.reask import reask_red
 
 
@@ -66,6 +66,8 @@ class Controller:
         """Has SIGTERM end the run's servers in order; to be called in the main thread."""
         if self._restore_signals is None:
             self._restore_signals = interrupt_on_termination(lambda: self._shared.has_servers)
+            if self._targets:
+                load_ahead()
 
     def finish(self, session: pytest.Session) -> None:
         """Ends the servers, writes the results and sets the exit code."""
