@@ -31,40 +31,34 @@ def mmlu_folder() -> Path:
 @pytest.fixture(scope="session")
 def hf_home(mmlu_folder: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """An `HF_HOME` with the real MMLU in its `datasets` cache; built once for all workers."""
-    shared = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
-        shared = shared.parent
-    home, done = shared / "hf-home", shared / "hf-home.done"
-    with FileLock(shared / "hf-home.lock"):
-        if not done.exists():
-            subprocess.run(
-                [sys.executable, "-m", "perf.offline_cache", str(mmlu_folder), str(home)],
-                cwd=REPOSITORY,
-                env={**os.environ, "HF_HOME": str(shared / "unused"), "HF_HUB_OFFLINE": "1"},
-                check=True,
-                capture_output=True,
-                timeout=300,
-            )
-            done.touch()
-    return home
+    program = ["perf.offline_cache", str(mmlu_folder)]
+    return _built_once(tmp_path_factory, worker_id, "hf-home", program, timeout=300)
 
 
 @pytest.fixture(scope="session")
 def hub_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """An `HF_HOME` with invented questions of each shipped benchmark; built once."""
-    shared = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
+    program = ["tests.doubles.hub_cache"]
+    return _built_once(tmp_path_factory, worker_id, "hub-home", program, timeout=120)
+
+
+def _built_once(
+    factory: pytest.TempPathFactory, worker: str, name: str, program: list[str], *, timeout: int
+) -> Path:
+    """The folder that a program fills, whose last argument it is; built once for all workers."""
+    shared = factory.getbasetemp()
+    if worker != "master":
         shared = shared.parent
-    home, done = shared / "hub-home", shared / "hub-home.done"
-    with FileLock(shared / "hub-home.lock"):
+    home, done = shared / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
         if not done.exists():
             subprocess.run(
-                [sys.executable, "-m", "tests.doubles.hub_cache", str(home)],
+                [sys.executable, "-m", *program, str(home)],
                 cwd=REPOSITORY,
                 env={**os.environ, "HF_HOME": str(shared / "unused"), "HF_HUB_OFFLINE": "1"},
                 check=True,
                 capture_output=True,
-                timeout=120,
+                timeout=timeout,
             )
             done.touch()
     return home

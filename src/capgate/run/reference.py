@@ -133,21 +133,6 @@ def rows(reference: Reference, answers: Mapping[str, Sequence[Answer]], target: 
             return candidate
 
 
-def whole_budget(
-    policy: Policy, subjects: Iterable[str], parents: Mapping[str, str], *, paired: bool
-) -> Budget:
-    """The budget of a run of a whole benchmark.
-
-    Args:
-        policy: The target's.
-        subjects: All groups of the run; whether any parent of groups is judged follows from them.
-        parents: Group to the parent that it belongs to, such as a subject's domain.
-        paired: Whether the target is compared question by question, and not with a floor.
-    """
-    judged = domains_judged(policy, subjects, parents, paired=paired)
-    return Budget.whole(policy, paired=paired, domains=bool(judged))
-
-
 def domains_judged(
     policy: Policy, subjects: Iterable[str], parents: Mapping[str, str], *, paired: bool
 ) -> dict[str, list[str]]:

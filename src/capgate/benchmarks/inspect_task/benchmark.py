@@ -31,6 +31,7 @@ from capgate.benchmarks.inspect_task.load import (
     loaded,
 )
 from capgate.benchmarks.inspect_task.scores import ScoreRules
+from capgate.benchmarks.letter_alone import letter_alone
 from capgate.benchmarks.questions import Question, QuestionSet, question_hash
 from capgate.common.errors import ConfigError
 
@@ -212,12 +213,7 @@ class InspectTaskBenchmark:
         prompts = [sent.requests[-1][-1][1] for sent in self._sent if sent.requests]
         if not letters or not all(map(_LETTER_ALONE.search, prompts)):
             return None
-        allowed = f"[A-{letters[-1]}]"
-        known: dict[str, dict[str, Any]] = {
-            "llamacpp": {"grammar": f'root ::= "ANSWER: " {allowed}'},
-            "vllm": {"structured_outputs": {"regex": f"ANSWER: {allowed}"}},
-        }
-        return known.get(engine)
+        return letter_alone(engine, letters)
 
     def again(
         self,

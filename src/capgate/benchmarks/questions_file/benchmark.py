@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from capgate.benchmarks.benchmark import Reading, Steps
 from capgate.benchmarks.exported.folder import files_of, read_export
+from capgate.benchmarks.letter_alone import letter_alone
 from capgate.benchmarks.questions import Question, QuestionSet
 from capgate.benchmarks.questions_file.checked_rows import FileRow
 from capgate.benchmarks.questions_file.file_rows import FileQuestions, read_questions_file
@@ -170,14 +171,7 @@ class QuestionsFileBenchmark:
 
         Where questions differ in their number of choices, the letters of the longest are allowed.
         """
-        if not self.letters:
-            return None
-        letters = f"[A-{self.letters[-1]}]"
-        known: dict[str, dict[str, Any]] = {
-            "llamacpp": {"grammar": f'root ::= "ANSWER: " {letters}'},
-            "vllm": {"structured_outputs": {"regex": f"ANSWER: {letters}"}},
-        }
-        return known.get(engine)
+        return letter_alone(engine, self.letters) if self.letters else None
 
     def again(self, text: str, choices: Sequence[str], key: str, group: str) -> Sample | None:
         """A stored question as it was asked, where the file still has it."""
