@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "decide": "judge per-question answers made anywhere",
     "compare": "judge one stored run by another",
     "baseline": "record, diff, update and lint recorded baselines",
+    "store": "put the stores of several machines together",
     "rescore": "score stored answers again: did the model change, or only the scoring?",
     "calibrate": "measure how often the gate is wrong about this target",
     "plan": "questions, time, tokens, cost and the smallest visible drop of a verdict to come",

@@ -15,7 +15,8 @@ from capgate.benchmarks.recorded import facts_of
 from capgate.common.answers import Answer, AnswerState
 from capgate.config.benchmarks_file import load_benchmarks
 from capgate.gate.verdict import Verdict
-from capgate.store.answer_store import NewAnswer, Store
+from capgate.store.answer_rows import NewAnswer
+from capgate.store.answer_store import Store
 from capgate.store.shard import Shard
 
 ENTRIES = """

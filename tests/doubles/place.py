@@ -16,6 +16,7 @@ from capgate.commands.options import add_options, settings_of
 from capgate.config.settings import Settings
 from capgate.gate.verdict import Verdict
 from capgate.run.standalone import local_run
+from capgate.store.ids import context_id
 
 SUBJECTS = "abstract_algebra,virology"
 
@@ -46,11 +47,21 @@ class Place:
         """Makes the store one of a version that did not look at weights."""
         with closing(sqlite3.connect(self.root / "reports" / "answers.sqlite")) as db, db:
             db.execute("DELETE FROM sightings")
-            for number, text in db.execute("SELECT id, facts FROM contexts").fetchall():
+            db.execute("DELETE FROM taken_over")
+            for number, prompt, text in db.execute(
+                "SELECT id, prompt, facts FROM contexts"
+            ).fetchall():
                 facts = json.loads(text)
-                del facts["identity"]["seen"]
+                if facts["identity"].pop("seen", None) is None:
+                    continue
                 plain = Fingerprint.of(facts).hash
-                db.execute("UPDATE contexts SET fingerprint = ? WHERE id = ?", (plain, number))
+                new = context_id(plain, prompt)
+                db.execute("DELETE FROM contexts WHERE id = ?", (number,))
+                db.execute(
+                    "INSERT OR IGNORE INTO contexts VALUES (?, ?, ?, ?, 0)",
+                    (new, plain, prompt, json.dumps(facts)),
+                )
+                db.execute("UPDATE answers SET context = ? WHERE context = ?", (new, number))
 
     def judge(self, name: str, *options: str, quick: bool = False) -> Verdict:
         """Judges a target in a run of its own; what the run says is added to `lines`."""

@@ -19,7 +19,7 @@ from capgate.client.faults import CONNECTION_KINDS, FINAL_KINDS, TRANSIENT_KINDS
 from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError, RequestFault
 from capgate.serving.lost import UnreachableTargets
-from capgate.store.answer_store import NewAnswer
+from capgate.store.answer_rows import NewAnswer
 
 _MOMENT: Final = 0.01
 """Seconds between two times that answers are written."""

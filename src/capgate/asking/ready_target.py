@@ -13,7 +13,7 @@ from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
-from capgate.store.answer_store import Context
+from capgate.store.answer_rows import Context
 
 Progress = Callable[[str, Answer, bool], None]
 """Called with the target's id, each answer, and whether it was asked for just now."""

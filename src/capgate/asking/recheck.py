@@ -40,7 +40,7 @@ class Recheck:
     def __init__(self, store: Store, stop: Callable[[], None]) -> None:
         self._store = store
         self._stop = stop
-        self._good: dict[int, float] = {}
+        self._good: dict[bytes, float] = {}
         self._took = 0.0
 
     def begin(self, ready_targets: Iterable[ReadyTarget]) -> None:

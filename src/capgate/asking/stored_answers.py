@@ -11,7 +11,8 @@ from capgate.asking.ready_target import ReadyTarget, ShardResult
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import AnswerState
 from capgate.serving.adapters.liveness import contradiction
-from capgate.store.answer_store import NewAnswer, Store, Stored
+from capgate.store.answer_rows import NewAnswer, Stored
+from capgate.store.answer_store import Store
 
 Found = dict[str, dict[str, Stored]]
 """Target's id to question's hash to the answer that was found."""

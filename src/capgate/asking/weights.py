@@ -56,15 +56,19 @@ def with_weights(
     server = _hash(facts)
     with store.claim(f"seen-{server}"):
         earlier = store.sightings(server)
-        same = next((seen for seen in earlier if _is_same(now, seen, run)), None)
-        if same is not None:
-            return _named(plain, same)
+        same = [seen for seen in earlier if _is_same(now, seen, run)]
+        if same:
+            # Machines that wrote stores apart have each seen the same weights by themselves.
+            first = _named(plain, same[-1])
+            for seen in same[:-1]:
+                store.take_over(_named(plain, seen).hash, first.hash, first.facts)
+            return first
         seen = Seen(_hash([server, run, now.at])[:10], run, now.at, now.to_dict())
         found = _named(plain, seen)
         before = "" if earlier else store.kept_under(plain.hash, prompt, plain.facts).fingerprint
         if before and store.some_answers_under(before):
             if adopt(before):
-                store.rename_context(before, found.hash, found.facts)
+                store.take_over(before, found.hash, found.facts)
             else:
                 say("it does not answer as its stored answers do, so they are not used")
         store.keep_sighting(server, seen)

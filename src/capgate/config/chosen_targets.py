@@ -72,5 +72,8 @@ def _adapters(targets: Targets, base: str, names: Sequence[str]) -> list[Target]
 
 
 def new_run_id(now: float | None = None) -> str:
-    """An id for a run: its start in UTC and four random digits."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + "-" + secrets.token_hex(2)
+    """An id for a run: its start in UTC and random digits.
+
+    They are enough for a thousand machines that begin in the same second.
+    """
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + "-" + secrets.token_hex(5)

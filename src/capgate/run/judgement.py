@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from capgate.asking.ready_target import ShardResult
 from capgate.gate.verdict import Verdict
-from capgate.store.answer_store import Stored
+from capgate.store.answer_rows import Stored
 from capgate.store.shard import Shard
 
 Mode = Literal["full", "quick"]

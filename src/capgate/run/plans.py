@@ -111,7 +111,7 @@ class Plans:
         """What a run of a kind may spend on a target; the first call settles it for the run."""
         if (target, kind) not in self._allowances:
             attempt = self._attempt(target, kind)
-            self._allowances[target, kind] = begin(self._store().transaction, attempt)
+            self._allowances[target, kind] = begin(self._store(), attempt)
         return self._allowances[target, kind]
 
     def _attempt(self, target: str, kind: Kind) -> Attempt:

@@ -101,7 +101,7 @@ class RunRecord:
         if lost or not part:
             said = "REGRESSION" if lost else verdict.kind
             end(
-                self._store().transaction,
+                self._store(),
                 self._run,
                 plan.target,
                 kind,

@@ -3,7 +3,8 @@
 | table | one row for |
 |---|---|
 | `contexts` | who was asked, and how: target fingerprint, prompt hash, and what they stand for |
-| `answers` | an answer or a fault; never deleted, at most set aside (`usable`) |
+| `taken_over` | that the answers of one context count for another one as well |
+| `answers` | an answer or a fault; never deleted or changed, at most set aside |
 | `questions` | a benchmark's question: group, text, choices and key |
 | `runs` | a run and its settings |
 | `uses` | that a benchmark's look at a run's target rests on an answer, made by it or found here |
@@ -12,7 +13,8 @@
 | `tries` | which try on a candidate a benchmark's run was (`capgate.store.tries`) |
 
 An answer is reused where target fingerprint, prompt hash and question hash agree. Each is
-committed as it arrives, so a run that is killed loses none and asks none again.
+committed as it arrives, so a run that is killed loses none and asks none again. No two machines
+give two rows one id (`capgate.store.ids`), so stores can be put together (`capgate.store.merge`).
 """
 
 from __future__ import annotations
@@ -20,78 +22,31 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
-from capgate.store.contexts import Kept, keep_together
+from capgate.store.answer_rows import (
+    ANSWER_COLUMNS,
+    COUNTS_NOWHERE,
+    STORED,
+    Context,
+    NewAnswer,
+    Stored,
+    answer_of,
+    distinct,
+    ids_of,
+    in_group,
+    stored_of,
+    values_of,
+)
+from capgate.store.contexts import Kept, contexts_for, keep_together, take_over
+from capgate.store.ids import AnswerIds, context_id
 from capgate.store.kept_store import KeptStore, chunks
 from capgate.store.shard import Look, Shard
 from capgate.store.store_file import facts_of
 
-_ANSWER_COLUMNS: Final = (
-    "question, subject, state, choice, text, prompt_tokens, completion_tokens, seconds, margin, "
-    "served_by, cost, finish_reason, cut_off, reasoning_tokens"
-)
-_ANSWER_COLUMNS_IN_USE: Final = _ANSWER_COLUMNS.replace(
-    " subject,", " COALESCE(uses.subject, answers.subject),"
-)
-_ANSWERS: Final = 14
-"""How many they are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Which target an answer came from, and how it was asked for.
-
-    Attributes:
-        id: The store's number for it.
-        fingerprint: Hash of the target's identity and generation settings.
-        prompt: Hash of the prompt's form.
-    """
-
-    id: int
-    fingerprint: str
-    prompt: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewAnswer:
-    """An answer that is to be kept.
-
-    Attributes:
-        context: Which target it came from, and how it was asked for.
-        answer: The answer.
-        target: For whom it counts.
-        look: In which look it counts.
-        benchmark: For which benchmark it counts.
-    """
-
-    context: Context
-    answer: Answer
-    target: str
-    look: Look
-    benchmark: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An answer as the store keeps it.
-
-    Attributes:
-        id: Its number.
-        answer: The answer.
-        run: The run that asked for it.
-        created: When it came, Unix seconds.
-        counts: Whether it counts already where it was looked for.
-    """
-
-    id: int
-    answer: Answer
-    run: str
-    created: float = 0.0
-    counts: bool = True
+_IDS: Final = AnswerIds()
 
 
 class Store(KeptStore):
@@ -110,22 +65,19 @@ class Store(KeptStore):
         with self.transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO runs VALUES (?, ?, ?)",
-                (run, time.time(), self._json(settings)),
+                (run, time.time(), self.as_json(settings)),
             )
 
     def context(self, fingerprint: str, prompt: str, facts: Mapping[str, Any]) -> Context:
         """The context of that fingerprint and prompt, made where it is new."""
-        key = (fingerprint, prompt)
-        find = "SELECT id FROM contexts WHERE fingerprint = ? AND prompt = ?"
-        found = self._rows(find, key)
-        if not found:
-            with self.transaction():
-                self._db.execute(
-                    "INSERT OR IGNORE INTO contexts (fingerprint, prompt, facts) VALUES (?, ?, ?)",
-                    (*key, self._json(facts)),
+        found = Context(context_id(fingerprint, prompt), fingerprint, prompt)
+        if not self.rows("SELECT 1 FROM contexts WHERE id = ?", (found.id,)):
+            with self.transaction() as db:
+                db.execute(
+                    "INSERT OR IGNORE INTO contexts VALUES (?, ?, ?, ?, ?)",
+                    (found.id, fingerprint, prompt, self.as_json(facts), time.time()),
                 )
-            found = self._rows(find, key)
-        return Context(int(found[0][0]), fingerprint, prompt)
+        return found
 
     def find(
         self,
@@ -153,28 +105,45 @@ class Store(KeptStore):
             look: Why the questions are asked.
             benchmark: The benchmark that asks them.
         """
+        contexts = sorted(contexts_for(self, context.id))
+        here = ",".join("?" * len(contexts))
         found: dict[str, Stored] = {}
         for chunk in chunks(questions):
             marks = ",".join("?" * len(chunk))
-            rows = self._rows(
-                f"SELECT {_ANSWER_COLUMNS}, id, run, created, EXISTS (SELECT 1 FROM uses "
-                "WHERE uses.run = ? AND uses.target = ? AND uses.look = ? AND uses.benchmark = ? "
-                "AND uses.answer = answers.id) AS counts FROM answers "
-                f"WHERE context = ? AND question IN ({marks}) AND usable "
-                "AND ((run = ? AND look = ?) OR (state != 'error' AND NOT ?)) "
-                "ORDER BY counts, id",
-                (run, target, look, benchmark, context.id, *chunk, run, look, fresh),
+            rows = self.rows(
+                f"SELECT {STORED} FROM answers WHERE context IN ({here}) "
+                f"AND question IN ({marks}) AND ((run = ? AND look = ?) "
+                "OR (state != 'error' AND NOT ?))",
+                (*contexts, *chunk, run, look, fresh),
             )
-            with self._reading():
-                latest = {row[0]: row for row in rows}
-                found |= {question: _stored(row) for question, row in latest.items()}
+            with self.reading():
+                valid = distinct(rows)
+                counting = self._counting((run, target, look, benchmark), ids_of(valid))
+                answers = [stored_of(row, counting=counting) for row in valid]
+                answers.sort(key=lambda one: one.counts)
+                found |= {one.answer.question: one for one in answers}
+        return found
+
+    def _counting(self, where: tuple[str, str, str, str], answers: Sequence[bytes]) -> set[bytes]:
+        """Those of some answers that count in a run for a target, look and benchmark."""
+        found: set[bytes] = set()
+        for chunk in chunks(answers):
+            marks = ",".join("?" * len(chunk))
+            rows = self.rows(
+                "SELECT answer FROM uses WHERE run = ? AND target = ? AND look = ? "
+                f"AND benchmark = ? AND answer IN ({marks})",
+                (*where, *chunk),
+            )
+            found.update(row[0] for row in rows)
         return found
 
     def mean_cost(self, context: Context) -> float | None:
         """Mean US dollars of a context's answers; None where none has a cost."""
-        query = "SELECT AVG(cost) FROM answers WHERE context = ?"
-        found = self._rows(query, (context.id,))[0][0]
-        return None if found is None else float(found)
+        query = "SELECT SUM(cost), COUNT(cost) FROM answers WHERE context = ?"
+        contexts = contexts_for(self, context.id)
+        sums = [row for one in contexts for row in self.rows(query, (one,))]
+        count = sum(row[1] for row in sums)
+        return sum(row[0] or 0.0 for row in sums) / count if count else None
 
     def add(
         self,
@@ -185,50 +154,32 @@ class Store(KeptStore):
         target: str,
         look: Look = "first",
         benchmark: str = MMLU,
-    ) -> int:
+    ) -> bytes:
         """Records an answer that `run` got for `target` in a look, and that it counts there.
 
         Returns:
-            The answer's number.
+            The answer's id.
         """
         return self.add_all([NewAnswer(context, answer, target, look, benchmark)], run=run)[0]
 
-    def add_all(self, new: Iterable[NewAnswer], *, run: str) -> list[int]:
+    def add_all(self, new: Iterable[NewAnswer], *, run: str) -> list[bytes]:
         """Records answers that `run` got; all of them, or none where one can't be written.
 
         Returns:
-            The answers' numbers, in order.
+            The answers' ids, in order.
         """
         with self.transaction():
             return [self._add(one, run) for one in new]
 
-    def _add(self, new: NewAnswer, run: str) -> int:
-        answer = new.answer
-        cursor = self._db.execute(
-            f"INSERT INTO answers (context, {_ANSWER_COLUMNS}, run, created, look) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                new.context.id,
-                answer.question,
-                answer.subject,
-                answer.state,
-                answer.choice,
-                _encodable(self._redactor.text(answer.text)),
-                answer.prompt_tokens,
-                answer.completion_tokens,
-                answer.seconds,
-                answer.margin,
-                _encodable(self._redactor.text(answer.served_by)),
-                answer.cost,
-                _encodable(self._redactor.text(answer.finish_reason)),
-                answer.cut_off,
-                answer.reasoning_tokens,
-                run,
-                time.time(),
-                new.look,
-            ),
+    def _add(self, new: NewAnswer, run: str) -> bytes:
+        created = time.time()
+        number = _IDS.new(created)
+        values = values_of(new.answer, self._redactor.text)
+        self._db.execute(
+            f"INSERT INTO answers (context, {ANSWER_COLUMNS}, id, run, created, look) "
+            f"VALUES ({','.join('?' * (len(values) + 5))})",
+            (new.context.id, *values, number, run, created, new.look),
         )
-        number = int(cursor.lastrowid or 0)
         uses = (run, new.target, new.look, new.benchmark, number)
         self._db.execute("INSERT INTO uses VALUES (?, ?, ?, ?, ?, NULL)", uses)
         return number
@@ -247,29 +198,34 @@ class Store(KeptStore):
         Each counts in the group that its `subject` names, which may be another than the one that
         it was stored with: the group may have been renamed since.
         """
-        rows = [(run, target, look, benchmark, one.answer.subject, one.id) for one in answers]
+        rows = [(run, target, look, benchmark, one.id, one.answer.subject) for one in answers]
         if rows:
-            with self.transaction():
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO uses SELECT ?, ?, ?, ?, id, NULLIF(?, subject) "
-                    "FROM answers WHERE id = ?",
-                    rows,
-                )
+            with self.transaction() as db:
+                db.executemany("INSERT OR REPLACE INTO uses VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def end_shard(self, run: str, target: str, shard: Shard, facts: Mapping[str, Any]) -> None:
         """Records how a shard ended; a later end of the same shard replaces it."""
         with self.transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?)",
-                (run, target, shard.kind, shard.benchmark, shard.name, self._json(facts)),
+                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    run,
+                    target,
+                    shard.kind,
+                    shard.benchmark,
+                    shard.name,
+                    self.as_json(facts),
+                    time.time(),
+                ),
             )
 
     def shards(self, run: str) -> dict[tuple[str, Shard], dict[str, Any]]:
         """Target and shard to how it ended, for all shards of a run."""
-        rows = self._rows(
-            "SELECT target, kind, benchmark, name, facts FROM shards WHERE run = ?", (run,)
+        rows = self.rows(
+            "SELECT target, kind, benchmark, name, facts FROM shards WHERE run = ? ORDER BY at",
+            (run,),
         )
-        with self._reading():
+        with self.reading():
             return {(row[0], Shard(*row[1:4])): facts_of(row[4]) for row in rows}
 
     def used(
@@ -292,47 +248,59 @@ class Store(KeptStore):
             benchmark: The benchmark.
             states: Only answers that ended in one of these are returned; all where it is None.
         """
-        rows = self._rows(
-            f"SELECT {_ANSWER_COLUMNS_IN_USE}, answers.id, answers.run, answers.created FROM uses "
-            "JOIN answers ON answers.id = uses.answer WHERE uses.run = ? AND uses.target = ? "
-            "AND uses.look = ? AND uses.benchmark = ? ORDER BY answers.id",
+        uses = self.rows(
+            "SELECT answer, subject FROM uses WHERE run = ? AND target = ? AND look = ? "
+            "AND benchmark = ?",
             (run, target, look, benchmark),
         )
-        with self._reading():
-            latest = {row[0]: row for row in rows}
+        groups: dict[bytes, str | None] = dict(uses)
+        rows: list[Any] = []
+        for chunk in chunks(sorted(groups)):
+            marks = ",".join("?" * len(chunk))
+            rows += self.rows(f"SELECT {STORED} FROM answers WHERE id IN ({marks})", chunk)
+        with self.reading():
+            counting = map(stored_of, distinct(rows, set_aside=COUNTS_NOWHERE - 1))
+            latest = {one.answer.question: one for one in counting}
             return [
-                _stored(row)
-                for row in latest.values()
-                if states is None or AnswerState(row[2]) in states
+                in_group(one, groups[one.id])
+                for one in latest.values()
+                if states is None or one.answer.state in states
             ]
 
     def kept_under(self, fingerprint: str, prompt: str, facts: Mapping[str, Any]) -> Kept:
         """The fingerprint under which the answers of a model that is asked in one way are kept."""
-        with self.transaction() as db, self._reading():
-            return keep_together(db, fingerprint, prompt, json.loads(self._json(facts)))
+        with self.transaction(), self.reading():
+            return keep_together(self, fingerprint, prompt, json.loads(self.as_json(facts)))
 
-    def rename_context(self, fingerprint: str, to: str, facts: Mapping[str, Any]) -> None:
-        """Gives answers that were kept under one fingerprint another one that has none yet."""
-        with self.transaction():
-            self._db.execute(
-                "UPDATE OR IGNORE contexts SET fingerprint = ?, facts = ? WHERE fingerprint = ?",
-                (to, self._json(facts), fingerprint),
-            )
+    def take_over(self, fingerprint: str, by: str, facts: Mapping[str, Any]) -> None:
+        """Has answers that are kept under one fingerprint count under another one as well.
+
+        Args:
+            fingerprint: The one that they are kept under.
+            by: The other one.
+            facts: What the other one was made from.
+        """
+        rows = self.rows("SELECT id, prompt FROM contexts WHERE fingerprint = ?", (fingerprint,))
+        for context, prompt in sorted(set(rows)):
+            take_over(self, [context], self.context(by, prompt, facts).id)
 
     def some_answers_under(self, fingerprint: str, limit: int = 1) -> list[Answer]:
         """The newest answers, errors left out, that were kept under a fingerprint."""
-        rows = self._rows(
-            f"SELECT {_ANSWER_COLUMNS} FROM answers WHERE usable AND state != 'error' AND context "
-            "IN (SELECT id FROM contexts WHERE fingerprint = ?) ORDER BY id DESC LIMIT ?",
-            (fingerprint, limit),
-        )
-        with self._reading():
-            return [_answer(row) for row in rows]
+        rows: list[Any] = []
+        query = "SELECT id FROM contexts WHERE fingerprint = ?"
+        for context in {row[0] for row in self.rows(query, (fingerprint,))}:
+            rows += self.rows(
+                f"SELECT {STORED} FROM answers WHERE NOT set_aside AND state != 'error' "
+                "AND context = ? ORDER BY id DESC LIMIT ?",
+                (context, limit),
+            )
+        with self.reading():
+            return [answer_of(row) for row in reversed(distinct(rows)[-limit:])]
 
     def asked_since(self, context: Context, run: str, since: float = 0.0) -> int:
         """How many answers of a context a run has received since a time (Unix seconds)."""
         query = "SELECT COUNT(*) FROM answers WHERE context = ? AND run = ? AND created >= ?"
-        return int(self._rows(query, (context.id, run, since))[0][0])
+        return int(self.rows(query, (context.id, run, since))[0][0])
 
     def leave_out(self, context: Context, run: str, since: float) -> int:
         """Sets aside the answers of a context that a run has received since a time.
@@ -343,33 +311,12 @@ class Store(KeptStore):
             How many they are.
         """
         which = "context = ? AND run = ? AND created >= ?"
-        values = (context.id, run, since)
-        with self.transaction():
-            self._db.execute(
-                f"DELETE FROM uses WHERE answer IN (SELECT id FROM answers WHERE {which})", values
-            )
-            return self._db.execute(f"UPDATE answers SET usable = 0 WHERE {which}", values).rowcount
+        values = (COUNTS_NOWHERE, context.id, run, since)
+        with self.transaction() as db:
+            return db.execute(f"UPDATE answers SET set_aside = ? WHERE {which}", values).rowcount
 
     def runs(self) -> list[tuple[str, float, dict[str, Any]]]:
         """Id, start (Unix seconds) and settings of every run, newest first."""
-        rows = self._rows("SELECT id, started, settings FROM runs ORDER BY started DESC")
-        with self._reading():
+        rows = self.rows("SELECT id, started, settings FROM runs ORDER BY started DESC")
+        with self.reading():
             return [(run, started, facts_of(settings)) for run, started, settings in rows]
-
-
-def _stored(row: Sequence[Any]) -> Stored:
-    """What a row of an answer's columns, its id, run, time and whether it counts stands for."""
-    return Stored(row[_ANSWERS], _answer(row), *row[_ANSWERS + 1 :])
-
-
-def _answer(row: Sequence[Any]) -> Answer:
-    """The answer of a row that begins with an answer's columns, which are in its fields' order."""
-    question, subject, state, *rest = row[:_ANSWERS]
-    *rest, cut_off, reasoning_tokens = rest
-    fields = (question, subject, AnswerState(state), *rest, bool(cut_off), reasoning_tokens)
-    return Answer(*fields)
-
-
-def _encodable(text: str) -> str:
-    r"""`text` with lone surrogates, which a cut-off emoji leaves, as `\udNNN`."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -7,12 +7,12 @@ under several. They are found by their facts: what agrees in all that matters is
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from capgate.store.comparable import Mismatch, how_asked, mismatch, same_model
+from capgate.store.store_file import StoreFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,41 +31,46 @@ class Kept:
 class Row(NamedTuple):
     """A context that has answers, or the one asked for."""
 
-    id: int
+    id: bytes
     fingerprint: str
     prompt: str
     facts: dict[str, Any]
 
 
-def contexts_of_model(db: Connection, fingerprint: str, facts: Mapping[str, Any]) -> Sequence[Row]:
+def contexts_of_model(
+    store: StoreFile, fingerprint: str, facts: Mapping[str, Any]
+) -> Sequence[Row]:
     """The contexts of the model that `facts` describe, newest first."""
-    rows = db.execute(
-        "SELECT id, fingerprint, prompt, facts FROM contexts WHERE "
-        "CASE WHEN json_valid(facts) THEN json_extract(facts, '$.model') = ? END AND "
-        "(fingerprint = ? OR EXISTS (SELECT 1 FROM answers WHERE context = contexts.id)) "
-        "ORDER BY id DESC",
-        (facts["model"], fingerprint),
-    ).fetchall()
-    found = [Row(number, name, prompt, json.loads(text)) for number, name, prompt, text in rows]
+    rows = store.rows(
+        "SELECT id, fingerprint, prompt, facts, made FROM contexts WHERE "
+        "CASE WHEN json_valid(facts) THEN json_extract(facts, '$.model') = ? END",
+        (facts["model"],),
+    )
+    rows.sort(key=lambda row: (row[4], row[0]), reverse=True)
+    found = [Row(number, name, prompt, json.loads(text)) for number, name, prompt, text, _ in rows]
     return [
         row
         for row in found
-        if same_model(row.facts, facts) and isinstance(row.facts.get("versions"), dict)
+        if same_model(row.facts, facts)
+        and isinstance(row.facts.get("versions"), dict)
+        and (row.fingerprint == fingerprint or _has_answers(store, row.id))
     ]
 
 
-def keep_together(db: Connection, fingerprint: str, prompt: str, facts: Mapping[str, Any]) -> Kept:
-    """Finds the answers that count for a fingerprint, and puts them under one.
+def keep_together(
+    store: StoreFile, fingerprint: str, prompt: str, facts: Mapping[str, Any]
+) -> Kept:
+    """Finds the answers that count for a fingerprint, and has them found under one.
 
     Args:
-        db: The store, in a transaction that may write.
+        store: The store, in a transaction.
         fingerprint: Of today.
         prompt: Hash of the prompt's form.
         facts: What the fingerprint was made from, as the store keeps it.
     """
     ours = how_asked(facts["versions"], prompt)
     same, others = [], []
-    for row in contexts_of_model(db, fingerprint, facts):
+    for row in contexts_of_model(store, fingerprint, facts):
         why = mismatch(ours, how_asked(row.facts["versions"], row.prompt))
         if why is None:
             same.append(row)
@@ -74,15 +79,42 @@ def keep_together(db: Connection, fingerprint: str, prompt: str, facts: Mapping[
     if not same:
         return Kept(fingerprint, others[0] if others else None)
     kept = next((row for row in same if row.fingerprint == fingerprint), same[0])
-    for row in same:
-        if row is not kept:
-            db.execute("UPDATE answers SET context = ? WHERE context = ?", (kept.id, row.id))
+    take_over(store, [row.id for row in same if row is not kept], kept.id)
     if "scorer" not in kept.facts["versions"]:
         # From now on it is known by what its scorer reads, which no later scorer may take over.
         versions = kept.facts["versions"] | {"scorer": ours["scorer"]}
-        text = json.dumps(kept.facts | {"versions": versions}, sort_keys=True)
-        db.execute("UPDATE contexts SET facts = ? WHERE id = ?", (text, kept.id))
+        with store.transaction() as db:
+            db.execute(
+                "UPDATE contexts SET facts = ? WHERE id = ?",
+                (store.as_json(kept.facts | {"versions": versions}), kept.id),
+            )
     return Kept(kept.fingerprint)
+
+
+def take_over(store: StoreFile, contexts: Iterable[bytes], taker: bytes) -> None:
+    """Has the answers of some contexts count for another one as well."""
+    new = set(contexts) - contexts_for(store, taker)
+    if new:
+        with store.transaction() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO taken_over VALUES (?, ?)",
+                [(context, taker) for context in sorted(new)],
+            )
+
+
+def contexts_for(store: StoreFile, taker: bytes) -> set[bytes]:
+    """The contexts whose answers count for one: itself, and those that it has taken over."""
+    found, new = {taker}, {taker}
+    while new:
+        marks = ",".join("?" * len(new))
+        query = f"SELECT context FROM taken_over WHERE taker IN ({marks})"
+        new = {row[0] for row in store.rows(query, sorted(new))} - found
+        found |= new
+    return found
+
+
+def _has_answers(store: StoreFile, context: bytes) -> bool:
+    return bool(store.rows("SELECT 1 FROM answers WHERE context = ? LIMIT 1", (context,)))
 
 
 def _name(versions: Mapping[str, Any]) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.store.ids import sighting_id
 from capgate.store.kept import KeptQuestion, Seen
 from capgate.store.store_file import StoreFile, facts_of
 
 if TYPE_CHECKING:
     from capgate.benchmarks.questions import Question
+
+_T = TypeVar("_T", str, bytes)
 
 _CHUNK: Final = 500
 
@@ -24,11 +28,12 @@ class KeptStore(StoreFile):
         kept: set[tuple[str, str]] = set()
         for chunk in chunks([question.hash for question in questions]):
             marks = ",".join("?" * len(chunk))
-            found = self._rows(
+            found = self.rows(
                 f"SELECT hash, subject FROM questions WHERE benchmark = ? AND hash IN ({marks})",
                 (benchmark, *chunk),
             )
             kept.update((row[0], row[1]) for row in found)
+        now = time.time()
         rows = [
             (
                 benchmark,
@@ -38,6 +43,7 @@ class KeptStore(StoreFile):
                 q.sample.input if isinstance(q.sample.input, str) else q.sample.input[-1].text,
                 json.dumps(q.sample.choices or [], ensure_ascii=False),
                 json.dumps(q.sample.target, ensure_ascii=False),
+                now,
             )
             for q in questions
             if (q.hash, q.subject) not in kept
@@ -45,7 +51,7 @@ class KeptStore(StoreFile):
         if rows:
             with self.transaction():
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
                 )
 
     def kept_questions(
@@ -55,30 +61,37 @@ class KeptStore(StoreFile):
         found: dict[str, KeptQuestion] = {}
         for chunk in chunks(questions):
             marks = ",".join("?" * len(chunk))
-            rows = self._rows(
+            rows = self.rows(
                 "SELECT hash, subject, sample_id, text, choices, key FROM questions "
                 f"WHERE benchmark = ? AND hash IN ({marks})",
                 (benchmark, *chunk),
             )
-            with self._reading():
+            with self.reading():
                 found |= {row[0]: _kept_question(*row) for row in rows}
         return found
 
     def sightings(self, server: str) -> list[Seen]:
         """The weights that a server was seen with, newest first."""
-        rows = self._rows(
-            "SELECT weights, run, at, facts FROM sightings WHERE server = ? ORDER BY id DESC",
+        rows = self.rows(
+            "SELECT weights, run, at, facts FROM sightings WHERE server = ? ORDER BY at DESC",
             (server,),
         )
-        with self._reading():
+        with self.reading():
             return [Seen(weights, run, at, facts_of(facts)) for weights, run, at, facts in rows]
 
     def keep_sighting(self, server: str, seen: Seen) -> None:
         """Keeps the weights that a server was first seen with."""
         with self.transaction():
             self._db.execute(
-                "INSERT INTO sightings (server, weights, run, at, facts) VALUES (?, ?, ?, ?, ?)",
-                (server, seen.weights, seen.run, seen.at, self._json(seen.facts)),
+                "INSERT OR IGNORE INTO sightings VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    sighting_id(server, seen.weights, seen.run, seen.at),
+                    server,
+                    seen.weights,
+                    seen.run,
+                    seen.at,
+                    self.as_json(seen.facts),
+                ),
             )
 
 
@@ -96,7 +109,7 @@ def _kept_question(
     )
 
 
-def chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
     """Parts of a list that one statement can name."""
     for start in range(0, len(items), _CHUNK):
         yield items[start : start + _CHUNK]

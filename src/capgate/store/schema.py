@@ -9,8 +9,9 @@ from typing import Final
 
 from capgate.common.errors import StoreError
 from capgate.common.thoughts import holds_thought
+from capgate.store.ids import context_id, migrated_id, sighting_id
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 
 _FIRST: Final = """
 CREATE TABLE contexts (
@@ -194,12 +195,120 @@ def _runs_have_benchmarks(db: sqlite3.Connection) -> None:
         db.execute(f"ALTER TABLE {table}_6 RENAME TO {table}")
 
 
+_GLOBAL: Final = """
+CREATE TABLE contexts_7 (
+    id BLOB PRIMARY KEY NOT NULL,
+    fingerprint TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    facts TEXT NOT NULL,
+    made REAL NOT NULL
+) WITHOUT ROWID;
+INSERT INTO contexts_7 SELECT context_id(fingerprint, prompt), fingerprint, prompt, facts,
+    COALESCE((SELECT MIN(created) FROM answers WHERE context = contexts.id), 0) FROM contexts;
+CREATE TABLE ids_7 (old INTEGER PRIMARY KEY, new BLOB NOT NULL);
+INSERT INTO ids_7 SELECT id, migrated_id(id, created, MAX(created) OVER (ORDER BY id),
+    run, question, subject, look, state, choice, text, seconds) FROM answers;
+CREATE TABLE answers_7 (
+    id BLOB PRIMARY KEY NOT NULL,
+    context BLOB NOT NULL,
+    question TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    state TEXT NOT NULL,
+    choice TEXT NOT NULL,
+    text TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    margin REAL,
+    served_by TEXT NOT NULL,
+    cost REAL,
+    finish_reason TEXT NOT NULL,
+    cut_off INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    created REAL NOT NULL,
+    look TEXT NOT NULL,
+    set_aside INTEGER NOT NULL DEFAULT 0
+);
+INSERT INTO answers_7 SELECT ids_7.new, context_id(fingerprint, prompt), question, subject, state,
+    choice, text, prompt_tokens, completion_tokens, seconds, margin, served_by, cost,
+    finish_reason, cut_off, reasoning_tokens, run, created, look,
+    CASE WHEN usable THEN 0 WHEN answers.id IN (SELECT answer FROM uses) THEN 1 ELSE 2 END
+    FROM answers JOIN ids_7 ON ids_7.old = answers.id
+    JOIN contexts ON contexts.id = answers.context ORDER BY answers.id;
+CREATE TABLE uses_7 (
+    run TEXT NOT NULL,
+    target TEXT NOT NULL,
+    look TEXT NOT NULL,
+    benchmark TEXT NOT NULL,
+    answer BLOB NOT NULL,
+    subject TEXT,
+    PRIMARY KEY (run, target, look, benchmark, answer)
+) WITHOUT ROWID;
+INSERT INTO uses_7 SELECT run, target, look, benchmark, ids_7.new, subject
+    FROM uses JOIN ids_7 ON ids_7.old = uses.answer;
+CREATE TABLE sightings_7 (
+    id BLOB PRIMARY KEY NOT NULL,
+    server TEXT NOT NULL,
+    weights TEXT NOT NULL,
+    run TEXT NOT NULL,
+    at REAL NOT NULL,
+    facts TEXT NOT NULL
+);
+INSERT OR IGNORE INTO sightings_7 SELECT sighting_id(server, weights, run, at), server, weights,
+    run, at, facts FROM sightings;
+DROP TABLE ids_7;
+DROP TABLE uses;
+DROP TABLE answers;
+DROP TABLE contexts;
+DROP TABLE sightings;
+ALTER TABLE contexts_7 RENAME TO contexts;
+ALTER TABLE answers_7 RENAME TO answers;
+ALTER TABLE uses_7 RENAME TO uses;
+ALTER TABLE sightings_7 RENAME TO sightings;
+CREATE INDEX answers_by_question ON answers (context, question, id);
+CREATE INDEX sightings_by_server ON sightings (server, at);
+CREATE TABLE taken_over (
+    context BLOB NOT NULL,
+    taker BLOB NOT NULL,
+    PRIMARY KEY (context, taker)
+) WITHOUT ROWID;
+ALTER TABLE questions ADD COLUMN kept REAL NOT NULL DEFAULT 0;
+ALTER TABLE shards ADD COLUMN at REAL NOT NULL DEFAULT 0;
+ALTER TABLE tries ADD COLUMN judged REAL NOT NULL DEFAULT 0;
+"""
+
+
+def _ids_are_global(db: sqlite3.Connection) -> None:
+    """Version 7: rows are known by ids that no two machines give twice (`store.ids`).
+
+    So stores can be put together. What may change later has a time, so that the newest of two is
+    known. Answers are never changed: that those of one context count for another one as well is a
+    row of `taken_over`. `set_aside` is 1 for an answer that is not found again, and 2 for one that
+    counts nowhere, its own run included.
+    """
+    for name, function in (
+        ("context_id", context_id),
+        ("migrated_id", migrated_id),
+        ("sighting_id", sighting_id),
+    ):
+        db.create_function(name, -1, function, deterministic=True)
+    _execute_all(db, _GLOBAL)
+
+
+def _execute_all(db: sqlite3.Connection, statements: str) -> None:
+    """Executes statements within the caller's transaction, which `executescript` would end."""
+    for statement in statements.split(";\n"):
+        db.execute(statement)
+
+
 _MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _answers_say_how_they_ended,
     _servers_are_known_again,
     _tries_are_counted,
     _shards_say_what_they_are,
     _runs_have_benchmarks,
+    _ids_are_global,
 )
 """What brings a store from one version to the next, from version 1 on."""
 
@@ -216,11 +325,18 @@ def bring_up(db: sqlite3.Connection, path: Path) -> None:
     if found == SCHEMA_VERSION:
         return
     if found == 0:
-        for statement in _FIRST.split(";\n"):
-            db.execute(statement)
+        _execute_all(db, _FIRST)
     for migrate in _MIGRATIONS[max(found, 1) - 1 :]:
         migrate(db)
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def take_out_alerts(db: sqlite3.Connection) -> None:
+    """Takes out the URLs of alerts, which are secrets; earlier versions kept them."""
+    db.execute(
+        "UPDATE runs SET settings = json_remove(settings, '$.alerts') "
+        "WHERE json_valid(settings) AND json_extract(settings, '$.alerts') IS NOT NULL"
+    )
 
 
 def schema_of(db: sqlite3.Connection, path: Path) -> int:

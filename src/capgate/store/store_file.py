@@ -17,7 +17,7 @@ from capgate.common.errors import StoreError
 from capgate.common.private_files import mode_beside, own_file, own_folder
 from capgate.common.redact import Redactor
 from capgate.common.text import one_line
-from capgate.store.schema import bring_up, schema_of
+from capgate.store.schema import bring_up, schema_of, take_out_alerts
 
 _BUSY_SECONDS: Final = 60.0
 _JOURNAL_PAGES: Final = 8_000
@@ -117,24 +117,30 @@ class StoreFile:
             raise
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
+        """Has what is wrong with stored values told as a fault of the store.
+
+        Raises:
+            StoreError: A value can't be understood.
+        """
         try:
             yield
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise fault_of_store(self.path, "read", error) from None
 
-    def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
-        with self._using, self._reading():
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        """The rows that a query finds.
+
+        Raises:
+            StoreError: The store can't be read.
+        """
+        with self._using, self.reading():
             return self._db.execute(query, values).fetchall()
 
     def _migrate(self) -> None:
         with self.transaction():
             bring_up(self._db, self.path)
-            # Earlier versions kept the URLs of alerts, which are secrets.
-            self._db.execute(
-                "UPDATE runs SET settings = json_remove(settings, '$.alerts') "
-                "WHERE json_valid(settings) AND json_extract(settings, '$.alerts') IS NOT NULL"
-            )
+            take_out_alerts(self._db)
 
     def __enter__(self) -> Self:
         return self
@@ -153,8 +159,14 @@ class StoreFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: everything within is written, or nothing."""
+        """A transaction: everything within is written, or nothing.
+
+        Within another one of this thread it is a part of that.
+        """
         with self._using:
+            if self._db.in_transaction:
+                yield self._db
+                return
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
@@ -168,7 +180,18 @@ class StoreFile:
                     raise fault_of_store(self.path, "written", error) from None
                 raise
 
-    def _json(self, facts: Mapping[str, Any]) -> str:
+    @contextmanager
+    def attached(self, path: Path, name: str) -> Iterator[None]:
+        """Has another store at hand in this one's statements, as a schema of that name."""
+        with self._using:
+            self._db.execute("ATTACH ? AS ?", (str(path), name))
+            try:
+                yield
+            finally:
+                self._db.execute(f"DETACH {name}")
+
+    def as_json(self, facts: Mapping[str, Any]) -> str:
+        """Facts as a column of JSON holds them, without secrets."""
         return json.dumps(self._redactor.data(facts), sort_keys=True)
 
     @contextmanager

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from sqlite3 import Connection
 
 from capgate.gate.tries import Allowance, Earlier, Kind, allow
 from capgate.gate.verdict import VerdictKind
+from capgate.store.store_file import StoreFile
 
-_COLUMNS = "run, kind, variant, number, share, follows, verdict"
-
-Transaction = Callable[[], AbstractContextManager[Connection]]
+_COLUMNS = "started, run, kind, variant, number, share, follows, verdict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +41,26 @@ class Attempt:
     beside_quick: bool = False
 
 
-def begin(transaction: Transaction, attempt: Attempt) -> Allowance:
+def begin(store: StoreFile, attempt: Attempt) -> Allowance:
     """Records an attempt and returns what it may spend; the same for all processes of a run."""
     mine = (attempt.run, attempt.target, attempt.kind, attempt.benchmark)
     compared = (attempt.candidate, attempt.reference, attempt.questions)
-    with transaction() as db:
-        rows = db.execute(
+    with store.transaction() as db:
+        rows = store.rows(
             f"SELECT {_COLUMNS} FROM tries WHERE candidate = ? AND reference = ? AND questions = ? "
-            "AND benchmark = ? AND verdict IS NOT NULL AND run != ? ORDER BY started",
+            "AND benchmark = ? AND verdict IS NOT NULL AND run != ?",
             (*compared, attempt.benchmark, attempt.run),
-        ).fetchall()
-        earlier = [Earlier(*row) for row in rows]
-        known = db.execute(
+        )
+        earlier = [Earlier(*row[1:]) for row in sorted(set(rows), key=lambda row: row[:2])]
+        known = store.rows(
             "SELECT number, share, follows FROM tries "
             "WHERE run = ? AND target = ? AND kind = ? AND benchmark = ?",
             mine,
-        ).fetchone()
-        if known is not None:
-            said = next((one.verdict for one in earlier if one.run == known[2]), None)
-            return Allowance(known[0], known[1], known[2], said)
+        )
+        if known:
+            number, share, follows = known[0]
+            said = next((one.verdict for one in earlier if one.run == follows), None)
+            return Allowance(number, share, follows, said)
         allowed = allow(
             attempt.kind,
             attempt.variant,
@@ -72,7 +69,7 @@ def begin(transaction: Transaction, attempt: Attempt) -> Allowance:
             beside_quick=attempt.beside_quick,
         )
         db.execute(
-            "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0)",
             (
                 *mine,
                 attempt.variant,
@@ -87,7 +84,7 @@ def begin(transaction: Transaction, attempt: Attempt) -> Allowance:
 
 
 def end(
-    transaction: Transaction,
+    store: StoreFile,
     run: str,
     target: str,
     kind: Kind,
@@ -99,7 +96,7 @@ def end(
     """Records the verdict of an attempt.
 
     Args:
-        transaction: The store's.
+        store: The store.
         run: The run's id.
         target: The candidate's id.
         kind: Quick or full.
@@ -107,9 +104,9 @@ def end(
         benchmark: What was asked.
         part: It is on a part, such as a subject; the verdict on the whole replaces it.
     """
-    with transaction() as db:
+    with store.transaction() as db:
         db.execute(
-            "UPDATE tries SET verdict = ? WHERE run = ? AND target = ? AND kind = ? "
+            "UPDATE tries SET verdict = ?, judged = ? WHERE run = ? AND target = ? AND kind = ? "
             "AND benchmark = ? AND (verdict IS NULL OR NOT ?)",
-            (verdict, run, target, kind, benchmark, part),
+            (verdict, time.time(), run, target, kind, benchmark, part),
         )

@@ -177,6 +177,11 @@ CAPGATE: dict[str, list[tuple[str, ...]]] = {
         ("baseline", "lint"),
         ("baseline", "lint", "--json"),
     ],
+    "store": [
+        ("store", "merge", "rows.jsonl", "--into", "all.sqlite"),
+        ("store", "merge", "reports/answers.sqlite", "--into", "all.sqlite"),
+        ("store", "merge", HOSTILE.replace("\0", ""), "--into", "all.sqlite"),
+    ],
     "rescore": [
         ("rescore", OTHER),
         ("rescore", OTHER, "--json"),

@@ -122,11 +122,11 @@ def test_all_processes_of_a_run_spend_the_same(tmp_path: Path) -> None:
     """What a run may spend is settled by its first process, whatever is judged meanwhile."""
     file = tmp_path / "answers.sqlite"
     with Store(file) as one, Store(file) as other:
-        first = begin(one.transaction, attempt("a"))
-        begin(one.transaction, attempt("b", "quick"))
-        end(one.transaction, "b", "mine", "quick", "INCONCLUSIVE", benchmark=MMLU)
-        assert begin(other.transaction, attempt("a")) == first == Allowance()
-        assert begin(other.transaction, attempt("c")).share == pytest.approx(0.2)
+        first = begin(one, attempt("a"))
+        begin(one, attempt("b", "quick"))
+        end(one, "b", "mine", "quick", "INCONCLUSIVE", benchmark=MMLU)
+        assert begin(other, attempt("a")) == first == Allowance()
+        assert begin(other, attempt("c")).share == pytest.approx(0.2)
         others = (
             {"candidate": "d"},
             {"reference": "s"},
@@ -135,32 +135,32 @@ def test_all_processes_of_a_run_spend_the_same(tmp_path: Path) -> None:
         )
         for change in others:
             name = str(change)
-            assert begin(other.transaction, attempt(name, **change)) == Allowance()
+            assert begin(other, attempt(name, **change)) == Allowance()
 
 
 def test_each_benchmark_of_a_run_is_a_try_of_its_own(tmp_path: Path) -> None:
     """A run that asks two benchmarks spends the whole share of each, and each has its verdict."""
     with Store(tmp_path / "answers.sqlite") as store:
         for name in (MMLU, "gsm8k"):
-            assert begin(store.transaction, attempt("a", benchmark=name)) == Allowance()
-        end(store.transaction, "a", "mine", "full", "REGRESSION", benchmark="gsm8k")
-        assert begin(store.transaction, attempt("b", fresh=True)).number == 1
-        assert begin(store.transaction, attempt("b", fresh=True, benchmark="gsm8k")).number == 2
+            assert begin(store, attempt("a", benchmark=name)) == Allowance()
+        end(store, "a", "mine", "full", "REGRESSION", benchmark="gsm8k")
+        assert begin(store, attempt("b", fresh=True)).number == 1
+        assert begin(store, attempt("b", fresh=True, benchmark="gsm8k")).number == 2
 
 
 def test_a_run_without_a_verdict_is_no_try(tmp_path: Path) -> None:
     """A run that was stopped or ended in an error has told nobody anything."""
     with Store(tmp_path / "answers.sqlite") as store:
-        begin(store.transaction, attempt("a", "quick"))
-        assert begin(store.transaction, attempt("b")) == Allowance()
+        begin(store, attempt("a", "quick"))
+        assert begin(store, attempt("b")) == Allowance()
 
 
 def test_a_lost_subject_counts_until_the_whole_is_judged(tmp_path: Path) -> None:
     """A subject's REGRESSION makes a fresh run a second try; the suite's PASS takes it back."""
     with Store(tmp_path / "answers.sqlite") as store:
-        begin(store.transaction, attempt("a"))
-        end(store.transaction, "a", "mine", "full", "REGRESSION", benchmark=MMLU, part=True)
-        assert begin(store.transaction, attempt("b", fresh=True)).number == 2
-        end(store.transaction, "a", "mine", "full", "PASS", benchmark=MMLU)
-        end(store.transaction, "a", "mine", "full", "REGRESSION", benchmark=MMLU, part=True)
-        assert begin(store.transaction, attempt("c", fresh=True)).number == 1
+        begin(store, attempt("a"))
+        end(store, "a", "mine", "full", "REGRESSION", benchmark=MMLU, part=True)
+        assert begin(store, attempt("b", fresh=True)).number == 2
+        end(store, "a", "mine", "full", "PASS", benchmark=MMLU)
+        end(store, "a", "mine", "full", "REGRESSION", benchmark=MMLU, part=True)
+        assert begin(store, attempt("c", fresh=True)).number == 1

@@ -26,7 +26,8 @@ from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import StoreError
 from capgate.common.redact import Redactor
-from capgate.store.answer_store import Context, Store, Stored
+from capgate.store.answer_rows import Context, Stored
+from capgate.store.answer_store import Store
 from capgate.store.runs import benchmarks_of, read_run
 from capgate.store.shard import OVER_ALL, Look, Shard
 from capgate.store.tries import Attempt
@@ -364,7 +365,7 @@ def test_a_store_that_knew_one_benchmark_is_read(tmp_path: Path) -> None:
             assert len(read_run(store, run).answers) == 3
             assert store.sightings("http://127.0.0.1:1 m")
             again = Attempt("new", "mine", MMLU, "full", "all", "free", "floor 0.5", "d", True)
-            assert begin_try(store.transaction, again).number == 2
+            assert begin_try(store, again).number == 2
 
 
 def test_benchmarks_are_kept_apart(store: Store, context: Context) -> None:
@@ -550,7 +551,9 @@ CALLS: dict[str, Callable[[Store, Context], object]] = {
     "find": lambda store, context: store.find(context, [f"q{n}" for n in range(60)], run="r"),
     "mean_cost": lambda store, context: store.mean_cost(context),
     "add": lambda store, context: store.add(context, answer("new"), run="r", target="mine"),
-    "reuse": lambda store, _: store.reuse([Stored(1, answer("q0"), "r")], run="s", target="mine"),
+    "reuse": lambda store, _: store.reuse(
+        [Stored(b"1", answer("q0"), "r")], run="s", target="mine"
+    ),
     "keep_questions": lambda store, _: store.keep_questions(
         load_questions("bundled", shots=0).questions
     ),

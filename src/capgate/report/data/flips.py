@@ -20,7 +20,8 @@ from capgate.report.data.labels import (
     shifted_in,
     split_drop,
 )
-from capgate.store.answer_store import Store, Stored
+from capgate.store.answer_rows import Stored
+from capgate.store.answer_store import Store
 from capgate.store.baselines import Baseline
 from capgate.store.kept import KeptQuestion
 

@@ -28,7 +28,8 @@ from capgate.report.data.result import (
     without_scores,
 )
 from capgate.run.judgement import Mode
-from capgate.store.answer_store import Store, Stored
+from capgate.store.answer_rows import Stored
+from capgate.store.answer_store import Store
 from capgate.store.baselines import Baseline
 from capgate.store.shard import WHOLE, Shard, ShardKind
 

@@ -1,0 +1,128 @@
+"""Puts stores together: each answer, run, verdict and question of theirs is there once.
+
+Two stores can't contradict each other, since no two machines give one id to two rows, and rows that
+change have a time (`capgate.store.tables`). So a store may be put in again, as a whole or grown.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from capgate.common.errors import StoreError
+from capgate.common.scratch import Scratch
+from capgate.store.answer_store import Store
+from capgate.store.schema import SCHEMA_VERSION, bring_up, schema_of, take_out_alerts
+from capgate.store.tables import TABLES
+
+_OTHER: Final = "other"
+"""The name under which a store that is put in is attached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What stores were put together to.
+
+    Attributes:
+        answers: Answers in the store now.
+        new_answers: Of them, those that it did not have before.
+        runs: Runs in the store now.
+        new_runs: Of them, those that it did not have before.
+    """
+
+    answers: int
+    new_answers: int
+    runs: int
+    new_runs: int
+
+
+def merge(sources: Sequence[Path], into: Path) -> Merged:
+    """Puts stores into one. They stay as they are.
+
+    All are looked at before the first one is put in; each is put in as a whole or not at all.
+
+    Args:
+        sources: Their files.
+        into: The store's file; made where it is missing. It may be one of the sources.
+
+    Raises:
+        StoreError: One is missing, damaged, newer than this version or no store.
+    """
+    with ExitStack() as copies:
+        files = [copies.enter_context(_readable(source)) for source in sources]
+        with Store(into) as store:
+            before = _counts(store)
+            for source, file in zip(sources, files, strict=True):
+                if file is not None and not file.samefile(into):
+                    _put(store, source, file)
+            after = _counts(store)
+    return Merged(after[0], after[0] - before[0], after[1], after[1] - before[1])
+
+
+@contextmanager
+def _readable(source: Path) -> Iterator[Path | None]:
+    """A sound store of this version: the source, or a copy of it that was brought up to it.
+
+    None stands for a store to which nothing was written yet.
+    """
+    if not source.is_file():
+        raise StoreError(
+            f"there is no store of answers {source}",
+            remedy="name the file that a run wrote (--store); nothing was changed",
+        )
+    with ExitStack() as stack:
+        with _told(source), closing(sqlite3.connect(source)) as db:
+            version = schema_of(db, source)
+            faults = [row[0] for row in db.execute("PRAGMA quick_check(1)")]
+            if faults != ["ok"]:
+                raise sqlite3.DatabaseError("; ".join(faults))
+            file = source if version else None
+            if 0 < version < SCHEMA_VERSION:
+                file = stack.enter_context(Scratch()).path / "copy.sqlite"
+                _copy_brought_up(db, file)
+        yield file
+
+
+def _copy_brought_up(db: sqlite3.Connection, file: Path) -> None:
+    """Copies a store of an earlier version and brings the copy up to this one."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as copy:
+        db.backup(copy)
+        copy.execute("BEGIN")
+        bring_up(copy, file)
+        copy.execute("COMMIT")
+
+
+@contextmanager
+def _told(source: Path) -> Iterator[None]:
+    """Has what SQLite says told as a fault of a store that is put in.
+
+    Raises:
+        StoreError: It is damaged, or no store.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"the store of answers {source} can't be read",
+            said=str(error),
+            remedy="it is damaged, or no store: leave it out, or put a copy of it in its place; "
+            "nothing of it was changed",
+        ) from None
+
+
+def _put(store: Store, source: Path, file: Path) -> None:
+    with _told(source), store.attached(file, _OTHER), store.transaction() as db:
+        for table in TABLES:
+            db.execute(table.put(_OTHER))
+        take_out_alerts(db)
+
+
+def _counts(store: Store) -> tuple[int, int]:
+    ((answers, runs),) = store.rows(
+        "SELECT (SELECT COUNT(*) FROM answers), (SELECT COUNT(*) FROM runs)"
+    )
+    return answers, runs

@@ -1,0 +1,118 @@
+"""The tables of a store, and which of two rows of one name counts where stores are put together.
+
+The rule of each table picks the greater of two rows by an order of all its columns. So it makes no
+difference in which order stores are put together, in which groups, or how often.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: Its name.
+        key: The columns that name a row.
+        rest: The other columns.
+        order: Expressions of columns by which the greater row is found, the first one first. With
+            the columns that none of them names, in order, they are an order of all rows.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    rest: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All its columns."""
+        return self.key + self.rest
+
+    def put(self, source: str) -> str:
+        """The statement that puts rows of another store into this one.
+
+        Args:
+            source: The name under which the other store is attached.
+        """
+        columns = ", ".join(self.columns)
+        into = (
+            f"INSERT INTO main.{self.name} ({columns}) SELECT {columns} "
+            f"FROM {source}.{self.name} WHERE true ON CONFLICT ({', '.join(self.key)}) DO "
+        )
+        if not self.rest:
+            return f"{into} NOTHING"
+        order = [*self.order, *(name for name in self.rest if name not in self.order)]
+        theirs = ", ".join(_ranked(name, "excluded.") for name in order)
+        ours = ", ".join(_ranked(name, f"{self.name}.") for name in order)
+        changes = ", ".join(f"{name} = excluded.{name}" for name in self.rest)
+        return f"{into} UPDATE SET {changes} WHERE ({theirs}) > ({ours})"
+
+
+def _ranked(column: str, row: str) -> str:
+    """An expression of a row by which rows are ordered; NULL alone has no place in an order."""
+    if column.startswith("length("):
+        return column.replace("(", f"({row}")
+    return f"COALESCE({row}{column}, '')" if column in _NULLABLE else f"{row}{column}"
+
+
+_NULLABLE: Final = {"margin", "cost", "subject", "verdict"}
+
+_ANSWER: Final = (
+    "context",
+    "question",
+    "subject",
+    "state",
+    "choice",
+    "text",
+    "prompt_tokens",
+    "completion_tokens",
+    "seconds",
+    "margin",
+    "served_by",
+    "cost",
+    "finish_reason",
+    "cut_off",
+    "reasoning_tokens",
+    "run",
+    "created",
+    "look",
+)
+
+TABLES: Final = (
+    # The longer facts know more: what the scorer reads was added to those of earlier versions.
+    Table("contexts", ("id",), ("fingerprint", "prompt", "facts", "made"), ("length(facts)",)),
+    Table("taken_over", ("context", "taker")),
+    Table("answers", ("id",), (*_ANSWER, "set_aside"), ("set_aside",)),
+    Table(
+        "questions",
+        ("benchmark", "hash"),
+        ("subject", "sample_id", "text", "choices", "key", "kept"),
+        ("kept",),
+    ),
+    Table("runs", ("id",), ("started", "settings")),
+    Table("uses", ("run", "target", "look", "benchmark", "answer"), ("subject",)),
+    Table("shards", ("run", "target", "kind", "benchmark", "name"), ("facts", "at"), ("at",)),
+    Table("sightings", ("id",), ("server", "weights", "run", "at", "facts")),
+    Table(
+        "tries",
+        ("run", "target", "kind", "benchmark"),
+        (
+            "variant",
+            "candidate",
+            "reference",
+            "questions",
+            "number",
+            "share",
+            "follows",
+            "started",
+            "verdict",
+            "judged",
+        ),
+        ("judged", "verdict"),
+    ),
+)
+"""All tables, in the order in which they are put together."""
