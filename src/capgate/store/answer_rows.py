@@ -136,7 +136,7 @@ def values_of(answer: Answer, text: Callable[[str], str]) -> tuple[Any, ...]:
     return (
         answer.question,
         answer.subject,
-        answer.state,
+        answer.state.value,
         answer.choice,
         _encodable(text(answer.text)),
         answer.prompt_tokens,
@@ -146,7 +146,7 @@ def values_of(answer: Answer, text: Callable[[str], str]) -> tuple[Any, ...]:
         _encodable(text(answer.served_by)),
         answer.cost,
         _encodable(text(answer.finish_reason)),
-        answer.cut_off,
+        int(answer.cut_off),
         answer.reasoning_tokens,
     )
 

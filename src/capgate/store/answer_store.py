@@ -27,7 +27,6 @@ from typing import Any, Final
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer, AnswerState
 from capgate.store.answer_rows import (
-    ANSWER_COLUMNS,
     COUNTS_NOWHERE,
     STORED,
     Context,
@@ -43,8 +42,9 @@ from capgate.store.answer_rows import (
 from capgate.store.contexts import Kept, contexts_for, keep_together, take_over
 from capgate.store.ids import AnswerIds, context_id
 from capgate.store.kept_store import KeptStore, chunks
+from capgate.store.opened import facts_of
 from capgate.store.shard import Look, Shard
-from capgate.store.store_file import facts_of
+from capgate.store.tables import TABLE
 
 _IDS: Final = AnswerIds()
 
@@ -62,11 +62,8 @@ class Store(KeptStore):
 
     def start_run(self, run: str, settings: Mapping[str, Any]) -> None:
         """Records a run and what it was asked to do."""
-        with self.transaction():
-            self._db.execute(
-                "INSERT OR IGNORE INTO runs VALUES (?, ?, ?)",
-                (run, time.time(), self.as_json(settings)),
-            )
+        with self.transaction() as db:
+            db.execute(TABLE["runs"].new(), (run, time.time(), self.as_json(settings)))
 
     def context(self, fingerprint: str, prompt: str, facts: Mapping[str, Any]) -> Context:
         """The context of that fingerprint and prompt, made where it is new."""
@@ -74,7 +71,7 @@ class Store(KeptStore):
         if not self.rows("SELECT 1 FROM contexts WHERE id = ?", (found.id,)):
             with self.transaction() as db:
                 db.execute(
-                    "INSERT OR IGNORE INTO contexts VALUES (?, ?, ?, ?, ?)",
+                    TABLE["contexts"].new(),
                     (found.id, fingerprint, prompt, self.as_json(facts), time.time()),
                 )
         return found
@@ -168,21 +165,17 @@ class Store(KeptStore):
         Returns:
             The answers' ids, in order.
         """
-        with self.transaction():
-            return [self._add(one, run) for one in new]
-
-    def _add(self, new: NewAnswer, run: str) -> bytes:
         created = time.time()
-        number = _IDS.new(created)
-        values = values_of(new.answer, self._redactor.text)
-        self._db.execute(
-            f"INSERT INTO answers (context, {ANSWER_COLUMNS}, id, run, created, look) "
-            f"VALUES ({','.join('?' * (len(values) + 5))})",
-            (new.context.id, *values, number, run, created, new.look),
-        )
-        uses = (run, new.target, new.look, new.benchmark, number)
-        self._db.execute("INSERT INTO uses VALUES (?, ?, ?, ?, ?, NULL)", uses)
-        return number
+        answers, uses = [], []
+        for one in new:
+            values = values_of(one.answer, self._redactor.text)
+            number = _IDS.new(created)
+            answers.append((number, one.context.id, *values, run, created, one.look, 0))
+            uses.append((run, one.target, one.look, one.benchmark, number, None))
+        with self.transaction() as db:
+            db.executemany(TABLE["answers"].new(), answers)
+            db.executemany(TABLE["uses"].new(), uses)
+        return [row[0] for row in answers]
 
     def reuse(
         self,
@@ -201,13 +194,13 @@ class Store(KeptStore):
         rows = [(run, target, look, benchmark, one.id, one.answer.subject) for one in answers]
         if rows:
             with self.transaction() as db:
-                db.executemany("INSERT OR REPLACE INTO uses VALUES (?, ?, ?, ?, ?, ?)", rows)
+                db.executemany(TABLE["uses"].replacing(), rows)
 
     def end_shard(self, run: str, target: str, shard: Shard, facts: Mapping[str, Any]) -> None:
         """Records how a shard ended; a later end of the same shard replaces it."""
-        with self.transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)",
+        with self.transaction() as db:
+            db.execute(
+                TABLE["shards"].replacing(),
                 (
                     run,
                     target,
@@ -269,7 +262,7 @@ class Store(KeptStore):
 
     def kept_under(self, fingerprint: str, prompt: str, facts: Mapping[str, Any]) -> Kept:
         """The fingerprint under which the answers of a model that is asked in one way are kept."""
-        with self.transaction(), self.reading():
+        with self.transaction(alone=True), self.reading():
             return keep_together(self, fingerprint, prompt, json.loads(self.as_json(facts)))
 
     def take_over(self, fingerprint: str, by: str, facts: Mapping[str, Any]) -> None:
@@ -290,7 +283,7 @@ class Store(KeptStore):
         query = "SELECT id FROM contexts WHERE fingerprint = ?"
         for context in {row[0] for row in self.rows(query, (fingerprint,))}:
             rows += self.rows(
-                f"SELECT {STORED} FROM answers WHERE NOT set_aside AND state != 'error' "
+                f"SELECT {STORED} FROM answers WHERE set_aside = 0 AND state != 'error' "
                 "AND context = ? ORDER BY id DESC LIMIT ?",
                 (context, limit),
             )

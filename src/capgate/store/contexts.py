@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from capgate.store.comparable import Mismatch, how_asked, mismatch, same_model
-from capgate.store.store_file import StoreFile
+from capgate.store.opened import OpenStore, facts_of
+from capgate.store.tables import TABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +40,23 @@ class Row(NamedTuple):
 
 
 def contexts_of_model(
-    store: StoreFile, fingerprint: str, facts: Mapping[str, Any]
+    store: OpenStore, fingerprint: str, facts: Mapping[str, Any]
 ) -> Sequence[Row]:
     """The contexts of the model that `facts` describe, newest first."""
+    # What may be of the model: its name is one of the values. Below, all the facts are compared.
+    name = json.dumps(facts["model"])
+    for special in "!%_":
+        name = name.replace(special, f"!{special}")
     rows = store.rows(
-        "SELECT id, fingerprint, prompt, facts, made FROM contexts WHERE "
-        "CASE WHEN json_valid(facts) THEN json_extract(facts, '$.model') = ? END",
-        (facts["model"],),
+        "SELECT id, fingerprint, prompt, facts, made FROM contexts WHERE facts LIKE ? ESCAPE '!'",
+        (f'%"model": {name}%',),
     )
     rows.sort(key=lambda row: (row[4], row[0]), reverse=True)
-    found = [Row(number, name, prompt, json.loads(text)) for number, name, prompt, text, _ in rows]
+    found = []
+    for number, name, prompt, text, _ in rows:
+        # A damaged row hides no answers of others.
+        with suppress(ValueError, RecursionError):
+            found.append(Row(number, name, prompt, facts_of(text)))
     return [
         row
         for row in found
@@ -58,7 +67,7 @@ def contexts_of_model(
 
 
 def keep_together(
-    store: StoreFile, fingerprint: str, prompt: str, facts: Mapping[str, Any]
+    store: OpenStore, fingerprint: str, prompt: str, facts: Mapping[str, Any]
 ) -> Kept:
     """Finds the answers that count for a fingerprint, and has them found under one.
 
@@ -91,18 +100,18 @@ def keep_together(
     return Kept(kept.fingerprint)
 
 
-def take_over(store: StoreFile, contexts: Iterable[bytes], taker: bytes) -> None:
+def take_over(store: OpenStore, contexts: Iterable[bytes], taker: bytes) -> None:
     """Has the answers of some contexts count for another one as well."""
     new = set(contexts) - contexts_for(store, taker)
     if new:
         with store.transaction() as db:
             db.executemany(
-                "INSERT OR IGNORE INTO taken_over VALUES (?, ?)",
+                TABLE["taken_over"].new(),
                 [(context, taker) for context in sorted(new)],
             )
 
 
-def contexts_for(store: StoreFile, taker: bytes) -> set[bytes]:
+def contexts_for(store: OpenStore, taker: bytes) -> set[bytes]:
     """The contexts whose answers count for one: itself, and those that it has taken over."""
     found, new = {taker}, {taker}
     while new:
@@ -113,7 +122,7 @@ def contexts_for(store: StoreFile, taker: bytes) -> set[bytes]:
     return found
 
 
-def _has_answers(store: StoreFile, context: bytes) -> bool:
+def _has_answers(store: OpenStore, context: bytes) -> bool:
     return bool(store.rows("SELECT 1 FROM answers WHERE context = ? LIMIT 1", (context,)))
 
 

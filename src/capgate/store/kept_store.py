@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.store.ids import sighting_id
 from capgate.store.kept import KeptQuestion, Seen
-from capgate.store.store_file import StoreFile, facts_of
+from capgate.store.opened import OpenStore, facts_of
+from capgate.store.tables import TABLE
 
 if TYPE_CHECKING:
     from capgate.benchmarks.questions import Question
@@ -20,7 +21,7 @@ _T = TypeVar("_T", str, bytes)
 _CHUNK: Final = 500
 
 
-class KeptStore(StoreFile):
+class KeptStore(OpenStore):
     """A store of answers, as far as it keeps something else."""
 
     def keep_questions(self, questions: Sequence[Question], *, benchmark: str = MMLU) -> None:
@@ -49,10 +50,10 @@ class KeptStore(StoreFile):
             if (q.hash, q.subject) not in kept
         ]
         if rows:
-            with self.transaction():
-                self._db.executemany(
-                    "INSERT OR REPLACE INTO questions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
-                )
+            # In one order in all processes, so that no two of them wait for each other.
+            rows.sort(key=lambda row: row[1])
+            with self.transaction() as db:
+                db.executemany(TABLE["questions"].replacing(), rows)
 
     def kept_questions(
         self, questions: Sequence[str], *, benchmark: str = MMLU
@@ -81,9 +82,9 @@ class KeptStore(StoreFile):
 
     def keep_sighting(self, server: str, seen: Seen) -> None:
         """Keeps the weights that a server was first seen with."""
-        with self.transaction():
-            self._db.execute(
-                "INSERT OR IGNORE INTO sightings VALUES (?, ?, ?, ?, ?, ?)",
+        with self.transaction() as db:
+            db.execute(
+                TABLE["sightings"].new(),
                 (
                     sighting_id(server, seen.weights, seen.run, seen.at),
                     server,

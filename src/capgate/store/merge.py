@@ -11,16 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from capgate.common.errors import StoreError
 from capgate.common.scratch import Scratch
 from capgate.store.answer_store import Store
-from capgate.store.schema import SCHEMA_VERSION, bring_up, schema_of, take_out_alerts
-from capgate.store.tables import TABLES
-
-_OTHER: Final = "other"
-"""The name under which a store that is put in is attached."""
+from capgate.store.schema import SCHEMA_VERSION, bring_up, schema_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +110,8 @@ def _told(source: Path) -> Iterator[None]:
 
 
 def _put(store: Store, source: Path, file: Path) -> None:
-    with _told(source), store.attached(file, _OTHER), store.transaction() as db:
-        for table in TABLES:
-            db.execute(table.put(_OTHER))
-        take_out_alerts(db)
+    with _told(source):
+        store.take_in(file)
 
 
 def _counts(store: Store) -> tuple[int, int]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
 from capgate.common.errors import StoreError
 from capgate.common.private_files import mode_beside, own_file, own_folder
-from capgate.common.redact import Redactor
-from capgate.common.text import one_line
 from capgate.store.schema import bring_up, schema_of, take_out_alerts
+from capgate.store.tables import TABLES
 
 _BUSY_SECONDS: Final = 60.0
 _JOURNAL_PAGES: Final = 8_000
@@ -25,19 +22,6 @@ _JOURNAL_PAGES: Final = 8_000
 
 TOLD_AFTER_SECONDS: Final = 5.0
 """Seconds of waiting for a claim after which the user is told of it."""
-
-
-def facts_of(text: str) -> dict[str, Any]:
-    """The facts that a column of JSON holds.
-
-    Raises:
-        ValueError: It holds none, or something else.
-        RecursionError: It is nested without end.
-    """
-    facts = json.loads(text)
-    if not isinstance(facts, dict):
-        raise ValueError(f"{one_line(text, limit=60)} should be keys and values")
-    return facts
 
 
 def fault_of_store(path: Path, verb: str, error: Exception) -> StoreError:
@@ -68,22 +52,19 @@ def _is_damage(error: Exception) -> bool:
 
 
 class StoreFile:
-    """A connection to a store's file; closed by leaving its context.
+    """A connection to a store's file (`capgate.store.database.Database`).
 
     Args:
         path: The file; made with its folder where it is missing.
-        redactor: Removes what must not be kept; a reader needs none.
 
     Raises:
         StoreError: It can't be opened, is not a store, or has a newer schema.
     """
 
-    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         # The thread that asks keeps answers while the main thread reads.
         self._using = threading.RLock()
-        # Reports, baselines and logs are made from the store, so no secret may enter it.
-        self._redactor = redactor or Redactor.of_environment()
         try:
             own_folder(path.parent)
             own_file(path)
@@ -142,26 +123,16 @@ class StoreFile:
             bring_up(self._db, self.path)
             take_out_alerts(self._db)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Closes the connection."""
         self._db.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, alone: bool = False) -> Iterator[sqlite3.Connection]:  # noqa: ARG002
         """A transaction: everything within is written, or nothing.
 
-        Within another one of this thread it is a part of that.
+        Within another one of this thread it is a part of that. Each is alone: SQLite lets one
+        connection write at a time.
         """
         with self._using:
             if self._db.in_transaction:
@@ -180,19 +151,24 @@ class StoreFile:
                     raise fault_of_store(self.path, "written", error) from None
                 raise
 
-    @contextmanager
-    def attached(self, path: Path, name: str) -> Iterator[None]:
-        """Has another store at hand in this one's statements, as a schema of that name."""
-        with self._using:
-            self._db.execute("ATTACH ? AS ?", (str(path), name))
-            try:
-                yield
-            finally:
-                self._db.execute(f"DETACH {name}")
+    def take_in(self, file: Path) -> None:
+        """Takes in the rows of another store, all of them or none.
 
-    def as_json(self, facts: Mapping[str, Any]) -> str:
-        """Facts as a column of JSON holds them, without secrets."""
-        return json.dumps(self._redactor.data(facts), sort_keys=True)
+        Args:
+            file: A sound store's file of this version.
+
+        Raises:
+            sqlite3.Error: It can't be read.
+        """
+        with self._using:
+            self._db.execute("ATTACH ? AS other", (str(file),))
+            try:
+                with self.transaction() as db:
+                    for table in TABLES:
+                        db.execute(table.put("other", "main"))
+                    take_out_alerts(db)
+            finally:
+                self._db.execute("DETACH other")
 
     @contextmanager
     def claim(

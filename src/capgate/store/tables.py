@@ -32,34 +32,54 @@ class Table:
         """All its columns."""
         return self.key + self.rest
 
-    def put(self, source: str) -> str:
+    def new(self) -> str:
+        """The statement that writes a row; one that is there already stays as it is."""
+        return f"{self._row} ON CONFLICT DO NOTHING"
+
+    def replacing(self) -> str:
+        """The statement that writes a row in place of one of the same key."""
+        return f"{self._row} ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {self._changes}"
+
+    def put(self, source: str, into: str) -> str:
         """The statement that puts rows of another store into this one.
 
         Args:
-            source: The name under which the other store is attached.
+            source: The database's name of what holds the other store's tables.
+            into: That of what holds this one's.
         """
         columns = ", ".join(self.columns)
-        into = (
-            f"INSERT INTO main.{self.name} ({columns}) SELECT {columns} "
+        start = (
+            f"INSERT INTO {into}.{self.name} ({columns}) SELECT {columns} "
             f"FROM {source}.{self.name} WHERE true ON CONFLICT ({', '.join(self.key)}) DO "
         )
         if not self.rest:
-            return f"{into} NOTHING"
+            return f"{start} NOTHING"
         order = [*self.order, *(name for name in self.rest if name not in self.order)]
         theirs = ", ".join(_ranked(name, "excluded.") for name in order)
         ours = ", ".join(_ranked(name, f"{self.name}.") for name in order)
-        changes = ", ".join(f"{name} = excluded.{name}" for name in self.rest)
-        return f"{into} UPDATE SET {changes} WHERE ({theirs}) > ({ours})"
+        return f"{start} UPDATE SET {self._changes} WHERE ({theirs}) > ({ours})"
+
+    @property
+    def _row(self) -> str:
+        marks = ", ".join("?" * len(self.columns))
+        return f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES ({marks})"
+
+    @property
+    def _changes(self) -> str:
+        return ", ".join(f"{name} = excluded.{name}" for name in self.rest)
 
 
 def _ranked(column: str, row: str) -> str:
     """An expression of a row by which rows are ordered; NULL alone has no place in an order."""
     if column.startswith("length("):
         return column.replace("(", f"({row}")
-    return f"COALESCE({row}{column}, '')" if column in _NULLABLE else f"{row}{column}"
+    if column not in _NULLABLE:
+        return f"{row}{column}"
+    return f"{row}{column} IS NOT NULL, COALESCE({row}{column}, {_NULLABLE[column]})"
 
 
-_NULLABLE: Final = {"margin", "cost", "subject", "verdict"}
+_NULLABLE: Final = {"margin": "0", "cost": "0", "subject": "''", "verdict": "''"}
+"""The columns that may be NULL, each with a value of its type."""
 
 _ANSWER: Final = (
     "context",
@@ -116,3 +136,6 @@ TABLES: Final = (
     ),
 )
 """All tables, in the order in which they are put together."""
+
+TABLE: Final = {table.name: table for table in TABLES}
+"""Name to table."""

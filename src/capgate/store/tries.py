@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from capgate.gate.tries import Allowance, Earlier, Kind, allow
 from capgate.gate.verdict import VerdictKind
-from capgate.store.store_file import StoreFile
+from capgate.store.opened import OpenStore
+from capgate.store.tables import TABLE
 
 _COLUMNS = "started, run, kind, variant, number, share, follows, verdict"
 
@@ -41,11 +42,11 @@ class Attempt:
     beside_quick: bool = False
 
 
-def begin(store: StoreFile, attempt: Attempt) -> Allowance:
+def begin(store: OpenStore, attempt: Attempt) -> Allowance:
     """Records an attempt and returns what it may spend; the same for all processes of a run."""
     mine = (attempt.run, attempt.target, attempt.kind, attempt.benchmark)
     compared = (attempt.candidate, attempt.reference, attempt.questions)
-    with store.transaction() as db:
+    with store.transaction(alone=True) as db:
         rows = store.rows(
             f"SELECT {_COLUMNS} FROM tries WHERE candidate = ? AND reference = ? AND questions = ? "
             "AND benchmark = ? AND verdict IS NOT NULL AND run != ?",
@@ -69,7 +70,7 @@ def begin(store: StoreFile, attempt: Attempt) -> Allowance:
             beside_quick=attempt.beside_quick,
         )
         db.execute(
-            "INSERT INTO tries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0)",
+            TABLE["tries"].new(),
             (
                 *mine,
                 attempt.variant,
@@ -78,13 +79,15 @@ def begin(store: StoreFile, attempt: Attempt) -> Allowance:
                 allowed.share,
                 allowed.after,
                 time.time(),
+                None,
+                0.0,
             ),
         )
     return allowed
 
 
 def end(
-    store: StoreFile,
+    store: OpenStore,
     run: str,
     target: str,
     kind: Kind,

@@ -126,7 +126,7 @@ def write(store: Store, what: str, *given: Any) -> None:  # noqa: ANN401 (of eac
         store.take_over("base", "mine", FACTS)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     before=st.lists(STEP, max_size=6),
     apart=st.lists(st.lists(STEP, max_size=8), min_size=3, max_size=3),
@@ -318,16 +318,16 @@ def test_a_store_into_which_nothing_fits_any_more_keeps_what_it_has(
                 text = "x" * (3000 if name == "b" else 10)
                 store.add(context, answer(f"{name}{n}", text=text), run=name, target="mine")
     merge([tmp_path / "a"], tmp_path / "c")
-    attached = Store.attached
+    take_in = Store.take_in
 
-    def full(store: Store, path: Path, name: str) -> Any:  # noqa: ANN401 (a context)
+    def full(store: Store, file: Path) -> None:
         pages = opened[-1].execute("PRAGMA page_count").fetchone()[0]
         # SQLite says the same of a file that may not grow as of a full disk.
         opened[-1].execute(f"PRAGMA max_page_count = {pages + 5}")
-        return attached(store, path, name)
+        take_in(store, file)
 
     monkeypatch.setattr(sqlite3, "connect", noted)
-    monkeypatch.setattr(Store, "attached", full)
+    monkeypatch.setattr(Store, "take_in", full)
     with pytest.raises(StoreError, match=r"c can't be written.*full"):
         merge([tmp_path / "b"], tmp_path / "c")
     monkeypatch.undo()

@@ -1,0 +1,91 @@
+"""A store that is open: its database, and what must not enter it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from capgate.common.redact import Redactor
+from capgate.common.text import one_line
+from capgate.store.database import Database, Writer
+from capgate.store.store_file import StoreFile
+
+
+def facts_of(text: str) -> dict[str, Any]:
+    """The facts that a column of JSON holds.
+
+    Raises:
+        ValueError: It holds none, or something else.
+        RecursionError: It is nested without end.
+    """
+    facts = json.loads(text)
+    if not isinstance(facts, dict):
+        raise ValueError(f"{one_line(text, limit=60)} should be keys and values")
+    return facts
+
+
+class OpenStore:
+    """A connection to a store; closed by leaving its context.
+
+    Args:
+        path: The store's file; made with its folder where it is missing.
+        redactor: Removes what must not be kept; a reader needs none.
+
+    Raises:
+        StoreError: It can't be opened, is not a store, or has a newer schema.
+    """
+
+    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
+        self.path = path
+        # Reports, baselines and logs are made from the store, so no secret may enter it.
+        self._redactor = redactor or Redactor.of_environment()
+        self._database: Database = StoreFile(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._database.close()
+
+    def reading(self) -> AbstractContextManager[None]:
+        """See `Database.reading`."""
+        return self._database.reading()
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        """See `Database.rows`."""
+        return self._database.rows(query, values)
+
+    def transaction(self, *, alone: bool = False) -> AbstractContextManager[Writer]:
+        """See `Database.transaction`."""
+        return self._database.transaction(alone=alone)
+
+    def take_in(self, file: Path) -> None:
+        """See `Database.take_in`."""
+        self._database.take_in(file)
+
+    def claim(
+        self, name: str, *, once: bool = False, waiting: Callable[[], None] = lambda: None
+    ) -> AbstractContextManager[None]:
+        """See `Database.claim`."""
+        return self._database.claim(name, once=once, waiting=waiting)
+
+    def claim_free(self, claims: ExitStack, name: str) -> bool:
+        """See `Database.claim_free`."""
+        return self._database.claim_free(claims, name)
+
+    def as_json(self, facts: Mapping[str, Any]) -> str:
+        """Facts as a column of JSON holds them, without secrets."""
+        return json.dumps(self._redactor.data(facts), sort_keys=True)
