@@ -37,7 +37,8 @@ from capgate.report.data.result import iso
 from capgate.report.text.table_lines import lines_of
 from capgate.store.baseline_review import Review, baseline_of, recordable, review
 from capgate.store.baselines import Baseline
-from capgate.store.runs import StoredRun, stored
+from capgate.store.open_store import stored
+from capgate.store.runs import StoredRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from capgate.report.data.killed import is_killed, killed_fault
 from capgate.run.standalone import local_run
 from capgate.store.answer_store import Store
 from capgate.store.baseline_review import kept_look
+from capgate.store.open_store import stored
 from capgate.store.runs import (
     StoredRun,
     benchmarks_of,
@@ -26,7 +27,6 @@ from capgate.store.runs import (
     newest_whole,
     read_run,
     runs_of,
-    stored,
 )
 
 

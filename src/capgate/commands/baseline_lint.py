@@ -29,7 +29,8 @@ from capgate.config.targets import load_targets
 from capgate.config.thresholds import TargetFloors, load_floors, with_floors
 from capgate.gate.policy import Policy
 from capgate.store.baselines import Baseline, load_baseline
-from capgate.store.runs import StoredRun, newest_whole_runs, stored
+from capgate.store.open_store import is_there, stored
+from capgate.store.runs import StoredRun, newest_whole_runs
 
 _SHIPPED: Final = frozenset({"local-smollm2"})
 """Targets that have a floor in a new checkout. A project with other targets need not remove it."""
@@ -148,7 +149,7 @@ def _floors(settings: Settings, found: list[Finding]) -> dict[str, TargetFloors]
 
 
 def _newest(settings: Settings) -> dict[tuple[str, str], StoredRun]:
-    if not settings.store.is_file():
+    if not is_there(settings.store):
         return {}
     with stored(settings.store) as store:
         return newest_whole_runs(store)

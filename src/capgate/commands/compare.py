@@ -31,12 +31,12 @@ from capgate.run.compare_stored import ComparedRuns, compare, compare_several
 from capgate.run.judge_rows import Rules
 from capgate.serving.routes import check_routes, is_routed, routes_of
 from capgate.store.answer_store import Store
+from capgate.store.open_store import stored
 from capgate.store.runs import (
     StoredRun,
     benchmarks_of,
     find_run,
     read_run,
-    stored,
     targets_of,
 )
 

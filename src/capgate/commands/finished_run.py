@@ -18,7 +18,7 @@ from capgate.report.data.read import find_report, read_report
 from capgate.report.data.result import Report, Section
 from capgate.run.run import Run
 from capgate.run.standalone import local_run
-from capgate.store.answer_store import Store
+from capgate.store.open_store import is_there, open_store
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
@@ -100,13 +100,13 @@ def check_store(report: Report, settings: Settings) -> None:
     Raises:
         ConfigError: It does not.
     """
-    if settings.store.exists():
-        with Store(settings.store) as store:
+    if is_there(settings.store):
+        with open_store(settings.store) as store:
             if any(run == report.run for run, _, _ in store.runs()):
                 return
     raise ConfigError(
         f"the store {settings.store.name} does not hold the run {report.run}",
-        remedy="name the store that it wrote with --store FILE",
+        remedy="name the store that it wrote with --store",
     )
 
 

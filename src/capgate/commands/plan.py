@@ -39,7 +39,8 @@ from capgate.run.planning import (
 from capgate.run.reference import domains_judged
 from capgate.store.answer_lengths import mean_lengths
 from capgate.store.answer_store import Store
-from capgate.store.runs import StoredRun, known_targets, runs_of, stored
+from capgate.store.open_store import is_there, stored
+from capgate.store.runs import StoredRun, known_targets, runs_of
 
 _LOOKED_AT: Final = 5
 """How many of a target's newest runs, and of its newest whole runs, give figures."""
@@ -188,7 +189,7 @@ def _runs(
     settings: Settings, target: Target, benchmark: str
 ) -> tuple[list[StoredRun], list[StoredRun]]:
     """The last runs of a target, and one of each other adapter of its base, newest first."""
-    if not settings.store.is_file():
+    if not is_there(settings.store):
         return [], []
     with stored(settings.store) as store:
         newest = list(islice(runs_of(store, target.id, benchmark=benchmark), _LOOKED_AT))

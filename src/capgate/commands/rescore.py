@@ -36,7 +36,8 @@ from capgate.config.chosen_benchmarks import recorded_benchmark
 from capgate.config.run_options import FILES
 from capgate.config.settings import Settings
 from capgate.store.baselines import Baseline
-from capgate.store.runs import StoredRun, find_run, newest_whole, read_run, stored
+from capgate.store.open_store import is_there, stored
+from capgate.store.runs import StoredRun, find_run, newest_whole, read_run
 
 _SHOWN: Final = 10
 
@@ -91,7 +92,7 @@ def _records(options: argparse.Namespace, settings: Settings) -> list[Record]:
             one = read_run(store, run, options.target, benchmark=benchmark)
             return [_of_run(one, settings)]
     baseline = recorded_baseline(settings, options.of_baseline, benchmark)
-    if options.of_run is None and not settings.store.is_file():
+    if options.of_run is None and not is_there(settings.store):
         return [_of_baseline(baseline, {}, settings)]
     with stored(settings.store) as store:
         used = store.used(baseline.run, baseline.target, benchmark=benchmark)

@@ -33,8 +33,8 @@ from capgate.report.data.result import Report, Section
 from capgate.report.text.advice import reference_name
 from capgate.report.text.shown_commands import look_command
 from capgate.run.transcripts import Transcript, ask_again, transcripts
-from capgate.store.answer_store import Store
 from capgate.store.kept import KeptQuestion
+from capgate.store.open_store import is_there, open_store
 
 _SHORTEST = 4
 
@@ -179,9 +179,9 @@ def _questions(
 def _kept(
     report: Report, settings: Settings, target: str, benchmark: str
 ) -> dict[str, KeptQuestion]:
-    if not settings.store.exists():
+    if not is_there(settings.store):
         return {}
-    with Store(settings.store) as store:
+    with open_store(settings.store) as store:
         asked = store.used(report.run, target, benchmark=benchmark)
         return store.kept_questions([s.answer.question for s in asked], benchmark=benchmark)
 

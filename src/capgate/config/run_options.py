@@ -232,7 +232,11 @@ OPTIONS: Final = (
     ),
     Option(
         "--store",
-        {"metavar": "FILE", "help": "store of answers (default: reports/answers.sqlite)"},
+        {
+            "metavar": "STORE",
+            "help": "store of answers: a file, a folder that machines share (DIR/), or "
+            "postgresql://USER@HOST/NAME (default: reports/answers.sqlite)",
+        },
     ),
     Option(
         "--models-file",

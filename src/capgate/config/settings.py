@@ -17,6 +17,7 @@ from capgate.benchmarks.mmlu.subjects import DOMAINS, MMLU, SUBJECTS
 from capgate.benchmarks.mmlu.task import TASKS
 from capgate.common.errors import ConfigError
 from capgate.config.run_options import LogFormat, RunnerKind
+from capgate.config.store_place import StorePlace
 from capgate.config.suite import has_own_tests
 
 MODELS_FILE: Final = "config/models.yaml"
@@ -26,11 +27,13 @@ _FILES: Final[Mapping[str, str | None]] = {
     "published": None,
     "policy": None,
     "output_dir": "reports",
-    "store": "reports/answers.sqlite",
     "models_file": MODELS_FILE,
     "thresholds_dir": "thresholds",
 }
 """The settings that are files or folders of the project, and where each usually is."""
+
+_STORE: Final = "reports/answers.sqlite"
+"""Where the store of answers usually is."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Settings:
         alerts: URLs that the command line names for alerts; secrets, never recorded.
         fresh: Whether stored answers of earlier runs are left aside.
         output_dir: Where results go.
-        store: The store's file.
+        store: Where the store of answers is.
         models_file: The targets' file.
         thresholds_dir: Folder of floors, baselines and policy.
     """
@@ -93,7 +96,7 @@ class Settings:
     fresh: bool
     alerts: tuple[str, ...] = field(repr=False)
     output_dir: Path
-    store: Path
+    store: StorePlace
     models_file: Path
     thresholds_dir: Path
 
@@ -145,7 +148,7 @@ class Settings:
             fresh=options.capgate_fresh,
             alerts=tuple(dict.fromkeys(options.capgate_alert or ())),
             output_dir=path("output_dir"),
-            store=path("store"),
+            store=StorePlace.read(options.capgate_store or _STORE, root),
             models_file=path("models_file"),
             thresholds_dir=path("thresholds_dir"),
         )
@@ -172,7 +175,17 @@ class Settings:
         is there for a project that has no tests of capgate, and so runs the shipped ones.
         """
         values = asdict(self)
-        files: dict[str, Path | None] = {name: values.pop(name) for name in _FILES}
+        del values["store"]
+        paths: dict[str, Path | None] = {name: values.pop(name, None) for name in _FILES}
+        files = {
+            name: path.relative_to(self.root).as_posix()
+            if path.is_relative_to(self.root)
+            else str(path)
+            for name, path in paths.items()
+            if path is not None and path != self.root / (_FILES[name] or ".")
+        }
+        if self.store != StorePlace.file(self.root / _STORE):
+            files["store"] = self.store.recorded(self.root)
         for name in ("alerts", "root"):
             del values[name]
         if values["runner"] == "auto":
@@ -189,13 +202,7 @@ class Settings:
         return {
             **({} if own else {"suite": "shipped"}),
             **{name: list(v) if isinstance(v, tuple) else v for name, v in values.items()},
-            "files": {
-                name: path.relative_to(self.root).as_posix()
-                if path.is_relative_to(self.root)
-                else str(path)
-                for name, path in files.items()
-                if path is not None and path != self.root / (_FILES[name] or ".")
-            },
+            "files": files,
         }
 
 

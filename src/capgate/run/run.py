@@ -48,6 +48,7 @@ from capgate.run.target_plan import TargetPlan, batches_of
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
 from capgate.store.answer_store import Store
+from capgate.store.open_store import open_store
 
 Say = Callable[[str], None]
 Tell = Callable[[str, str], None]
@@ -306,7 +307,7 @@ class Run:
         """This process's connection to the store."""
         if self._beside is not None:
             return self._beside.store
-        store = Store(self.settings.store, project_redactor(self.settings))
+        store = open_store(self.settings.store, project_redactor(self.settings))
         store.start_run(self.id, self.settings.describe())
         return store
 

@@ -12,8 +12,8 @@ from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.common.answers import Answer
 from capgate.common.json_file import parse_json
 from capgate.common.redacted_forms import MARK
-from capgate.store.answer_store import Store
 from capgate.store.kept import KeptQuestion
+from capgate.store.open_store import is_there, open_store
 
 if TYPE_CHECKING:
     from capgate.config.settings import Settings
@@ -54,9 +54,9 @@ def transcripts(
         output: Folder of the runs' folders.
         benchmark: The benchmark that the question belongs to.
     """
-    if not settings.store.exists():
+    if not is_there(settings.store):
         return None
-    with Store(settings.store) as store:
+    with open_store(settings.store) as store:
         answers = store.used(run, target, benchmark=benchmark)
         used = {stored.answer.question: stored for stored in answers}
         stored = used.get(question)

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
+from capgate.config.store_place import StorePlace
 from capgate.store.answer_store import Store
+from capgate.store.open_store import is_there, open_store
 
 _LOOKED_AT: Final = 20
 """How many of the newest runs are looked at."""
 
 
-def mean_lengths(path: Path, benchmarks: Collection[str]) -> dict[str, float]:
+def mean_lengths(place: StorePlace, benchmarks: Collection[str]) -> dict[str, float]:
     """Returns the tokens of an answer on average, by benchmark; only of those that were asked.
 
     Args:
-        path: The store's file; there may be none.
+        place: Where the store is; there may be none.
         benchmarks: Names of benchmarks.
 
     Raises:
         StoreError: The store can't be read.
     """
-    if not path.is_file():
+    if not is_there(place):
         return {}
-    with Store(path) as store:
+    with open_store(place) as store:
         return lengths_in(store, benchmarks)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -139,22 +138,6 @@ class StoredRun:
         return [Single.of(answer) for answer in self.answers]
 
 
-@contextmanager
-def stored(path: Path) -> Iterator[Store]:
-    """A store that already exists.
-
-    Raises:
-        StoreError: There is none, or it can't be opened.
-    """
-    if not path.is_file():
-        raise StoreError(
-            f"there is no store of answers {path}",
-            remedy="run the benchmark first, or name another file with --store",
-        )
-    with Store(path) as store:
-        yield store
-
-
 def has_tests(store: Store, run: str) -> bool:
     """Whether tests of the benchmark ran in a run, and not only a command such as `parity`."""
     return any(
@@ -185,7 +168,7 @@ def find_run(store: Store, name: str) -> str:
         return run if run in known else begun[0]
     near = get_close_matches(run, known, n=3, cutoff=0.4)
     raise ConfigError(
-        f"the store {store.path} has no run {run}" + (f" (of {path})" if run != name else ""),
+        f"the store {store.where} has no run {run}" + (f" (of {path})" if run != name else ""),
         remedy=f"did you mean {' or '.join(near)}?"
         if near
         else "give an id as in reports/, latest, or the path of a report.json, and the store that "
@@ -242,7 +225,7 @@ def read_run(
     about = mine.pop(entry)
     if lacking := list(_lacking(about, settings, mine)):
         raise StoreError(
-            f"what the store of answers {store.path} keeps of the run {run} is damaged: "
+            f"what the store of answers {store.where} keeps of the run {run} is damaged: "
             f"{', '.join(lacking)}",
             target=target,
             remedy="name another run; nothing was changed",

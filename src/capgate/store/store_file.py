@@ -57,12 +57,17 @@ class StoreFile:
     Args:
         path: The file; made with its folder where it is missing.
 
+    Attributes:
+        path: The file.
+        where: Where the store is, as people may see it.
+
     Raises:
         StoreError: It can't be opened, is not a store, or has a newer schema.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.where = str(path)
         # The thread that asks keeps answers while the main thread reads.
         self._using = threading.RLock()
         try:

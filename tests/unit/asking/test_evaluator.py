@@ -37,6 +37,7 @@ from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.openrouter import Offer, Price
 from capgate.store.answer_store import Store
+from capgate.store.open_store import open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -60,7 +61,7 @@ class Asker:
 
     def store(self) -> Store:
         """A connection to the project's store of its own, as each process has one."""
-        return self.stores.enter_context(Store(self.settings.store))
+        return self.stores.enter_context(open_store(self.settings.store))
 
     def evaluator(self, run: str = "run-1", **changes: Any) -> Evaluator:  # noqa: ANN401
         """An evaluator of a run, as a process of its own has it."""
@@ -403,7 +404,7 @@ def test_an_answer_that_can_not_be_stored_cancels_the_others(asker: Asker) -> No
     """Where the store fails, what is not answered is not asked, since nothing would be kept."""
     evaluator = asker.evaluator()
     target = asker.target(evaluator, connections=1)
-    with closing(sqlite3.connect(asker.settings.store)) as db, db:
+    with closing(sqlite3.connect(str(asker.settings.store))) as db, db:
         db.execute(
             "CREATE TRIGGER full BEFORE INSERT ON answers BEGIN SELECT RAISE(ABORT, 'x'); END"
         )

@@ -41,11 +41,11 @@ def test_paths_are_relative_to_the_project() -> None:
     """Paths are taken from the project's root, absolute ones as they are."""
     plain = settings()
     assert plain.output_dir == ROOT / "reports"
-    assert plain.store == ROOT / "reports" / "answers.sqlite"
+    assert plain.store.path == ROOT / "reports" / "answers.sqlite"
     assert plain.models_file == ROOT / "config" / "models.yaml"
     assert plain.thresholds_dir == ROOT / "thresholds"
     there = settings("--store", "/elsewhere/a.sqlite", "--output-dir", "out")
-    assert there.store == Path("/elsewhere/a.sqlite")
+    assert there.store.path == Path("/elsewhere/a.sqlite")
     assert there.output_dir == ROOT / "out"
 
 

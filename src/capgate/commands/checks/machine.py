@@ -210,7 +210,7 @@ def reports(settings: Settings) -> Check:
     """Whether results and answers can be written."""
 
     def find() -> str:
-        from capgate.store.answer_store import Store
+        from capgate.store.open_store import open_store
 
         folder = settings.output_dir
         try:
@@ -225,7 +225,7 @@ def reports(settings: Settings) -> Check:
                 if folder.is_dir() or not folder.exists()
                 else "it is no folder: name another with --output-dir",
             ) from None
-        Store(settings.store).close()
+        open_store(settings.store).close()
         return f"{folder} and {settings.store.name} can be written"
 
     return check_of("reports", find, remedy=own_remedy)

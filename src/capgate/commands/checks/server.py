@@ -33,6 +33,7 @@ from capgate.common.errors import (
 from capgate.common.event_loop import in_own_loop
 from capgate.common.text import one_line
 from capgate.config.settings import Settings
+from capgate.config.store_place import StorePlace
 from capgate.config.targets import Target
 from capgate.config.thresholds import reference_choice
 from capgate.run.reference import BaselineReference, BaseReference, FloorReference, NoReference
@@ -384,4 +385,4 @@ class ServerCheckup:
 
 def temporary(settings: Settings, folder: Path) -> Settings:
     """The settings of a run that keeps nothing."""
-    return replace(settings, store=folder / "answers.sqlite", output_dir=folder)
+    return replace(settings, store=StorePlace.file(folder / "answers.sqlite"), output_dir=folder)

@@ -9,26 +9,28 @@ from typing import Any, Final
 
 from capgate.common.errors import CapgateError, ConfigError
 from capgate.config.shown_command import run_command
+from capgate.config.store_place import StorePlace
 from capgate.store.answer_store import Store
+from capgate.store.open_store import is_there, open_store
 from capgate.store.runs import has_tests
 from capgate.store.shard import Shard
 
 _REPORT: Final = "report.json"
 
 
-def killed_runs(store: Path, output: Path) -> list[str]:
+def killed_runs(store: StorePlace, output: Path) -> list[str]:
     """The runs of a store whose tests began and that left no report, oldest first.
 
     Commands such as `capgate parity` ask questions too and write none; they are left out.
 
     Args:
-        store: The store's file.
+        store: Where the store is.
         output: The folder of results.
     """
-    if not store.is_file():
+    if not is_there(store):
         return []
     # The commands that need the store say where it can't be read.
-    with suppress(CapgateError), Store(store) as opened:
+    with suppress(CapgateError), open_store(store) as opened:
         ids = [run for run, _, _ in opened.runs()]
         return sorted(run for run in ids if is_killed(opened, run, output))
     return []
@@ -53,13 +55,13 @@ def killed_fault(store: Store, run: str) -> ConfigError:
     )
 
 
-def killed_fault_of(store: Path, run: str) -> ConfigError:
-    """The same, of a run in the store at that path.
+def killed_fault_of(store: StorePlace, run: str) -> ConfigError:
+    """The same, of a run in the store at that place.
 
     Raises:
         StoreError: It can't be opened.
     """
-    with Store(store) as opened:
+    with open_store(store) as opened:
         return killed_fault(opened, run)
 
 

@@ -13,6 +13,7 @@ from capgate.benchmarks.recorded import known_parents
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.json_file import REPORT_BYTES, read_json
 from capgate.common.validation import data_faults
+from capgate.config.store_place import StorePlace
 from capgate.report.data.groups import upgraded, words_of
 from capgate.report.data.killed import killed_fault_of, killed_runs
 from capgate.report.data.result import SCHEMA_VERSION, Report, Section
@@ -22,13 +23,13 @@ _SHOWN: Final = 10
 _LARGEST: Final = 2**53
 
 
-def find_report(name: str, output: Path, store: Path | None = None) -> Path:
+def find_report(name: str, output: Path, store: StorePlace | None = None) -> Path:
     """The `report.json` that a name stands for.
 
     Args:
         name: A run's id or the beginning of it, `latest`, or a path of the file or its folder.
         output: The folder of results.
-        store: The store's file; it knows of runs that were killed before their report.
+        store: Where the store is; it knows of runs that were killed before their report.
 
     Raises:
         ConfigError: There is none, several begin so, or the run was killed before its report.

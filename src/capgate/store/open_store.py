@@ -1,0 +1,52 @@
+"""Opens the store that `--store` names; all that takes the option goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from capgate.common.errors import StoreError
+from capgate.common.redact import Redactor
+from capgate.config.store_place import StorePlace
+from capgate.store.answer_store import Store
+
+
+def open_store(place: StorePlace, redactor: Redactor | None = None) -> Store:
+    """Opens a store; it is made where it is missing.
+
+    Args:
+        place: Where it is.
+        redactor: Removes what must not be kept; a reader needs none.
+
+    Raises:
+        StoreError: It can't be opened, is not a store, or has a newer schema.
+    """
+    if place.kind != "file" or place.path is None:
+        raise StoreError(
+            f"the store of answers {place} can't be opened",
+            remedy="name a file of this machine with --store",
+        )
+    return Store(place.path, redactor)
+
+
+def is_there(place: StorePlace) -> bool:
+    """Whether there is a store to read; of a database only opening it can tell."""
+    if place.path is None:
+        return True
+    return place.path.is_dir() if place.kind == "folder" else place.path.is_file()
+
+
+@contextmanager
+def stored(place: StorePlace) -> Iterator[Store]:
+    """A store that already exists.
+
+    Raises:
+        StoreError: There is none, or it can't be opened.
+    """
+    if not is_there(place):
+        raise StoreError(
+            f"there is no store of answers {place}",
+            remedy="run the benchmark first, or name another one with --store",
+        )
+    with open_store(place) as store:
+        yield store
