@@ -53,7 +53,8 @@ class Store(KeptStore):
     """A connection to a store; one for each process, closed by leaving its context.
 
     Args:
-        path: The file; made with its folder where it is missing.
+        at: The store's file, made with its folder where it is missing; or the open database that
+            has the store's tables.
         redactor: Removes what must not be kept; a reader needs none.
 
     Raises:

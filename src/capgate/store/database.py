@@ -29,6 +29,10 @@ class Writer(Protocol):
 class Database(Protocol):
     """A connection to the tables of a store (`capgate.store.tables`), which threads may share."""
 
+    @property
+    def where(self) -> str:
+        """Where the store is, as people may see it."""
+
     def reading(self) -> AbstractContextManager[None]:
         """Has what is wrong with stored values told as a fault of the store.
 

@@ -32,18 +32,18 @@ class OpenStore:
     """A connection to a store; closed by leaving its context.
 
     Args:
-        path: The store's file; made with its folder where it is missing.
+        at: The store's file, made with its folder where it is missing; or the open database that
+            has the store's tables.
         redactor: Removes what must not be kept; a reader needs none.
 
     Raises:
         StoreError: It can't be opened, is not a store, or has a newer schema.
     """
 
-    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
-        self.path = path
+    def __init__(self, at: Path | Database, redactor: Redactor | None = None) -> None:
         # Reports, baselines and logs are made from the store, so no secret may enter it.
         self._redactor = redactor or Redactor.of_environment()
-        self._database: Database = StoreFile(path)
+        self._database: Database = StoreFile(at) if isinstance(at, Path) else at
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +59,11 @@ class OpenStore:
     def close(self) -> None:
         """Closes the connection."""
         self._database.close()
+
+    @property
+    def where(self) -> str:
+        """Where the store is, as people may see it."""
+        return self._database.where
 
     def reading(self) -> AbstractContextManager[None]:
         """See `Database.reading`."""
