@@ -517,7 +517,7 @@ def test_a_process_loads_its_questions_while_another_one_makes_the_preflight(sto
     """It takes over what the other one found, and makes no preflight of its own."""
     found = Judgement("mine", Shard("preflight", MMLU), None, None)
     events: list[str] = []
-    with Store(store.path) as other, ExitStack() as theirs:
+    with Store(Path(store.where)) as other, ExitStack() as theirs:
         theirs.enter_context(other.claim(f"preflight-{RUN}-{MMLU}-mine", once=True))
 
         @contextmanager

@@ -94,7 +94,7 @@ def test_facts_that_can_not_be_read_are_passed_over(store: Store) -> None:
     keep(store, "damaged", "p", facts())
     keep(store, "strange", "p", facts())
     keep(store, "old", "p", facts(inspect_ai="0.3.299"))
-    with closing(sqlite3.connect(store.path)) as db, db:
+    with closing(sqlite3.connect(Path(store.where))) as db, db:
         db.execute("UPDATE contexts SET facts = '{' WHERE fingerprint = 'damaged'")
         db.execute(
             "UPDATE contexts SET facts = json_set(facts, '$.versions', 5) "

@@ -196,7 +196,7 @@ def test_questions_are_kept_once(store: Store) -> None:
     questions = load_questions("bundled", shots=5).questions[:3]
     store.keep_questions(questions)
     store.keep_questions(questions)
-    with sqlite3.connect(store.path) as rows:
+    with sqlite3.connect(Path(store.where)) as rows:
         kept = dict(rows.execute("SELECT hash, text FROM questions"))
     rows.close()
     assert kept == {one.hash: one.sample.input[-1].text for one in questions}
@@ -627,10 +627,10 @@ def test_what_is_computed_once_leaves_no_file(store: Store) -> None:
     """A claim that a run makes once is cleared away, unless what it was for went wrong."""
     with suppress(OSError), store.claim("once", once=True):
         raise OSError
-    assert list(store.path.parent.rglob("once.lock"))
+    assert list(Path(store.where).parent.rglob("once.lock"))
     with store.claim("once", once=True):
         pass
-    assert not list(store.path.parent.rglob("once.lock"))
+    assert not list(Path(store.where).parent.rglob("once.lock"))
 
 
 PROGRAM = """
