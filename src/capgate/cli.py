@@ -38,6 +38,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "rescore": "score stored answers again: did the model change, or only the scoring?",
     "calibrate": "measure how often the gate is wrong about this target",
     "plan": "questions, time, tokens, cost and the smallest visible drop of a verdict to come",
+    "sweep": "find the adapters that lost capability, among many",
     "parity": "compare an adapter on its base with its merged weights",
 }
 """Name of each command to its line in help, in help's order.

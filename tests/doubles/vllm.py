@@ -59,6 +59,7 @@ class Vllm(Server):
         key: The key that it asks for.
         parents: Whether its list names an adapter's base; older versions and gateways do not.
         models_reply: What it answers to `GET /v1/models` instead of a list.
+        slots: Adapters that it holds at most; it refuses more, as SGLang does.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Vllm(Server):
         key: str = "",
         parents: bool = True,
         models_reply: Reply | None = None,
+        slots: int | None = None,
     ) -> None:
         super().__init__(
             models=tuple(names), key=key, answer=answer, models_reply=models_reply, weights=weights
@@ -107,6 +109,8 @@ class Vllm(Server):
         self.healthy = healthy
         self.started = started
         self.wobble = wobble
+        self.slots = slots
+        self.most_loaded = 0
         self.refusal: Reply | None = None
         self.contents: dict[str, str] = {}
         self.loads: list[tuple[str, str]] = []
@@ -260,7 +264,10 @@ class Vllm(Server):
                     f"Loading lora {name} failed: No adapter found for {path}",
                     "NotFoundError",
                 )
+            if self.slots is not None and len(self.adapters) >= self.slots:
+                return _failed(f"max_loaded_loras is {self.slots}; unload an adapter first")
             self.adapters[name] = path
+            self.most_loaded = max(self.most_loaded, len(self.adapters))
             self.loads.append((name, path))
         return web.Response(text=f"Success: LoRA adapter '{name}' added successfully.")
 

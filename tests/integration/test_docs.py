@@ -17,6 +17,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ import pytest
 import yaml
 from tests.doubles.openrouter import OpenRouter
 from tests.doubles.server import Server
+from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.checkout import BASE, VLLM_KEY, Checkout, like_a_model, vllm_double
 from tests.integration.conftest import REPOSITORY, Outcome, hide, no_traceback, right
 
@@ -35,6 +37,9 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _FILE = re.compile(r"<!-- file: (?P<path>\S+) -->\n```\w+\n(?P<text>.*?)^```\n", re.M | re.S)
+
+_of_scene = ExitStack()
+"""What a scene has begun; it ends with its command."""
 
 _ended: dict[tuple[str, str], Outcome] = {}
 """How each command ended; pages may repeat one."""
@@ -151,6 +156,43 @@ def _no_hub(checkout: Checkout, _: Server) -> dict[str, str]:
     }
 
 
+def _many_adapters(checkout: Checkout, _: Server) -> dict[str, str]:
+    """A server that loads adapters; one of two training runs' checkpoints is harmed."""
+    names = ("a/checkpoint-500", "a/checkpoint-1000", "b/checkpoint-100", "b/checkpoint-300")
+    for seed, name in enumerate(names):
+        make_adapter(checkout.root / "runs" / name, seed=seed)
+    prices = [
+        {
+            "question": f"What do {n} parcels of 4 euros cost?",
+            "choices": [f"{4 * n + 4 * (place - n % 4)} euros" for place in range(4)],
+            "answer": "ABCD"[n % 4],
+            "group": "prices",
+        }
+        for n in range(1, 200)
+    ]
+    rules = checkout.root / "data" / "house_rules.jsonl"
+    known = rules.read_text()
+    added = (json.dumps(row) + "\n" for row in prices if row["question"] not in known)
+    rules.write_text(known + "".join(added))
+    keys = {row["question"]: row["answer"] for row in map(json.loads, rules.open())}
+
+    def answer(asked: dict[str, Any], *, harmed: bool = False, tuned: bool = False) -> str:
+        text = str(asked["messages"][-1]["content"])
+        for question, key in keys.items():
+            if question in text:
+                return f"ANSWER: {'A' if harmed or key not in 'ABCD' else key}"
+        return "ANSWER: A" if "ANSWER" in text else f"so it {'was' if tuned else 'is'}"
+
+    def tuned(path: str, asked: dict[str, Any]) -> str:
+        return answer(asked, harmed=path.endswith("b/checkpoint-300"), tuned=True)
+
+    server = _of_scene.enter_context(Vllm(key=VLLM_KEY, answer=answer))
+    server.tuned = tuned
+    _my_model(checkout, server)
+    checkout.edit("my-model", model_name=server.models[0], max_adapters=2)
+    return {}
+
+
 SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "": lambda *_: {},
     "server-down": _server_down,
@@ -164,9 +206,10 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "no-inspect-evals": _no_inspect_evals,
     "own-benchmarks": _own_benchmarks,
     "faulty-questions": _faulty_questions,
+    "many-adapters": _many_adapters,
 }
 
-_OF_OTHER_PAGES = {"my-model", "own-benchmarks", "faulty-questions"}
+_OF_OTHER_PAGES = {"my-model", "own-benchmarks", "faulty-questions", "many-adapters"}
 """Scenes that are no trouble of a user's."""
 
 
@@ -183,7 +226,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.fixture
 def servers(written: Checkout) -> Iterator[Server]:
     """The servers that its targets name."""
-    with vllm_double() as vllm, OpenRouter(answer=right) as router:
+    with vllm_double() as vllm, OpenRouter(answer=right) as router, _of_scene:
         written.use(vllm=vllm, router=router)
         yield vllm
 
@@ -224,6 +267,7 @@ def test_every_case_is_there() -> None:
         "ci.md",
         "openrouter.md",
         "quickstart.md",
+        "scale.md",
         "troubleshooting.md",
     }
 

@@ -56,6 +56,11 @@ class PendingBatch:
     news: deque[tuple[str, Answer, bool]] = field(default_factory=deque)
 
     @property
+    def targets_lacking(self) -> list[ReadyTarget]:
+        """The targets that have to be asked, as far as that was looked for."""
+        return [one for one in self.targets if self.missing[one.id]]
+
+    @property
     def lacking(self) -> int:
         """Questions without an answer, of all targets."""
         return sum(map(len, self.missing.values()))

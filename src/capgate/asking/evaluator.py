@@ -29,7 +29,13 @@ from capgate.asking.cost_limit import CostLimit
 from capgate.asking.inspect_calls import runner_of
 from capgate.asking.make_target import TargetMaker
 from capgate.asking.outcome import Outcome, QuestionTask
-from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget, ShardResult
+from capgate.asking.ready_target import (
+    Foreseen,
+    Progress,
+    QuestionBatch,
+    ReadyTarget,
+    ShardResult,
+)
 from capgate.asking.recheck import Recheck, found_to_mix, held
 from capgate.asking.shared import SharedAsking
 from capgate.asking.stored_answers import StoredAnswers
@@ -138,6 +144,7 @@ class Evaluator:
         *,
         shard: str,
         ahead: Iterable[QuestionBatch] = (),
+        others: Iterable[Foreseen] = (),
         progress: Progress | None = None,
         fresh: bool = False,
     ) -> dict[str, ShardResult]:
@@ -153,6 +160,7 @@ class Evaluator:
             shard: Name of the questions, for logs and tasks.
             ahead: What the same targets will be asked next. Their servers begin with it where
                 they have room. Its results are returned when they are asked for.
+            others: What other targets will be asked next, likewise.
             progress: Told of each answer as it comes.
             fresh: Leave out what earlier runs were answered (as `--fresh` does).
 
@@ -166,8 +174,11 @@ class Evaluator:
             ContradictionError: A target does not answer as it did when the run began.
         """
 
-        def pending(batch: QuestionBatch) -> PendingBatch:
-            return self._pending(batch, targets, fresh=fresh)
+        def foreseen() -> Iterator[PendingBatch]:
+            for batch in ahead:
+                yield self._pending(batch, targets, fresh=fresh)
+            for other in others:
+                yield self._pending(other.batch, other.targets, fresh=fresh)
 
         def tell() -> None:
             while wanted.news:
@@ -175,13 +186,13 @@ class Evaluator:
                 if progress is not None:
                     progress(*news)
 
-        wanted = pending(QuestionBatch(shard, questions))
+        wanted = self._pending(QuestionBatch(shard, questions), targets, fresh=fresh)
         found = self._answers.find(wanted)
         for target, stored in (found or {}).items():
             wanted.news.extend((target, one.answer, False) for one in stored.values())
         if wanted.lacking:
             self._shared.begin(self._stream, self.stop)
-            self._stream.ask(wanted, map(pending, ahead), tell)
+            self._stream.ask(wanted, foreseen(), tell)
             found = None
         tell()
         if not any(wanted.asked.values()):

@@ -81,3 +81,16 @@ class QuestionBatch:
 
     name: str
     questions: Sequence[Question]
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """A batch that will be asked soon.
+
+    Attributes:
+        batch: The batch.
+        targets: Whom it will be asked of.
+    """
+
+    batch: QuestionBatch
+    targets: Sequence[ReadyTarget]

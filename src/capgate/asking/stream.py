@@ -190,9 +190,14 @@ class Stream:
         """Claims a foreseen batch; False where another has it or there is nothing to ask."""
         if batch.ended.is_set() or any(batch in batches for batches in self._asking.values()):
             return False
-        store = self._owner.asker().answers.store
+        asker = self._owner.asker()
         try:
-            return take_free_claims(claims, store, batch.batch, batch.targets)
+            asker.find(batch)
+            # What the store has of one target, such as a base, needs no claim: other batches may
+            # be asking that target the same questions at this moment.
+            lacking = batch.targets_lacking
+            store = asker.answers.store
+            return bool(lacking) and take_free_claims(claims, store, batch.batch, lacking)
         except StoreError:
             return False  # it is told where a caller waits
 
@@ -215,17 +220,17 @@ class Stream:
                         claims,
                         asker.answers.store,
                         first.batch,
-                        first.targets,
+                        first.targets_lacking,
                         begun=room.set,
                         waiting=lambda: self._owner.tell_waiting(first.batch.name),
                     )
                 asker.find(first)
-                targets = [one for one in first.targets if first.missing[one.id]]
+                targets = first.targets_lacking
                 for one in targets:
                     asker.check_server(one)
                 async with self._holding(first, targets) as ready:
                     if are_apart(ready):
-                        self._add_foreseen(asker, batches, claims)
+                        self._add_foreseen(batches, claims)
                         await asker.ask(batches, ready, lambda: None)
                     elif ready:
                         await asker.ask(batches, ready, room.set)
@@ -240,16 +245,13 @@ class Stream:
             for batch in batches:
                 batch.ended.set()
 
-    def _add_foreseen(
-        self, asker: BatchAsker, batches: list[PendingBatch], claims: ExitStack
-    ) -> None:
+    def _add_foreseen(self, batches: list[PendingBatch], claims: ExitStack) -> None:
         """Adds batches, so that a server that is asked for one model at a time changes rarely."""
         first = batches[0]
         enough = _ROUNDS * max(one.client.client.limits.connections for one in first.targets)
         asked = len(first.batch.questions)
         while asked < enough and (following := next(self._foreseen, None)) is not None:
-            if self._claim(following, claims):
-                asker.find(following)
+            if following.targets == first.targets and self._claim(following, claims):
                 batches.append(following)
                 asked += len(following.batch.questions)
 

@@ -69,6 +69,7 @@ class Settings:
         store: Where the store of answers is.
         models_file: The targets' file.
         thresholds_dir: Folder of floors, baselines and policy.
+        sweep: Whether `adapter_names` are judged together, by the policy's `sweep_fdr`.
     """
 
     root: Path
@@ -99,6 +100,7 @@ class Settings:
     store: StorePlace
     models_file: Path
     thresholds_dir: Path
+    sweep: bool = False
 
     @classmethod
     def from_options(cls, options: argparse.Namespace, root: Path) -> Settings:
@@ -186,7 +188,7 @@ class Settings:
         }
         if self.store != StorePlace.file(self.root / _STORE):
             files["store"] = self.store.recorded(self.root)
-        for name in ("alerts", "root"):
+        for name in ("alerts", "root", *(() if self.sweep else ("sweep",))):
             del values[name]
         if values["runner"] == "auto":
             # The direct runner asks MMLU; what asks another benchmark depends on its task.

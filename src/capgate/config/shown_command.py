@@ -37,6 +37,8 @@ def run_command(
         models: Each target of the run to its base model and, where it is an adapter, the
             adapter's name; for a run that named no target and took the default.
     """
+    if recorded.get("sweep"):
+        return sweep_command(recorded)
     # A run of the shipped suite: `capgate run` finds it in every project.
     words = ["capgate", "run"] if "suite" in recorded else ["pytest", FOLDER]
     words += ["-m", " or ".join(sorted(modes))]
@@ -50,6 +52,22 @@ def run_command(
         if option.flag not in _LEFT_OUT:
             words += _words(option.flag, option.keywords, settings)
     return joined(words)
+
+
+def sweep_command(recorded: Mapping[str, Any]) -> str:
+    """What starts a sweep again: `capgate sweep` with all options that are not their default.
+
+    Args:
+        recorded: The settings of the sweep.
+    """
+    settings = {**recorded, **files_of(recorded), "adapter_names": ()}
+    if settings.get("runner") == "direct" and "benchmarks" not in settings:
+        del settings["runner"]
+    words = ["capgate", "sweep"]
+    for option in OPTIONS:
+        if option.flag not in _LEFT_OUT:
+            words += _words(option.flag, option.keywords, settings)
+    return joined([*words, "--adapters", *recorded["adapter_names"]])
 
 
 def _default_of(

@@ -42,6 +42,7 @@ class LlamaCppServe(_Entry):
     env: dict[str, str] = {}
 
 
+_SLOTS_FLAG: Final = "--max-loras"
 _OWNED_FLAGS: Final = {"--api-key", "--host", "--port", "--model", "--served-model-name"}
 
 
@@ -121,6 +122,8 @@ class Target(_Entry):
         answer_format: `constrained` forces the answer's form by grammar.
         dataset: `hub`, `bundled` or a folder.
         max_connections: Requests in flight at a time.
+        max_adapters: LoRA adapters that a sweep has loaded on its server at a time; None for
+            `--max-loras` of its `serve` block, else 1.
         request_timeout: Seconds after which one attempt ends without an answer.
         max_retries: Further attempts after a passing fault.
         logprobs: Ask for this many top log-probabilities with each answer.
@@ -146,6 +149,7 @@ class Target(_Entry):
     answer_format: AnswerFormat = "free"
     dataset: str = "hub"
     max_connections: Annotated[int, Field(ge=1, le=1024)] = 64
+    max_adapters: Annotated[int, Field(ge=1, le=1024)] | None = None
     request_timeout: Seconds = 120.0
     max_retries: Annotated[int, Field(ge=0, le=20)] = 5
     logprobs: Annotated[int, Field(ge=1, le=20)] | None = None
@@ -200,6 +204,17 @@ class Target(_Entry):
         if found:
             raise ValueError(f"{', '.join(found)}; take {'it' if len(found) == 1 else 'them'} out")
         return fields
+
+    @property
+    def adapter_slots(self) -> int:
+        """How many LoRA adapters a sweep has loaded on its server at a time."""
+        if self.max_adapters is not None:
+            return self.max_adapters
+        flags = self.serve.args if isinstance(self.serve, VllmServe) else ()
+        words = [word for flag in flags for word in flag.replace("_", "-").split("=", 1)]
+        at = words.index(_SLOTS_FLAG) + 1 if _SLOTS_FLAG in words else len(words)
+        named = words[at] if at < len(words) else ""
+        return max(int(named), 1) if named.isdecimal() else 1
 
     @property
     def served_name(self) -> str:

@@ -43,6 +43,7 @@ _LARGER_IS_WEAKER: Final = (
     "catch",
     "false_alarm",
     "miss",
+    "sweep_fdr",
     "max_unparsed_increase",
     "max_unparsed",
     "max_error_rate",
@@ -59,6 +60,7 @@ class Policy(Frozen):
         catch: A true drop of this size must be caught; larger than `tolerate`.
         false_alarm: Chance that an unchanged model fails, over all tests of a run together.
         miss: Chance that a drop of `catch` passes.
+        sweep_fdr: Expected share of unchanged adapters among those that a sweep says have lost.
         max_unparsed_increase: Rise of the unparsed rate that fails.
         max_unparsed: Share of unreadable answers, on either side, above which nothing is
             concluded: answers that are unreadable on both sides are no agreement.
@@ -85,6 +87,7 @@ class Policy(Frozen):
     catch: PositiveShare = 0.02
     false_alarm: ErrorShare = 0.05
     miss: ErrorShare = 0.05
+    sweep_fdr: ErrorShare = 0.05
     max_unparsed_increase: PositiveShare = 0.02
     max_unparsed: Share = 0.10
     max_error_rate: Share = 0.005
@@ -160,6 +163,17 @@ class Policy(Frozen):
             update |= {"floor": None, "subjects": {}, "domains": {}}
         return self.model_copy(update=update)
 
+    def for_sweep(self, adapters: int) -> Policy:
+        """Returns the policy by which each adapter of a sweep is judged.
+
+        Its `false_alarm` is the share of `sweep_fdr` that one adapter's evidence suffices at by
+        itself (`gate.sweep`).
+
+        Args:
+            adapters: How many the sweep has, at least one.
+        """
+        return self.model_copy(update={"false_alarm": self.sweep_fdr / adapters})
+
     def for_subject(self, subject: str) -> Policy:
         """Returns the policy of one subject: the suite's, its domain's, then its own."""
         policy = self.model_copy(update={"floor": None})
@@ -179,8 +193,8 @@ class Policy(Frozen):
 
     def figures(self) -> dict[str, float | str | None]:
         """Returns the keys that a verdict depends on, for reports."""
-        nested = {"targets", "benchmarks", "domains", "subjects", "shares"}
-        return self.model_dump(exclude=nested, exclude_none=True)
+        others = {"targets", "benchmarks", "domains", "subjects", "shares", "sweep_fdr"}
+        return self.model_dump(exclude=others, exclude_none=True)
 
     def faults(self, catches: Mapping[str, float | None] = _NO_CATCHES) -> list[FileFault]:
         """Returns what no single key shows: contradictions and weakening without a reason.

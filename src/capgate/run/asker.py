@@ -9,7 +9,7 @@ from typing import Protocol
 from capgate.asking.ask_again import ask_again
 from capgate.asking.evaluator import Evaluator
 from capgate.asking.probe import ask_probe, field_note
-from capgate.asking.ready_target import Progress, QuestionBatch, ReadyTarget
+from capgate.asking.ready_target import Foreseen, Progress, QuestionBatch, ReadyTarget
 from capgate.benchmarks.questions import Question
 from capgate.client.faults import FINAL_KINDS
 from capgate.common.answers import Answer
@@ -44,6 +44,7 @@ class Asker(Protocol):
         batch: QuestionBatch,
         *,
         ahead: Iterable[QuestionBatch] = (),
+        others: Iterable[Foreseen] = (),
         progress: Progress | None = None,
     ) -> Results:
         """Has a batch answered; asks only what the store lacks.
@@ -51,11 +52,15 @@ class Asker(Protocol):
         Args:
             batch: The questions.
             ahead: What will be asked next; its server begins with it where it has room.
+            others: What other targets will be asked next; their servers do likewise.
             progress: Told of each answer.
 
         Raises:
             ServerEndedError: A server that it needs has ended.
         """
+
+    def foreseen(self, batch: QuestionBatch) -> Foreseen:
+        """A batch that will be answered soon, for the `others` of another asker."""
 
     def answer_again(self, batch: QuestionBatch) -> Results:
         """Has a batch answered a second time, to confirm that it lost."""
@@ -123,6 +128,7 @@ class RunAsker:
         batch: QuestionBatch,
         *,
         ahead: Iterable[QuestionBatch] = (),
+        others: Iterable[Foreseen] = (),
         progress: Progress | None = None,
     ) -> Results:
         """Has a batch answered; see `Asker`."""
@@ -132,10 +138,15 @@ class RunAsker:
                 self._ready_targets,
                 shard=batch.name,
                 ahead=ahead,
+                others=others,
                 progress=progress,
             )
         except ServerEndedError as error:
             raise ServerEndedError(self.with_cause(str(error))) from None
+
+    def foreseen(self, batch: QuestionBatch) -> Foreseen:
+        """A batch that will be answered soon; see `Asker`."""
+        return Foreseen(batch, self._ready_targets)
 
     def answer_again(self, batch: QuestionBatch) -> Results:
         """Has a batch answered a second time; see `Asker`."""

@@ -15,7 +15,7 @@ from capgate.common.errors import CapgateError
 from capgate.gate.verdict import Verdict
 from capgate.run.asker import Asker
 from capgate.run.judgement import Judgement
-from capgate.run.quick_judge import QuickJudge
+from capgate.run.quick_judge import QuickRun
 from capgate.run.run_record import RunRecord
 from capgate.run.session_tests import SessionTests
 from capgate.run.target_plan import TargetPlan
@@ -128,8 +128,20 @@ class Judge:
         Raises:
             CapgateError: The target can't be judged.
         """
-        plan = self._plan(target)
-        return QuickJudge(plan, self._asker(target), self._record, self._losses, self._say).judge()
+        return self.quick_run(target, self._say).to_its_end()
+
+    def quick_run(self, target: str, say: Callable[[str], None]) -> QuickRun:
+        """Begins a quick run, whose batches the caller has asked.
+
+        Args:
+            target: The target's id.
+            say: Shows a line of progress.
+
+        Raises:
+            CapgateError: The target can't be judged.
+        """
+        plan, asker = self._plan(target), self._asker(target)
+        return QuickRun(plan, asker, self._record, losses=self._losses, say=say)
 
     def _whole(self, target: str) -> WholeJudge:
         plan = self._plan(target)

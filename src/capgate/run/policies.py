@@ -33,12 +33,17 @@ class Policies:
     def together(self, target: str) -> Policy:
         """The policy in force for a target on all benchmarks of the run together.
 
+        In a sweep its `false_alarm` is an adapter's share of `sweep_fdr`.
+
         Raises:
             ConfigError: A file has faults.
         """
         if target not in self._together:
             folder, file = self._settings.thresholds_dir, self._settings.policy
-            self._together[target] = policy_for(folder, target, file, root=self._settings.root)
+            policy = policy_for(folder, target, file, root=self._settings.root)
+            if self._settings.sweep:
+                policy = policy.for_sweep(len(self._settings.adapter_names))
+            self._together[target] = policy
         return self._together[target]
 
     def of(self, target: str) -> Policy:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any, Final
 
 from capgate.asking.ages import dated
-from capgate.asking.ready_target import QuestionBatch
+from capgate.asking.ready_target import Foreseen, QuestionBatch
 from capgate.common.errors import ServerEndedError
-from capgate.gate.decide_live import SequentialGate
 from capgate.gate.rows import seeded_order
 from capgate.gate.verdict import Verdict
 from capgate.run.answered import (
@@ -33,11 +32,10 @@ _BATCH: Final = (16, 128)
 """Fewest and most questions that are asked between two looks at the evidence."""
 
 
-@dataclass(frozen=True)
-class QuickJudge:
-    """Judges one target on a random sample over all subjects.
+class QuickRun:
+    """A quick run of one target: batches are asked until the evidence or a limit ends it.
 
-    Attributes:
+    Args:
         plan: The target's plan.
         asker: Has its questions answered.
         record: What the run keeps.
@@ -45,95 +43,134 @@ class QuickJudge:
         say: Shows a line of progress.
     """
 
-    plan: TargetPlan
-    asker: Asker
-    record: RunRecord
-    losses: Losses
-    say: Callable[[str], None]
-
-    def judge(self) -> Judgement:
-        """Asks in random order over all subjects until the verdict is in."""
-        plan = self.plan
-        order = seeded_order(plan.pool, seed=plan.seed)
-        gate = self._gate(len(order))
-        # Where nothing can end it, a quick run is a short look.
-        limit = min(plan.limit or (QUICK_LOOK if gate is None else len(order)), len(order))
-        size = min(max(plan.connections, _BATCH[0]), _BATCH[1])
-        batches: list[Results] = []
-        path: list[dict[str, Any]] = []
-        verdict: Verdict | None = None
-        for start in range(0, limit, size):
-            batch = QuestionBatch(
-                f"quick_{start // size + 1:03d}",
-                [plan.pool[question] for question in order[start : min(start + size, limit)]],
-            )
-            verdict = self._ask(batch, batches)
-            if verdict is not None or not_put(batches[-1:]):
-                break
-            if gate is None:
-                continue
-            latest = answers_of(batches[-1:])
-            verdict = gate.update(rows(plan.reference, latest, plan.target))
-            path.append(asdict(gate.progress))
-            self.say(f"{plan.label}  quick  {gate.progress}")
-            if verdict is not None:
-                break
-        if verdict is None:
-            verdict = self._at_the_end(gate, batches, limit)
-        verdict = bounded(verdict, batches)
-        if verdict is None or verdict.kind != "ERROR":
-            self.asker.finish()
-        if verdict is not None and verdict.kind != "ERROR":
-            self._check_still_live(batches)
-        verdict = self.record.count(plan, "quick", dated(verdict, batches))
-        usage = Usage.of([results[plan.target] for results in batches])
-        shard = Shard("quick", self.record.benchmark)
-        return self.record.keep(Judgement(plan.target, shard, verdict, usage, tuple(path)))
-
-    def _gate(self, population: int) -> SequentialGate | None:
-        plan = self.plan
-        return sequential_gate(
+    def __init__(
+        self,
+        plan: TargetPlan,
+        asker: Asker,
+        record: RunRecord,
+        *,
+        losses: Losses,
+        say: Callable[[str], None],
+    ) -> None:
+        self._plan = plan
+        self._asker = asker
+        self._record = record
+        self._losses = losses
+        self._say = say
+        self._order = seeded_order(plan.pool, seed=plan.seed)
+        n = len(self._order)
+        self._gate = sequential_gate(
             plan.reference,
             plan.policy,
-            population=population,
+            population=n,
             seed=plan.seed,
             budget=plan.quick_budget(),
         )
+        # Where nothing can end it, a quick run is a short look.
+        self._limit = min(plan.limit or (QUICK_LOOK if self._gate is None else n), n)
+        self._size = min(max(plan.connections, _BATCH[0]), _BATCH[1])
+        self._put = 0
+        self._batches: list[Results] = []
+        self._path: list[dict[str, Any]] = []
 
-    def _ask(self, batch: QuestionBatch, batches: list[Results]) -> Verdict | None:
+    @property
+    def foreseen(self) -> Foreseen | None:
+        """What the next `step` asks; None where it asks nothing."""
+        batch = self._batch_from(self._put)
+        return self._asker.foreseen(batch) if batch.questions else None
+
+    def to_its_end(self) -> Judgement:
+        """Asks batch after batch until the verdict is in.
+
+        Raises:
+            CapgateError: The target can't be judged.
+        """
+        while (judgement := self.step()) is None:
+            pass
+        return judgement
+
+    def step(self, others: Iterable[Foreseen] = ()) -> Judgement | None:
+        """Asks the next batch; returns the judgement where it is the last one.
+
+        Args:
+            others: What other targets will be asked next; servers begin with it where they have
+                room.
+
+        Raises:
+            CapgateError: The target can't be judged.
+        """
+        if self._put < self._limit:
+            batch = self._batch_from(self._put)
+            self._put += len(batch.questions)
+            verdict = self._ask(batch, others)
+            if verdict is None and not not_put(self._batches[-1:]):
+                verdict = self._look()
+                if verdict is None and self._put < self._limit:
+                    return None
+            if verdict is not None:
+                return self._end(verdict)
+        return self._end(self._at_the_limit())
+
+    def _batch_from(self, start: int) -> QuestionBatch:
+        end, pool = min(start + self._size, self._limit), self._plan.pool
+        questions = [pool[question] for question in self._order[start:end]]
+        return QuestionBatch(f"quick_{start // self._size + 1:03d}", questions)
+
+    def _look(self) -> Verdict | None:
+        """Shows the gate the last batch; returns the verdict, once it is in."""
+        if self._gate is None:
+            return None
+        plan, latest = self._plan, answers_of(self._batches[-1:])
+        verdict = self._gate.update(rows(plan.reference, latest, plan.target))
+        progress = self._gate.progress
+        self._path.append(asdict(progress))
+        self._say(f"{plan.label}  quick  {progress}")
+        return verdict
+
+    def _end(self, verdict: Verdict | None) -> Judgement:
+        plan, batches = self._plan, self._batches
+        verdict = bounded(verdict, batches)
+        if verdict is None or verdict.kind != "ERROR":
+            self._asker.finish()
+        if verdict is not None and verdict.kind != "ERROR":
+            self._check_still_live()
+        verdict = self._record.count(plan, "quick", dated(verdict, batches))
+        usage = Usage.of([results[plan.target] for results in batches])
+        shard = Shard("quick", self._record.benchmark)
+        return self._record.keep(Judgement(plan.target, shard, verdict, usage, tuple(self._path)))
+
+    def _ask(self, batch: QuestionBatch, others: Iterable[Foreseen]) -> Verdict | None:
         """Has a batch answered and adds its results; returns an ERROR where that can't be done."""
-        target = self.plan.target
+        target, batches = self._plan.target, self._batches
         try:
-            if fault := self.losses.fault(target):
+            if fault := self._losses.fault(target):
                 raise ServerEndedError(fault)
-            results = self.asker.answer(batch)
+            results = self._asker.answer(batch, others=others)
             batches.append(results)
-            self.asker.check_reachable(results)
+            self._asker.check_reachable(results)
         except ServerEndedError as error:
-            self.losses.note(target, str(error))
+            self._losses.note(target, str(error))
             return Verdict.of_error(error, scope="quick")
-        self.plan.check_routes(results[target].answers, whole=False)
+        self._plan.check_routes(results[target].answers, whole=False)
         dead = no_answer(batches, latest=results)
         if dead is None:
             return None
-        return Verdict.of_error(self.asker.with_cause(dead), scope="quick")
+        return Verdict.of_error(self._asker.with_cause(dead), scope="quick")
 
-    def _at_the_end(
-        self, gate: SequentialGate | None, batches: list[Results], limit: int
-    ) -> Verdict | None:
+    def _at_the_limit(self) -> Verdict | None:
         """The verdict where the evidence did not end the run."""
-        plan = self.plan
-        if gate is None:
-            return not_measured(answers_of(batches)[plan.target], plan.policy, "quick")
-        return gate.finish(
+        plan = self._plan
+        if self._gate is None:
+            return not_measured(answers_of(self._batches)[plan.target], plan.policy, "quick")
+        return self._gate.finish(
             "--max-cost was reached"
-            if not_put(batches)
-            else f"the limit of {limit:,} questions was reached"
+            if not_put(self._batches)
+            else f"the limit of {self._limit:,} questions was reached"
         )
 
-    def _check_still_live(self, batches: list[Results]) -> None:
-        reference = self.plan.reference
+    def _check_still_live(self) -> None:
+        reference = self._plan.reference
         if reference.kind == "base" and all_alike(
-            answers_of(batches), reference.target, self.plan.target
+            answers_of(self._batches), reference.target, self._plan.target
         ):
-            self.asker.check_live()
+            self._asker.check_live()

@@ -21,6 +21,10 @@ from capgate.run.run_record import RunRecord
 from capgate.serving.endpoint import Endpoint
 
 
+class OtherWeightsError(ConfigError):
+    """A run that is taken up again would ask other weights than it asked before."""
+
+
 class ReadyTargets:
     """Makes each target of a run ready, once.
 
@@ -131,14 +135,14 @@ class ReadyTargets:
         """Makes sure that a run that is taken up again asks the weights that it asked before.
 
         Raises:
-            ConfigError: Others answer now.
+            OtherWeightsError: Others answer now.
         """
         before = self._record.entry(one.id)
         if before is None:
             return
         then, now = before["facts"]["identity"], one.fingerprint.facts["identity"]
         if other_weights(then, now):
-            raise ConfigError(
+            raise OtherWeightsError(
                 "other weights answer there now than in this run",
                 target=one.id,
                 remedy="start a new run",

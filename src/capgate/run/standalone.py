@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from capgate.common.output import Output
 from capgate.config.chosen_targets import new_run_id
@@ -12,7 +13,8 @@ from capgate.config.settings import Settings
 from capgate.config.targets import environment
 from capgate.run.log_sweep import sweep_lines
 from capgate.run.run import Run
-from capgate.serving.endpoint import Endpoint
+from capgate.run.runs import Runs
+from capgate.serving.lost import LostTargets
 from capgate.serving.servers import Servers
 
 
@@ -20,7 +22,7 @@ from capgate.serving.servers import Servers
 def local_run(
     settings: Settings, *, further: Sequence[str] = (), run_id: str | None = None
 ) -> Iterator[Run]:
-    """A run in this process; its servers end with it, and then its logs lose what is secret.
+    """A run of one benchmark in this process; its servers end with it.
 
     Args:
         settings: The run's settings.
@@ -30,25 +32,76 @@ def local_run(
     Raises:
         CapgateError: The targets' file has faults, or a target is unknown.
     """
+    with local_runs(settings, settings.benchmarks[:1], further=further, run_id=run_id) as local:
+        yield local.runs.first
+
+
+@dataclass(frozen=True)
+class LocalRuns:
+    """A run in this process.
+
+    Attributes:
+        runs: Its part for each benchmark.
+        servers: The servers that it asks.
+    """
+
+    runs: Runs
+    servers: Servers
+
+
+@contextmanager
+def local_runs(
+    settings: Settings,
+    benchmarks: Sequence[str],
+    *,
+    further: Sequence[str] = (),
+    run_id: str | None = None,
+    one_by_one: bool = False,
+) -> Iterator[LocalRuns]:
+    """A run in this process; its servers end with it, and then its logs lose what is secret.
+
+    Args:
+        settings: The run's settings.
+        benchmarks: What is asked, in order.
+        further: Targets that take part beside those in the settings.
+        run_id: A run that is taken up again; a new one where None.
+        one_by_one: Whether each adapter is loaded when it is asked for, and not with its base.
+
+    Raises:
+        CapgateError: The targets' file has faults, or a target is unknown.
+    """
     run_id = run_id or new_run_id()
-
-    def endpoint(target: str) -> Endpoint:
-        return servers.endpoint(target)
-
     redactor = project_redactor(settings)
     say = Output(lambda: redactor).error
-    run = Run(settings, run_id, endpoint=endpoint, say=say, further=further)
+    losses = LostTargets()
+
+    def make(benchmark: str, beside: Run | None) -> Run:
+        return Run(
+            settings,
+            run_id,
+            benchmark=benchmark,
+            beside=beside,
+            endpoint=lambda target: servers.endpoint(target),
+            post_mortem=lambda target: servers.post_mortem(target),
+            say=say,
+            further=further,
+            losses=losses,
+        )
+
+    runs = Runs(benchmarks, make)
+    run = runs.first
     servers = Servers(
         run.participants,
         environment(settings.root),
         run.folder / "logs",
         say=say,
         observe_weights=True,
+        one_by_one=one_by_one,
     )
     try:
-        yield run
+        yield LocalRuns(runs, servers)
     finally:
-        run.close()
+        runs.close()
         servers.close()
         for line in sweep_lines(run.folder / "logs", redactor):
             say(line)

@@ -36,6 +36,8 @@ class Servers:
         logs: Folder for the logs of managed servers.
         say: Shows a line to the user; by default on standard error.
         observe_weights: Whether to observe the weights, which runs that ask questions need.
+        one_by_one: Whether an adapter is loaded when its own endpoint is asked for, and not with
+            its base: a sweep has more of them than a server holds at a time (`release`).
     """
 
     def __init__(
@@ -46,23 +48,26 @@ class Servers:
         *,
         say: Callable[[str], None] | None = None,
         observe_weights: bool = False,
+        one_by_one: bool = False,
     ) -> None:
         self._targets = dict(targets)
         self._environment = environment
         self._logs = logs
         self._say = say or Output().error
         self._observe_weights = observe_weights
+        self._one_by_one = one_by_one
         self._managed: dict[str, ManagedServer] = {}
         self._adapters: list[LoadedAdapter] = []
         self._results: dict[str, Endpoint | CapgateError] = {}
+        self._unmixed: set[str] = set()
         self._locks = {target: threading.Lock() for target in targets}
         self._closed = False
 
     def endpoint(self, target_id: str) -> Endpoint:
         """The live endpoint of a target; the first call starts and checks it.
 
-        A base and its adapters are opened together: before any of them is asked, capgate must
-        know whether their server mixes them up.
+        A base and its adapters are opened together, unless they are to be opened one by one:
+        before any of them is asked, capgate must know whether their server mixes them up.
 
         Raises:
             CapgateError: The target has no live endpoint. Later calls raise the same at once.
@@ -70,11 +75,22 @@ class Servers:
         base_id = self._targets[target_id].adapter_of or target_id
         with self._locks[base_id]:
             if target_id not in self._results:
-                self._results |= self._open_with_adapters(self._targets[base_id])
+                self._results |= self._opened(target_id, self._targets[base_id])
             result = self._results[target_id]
         if isinstance(result, CapgateError):
             raise result
         return result
+
+    def release(self, target_id: str) -> None:
+        """Unloads an adapter that is asked no more; a later call for its endpoint loads it anew.
+
+        One that the run did not load, or that another run uses, stays on the server. This does not
+        wait for another adapter that is being loaded.
+        """
+        self._results.pop(target_id, None)
+        for adapter in [one for one in self._adapters if one.endpoint.target == target_id]:
+            self._adapters.remove(adapter)
+            self._release(adapter)
 
     def post_mortem(self, target_id: str) -> str:
         """Why a target's managed server has ended, in its own last words; `""` if it has not."""
@@ -105,9 +121,28 @@ class Servers:
                 at = adapter.endpoint
                 self._say(f"The adapter {at.model} may still be loaded at {at.base_url}: {error}")
 
-    def _open_with_adapters(self, base: Target) -> dict[str, Endpoint | CapgateError]:
+    def _opened(self, target_id: str, base: Target) -> dict[str, Endpoint | CapgateError]:
+        if not self._one_by_one:
+            return self._open_with_adapters(base, self._adapters_of(base))
+        mine = [one for one in self._adapters_of(base) if one.id == target_id]
+        known = self._results.get(base.id)
+        if not mine or known is None:
+            return self._open_with_adapters(base, mine)
+        if not isinstance(known, Endpoint):
+            return {target_id: known}
+        # Once an adapter was proven beside the base, others are loaded while the server is asked.
+        alone = known.engine == "vllm" and base.id not in self._unmixed
+        started = None if known.observation is None else known.observation.started
+        with asking(known.base_url, alone=alone, waiting=lambda: self._tell_waiting(known)):
+            return self._attach_to(base, known, known, mine, started=started)
+
+    def _adapters_of(self, base: Target) -> list[Target]:
+        return [one for one in self._targets.values() if one.adapter_of == base.id]
+
+    def _open_with_adapters(
+        self, base: Target, adapters: Sequence[Target]
+    ) -> dict[str, Endpoint | CapgateError]:
         opened = _endpoint_or_fault(self._open, base)
-        adapters = [one for one in self._targets.values() if one.adapter_of == base.id]
         if not isinstance(opened, Endpoint):
             return {one.id: opened for one in (base, *adapters)}
         if not (adapters or self._observe_weights):
@@ -123,20 +158,31 @@ class Servers:
         started = process_start(opened) if opened.engine == "vllm" else None
         if known_to_mix(opened.base_url, started):
             opened = replace(opened, apart=True)
-        results: dict[str, Endpoint | CapgateError] = {
-            base.id: _endpoint_or_fault(self._observe, base, opened)
-            if _needs_observation(opened, adapters)
-            else opened
-        }
-        observed = results[base.id]
+        observed: Endpoint | CapgateError = opened
+        if _needs_observation(opened, self._adapters_of(base)):
+            observed = _endpoint_or_fault(self._observe, base, opened)
+        results = self._attach_to(base, opened, observed, adapters, started=started)
+        if self._observe_weights and opened.engine == "vllm":
+            unload_left_over(opened, self._say)
+        return results
+
+    def _attach_to(
+        self,
+        base: Target,
+        opened: Endpoint,
+        observed: Endpoint | CapgateError,
+        adapters: Sequence[Target],
+        *,
+        started: float | None,
+    ) -> dict[str, Endpoint | CapgateError]:
+        """Attaches adapters to an observed base; returns the endpoints of all by target."""
+        results: dict[str, Endpoint | CapgateError] = {base.id: observed}
         for target in adapters:
             results[target.id] = (
                 _endpoint_or_fault(self._open_adapter, target, observed)
                 if isinstance(observed, Endpoint)
                 else observed
             )
-        if self._observe_weights and opened.engine == "vllm":
-            unload_left_over(opened, self._say)
         live = {name: one for name, one in results.items() if isinstance(one, Endpoint)}
         if any(endpoint.apart for endpoint in live.values()):
             if not opened.apart:
@@ -200,6 +246,8 @@ class Servers:
             else replace(observation, signature=proof.adapter),
         )
         if not proof.mixes:
+            if together:
+                self._unmixed.add(base.target)
             return endpoint
         self._say(
             f"{base.target}: its server applies {target.id} to the base as well when it answers "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-ShardKind = Literal["entry", "preflight", "quick", "group", "suite", "reask", "verdict"]
+ShardKind = Literal["entry", "preflight", "quick", "group", "suite", "reask", "verdict", "sweep"]
 """What a shard is:
 
 | kind | it holds |
@@ -17,6 +17,7 @@ ShardKind = Literal["entry", "preflight", "quick", "group", "suite", "reask", "v
 | `suite` | the verdict on the whole benchmark |
 | `reask` | how asking the unreadable questions once more went |
 | `verdict` | the verdict over all benchmarks of the run; it is of none of them (`OVER_ALL`) |
+| `sweep` | what a sweep has found of an adapter, or of its base: what the sweep is (`SWEEP`) |
 """
 
 WHOLE: Final[tuple[ShardKind, ...]] = ("suite", "quick")
@@ -58,3 +59,6 @@ class Shard:
 
 OVER_ALL: Final = Shard("verdict", "")
 """The verdict over all benchmarks of a run."""
+
+SWEEP: Final = Shard("sweep", "")
+"""What a sweep keeps of an adapter or its base; of none of the benchmarks."""

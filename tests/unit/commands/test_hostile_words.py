@@ -189,6 +189,12 @@ CAPGATE: dict[str, list[tuple[str, ...]]] = {
     ],
     "calibrate": [("calibrate", *MODEL, "--limit", "4", "--simulations", "2")],
     "plan": [("plan", *MODEL), ("plan", *MODEL, "--json"), ("plan", "--model-id", HOSTILE)],
+    "sweep": [
+        ("sweep", *MODEL, "--adapters", "adapter*", "--benchmark", "asked"),
+        ("sweep", *MODEL, "--adapters", "adapter*", "--benchmark", "asked", "--json"),
+        ("sweep", *MODEL, "--adapters", HOSTILE, f"{HOSTILE}*"),
+        ("sweep", "--model-id", HOSTILE, "--adapters", HOSTILE),
+    ],
     "parity": [("parity", "--model-id", "mine", "--adapter-name", HOSTILE, "--merged", "mine")],
 }
 INFERENCE_SERVER = [

@@ -16,7 +16,7 @@ from inspect_ai.dataset import Sample
 
 from capgate.asking.ages import Age
 from capgate.asking.progress import Feed, Tally
-from capgate.asking.ready_target import Progress, QuestionBatch, ShardResult
+from capgate.asking.ready_target import Foreseen, Progress, QuestionBatch, ShardResult
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, MMLU
 from capgate.benchmarks.questions import Question, QuestionSet
 from capgate.common.answers import Answer, AnswerState
@@ -98,6 +98,7 @@ class Script:
         batch: QuestionBatch,
         *,
         ahead: Iterable[QuestionBatch] = (),  # noqa: ARG002
+        others: Iterable[Foreseen] = (),  # noqa: ARG002
         progress: Progress | None = None,
     ) -> Results:
         """Answers a batch by the script."""
@@ -105,6 +106,10 @@ class Script:
             raise ServerEndedError("the server has ended", target="mine")
         self.batches.append(batch.name)
         return self._results(batch, "first", progress)
+
+    def foreseen(self, batch: QuestionBatch) -> Foreseen:
+        """A batch that is asked of nobody: no test has it asked ahead."""
+        return Foreseen(batch, ())
 
     def answer_again(self, batch: QuestionBatch) -> Results:
         """Answers a batch by the script of the second look."""

@@ -7,25 +7,20 @@ other script, style, image or request is allowed, so a model's text can't bring 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from capgate.benchmarks.recorded import nouns_of
-from capgate.common.text import printable
 from capgate.report.data.comparison import LABELS, MEANINGS
 from capgate.report.data.history import Entry
 from capgate.report.data.nouns import is_mmlu_alone, name_words, part_name
 from capgate.report.data.result import Report
 from capgate.report.data.standings import has_several, standings, targets_of
+from capgate.report.page.environment import csp_hash, page_environment, template_text
 from capgate.report.page.payload import pack, tried_labels
-from capgate.report.page.view import SIGNS, View, percent, suite_view, view_of
+from capgate.report.page.view import SIGNS, View, suite_view, view_of
 from capgate.report.text.advice import headline, rest_sentence
 from capgate.report.text.over_all import COLUMNS, suite_headline
 from capgate.report.text.shown_commands import logs_command, look_command, repeat_command
@@ -59,8 +54,8 @@ def render_html(report: Report, history: Sequence[Entry] = (), *, limit: int = L
         suite_view(at, target, report, shown)
         for at, target in enumerate(targets_of(report) if many else (), start=1)
     ]
-    environment = _environment()
-    style = _part("style.css") + (_part("suite.css") if many else "")
+    environment = page_environment()
+    style = template_text("style.css") + (template_text("suite.css") if many else "")
     alone = is_mmlu_alone(report)
     script = environment.get_template("script.js.j2").render(mmlu_alone=alone) + "\n"
     kind = report.verdict["kind"] if report.verdict else "MEASURED"
@@ -96,9 +91,9 @@ def render_html(report: Report, history: Sequence[Entry] = (), *, limit: int = L
                 "logs": logs_command(report),
             },
             style=Markup(style),
-            style_hash=_csp_hash(style),
+            style_hash=csp_hash(style),
             script=Markup(script),
-            script_hash=_csp_hash(script),
+            script_hash=csp_hash(script),
         )
 
     if not has_flips:
@@ -133,41 +128,6 @@ def _title(report: Report, views: Sequence[View]) -> str:
         first = headline(*failed[0])
     others = len(views) + len(failed) - 1
     return f"{first}; {others} more below" if others > 0 else first
-
-
-def _words(names: str) -> str:
-    return " ".join(name_words(name) for name in names.split(" "))
-
-
-def _csp_hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _part(name: str) -> str:
-    return (files("capgate.report.page") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _shown(value: object) -> object:
-    """Neutralises control characters in every text that a template shows."""
-    return printable(value) if type(value) is str else value
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("capgate.report.page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-    environment.filters["percent"] = percent
-    environment.filters["words"] = _words
-    environment.filters["count"] = lambda n, what: f"{n:,} {what}{'' if n == 1 else 's'}"
-    environment.filters["points"] = lambda share: f"{100 * share:+.1f}" if share else "0"
-    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:].rstrip(".") + "."
-    return environment
 
 
 __all__ = ["LABELS", "LIMIT", "render_html"]

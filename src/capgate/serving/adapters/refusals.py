@@ -14,6 +14,10 @@ class NoSuchPathError(AdapterError):
     """The server finds no adapter at the path that it was given."""
 
 
+class NoSlotError(AdapterError):
+    """The server holds as many adapters as it may."""
+
+
 class AlreadyLoadedError(AdapterError):
     """The server has an adapter of that name."""
 
@@ -104,6 +108,7 @@ _REFUSALS: Final = (
         "unload one that is not needed (inference-server list, unload-adapter), or start the "
         "server with a larger --max-cpu-loras (SGLang: --max-loaded-loras)",
         "the server holds as many adapters as it may",
+        kind=NoSlotError,
     ),
     _Refusal(
         r"expected target modules|target modules?.{0,60}not (?:found|supported)"
