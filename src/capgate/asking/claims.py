@@ -7,13 +7,10 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Final
 
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.store.answer_store import Store
 from capgate.store.store_file import TOLD_AFTER_SECONDS
-
-_POLL: Final = 0.05
 
 
 def claim_of(batch: QuestionBatch, targets: Sequence[ReadyTarget]) -> str:
@@ -54,7 +51,7 @@ async def wait_for_claims(
             if time.monotonic() >= told_at:
                 told_at = float("inf")
                 waiting()
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(store.claim_pause)
 
 
 def take_free_claims(

@@ -12,19 +12,17 @@ A URL is never made into a path, and its password is never shown.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from capgate.common.errors import ConfigError
+from capgate.common.postgres_url import PostgresUrl
 
 StoreKind = Literal["file", "folder", "postgresql"]
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """The beginning of a URL. A drive of Windows has one letter."""
-
-_SCHEMES: Final = ("postgresql", "postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +32,12 @@ class StorePlace:
     Attributes:
         kind: What it is.
         path: The file or folder; None for a database.
-        url: The database's URL, with its password where it has one; else `""`. Never shown.
+        url: The database's URL; else None.
     """
 
     kind: StoreKind
     path: Path | None = None
-    url: str = field(default="", repr=False)
+    url: PostgresUrl | None = None
 
     @classmethod
     def read(cls, text: str, root: Path | None = None) -> StorePlace:
@@ -52,13 +50,11 @@ class StorePlace:
         Raises:
             ConfigError: It is the URL of something else than PostgreSQL.
         """
+        if PostgresUrl.is_one(text):
+            return cls("postgresql", url=PostgresUrl(text))
         if url := _URL.match(text):
-            if url[1].lower() in _SCHEMES and _parts(text) is not None:
-                return cls("postgresql", url=text)
             raise ConfigError(
-                f"--store: a store can't be at a URL that begins with {url[0]}"
-                if url[1].lower() not in _SCHEMES
-                else "--store: the URL of the database is not of the right form",
+                f"--store: a store can't be at a URL that begins with {url[0]}",
                 remedy="name a file, a folder or postgresql://USER@HOST/NAME",
             )
         path = (root or Path()) / text
@@ -71,9 +67,7 @@ class StorePlace:
 
     def __str__(self) -> str:
         """The place as people may see it: without a password."""
-        if self.path is not None:
-            return f"{self.path}/" if self.kind == "folder" else str(self.path)
-        return _without_password(self.url)
+        return f"{self.path}/" if self.kind == "folder" else str(self.path or self.url)
 
     @property
     def name(self) -> str:
@@ -91,24 +85,3 @@ class StorePlace:
             return str(self)
         short = self.path.relative_to(root).as_posix()
         return f"{short}/" if self.kind == "folder" else short
-
-
-def _parts(url: str) -> SplitResult | None:
-    """The parts of a URL; None where it has no form."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return None
-    return parts if url[len(parts.scheme) :].startswith("://") else None
-
-
-def _without_password(url: str) -> str:
-    parts = _parts(url)
-    if parts is None:
-        return f"{_SCHEMES[0]}://…"
-    user, at, host = parts.netloc.rpartition("@")
-    kept = [one for one in parts.query.split("&") if "pass" not in one.partition("=")[0].lower()]
-    return parts._replace(
-        netloc=f"{user.partition(':')[0]}{at}{host}", query="&".join(kept), fragment=""
-    ).geturl()

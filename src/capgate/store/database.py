@@ -27,7 +27,14 @@ class Writer(Protocol):
 
 
 class Database(Protocol):
-    """A connection to the tables of a store (`capgate.store.tables`), which threads may share."""
+    """A connection to the tables of a store (`capgate.store.tables`), which threads may share.
+
+    Attributes:
+        claim_pause: Seconds after which to look again for a claim that another process holds.
+    """
+
+    @property
+    def claim_pause(self) -> float: ...
 
     @property
     def where(self) -> str:

@@ -21,6 +21,10 @@ def open_store(place: StorePlace, redactor: Redactor | None = None) -> Store:
     Raises:
         StoreError: It can't be opened, is not a store, or has a newer schema.
     """
+    if place.url is not None:
+        from capgate.store.postgres.database import PostgresDatabase
+
+        return Store(PostgresDatabase(place.url), redactor)
     if place.kind != "file" or place.path is None:
         raise StoreError(
             f"the store of answers {place} can't be opened",

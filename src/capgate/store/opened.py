@@ -65,6 +65,11 @@ class OpenStore:
         """Where the store is, as people may see it."""
         return self._database.where
 
+    @property
+    def claim_pause(self) -> float:
+        """See `Database`."""
+        return self._database.claim_pause
+
     def reading(self) -> AbstractContextManager[None]:
         """See `Database.reading`."""
         return self._database.reading()

@@ -20,6 +20,8 @@ _BUSY_SECONDS: Final = 60.0
 _JOURNAL_PAGES: Final = 8_000
 """Pages of 4 KiB that the store's journal may have, about 2,000 answers."""
 
+_CLAIM_PAUSE: Final = 0.05
+
 TOLD_AFTER_SECONDS: Final = 5.0
 """Seconds of waiting for a claim after which the user is told of it."""
 
@@ -101,6 +103,11 @@ class StoreFile:
         except StoreError:
             self._db.close()
             raise
+
+    @property
+    def claim_pause(self) -> float:
+        """See `capgate.store.database.Database`."""
+        return _CLAIM_PAUSE
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -1,0 +1,143 @@
+"""What a process holds among all machines, as rows that it renews while it lives.
+
+A row that its holder has not renewed in time has no holder any more: its process or machine is
+gone. The database's clock decides, and nothing expires while the database is down: after its
+start everybody has as long to renew as before.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from contextlib import suppress
+from typing import Any, Final
+
+from capgate.common.errors import ConfigError
+from capgate.common.postgres_url import PostgresUrl
+from capgate.store.postgres.link import Link
+
+_VARIABLE: Final = "CAPGATE_CLAIM_SECONDS"
+_SECONDS: Final = 60.0
+_LEAST: Final = 1.0
+_BEATS: Final = 4
+"""How often a row is renewed in the time after which it expires."""
+
+LIVE: Final = (
+    "GREATEST({0}.renewed, pg_postmaster_start_time()) >= "
+    "clock_timestamp() - {0}.seconds * INTERVAL '1 second'"
+)
+"""Whether the row of a table has a holder."""
+
+
+def expiry() -> float:
+    """Seconds after which what a dead process holds is free.
+
+    Raises:
+        ConfigError: The environment has no such number.
+    """
+    text = os.environ.get(_VARIABLE, "")
+    if not text:
+        return _SECONDS
+    with suppress(ValueError):
+        if _LEAST <= (seconds := float(text)) <= 86_400:
+            return seconds
+    raise ConfigError(
+        f"{_VARIABLE} should be a number of seconds from {_LEAST:g} to 86,400, not {text!r}"
+    )
+
+
+class Holder:
+    """Takes rows, renews them while this process lives, and gives them back.
+
+    Args:
+        url: The database. It has a connection of its own, which no long query delays.
+    """
+
+    def __init__(self, url: PostgresUrl) -> None:
+        self._url = url
+        self.seconds = expiry()
+        self._link: Link | None = None
+        self._held: dict[str, str] = {}
+        self._changing = threading.Lock()
+        self._ended = threading.Event()
+        self._beating: threading.Thread | None = None
+
+    def ask(self, statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows that a statement returns; it may be executed twice."""
+        return self._linked().do(
+            lambda connection: connection.execute(statement.encode(), values).fetchall()
+        )
+
+    def take(self, table: str, statement: str, values: dict[str, Any]) -> str | None:
+        """Takes a row, where the statement returns it.
+
+        Args:
+            table: The row's table.
+            statement: Writes the row for `%(holder)s` and returns it, unless another has it. It
+                may be executed twice.
+            values: What else it needs.
+
+        Returns:
+            The name under which it is held; None where it isn't.
+        """
+        holder = secrets.token_hex(12)
+        # Before the request: it may be executed though its answer is lost.
+        with self._changing:
+            self._held[holder] = table
+        taken = False
+        try:
+            taken = bool(self.ask(statement, {**values, "holder": holder, "seconds": self.seconds}))
+        finally:
+            if not taken:
+                with self._changing:
+                    del self._held[holder]
+        self._beat()
+        return holder if taken else None
+
+    def give_back(self, holder: str) -> None:
+        """Gives a row back. Where the database can't be reached it expires."""
+        with self._changing:
+            table = self._held.pop(holder)
+        with suppress(Exception):
+            self.ask(
+                f"DELETE FROM {table} WHERE holder = %(holder)s RETURNING 1", {"holder": holder}
+            )
+
+    def close(self) -> None:
+        """Gives everything back."""
+        self._ended.set()
+        if self._beating is not None:
+            self._beating.join()
+        for holder in list(self._held):
+            self.give_back(holder)
+        if self._link is not None:
+            self._link.drop()
+
+    def _linked(self) -> Link:
+        with self._changing:
+            if self._link is None:
+                self._link = Link(self._url)
+            return self._link
+
+    def _beat(self) -> None:
+        with self._changing:
+            if self._beating is None:
+                self._beating = threading.Thread(
+                    target=self._renew, name="capgate claims", daemon=True
+                )
+                self._beating.start()
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self.seconds / _BEATS):
+            with self._changing:
+                held = dict(self._held)
+            for table in sorted({*held.values()}):
+                mine = [holder for holder, one in held.items() if one == table]
+                # The thread that asks tells of a database that can't be reached.
+                with suppress(Exception):
+                    self.ask(
+                        f"UPDATE {table} SET renewed = clock_timestamp() "
+                        "WHERE holder = ANY(%(mine)s) RETURNING 1",
+                        {"mine": mine},
+                    )
