@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -14,6 +16,9 @@ from hypothesis import settings
 # A busy machine takes longer over an example, which says nothing of what is tested.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+if TYPE_CHECKING:
+    from tests.doubles.postgres import PostgresServer
 
 REPOSITORY = Path(__file__).parents[1]
 MMLU_VARIABLE = "CAPGATE_MMLU"
@@ -45,6 +50,18 @@ def hub_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """An `HF_HOME` with invented questions of each shipped benchmark; built once."""
     program = ["tests.doubles.hub_cache"]
     return _built_once(tmp_path_factory, worker_id, "hub-home", program, timeout=120)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server; skips the test where its programs are missing."""
+    pytest.importorskip("psycopg", reason="needs psycopg: make install")
+    from tests.doubles.postgres import PostgresServer, programs
+
+    if programs() is None:
+        pytest.skip("needs PostgreSQL's programs: make test-postgres installs them")
+    with PostgresServer() as server:
+        yield server
 
 
 def _built_once(

@@ -14,7 +14,7 @@ _WORDS: Final = r"api[_-]?key|key|token|secret|password|passwd"
 """The words by which a name says that its value is secret."""
 
 _VARIABLE: Final = re.compile(
-    rf"(^|_)({_WORDS}|pass|credentials?|webhook|dsn|alert)(_|$|url|id$)", re.IGNORECASE
+    rf"(^|_)({_WORDS}|pass|pgpassword|credentials?|webhook|dsn|alert)(_|$|url|id$)", re.IGNORECASE
 )
 _OPEN_VARIABLE: Final = re.compile(r"_(ENV|FILE|PATH|DIR|NAME|LIMIT)$", re.IGNORECASE)
 """Variables that name a secret's place or size, not the secret."""

@@ -20,9 +20,12 @@ def project_redactor(settings: Settings) -> Redactor:
     """The redactor of a project, made once in each process from its files and options.
 
     It knows the secrets that names in the environment and in `.env` tell, the keys of the
-    targets, and the URLs of alerts, as far as the project's files can be read.
+    targets, the URLs of alerts and the store's password, as far as the project's files can be
+    read.
     """
-    return _redactor(settings.root, settings.models_file, settings.alerts)
+    url = settings.store.url
+    passwords = tuple(url.secrets) if url else ()
+    return _redactor(settings.root, settings.models_file, settings.alerts, passwords)
 
 
 def redactor_for(settings: Callable[[], Settings], models_file: str | None = None) -> Redactor:
@@ -40,11 +43,13 @@ def redactor_for(settings: Callable[[], Settings], models_file: str | None = Non
 
 def redactor_of_files(models_file: Path) -> Redactor:
     """The redactor of a command that has no run's options: of this folder and its targets."""
-    return _redactor(Path.cwd(), models_file, ())
+    return _redactor(Path.cwd(), models_file, (), ())
 
 
 @cache
-def _redactor(root: Path, models_file: Path, alerts: tuple[str, ...]) -> Redactor:
+def _redactor(
+    root: Path, models_file: Path, alerts: tuple[str, ...], passwords: tuple[str, ...]
+) -> Redactor:
     found: Mapping[str, str] = os.environ
     urls: list[str] = []
     with suppress(CapgateError):
@@ -56,4 +61,4 @@ def _redactor(root: Path, models_file: Path, alerts: tuple[str, ...]) -> Redacto
         entries = read_yaml_mapping(models_file, what="the targets").values()
         names = [one.get("api_key_env") for one in entries if isinstance(one, dict)]
         keys = [found.get(name, "") for name in names if isinstance(name, str)]
-    return Redactor.of_environment(found, [*keys, *urls])
+    return Redactor.of_environment(found, [*keys, *urls, *passwords])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
+import json
 from typing import Any
 
 import pytest
@@ -19,13 +16,6 @@ TODAY = {
     "inspect_ai": "0.4.0",
     "inspect_evals": "0.30.0",
 }
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty store."""
-    with Store(tmp_path / "answers.sqlite") as opened:
-        yield opened
 
 
 def facts(model: str = "m", **versions: str | None) -> dict[str, Any]:
@@ -94,10 +84,9 @@ def test_facts_that_can_not_be_read_are_passed_over(store: Store) -> None:
     keep(store, "damaged", "p", facts())
     keep(store, "strange", "p", facts())
     keep(store, "old", "p", facts(inspect_ai="0.3.299"))
-    with closing(sqlite3.connect(Path(store.where))) as db, db:
-        db.execute("UPDATE contexts SET facts = '{' WHERE fingerprint = 'damaged'")
-        db.execute(
-            "UPDATE contexts SET facts = json_set(facts, '$.versions', 5) "
-            "WHERE fingerprint = 'strange'"
-        )
+    damaged = json.dumps(facts())[:-1]
+    strange = json.dumps({**facts(), "versions": 5})
+    with store.transaction() as db:
+        for change in ((damaged, "damaged"), (strange, "strange")):
+            db.execute("UPDATE contexts SET facts = ? WHERE fingerprint = ?", change)
     assert store.kept_under("new", "p", facts()).fingerprint == "old"

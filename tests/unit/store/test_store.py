@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inspect_ai.dataset import Sample
+from tests.unit.store.places import Place
 
 from capgate.benchmarks.mmlu.load import load_questions
 from capgate.benchmarks.mmlu.subjects import MMLU
@@ -47,13 +48,6 @@ def answer(question: str = "q", state: AnswerState = AnswerState.CORRECT, text: 
 def found(store: Store, context: Context, *questions: str, run: str, fresh: bool = False) -> set:
     """Returns the questions that have an answer."""
     return set(store.find(context, questions or ("q",), run=run, fresh=fresh))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty store."""
-    with Store(tmp_path / "answers.sqlite") as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -196,10 +190,8 @@ def test_questions_are_kept_once(store: Store) -> None:
     questions = load_questions("bundled", shots=5).questions[:3]
     store.keep_questions(questions)
     store.keep_questions(questions)
-    with sqlite3.connect(Path(store.where)) as rows:
-        kept = dict(rows.execute("SELECT hash, text FROM questions"))
-    rows.close()
-    assert kept == {one.hash: one.sample.input[-1].text for one in questions}
+    kept = store.rows("SELECT hash, text FROM questions")
+    assert dict(kept) == {one.hash: one.sample.input[-1].text for one in questions}
 
 
 STEPS = st.lists(
@@ -602,11 +594,11 @@ def test_a_store_of_strange_content_is_told(tmp_path: Path, change: str) -> None
     assert any(damage(path, context, call) for call in CALLS.values())
 
 
-def test_a_long_wait_for_a_claim_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_wait_for_a_claim_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for another process is told of it, once, and only where it takes a while."""
     monkeypatch.setattr("capgate.store.store_file.TOLD_AFTER_SECONDS", 0.05)
-    path, told = tmp_path / "answers.sqlite", Event()
-    with Store(path) as store, process("claim", path) as holder:
+    store, told = place.open(), Event()
+    with process("claim", place) as holder:
         begin(holder)
         assert line(holder) == "held"
         with store.claim("another", waiting=told.set):
@@ -623,25 +615,26 @@ def test_a_long_wait_for_a_claim_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         helper.join(SECONDS)
 
 
-def test_what_is_computed_once_leaves_no_file(store: Store) -> None:
+def test_what_is_computed_once_leaves_no_file(tmp_path: Path) -> None:
     """A claim that a run makes once is cleared away, unless what it was for went wrong."""
-    with suppress(OSError), store.claim("once", once=True):
-        raise OSError
-    assert list(Path(store.where).parent.rglob("once.lock"))
-    with store.claim("once", once=True):
-        pass
-    assert not list(Path(store.where).parent.rglob("once.lock"))
+    with Store(tmp_path / "answers.sqlite") as store:
+        with suppress(OSError), store.claim("once", once=True):
+            raise OSError
+        assert list(tmp_path.rglob("once.lock"))
+        with store.claim("once", once=True):
+            pass
+        assert not list(tmp_path.rglob("once.lock"))
 
 
 PROGRAM = """
 import sys
-from pathlib import Path
 from capgate.common.answers import Answer, AnswerState
-from capgate.store.answer_store import Store
+from capgate.config.store_place import StorePlace
+from capgate.store.open_store import open_store
 
-what, path, name = sys.argv[1:]
+what, named, name = sys.argv[1:]
 sys.stdin.readline()
-store = Store(Path(path))
+store = open_store(StorePlace.read(named))
 
 
 def add(number):
@@ -667,10 +660,11 @@ else:
 
 
 @contextmanager
-def process(what: str, path: Path, name: str = "a") -> Iterator[subprocess.Popen[str]]:
+def process(what: str, place: Place, name: str = "a") -> Iterator[subprocess.Popen[str]]:
     """Another process on the store; it begins when a line is written to it."""
     started = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, what, str(path), name],
+        [sys.executable, "-c", PROGRAM, what, place.named, name],
+        env={**os.environ, "CAPGATE_CLAIM_SECONDS": "2"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -704,14 +698,16 @@ def line(one: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("end", ["leaves", "is killed"])
-def test_a_claim_waits_for_its_holder(tmp_path: Path, end: str) -> None:
-    """A shard that another process computes is waited for, and is free as soon as it is gone."""
-    path = tmp_path / "answers.sqlite"
-    with process("claim", path) as holder, process("claim", path, "b") as waiter:
+def test_a_claim_waits_for_its_holder(place: Place, end: str) -> None:
+    """A shard that another process computes is waited for, and is free when that is gone.
+
+    In a file at once, in a database after the time in which it should have renewed its claim.
+    """
+    with process("claim", place) as holder, process("claim", place, "b") as waiter:
         begin(holder)
         assert line(holder) == "held"
         begin(waiter)
-        with Store(path) as store, store.claim("another shard"):
+        with place.open().claim("another shard"):
             pass
         if end == "leaves":
             begin(holder)
@@ -724,44 +720,43 @@ def test_a_claim_waits_for_its_holder(tmp_path: Path, end: str) -> None:
         assert holder.wait(SECONDS) == (0 if end == "leaves" else -signal.SIGKILL)
 
 
-def test_a_held_claim_is_not_given_twice(tmp_path: Path) -> None:
-    """While one process holds a shard, another one does not get it."""
-    from filelock import FileLock, Timeout
-
-    path = tmp_path / "answers.sqlite"
-    with process("claim", path) as holder:
+def test_a_held_claim_is_not_given_twice(place: Place) -> None:
+    """While one process holds a shard, no connection of another one gets it, nor one of its own."""
+    with process("claim", place) as holder, ExitStack() as claims:
         begin(holder)
         assert line(holder) == "held"
-        (lock,) = tmp_path.rglob("shard.lock")
-        with pytest.raises(Timeout):
-            FileLock(lock).acquire(timeout=0)
+        one, other = place.open(), place.open()
+        assert not one.claim_free(claims, "shard")
+        assert one.claim_free(claims, "free")
+        assert not other.claim_free(claims, "free")
+        claims.close()
+        assert other.claim_free(claims, "free")
 
 
-def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_two_processes_that_write_at_once_lose_nothing(place: Place) -> None:
     """Processes that open a new store and fill it at the same time both succeed wholly."""
-    path = tmp_path / "answers.sqlite"
-    with process("some", path, "a") as a, process("some", path, "b") as b:
+    with process("some", place, "a") as a, process("some", place, "b") as b:
         begin(a, b)
         assert (a.wait(SECONDS), b.wait(SECONDS)) == (0, 0)
     expected = {f"{name}{number}" for name in "ab" for number in range(100)}
-    with Store(path) as store:
-        context = store.context("fingerprint", "prompt", {})
-        assert found(store, context, *sorted(expected), run="later") == expected
+    store = place.open()
+    context = store.context("fingerprint", "prompt", {})
+    assert found(store, context, *sorted(expected), run="later") == expected
 
 
-def test_a_process_killed_while_writing_loses_no_answer(tmp_path: Path) -> None:
+def test_a_process_killed_while_writing_loses_no_answer(place: Place) -> None:
     """Every answer whose recording had ended is there after SIGKILL, and the store is sound."""
-    path = tmp_path / "answers.sqlite"
-    with process("all", path) as writer:
+    with process("all", place) as writer:
         begin(writer)
         while line(writer) != "50":
             pass
         writer.kill()
         told = [50, *map(int, writer.communicate(timeout=SECONDS)[0].split())]
-    with Store(path) as store:
-        context = store.context("fingerprint", "prompt", {})
-        questions = [f"a{number}" for number in range(max(told) + 1)]
-        assert found(store, context, *questions, run="later") == set(questions)
-        with closing(sqlite3.connect(path)) as db:
+    store = place.open()
+    context = store.context("fingerprint", "prompt", {})
+    questions = [f"a{number}" for number in range(max(told) + 1)]
+    assert found(store, context, *questions, run="later") == set(questions)
+    if Path(place.named).is_file():
+        with closing(sqlite3.connect(place.named)) as db:
             assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        store.add(context, answer("more"), run="later", target="mine")
+    store.add(context, answer("more"), run="later", target="mine")
