@@ -31,7 +31,7 @@ from capgate.serving.adapters.served_names import loaded_as
 from capgate.serving.adapters.sources import find_source
 from capgate.serving.connect import left_running, list_models
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.engines.managed import start
+from capgate.serving.engines.start_replicas import start_replicas
 from capgate.serving.servers import Servers
 
 _NAME: Final = 300
@@ -103,37 +103,42 @@ def _start(options: argparse.Namespace, targets: Targets) -> None:
             remedy="start its server where it lives, or describe it in config/models.yaml",
         )
     with running_servers.starting(target.id):
-        if running_servers.find(target.id) is not None:
+        if running_servers.find(target.id):
             left_running(target)
             options.out.line(f"{target.id} is already running")
             return
-        server = start(target, running_servers.logs(), functools.partial(print, file=sys.stderr))
-        running_servers.remember(
-            running_servers.Running(
-                project=running_servers.project(),
-                target=target.id,
-                base_url=server.base_url,
-                key=server.key,
-                identity=server.identity,
-                pid=server.pid,
-                log=str(server.log),
+        say = functools.partial(print, file=sys.stderr)
+        servers = start_replicas(target, running_servers.logs(), say)
+        for server in servers:
+            running_servers.remember(
+                running_servers.Running(
+                    project=running_servers.project(),
+                    target=target.id,
+                    base_url=server.base_url,
+                    key=server.key,
+                    identity=server.identity,
+                    pid=server.pid,
+                    log=str(server.log),
+                    place=server.place,
+                )
             )
+            server.detach()
+    for server in servers:
+        options.out.line(
+            f"{target.id}{_named(server.place)} is running at {server.base_url} (log: {server.log})"
         )
-        server.detach()
-    options.out.line(f"{target.id} is running at {server.base_url} (log: {server.log})")
 
 
 def _stop(options: argparse.Namespace, targets: Targets) -> None:
     if options.model_id is None:
         servers = _here()
     else:
-        found = running_servers.find(targets.get(options.model_id).id)
-        if found is None:
+        servers = running_servers.find(targets.get(options.model_id).id)
+        if not servers:
             raise ServerError("no server was left running for it here", target=options.model_id)
-        servers = [found]
     for server in servers:
         running_servers.stop(server)
-        options.out.line(f"{server.target} is stopped")
+        options.out.line(f"{server.target}{_named(server.place)} is stopped")
     if not servers:
         options.out.line("no server is running")
         for other in running_servers.all_running():
@@ -141,11 +146,16 @@ def _stop(options: argparse.Namespace, targets: Targets) -> None:
 
 
 def _health(options: argparse.Namespace, targets: Targets) -> None:
-    endpoint = _endpoint(options.model_id, options, targets)
-    in_own_loop(lambda: _ask_health(endpoint))
-    options.out.line(
-        f"{endpoint.target} answers at {endpoint.base_url} and serves {endpoint.model}"
-    )
+    for endpoint in _endpoints(options.model_id, options, targets):
+        in_own_loop(functools.partial(_ask_health, endpoint))
+        options.out.line(
+            f"{endpoint.target} answers at {endpoint.base_url} and serves {endpoint.model}"
+        )
+
+
+def _named(place: str) -> str:
+    """What follows a target's id in a line on one of its servers."""
+    return f" ({place})" if place else ""
 
 
 async def _ask_health(endpoint: Endpoint) -> None:
@@ -163,18 +173,26 @@ async def _ask_health(endpoint: Endpoint) -> None:
 
 
 def _list(options: argparse.Namespace, targets: Targets) -> None:
-    endpoint = _endpoint(options.model_id, options, targets)
-    models = list_models(endpoint)
+    found = [(one, list_models(one)) for one in _endpoints(options.model_id, options, targets)]
     if options.json:
         rows: list[dict[str, Any]] = [
-            {"name": m.name, "adapter_of": m.parent or None, "root": m.root or None} for m in models
+            {
+                "name": m.name,
+                "adapter_of": m.parent or None,
+                "root": m.root or None,
+                **({"endpoint": endpoint.place} if endpoint.place else {}),
+            }
+            for endpoint, models in found
+            for m in models
         ]
         options.out.json(rows, indent=2)
         return
-    for model in models:
-        # A name can have a line break; each gets one line.
-        of = f"  (adapter of {one_line(model.parent, limit=_NAME)})" if model.parent else ""
-        options.out.line(f"{one_line(model.name, limit=_NAME)}{of}")
+    for endpoint, models in found:
+        at = f"  (at {endpoint.place})" if endpoint.place else ""
+        for model in models:
+            # A name can have a line break; each gets one line.
+            of = f"  (adapter of {one_line(model.parent, limit=_NAME)})" if model.parent else ""
+            options.out.line(f"{one_line(model.name, limit=_NAME)}{of}{at}")
 
 
 def _load(options: argparse.Namespace, targets: Targets) -> None:
@@ -183,27 +201,27 @@ def _load(options: argparse.Namespace, targets: Targets) -> None:
         source = find_source(options.name, options.path, target=options.name)
     else:
         source = find_source(options.name, entry.path, entry.revision, target=options.name)
-    endpoint = _base(options, targets)
-    load(endpoint, source, target=options.name, name=options.name)
-    options.out.line(f"{options.name} is loaded onto {endpoint.target}")
+    for endpoint in _base(options, targets):
+        load(endpoint, source, target=options.name, name=options.name)
+        options.out.line(f"{options.name} is loaded onto {endpoint.target}{_named(endpoint.place)}")
 
 
 def _unload(options: argparse.Namespace, targets: Targets) -> None:
-    endpoint = _base(options, targets)
-    name = loaded_as(options.name, endpoint, list_models(endpoint))
-    unload(endpoint, name)
-    options.out.line(f"{name} is unloaded from {endpoint.target}")
+    for endpoint in _base(options, targets):
+        name = loaded_as(options.name, endpoint, list_models(endpoint))
+        unload(endpoint, name)
+        options.out.line(f"{name} is unloaded from {endpoint.target}{_named(endpoint.place)}")
 
 
-def _base(options: argparse.Namespace, targets: Targets) -> Endpoint:
-    """The adapter's server: named, its entry's, the one left running, or the default."""
+def _base(options: argparse.Namespace, targets: Targets) -> Sequence[Endpoint]:
+    """The adapter's servers: named, its entry's, those left running, or the default's."""
     if options.model_id is not None:
-        return _endpoint(options.model_id, options, targets)
+        return _endpoints(options.model_id, options, targets)
     entry = _entry(options.name, targets)
     if entry is not None:
-        return _endpoint(entry.adapter_of, options, targets)
-    left = _here()
-    return _endpoint(left[0].target if len(left) == 1 else None, options, targets)
+        return _endpoints(entry.adapter_of, options, targets)
+    left = {one.target for one in _here()}
+    return _endpoints(left.pop() if len(left) == 1 else None, options, targets)
 
 
 def _entry(name: str, targets: Targets) -> Target | None:
@@ -213,16 +231,27 @@ def _entry(name: str, targets: Targets) -> Target | None:
     return target if target.adapter_of is not None else None
 
 
-def _endpoint(model_id: str | None, options: argparse.Namespace, targets: Targets) -> Endpoint:
-    """The live endpoint of a target; output no longer shows its key."""
+def _endpoints(
+    model_id: str | None, options: argparse.Namespace, targets: Targets
+) -> Sequence[Endpoint]:
+    """The live endpoints of a target; output no longer shows their keys.
+
+    Raises:
+        CapgateError: One of them is not live.
+    """
     target = targets.get(model_id) if model_id else targets.default()
     if target.serve is not None:
-        endpoint = left_running(target)
+        endpoints = left_running(target)
     else:
         known, logs, say = environment(Path.cwd()), running_servers.logs(), options.out.error
-        endpoint = Servers({target.id: target}, known, logs, say=say).endpoint(target.id)
-    options.out.hide(endpoint.key)
-    return endpoint
+        first = Servers({target.id: target}, known, logs, say=say).endpoint(target.id)
+        endpoints = first.all
+        if first.absent:
+            gone = ", ".join(address.place for address in first.absent)
+            raise ServerError(f"no answer came from {gone}", target=target.id)
+    for endpoint in endpoints:
+        options.out.hide(endpoint.key)
+    return endpoints
 
 
 def _here() -> list[running_servers.Running]:

@@ -22,6 +22,7 @@ from capgate.serving import running_servers
 from capgate.serving.adapters.served_names import names_on
 from capgate.serving.adapters.sources import find_folder
 from capgate.serving.connect import left_running, list_models
+from capgate.serving.endpoint import Endpoint
 from capgate.serving.servers import Servers
 
 MODELS_FILE: Final = "config/models.yaml"
@@ -164,24 +165,39 @@ def list_targets(
 
 def _ask(target: Target, targets: Targets, known: Mapping[str, str]) -> tuple[bool | None, str]:
     base = targets.get(target.adapter_of) if target.adapter_of else target
-    if base.serve is not None and running_servers.find(base.id) is None:
+    if base.serve is not None and not running_servers.find(base.id):
         return None, "started by the run"
     try:
-        endpoint = (
-            left_running(base)
-            if base.serve is not None
-            else Servers({base.id: base}, known, Path()).endpoint(base.id)
-        )
+        if base.serve is not None:
+            endpoints, gone = left_running(base), ""
+        else:
+            first = Servers({base.id: base}, known, Path()).endpoint(base.id)
+            endpoints = first.all
+            gone = ", ".join(address.place for address in first.absent)
+        reached = "reachable"
+        if gone:
+            reached += f", but not {gone}"
+        elif len(endpoints) > 1:
+            reached += f" at {len(endpoints)} endpoints"
         if target.adapter_of is None:
-            return True, "reachable"
-        names = names_on(endpoint, target, lambda: list_models(endpoint))
+            return not gone, reached
+        loaded = [_has(one, target) for one in endpoints]
     except CapgateError as error:
         return False, error.what
-    if names.intersection(target.names):
-        return True, "reachable, loaded"
+    if all(loaded):
+        return not gone, f"{reached}, loaded"
     if target.path is not None or any(map(find_folder, target.names)):
-        return True, "reachable, loaded by the run"
-    return False, "not on the server, and no path"
+        return not gone, f"{reached}, loaded by the run"
+    missing = [
+        one.place for one, has in zip(endpoints, loaded, strict=True) if one.place and not has
+    ]
+    return False, f"not on {', '.join(missing) or 'the server'}, and no path"
+
+
+def _has(endpoint: Endpoint, target: Target) -> bool:
+    """Whether a server has an adapter loaded."""
+    names = names_on(endpoint, target, lambda: list_models(endpoint))
+    return not names.isdisjoint(target.names)
 
 
 def _print(out: Output, listed: list[Listed], *, check: bool) -> None:
@@ -214,5 +230,6 @@ def _print(out: Output, listed: list[Listed], *, check: bool) -> None:
 
 def _host(target: Target) -> str:
     if target.serve is not None:
-        return f"started here ({target.serve.engine})"
-    return urlsplit(target.base_url or "").netloc
+        count = f"{target.replicas} × " if target.replicas > 1 else ""
+        return f"started here ({count}{target.serve.engine})"
+    return ", ".join(urlsplit(url).netloc for url in target.urls)

@@ -149,6 +149,10 @@ class ContradictionError(CapgateError):
     """A server does not answer as it did when the run began, so that no answer counts."""
 
 
+class DifferentReplicasError(CapgateError):
+    """Servers that should answer for one target do not serve the same model."""
+
+
 class ReferenceMissingError(CapgateError):
     """There is nothing valid to compare a candidate with."""
 

@@ -47,7 +47,26 @@ def run_targets(
             )
     others = [targets.get(target) for target in further]
     bases = [targets.get(t.adapter_of) for t in (*chosen, *others) if t.adapter_of]
-    return {t.id: t for t in chosen}, {t.id: t for t in (*bases, *others)}
+    mine = {t.adapter_of or t.id for t in chosen}
+    at = settings.endpoints
+    return (
+        {t.id: _answering_at(at, t) for t in chosen},
+        {t.id: _answering_at(at if t.id in mine else (), t) for t in (*bases, *others)},
+    )
+
+
+def _answering_at(urls: Sequence[str], target: Target) -> Target:
+    """A target whose servers are those at some URLs; as it is where there are none."""
+    if not urls or target.adapter_of:
+        return target
+    if target.provider == "openrouter":
+        raise ConfigError(
+            "--endpoints names servers, and OpenRouter chooses its servers by itself",
+            target=target.id,
+            remedy="leave --endpoints out, or name the servers' target with --model-id",
+        )
+    place = urls[0] if len(urls) == 1 else tuple(urls)
+    return target.model_copy(update={"base_url": place, "serve": None})
 
 
 def _adapters(targets: Targets, base: str, names: Sequence[str]) -> list[Target]:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args
 from capgate.benchmarks.mmlu.subjects import DOMAINS
 from capgate.benchmarks.mmlu.task import TASKS
 from capgate.config.option_values import parse_dollars, positive, temperature
+from capgate.config.server_urls import parse_endpoints
 
 DEFAULT_TASK: Final = "inspect_evals/mmlu_0_shot"
 DEFAULT_TEMPERATURE: Final = 0.0
@@ -67,6 +68,15 @@ OPTIONS: Final = (
             "metavar": "NAME",
             "help": "LoRA adapter of the --model-id target: its name on the server, an entry of "
             "config/models.yaml, or its folder (repeatable)",
+        },
+    ),
+    Option(
+        "--endpoints",
+        {
+            "type": parse_endpoints,
+            "metavar": "A,B",
+            "help": "running servers that all answer for the chosen targets, such as "
+            "gpu1:8000,gpu2:8000, in place of what config/models.yaml says",
         },
     ),
     Option(

@@ -44,6 +44,8 @@ class Settings:
         root: Folder that the other paths are relative to.
         model_ids: Targets asked for; empty for the default one.
         adapter_names: Adapters asked for; they belong to the one target in `model_ids`.
+        endpoints: Roots of running servers that answer for the targets asked for, in place of
+            what their entries say; empty where the entries say it.
         baseline: Whether the recorded baseline is the reference, in place of the policy's.
         published: Published scores that are the reference in place of the policy's, or None.
         policy: The policy's file in place of `policy.yaml`, or None.
@@ -75,6 +77,7 @@ class Settings:
     root: Path
     model_ids: tuple[str, ...]
     adapter_names: tuple[str, ...]
+    endpoints: tuple[str, ...]
     baseline: bool
     published: Path | None
     policy: Path | None
@@ -128,6 +131,7 @@ class Settings:
             root=root,
             model_ids=tuple(dict.fromkeys(options.capgate_model_id or ())),
             adapter_names=tuple(dict.fromkeys(options.capgate_adapter_name or ())),
+            endpoints=tuple(options.capgate_endpoints or ()),
             baseline=options.capgate_baseline,
             published=root / published if (published := options.capgate_published) else None,
             policy=root / policy if (policy := options.capgate_policy) else None,
@@ -195,6 +199,8 @@ class Settings:
             del values["runner"]
             if self.benchmarks == (MMLU,):
                 values["runner"] = "direct"
+        if not self.endpoints:
+            del values["endpoints"]
         # A run of MMLU alone is recorded as it was before there were other benchmarks.
         if suite := values.pop("suite"):
             values["benchmark_suite"] = suite

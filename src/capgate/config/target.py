@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.yaml_file import is_variable
+from capgate.config.server_urls import checked_url, checked_urls
 
 AnswerFormat = Literal["free", "constrained"]
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Replicas = Annotated[int, Field(ge=1, le=64)]
 
 
 class _Entry(BaseModel):
@@ -28,6 +29,7 @@ class LlamaCppServe(_Entry):
     Attributes:
         engine: `llamacpp`.
         model: A GGUF file, or `package:NAME/FILE` for one that an installed package ships.
+        replicas: How many servers are started.
         parallel: Requests it works on at a time; each has a context of `context_window`.
         threads: Threads for the computation; by default, one for each core.
         start_timeout: Seconds until it must answer `/health`.
@@ -36,14 +38,15 @@ class LlamaCppServe(_Entry):
 
     engine: Literal["llamacpp"]
     model: str
+    replicas: Replicas = 1
     parallel: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=1)] | None = None
     start_timeout: Seconds = 120.0
     env: dict[str, str] = {}
 
 
-_SLOTS_FLAG: Final = "--max-loras"
 _OWNED_FLAGS: Final = {"--api-key", "--host", "--port", "--model", "--served-model-name"}
+_SLOTS_FLAG: Final = "--max-loras"
 
 
 class VllmServe(_Entry):
@@ -53,6 +56,7 @@ class VllmServe(_Entry):
         engine: `vllm`.
         model: A folder with the weights, or a hub id.
         revision: The hub revision to serve.
+        replicas: How many servers are started.
         args: Further `vllm serve` flags, passed through as they are.
         python: The interpreter that has vLLM, where it is not this one.
         start_timeout: Seconds until it must answer `/health`.
@@ -62,6 +66,7 @@ class VllmServe(_Entry):
     engine: Literal["vllm"]
     model: str
     revision: str | None = None
+    replicas: Replicas = 1
     args: tuple[str, ...] = ()
     python: str | None = None
     start_timeout: Seconds = 900.0
@@ -108,7 +113,8 @@ class Target(_Entry):
             a leading `openai/` (or `openrouter/`) is the API's family and is left off.
         model_type: The API's family.
         provider: Who runs the server; `openrouter` switches OpenRouter's ways on.
-        base_url: The server's OpenAI-compatible root, up to and with `/v1`.
+        base_url: The server's OpenAI-compatible root, up to and with `/v1`; several where several
+            servers answer for the target.
         api_key_env: Environment variable that holds the key.
         context_window: Tokens of prompt and answer together.
         max_output_tokens: The most tokens a run may ask for in an answer.
@@ -121,7 +127,7 @@ class Target(_Entry):
         revision: For an adapter from the hub, its revision.
         answer_format: `constrained` forces the answer's form by grammar.
         dataset: `hub`, `bundled` or a folder.
-        max_connections: Requests in flight at a time.
+        max_connections: Requests in flight at a time, at each of its servers.
         max_adapters: LoRA adapters that a sweep has loaded on its server at a time; None for
             `--max-loras` of its `serve` block, else 1.
         request_timeout: Seconds after which one attempt ends without an answer.
@@ -136,7 +142,7 @@ class Target(_Entry):
     model_name: str = ""
     model_type: Literal["openai", "openrouter", "vllm", "llamacpp"] = "openai"
     provider: str = "openai-compatible"
-    base_url: str | None = None
+    base_url: str | tuple[str, ...] | None = None
     api_key_env: str | None = None
     context_window: Annotated[int, Field(ge=64)] = 4096
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -157,23 +163,17 @@ class Target(_Entry):
     route: dict[str, Any] | None = None
     default: bool = False
 
-    @field_validator("base_url")
+    @field_validator("base_url", mode="plain")
     @classmethod
-    def _plain_url(cls, url: str | None) -> str | None:
-        if url is None:
+    def _plain_urls(cls, given: object) -> str | tuple[str, ...] | None:
+        if given is None:
             return None
-        # Wherever an @ stands, what precedes it may be a password; so nothing of it is shown.
-        if "@" in url:
-            raise ValueError("may not carry credentials; name the key's variable in api_key_env")
-        parts = urlsplit(url)
-        if re.search(r"\s", url):
-            raise ValueError("may not contain spaces or line ends")
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"expected http://HOST:PORT/v1, got {redact_url(url)!r}")
-        _ = parts.port  # raises where it is no number or out of range
-        if parts.query or parts.fragment:
-            raise ValueError("may not carry a query or fragment; use extra_body for options")
-        return url.rstrip("/")
+        if isinstance(given, str):
+            return checked_url(given)
+        if isinstance(given, list | tuple) and all(isinstance(one, str) for one in given):
+            urls = checked_urls(list(given))
+            return urls[0] if len(urls) == 1 else urls
+        raise PydanticCustomError("string_type", "Input should be a URL or a list of URLs")
 
     @field_validator("api_key_env")
     @classmethod
@@ -204,6 +204,18 @@ class Target(_Entry):
         if found:
             raise ValueError(f"{', '.join(found)}; take {'it' if len(found) == 1 else 'them'} out")
         return fields
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The roots of its running servers; none where its server is started."""
+        if self.base_url is None:
+            return ()
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
+
+    @property
+    def replicas(self) -> int:
+        """How many servers a run starts for it."""
+        return 0 if self.serve is None else self.serve.replicas
 
     @property
     def adapter_slots(self) -> int:
@@ -272,14 +284,5 @@ def clashes(name: str, body: Mapping[str, Any]) -> Iterator[FileFault]:
         yield FileFault(f"{name}.model_name", what)
     if ("base_url" in given) == ("serve" in given):
         yield FileFault(name, "give either base_url (a running server) or serve (start one)")
-
-
-def redact_url(url: str) -> str:
-    """`url` without credentials, query and fragment, fit to show."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        port = ""
-    return f"{parts.scheme}://{host}{port}{parts.path}" if parts.scheme else parts.path
+    if body.get("provider") == "openrouter" and isinstance(body.get("base_url"), list):
+        yield FileFault(f"{name}.base_url", "OpenRouter has one URL; it chooses among its servers")

@@ -26,6 +26,7 @@ from capgate.common.yaml_file import (
     names_in_quotes,
     read_yaml_mapping,
 )
+from capgate.config.server_urls import redact_url
 from capgate.config.target import (
     ENGINES,
     AnswerFormat,
@@ -33,7 +34,6 @@ from capgate.config.target import (
     Target,
     VllmServe,
     clashes,
-    redact_url,
 )
 
 __all__ = [

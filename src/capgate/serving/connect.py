@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from shlex import quote
 from typing import Any
@@ -14,9 +14,9 @@ from capgate.common.errors import ConfigError, RequestFault, ServerError
 from capgate.common.event_loop import in_own_loop
 from capgate.config.targets import Target
 from capgate.serving import running_servers
+from capgate.serving.addresses import Address, started_at
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines import vllm
-from capgate.serving.engines.managed import ManagedServer
 from capgate.serving.engines.managed import identity as managed_identity
 from capgate.serving.listing import ask_by_name, find_listed, has_no_list
 from capgate.serving.openrouter import Offer, ask_offer
@@ -28,70 +28,65 @@ _CHECK_LIMITS = ClientLimits(
 _NAME_LIMITS = replace(_CHECK_LIMITS, attempt_timeout=60.0, max_retries=1)
 
 
-def connect(target: Target, environment: Mapping[str, str]) -> Endpoint:
-    """Connects to the running server that a target's entry names by its address.
+def connect(target: Target, address: Address) -> Endpoint:
+    """Connects to one of a target's servers.
 
     Args:
-        target: A target with a `base_url`.
-        environment: Where the variable of its key is looked up.
+        target: The target.
+        address: Where the server answers.
 
     Raises:
         CapgateError: The server is out of reach, refuses the key or does not serve the target.
     """
-    assert target.base_url is not None
-    key = target.api_key(environment)
-    served, version = _ask(target, target.base_url, key)
-    identity = {"base_url": target.base_url, "root": served.root, "version": version}
+    base_url, key = address.base_url, address.key
+    served, version = _ask(target, base_url, key)
+    if address.identity is not None:
+        endpoint = _endpoint(target, base_url, key, served, address.identity)
+        # A model on the hub is known by its name and revision, not by its content.
+        known = "@" not in str(address.identity.get("weights", "@"))
+        return replace(endpoint, known=known, place=address.place)
+    identity = {"base_url": base_url, "root": served.root, "version": version}
     if target.provider != "openrouter":
-        return _endpoint(target, target.base_url, key, served, identity)
-    offer = _offer(target, target.base_url, key)
+        endpoint = _endpoint(target, base_url, key, served, identity)
+        return replace(endpoint, place=address.place)
+    offer = _offer(target, base_url, key)
     identity |= {ROUTER: "openrouter", "model_version": offer.version}
-    endpoint = _endpoint(target, target.base_url, key, served, identity)
-    return replace(endpoint, offer=offer)
+    return replace(_endpoint(target, base_url, key, served, identity), offer=offer)
 
 
-def connect_managed(target: Target, server: running_servers.Running | ManagedServer) -> Endpoint:
-    """Connects to a server that capgate started.
-
-    Raises:
-        CapgateError: It is out of reach, or does not serve the target.
-    """
-    served, _ = _ask(target, server.base_url, server.key)
-    endpoint = _endpoint(target, server.base_url, server.key, served, server.identity)
-    # A model on the hub is known by its name and revision, not by its content.
-    return replace(endpoint, known="@" not in str(server.identity.get("weights", "@")))
-
-
-def left_running(target: Target) -> Endpoint:
-    """The endpoint of a server that `inference-server start` left running for a target.
+def left_running(target: Target) -> Sequence[Endpoint]:
+    """The endpoints of the servers that `inference-server start` left running for a target.
 
     Raises:
-        ServerError: There is no such server, or it runs with other settings than the target has.
-        RequestFault: The server is out of reach.
+        ServerError: One does not run, or they run with other settings than the target has.
+        RequestFault: One is out of reach.
     """
     left = find_left_running(target)
-    if left is None:
+    if len(left) < max(1, target.replicas):
         raise ServerError(
-            "its server is not running",
+            f"{len(left)} of its {target.replicas} servers are running"
+            if left
+            else "its server is not running",
             target=target.id,
             remedy=f"inference-server start {quote(target.id)}",
         )
-    if left.identity != managed_identity(target):
+    if any(one.identity != managed_identity(target) for one in left):
         raise ServerError(
             "its server runs with other settings than its entry has now",
             target=target.id,
             remedy=f"inference-server stop {quote(target.id)}, then start it again",
         )
-    return connect_managed(target, left)
+    return [connect(target, address) for address in started_at(left)]
 
 
-def find_left_running(target: Target) -> running_servers.Running | None:
-    """This project's server of a target, or another project's with the same identity."""
+def find_left_running(target: Target) -> Sequence[running_servers.Running]:
+    """This project's servers of a target, or another project's with the same identity."""
     mine = running_servers.find(target.id)
-    if mine is not None:
+    if mine:
         return mine
     others = [one for one in running_servers.all_running() if one.target == target.id]
-    return next((one for one in others if one.identity == managed_identity(target)), None)
+    same = [one for one in others if one.identity == managed_identity(target)]
+    return [one for one in same if one.project == same[0].project]
 
 
 def _endpoint(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from capgate.client.answer_limit import MaxTokensField
 
 if TYPE_CHECKING:
+    from capgate.serving.addresses import Address
     from capgate.serving.openrouter import Offer
     from capgate.serving.signature import Observation
 
@@ -33,6 +34,10 @@ class Endpoint:
         known: Whether `identity` names the weights by their content.
         observation: What the run found out about the weights when it first reached the server;
             None if it did not observe them.
+        place: Its name among the target's endpoints, such as `gpu1:8000`; `""` for the only one.
+        others: The target's other endpoints that answer, each proven by itself.
+        absent: Where the target has further endpoints, which did not answer; they may be proven
+            later.
     """
 
     target: str
@@ -48,6 +53,14 @@ class Endpoint:
     notes: tuple[str, ...] = ()
     known: bool = False
     observation: Observation | None = None
+    place: str = ""
+    others: tuple[Endpoint, ...] = ()
+    absent: tuple[Address, ...] = ()
+
+    @property
+    def all(self) -> tuple[Endpoint, ...]:
+        """This endpoint and the target's others that answer."""
+        return (self, *self.others)
 
     @property
     def engine_fields(self) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Running:
         identity: What it serves, see `Endpoint.identity`.
         pid: Its supervisor's process.
         log: Its log file.
+        place: Its name among the servers of its target; `""` where it is the only one.
     """
 
     project: str
@@ -49,6 +50,7 @@ class Running:
     identity: Mapping[str, Any]
     pid: int
     log: str
+    place: str = ""
 
     @property
     def alive(self) -> bool:
@@ -79,7 +81,7 @@ def starting(target: str) -> Iterator[None]:
 
 def remember(server: Running) -> None:
     """Writes a server's file."""
-    path = _file(server.project, server.target)
+    path = _file(server.project, server.target, server.place)
     partial = path.with_suffix(".partial")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -87,15 +89,17 @@ def remember(server: Running) -> None:
     partial.replace(path)
 
 
-def find(target: str) -> Running | None:
-    """The server that this project left running for a target; None if it does not run."""
-    return _read(_file(project(), target))
+def find(target: str) -> list[Running]:
+    """The servers that this project left running for a target."""
+    here = project()
+    return [one for one in all_running() if (one.project, one.target) == (here, target)]
 
 
 def all_running() -> list[Running]:
     """The servers that all projects of this user left running."""
-    found = map(_read, sorted(private_folder("servers").glob("*.json")))
-    return [server for server in found if server is not None]
+    found = map(_read, private_folder("servers").glob("*.json"))
+    running = [server for server in found if server is not None]
+    return sorted(running, key=lambda one: (one.target, one.project, len(one.place), one.place))
 
 
 def stop(server: Running) -> None:
@@ -114,11 +118,12 @@ def stop(server: Running) -> None:
                 remedy=f"end it by hand: kill -9 {server.pid}",
             )
         time.sleep(_POLL_SECONDS)
-    _file(server.project, server.target).unlink(missing_ok=True)
+    _file(server.project, server.target, server.place).unlink(missing_ok=True)
 
 
-def _file(in_project: str, target: str) -> Path:
-    return private_folder("servers") / f"{target}@{_hash(in_project)}.json"
+def _file(in_project: str, target: str, place: str = "") -> Path:
+    number = f"@{place.rsplit(' ', 1)[-1]}" if place else ""
+    return private_folder("servers") / f"{target}@{_hash(in_project)}{number}.json"
 
 
 def _hash(text: str) -> str:

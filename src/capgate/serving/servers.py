@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +19,13 @@ from capgate.config.targets import Target
 from capgate.serving.adapters.attach import attach
 from capgate.serving.adapters.liveness import check_live
 from capgate.serving.adapters.loaded import LoadedAdapter, unload_left_over
-from capgate.serving.connect import connect, connect_managed, find_left_running, list_models
+from capgate.serving.addresses import Address, StartedServer, Starter, running_at, started_at
+from capgate.serving.connect import connect, find_left_running, list_models
 from capgate.serving.endpoint import Endpoint
-from capgate.serving.engines.managed import ManagedServer, start
 from capgate.serving.engines.managed import identity as managed_identity
+from capgate.serving.engines.start_replicas import start_replicas
 from capgate.serving.observation import observe, process_start
+from capgate.serving.replicas import Opened, together
 from capgate.serving.sharing import asking, known_to_mix, note_mixing
 
 
@@ -38,6 +40,7 @@ class Servers:
         observe_weights: Whether to observe the weights, which runs that ask questions need.
         one_by_one: Whether an adapter is loaded when its own endpoint is asked for, and not with
             its base: a sweep has more of them than a server holds at a time (`release`).
+        start: Starts the servers of a target that has a `serve` block.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Servers:
         say: Callable[[str], None] | None = None,
         observe_weights: bool = False,
         one_by_one: bool = False,
+        start: Starter = start_replicas,
     ) -> None:
         self._targets = dict(targets)
         self._environment = environment
@@ -56,7 +60,9 @@ class Servers:
         self._say = say or Output().error
         self._observe_weights = observe_weights
         self._one_by_one = one_by_one
-        self._managed: dict[str, ManagedServer] = {}
+        self._start = start
+        self._managed: dict[str, Sequence[StartedServer]] = {}
+        self._addresses: dict[str, Sequence[Address]] = {}
         self._adapters: list[LoadedAdapter] = []
         self._results: dict[str, Endpoint | CapgateError] = {}
         self._unmixed: set[str] = set()
@@ -93,12 +99,19 @@ class Servers:
             self._release(adapter)
 
     def post_mortem(self, target_id: str) -> str:
-        """Why a target's managed server has ended, in its own last words; `""` if it has not."""
+        """Why a target's managed servers have ended, in their own last words.
+
+        Returns:
+            `""` while one of them runs.
+        """
         target = self._targets[target_id]
-        server = self._managed.get(target.adapter_of or target_id)
-        if server is None or server.alive:
+        servers = self._managed.get(target.adapter_of or target_id, ())
+        if not servers or any(server.alive for server in servers):
             return ""
-        return f"Its server has ended; the last lines of {server.log} are:\n{server.last_words()}"
+        return "\n".join(
+            f"Its server has ended; the last lines of {one.log} are:\n{one.last_words()}"
+            for one in servers
+        )
 
     def close(self) -> None:
         """Releases the adapters and ends the managed servers."""
@@ -108,8 +121,7 @@ class Servers:
             with ThreadPoolExecutor(len(self._adapters)) as pool:
                 list(pool.map(self._release, self._adapters))
         self._adapters.clear()
-        for server in self._managed.values():
-            server.stop()
+        _stop([server for servers in self._managed.values() for server in servers])
         self._managed.clear()
 
     def _release(self, adapter: LoadedAdapter) -> None:
@@ -121,7 +133,7 @@ class Servers:
                 at = adapter.endpoint
                 self._say(f"The adapter {at.model} may still be loaded at {at.base_url}: {error}")
 
-    def _opened(self, target_id: str, base: Target) -> dict[str, Endpoint | CapgateError]:
+    def _opened(self, target_id: str, base: Target) -> Opened:
         if not self._one_by_one:
             return self._open_with_adapters(base, self._adapters_of(base))
         mine = [one for one in self._adapters_of(base) if one.id == target_id]
@@ -130,8 +142,18 @@ class Servers:
             return self._open_with_adapters(base, mine)
         if not isinstance(known, Endpoint):
             return {target_id: known}
+        if not known.place:
+            return self._attach_later(base, known, mine)
+        at = [Address(one.base_url, one.key, one.place) for one in known.all]
+        with ThreadPoolExecutor(len(at)) as pool:
+            opened = list(pool.map(lambda one: self._attach_later(base, one, mine), known.all))
+        found = together([base.id, target_id], at, opened)
+        return {target_id: found[target_id], base.id: _as_apart_as(known, found[base.id])}
+
+    def _attach_later(self, base: Target, known: Endpoint, mine: Sequence[Target]) -> Opened:
+        """Attaches an adapter to one server of a base that is asked already."""
         # Once an adapter was proven beside the base, others are loaded while the server is asked.
-        alone = known.engine == "vllm" and base.id not in self._unmixed
+        alone = known.engine == "vllm" and known.base_url not in self._unmixed
         started = None if known.observation is None else known.observation.started
         with asking(known.base_url, alone=alone, waiting=lambda: self._tell_waiting(known)):
             return self._attach_to(base, known, known, mine, started=started)
@@ -139,10 +161,25 @@ class Servers:
     def _adapters_of(self, base: Target) -> list[Target]:
         return [one for one in self._targets.values() if one.adapter_of == base.id]
 
-    def _open_with_adapters(
-        self, base: Target, adapters: Sequence[Target]
-    ) -> dict[str, Endpoint | CapgateError]:
-        opened = _endpoint_or_fault(self._open, base)
+    def _open_with_adapters(self, base: Target, adapters: Sequence[Target]) -> Opened:
+        ids = [one.id for one in (base, *adapters)]
+        try:
+            with told_of_files():
+                addresses = self._addresses[base.id] = self._find(base)
+        except CapgateError as fault:
+            return dict.fromkeys(ids, fault)
+        if len(addresses) == 1:
+            return self._open_at(base, addresses[0], adapters)
+        with ThreadPoolExecutor(len(addresses)) as pool:
+            opened = list(pool.map(lambda at: self._open_at(base, at, adapters), addresses))
+        results = together(ids, addresses, opened)
+        for place in _left_out(results.values()):
+            self._say(f"{base.id}: {place} does not answer, so the other endpoints are asked")
+        return results
+
+    def _open_at(self, base: Target, address: Address, adapters: Sequence[Target]) -> Opened:
+        """The endpoints of a base and of its adapters on one server."""
+        opened = _endpoint_or_fault(connect, base, address)
         if not isinstance(opened, Endpoint):
             return {one.id: opened for one in (base, *adapters)}
         if not (adapters or self._observe_weights):
@@ -151,15 +188,16 @@ class Servers:
         with asking(opened.base_url, alone=alone, waiting=lambda: self._tell_waiting(opened)):
             return self._observe_all(base, opened, adapters)
 
-    def _observe_all(
-        self, base: Target, opened: Endpoint, adapters: Sequence[Target]
-    ) -> dict[str, Endpoint | CapgateError]:
-        """Observes a base and attaches its adapters; returns their endpoints by target."""
+    def _observe_all(self, base: Target, opened: Endpoint, adapters: Sequence[Target]) -> Opened:
+        """Observes a base and attaches its adapters; returns their endpoints by target.
+
+        The caller holds the right to ask the server.
+        """
         started = process_start(opened) if opened.engine == "vllm" else None
         if known_to_mix(opened.base_url, started):
             opened = replace(opened, apart=True)
         observed: Endpoint | CapgateError = opened
-        if _needs_observation(opened, self._adapters_of(base)):
+        if opened.place or _needs_observation(opened, self._adapters_of(base)):
             observed = _endpoint_or_fault(self._observe, base, opened)
         results = self._attach_to(base, opened, observed, adapters, started=started)
         if self._observe_weights and opened.engine == "vllm":
@@ -174,7 +212,7 @@ class Servers:
         adapters: Sequence[Target],
         *,
         started: float | None,
-    ) -> dict[str, Endpoint | CapgateError]:
+    ) -> Opened:
         """Attaches adapters to an observed base; returns the endpoints of all by target."""
         results: dict[str, Endpoint | CapgateError] = {base.id: observed}
         for target in adapters:
@@ -199,20 +237,21 @@ class Servers:
             "moment"
         )
 
-    def _open(self, target: Target) -> Endpoint:
+    def _find(self, target: Target) -> Sequence[Address]:
+        """Where a target's servers answer; those that do not run yet are started."""
         if self._closed:
             raise _over(target)
         if target.serve is None:
-            return connect(target, self._environment)
+            return running_at(target.urls, target.api_key(self._environment))
         left = find_left_running(target)
-        if left is not None and left.identity == managed_identity(target):
-            return connect_managed(target, left)
-        server = start(target, self._logs, self._say)
-        self._managed[target.id] = server
+        if left and all(one.identity == managed_identity(target) for one in left):
+            return started_at(left)
+        servers = self._start(target, self._logs, self._say)
+        self._managed[target.id] = servers
         if self._closed:
-            server.stop()
+            _stop(servers)
             raise _over(target)
-        return connect_managed(target, server)
+        return started_at(servers)
 
     def _open_adapter(self, target: Target, base: Endpoint) -> Endpoint:
         adapter = attach(target, base, lambda: list_models(base), self._adapters.append)
@@ -247,7 +286,7 @@ class Servers:
         )
         if not proof.mixes:
             if together:
-                self._unmixed.add(base.target)
+                self._unmixed.add(base.base_url)
             return endpoint
         self._say(
             f"{base.target}: its server applies {target.id} to the base as well when it answers "
@@ -265,12 +304,33 @@ def _needs_observation(endpoint: Endpoint, adapters: Sequence[Target]) -> bool:
     return endpoint.engine != "openrouter" and (bool(adapters) or not endpoint.known)
 
 
+def _as_apart_as(known: Endpoint, found: Endpoint | CapgateError) -> Endpoint:
+    """A base's endpoints, which are asked apart from now on where one was found to mix models."""
+    if known.apart or not isinstance(found, Endpoint) or not found.apart:
+        return known
+    others = tuple(replace(one, apart=True) for one in known.others)
+    return replace(known, apart=True, others=others)
+
+
+def _stop(servers: Sequence[StartedServer]) -> None:
+    """Ends servers, all at the same time."""
+    if servers:
+        with ThreadPoolExecutor(len(servers)) as pool:
+            list(pool.map(lambda server: server.stop(), servers))
+
+
+def _left_out(results: Iterable[Endpoint | CapgateError]) -> list[str]:
+    """The places of the endpoints that are left out, each once."""
+    live = [one for one in results if isinstance(one, Endpoint)]
+    return list(dict.fromkeys(address.place for one in live for address in one.absent))
+
+
 def _over(target: Target) -> ConfigError:
     return ConfigError("the run is over", target=target.id)
 
 
 def _endpoint_or_fault(
-    function: Callable[..., Endpoint], *arguments: Target | Endpoint
+    function: Callable[..., Endpoint], *arguments: Target | Endpoint | Address
 ) -> Endpoint | CapgateError:
     try:
         with told_of_files():

@@ -56,7 +56,7 @@ _NEVER_MORE: Final = 0.3
 """Mean difference in nats that is never noise, even if a server repeats itself badly."""
 
 _TEXTS_UNMOVED: Final = 0.25
-_TEXTS_NOISE: Final = 0.5
+TEXTS_NOISE: Final = 0.5
 """Share of changed texts among a server's own repeats above which texts prove nothing."""
 
 _TOP: Final = 5
@@ -165,7 +165,7 @@ def difference(now: Signature, then: Signature, *, lenient: bool = False) -> str
     apart = mean_distance(now.answers, then.answers, now.by)
     if now.by == "texts":
         most = max(noise, _TEXTS_UNMOVED) if lenient else noise
-        if apart <= most and noise <= _TEXTS_NOISE:
+        if apart <= most and noise <= TEXTS_NOISE:
             return ""
         return (
             f"{apart:.0%} of its answers to the proof's prompts are others "

@@ -102,5 +102,5 @@ def test_a_server_s_file_of_another_form_is_no_server(home: Path, text: str) -> 
     )
     (file,) = home.parent.rglob("tiny@*.json")
     file.write_text(text, encoding="latin-1")
-    assert running_servers.find("tiny") is None
+    assert running_servers.find("tiny") == []
     assert running_servers.all_running() == []

@@ -135,8 +135,7 @@ class ServerCheckup:
             self._url, self._key = endpoint.base_url, endpoint.key
             took = time.monotonic() - before
             return f"started here ({base.serve.engine}), answers /health after {took:.1f} s"
-        assert base.base_url is not None
-        self._url, self._key = base.base_url, base.api_key(self.known)
+        self._url, self._key = base.urls[0], base.api_key(self.known)
         host = urlsplit(self._url).netloc
 
         async def health(client: Client) -> None:

@@ -44,6 +44,7 @@ class ManagedServer:
         key: Its random key.
         identity: What it serves, see `Endpoint.identity`.
         log: Its log file.
+        place: Its name among the servers of its target; `""` where it is the only one.
     """
 
     target: str
@@ -52,6 +53,7 @@ class ManagedServer:
     identity: Mapping[str, Any]
     log: Path
     _supervisor: subprocess.Popen[bytes]
+    place: str = ""
 
     @property
     def alive(self) -> bool:
@@ -82,6 +84,9 @@ def start(
     target: Target,
     logs: Path,
     say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
+    *,
+    number: int = 0,
+    variables: Mapping[str, str] | None = None,
 ) -> ManagedServer:
     """Starts a target's server, which ends with this process, and waits until it is healthy.
 
@@ -89,6 +94,8 @@ def start(
         target: A target with a `serve` block.
         logs: Folder for its log.
         say: Shows a line: that the server is being started, and how long that takes.
+        number: Which of the target's servers it is, from 1; 0 for the only one.
+        variables: Further environment variables; those of the `serve` block win.
 
     Raises:
         ServerError: The server did not start, ended, or was not healthy in time; the message has
@@ -97,12 +104,14 @@ def start(
     spec = target.serve
     assert spec is not None
     own_folder(logs)
-    log = logs / f"server-{target.id}.log"
+    name = f"server-{target.id}-{number}" if number else f"server-{target.id}"
+    log = logs / f"{name}.log"
     log.touch(mode=0o600)
     key = secrets.token_urlsafe(24)
-    address = logs / f"server-{target.id}.address"
+    address = logs / f"{name}.address"
     address.unlink(missing_ok=True)
-    engine = _ENGINES[spec.engine]
+    place = f"replica {number}" if number else ""
+    engine = f"{_ENGINES[spec.engine]}{f', {place},' if place else ''}"
     say(f"{target.id}: starting {engine} (log: {_from_here(log)}), up to {spec.start_timeout:g} s")
     waiting = _Waiting(f"{target.id}: {engine}", say)
     # To hash the weights takes a while, which counts as starting.
@@ -127,7 +136,7 @@ def start(
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **extra, **spec.env},
+        env={**os.environ, **extra, **(variables or {}), **spec.env},
         start_new_session=True,
     )
     try:
@@ -139,7 +148,7 @@ def start(
         raise
     finally:
         address.unlink(missing_ok=True)
-    return ManagedServer(target.id, f"{root}/v1", key, facts, log, supervisor)
+    return ManagedServer(target.id, f"{root}/v1", key, facts, log, supervisor, place)
 
 
 def identity(target: Target) -> Mapping[str, Any]:
