@@ -102,7 +102,7 @@ def check_store(report: Report, settings: Settings) -> None:
     """
     if is_there(settings.store):
         with open_store(settings.store) as store:
-            if any(run == report.run for run, _, _ in store.runs()):
+            if report.run in store.run_ids():
                 return
     raise ConfigError(
         f"the store {settings.store.name} does not hold the run {report.run}",

@@ -193,7 +193,7 @@ def _runs(
         return [], []
     with stored(settings.store) as store:
         newest = list(islice(runs_of(store, target.id, benchmark=benchmark), _LOOKED_AT))
-        whole = islice(runs_of(store, target.id, kind="suite", benchmark=benchmark), _LOOKED_AT)
+        whole = islice(runs_of(store, target.id, kinds=["suite"], benchmark=benchmark), _LOOKED_AT)
         mine = newest + [run for run in whole if run.id not in {one.id for one in newest}]
         siblings = [
             run
@@ -207,7 +207,7 @@ def _runs(
 
 def _one_of(store: Store, target: str, benchmark: str) -> list[StoredRun]:
     """A target's newest whole run, or else its newest."""
-    whole = list(islice(runs_of(store, target, kind="suite", benchmark=benchmark), 1))
+    whole = list(islice(runs_of(store, target, kinds=["suite"], benchmark=benchmark), 1))
     return whole or list(islice(runs_of(store, target, benchmark=benchmark), 1))
 
 

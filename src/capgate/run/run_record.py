@@ -80,7 +80,7 @@ class RunRecord:
         with ExitStack() as claims:
             first = store.claim_free(claims, name)
         with nullcontext() if first else meanwhile(), store.claim(name, once=True):
-            return store.shards(self._run).get((target, self._preflight)) or look()
+            return store.shard(self._run, target, self._preflight) or look()
 
     def used(self, target: str, chosen: int) -> Usage:
         """What a target's part in the run took so far, whichever process asked.
@@ -120,7 +120,7 @@ class RunRecord:
 
     def entry(self, target: str) -> Mapping[str, Any] | None:
         """What was kept of a target before it was asked; None where it has not been entered."""
-        return self._store().shards(self._run).get((target, self._entry))
+        return self._store().shard(self._run, target, self._entry)
 
     def note(self, target: str, note: str) -> None:
         """Keeps a sentence on a target that was entered, for the reports."""

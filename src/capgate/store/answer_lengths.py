@@ -33,8 +33,8 @@ def mean_lengths(place: StorePlace, benchmarks: Collection[str]) -> dict[str, fl
 def lengths_in(store: Store, benchmarks: Collection[str]) -> dict[str, float]:
     """As `mean_lengths`, of an open store."""
     found: dict[str, float] = {}
-    for run, _, _ in islice(store.runs(), _LOOKED_AT):
-        parts = {(target, shard.benchmark) for target, shard in store.shards(run)}
+    for run in islice(store.run_ids(), _LOOKED_AT):
+        parts = {(target, shard.benchmark) for target, shard in store.ended(run)}
         for target, benchmark in sorted(parts):
             if benchmark not in benchmarks or benchmark in found:
                 continue

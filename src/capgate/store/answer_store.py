@@ -41,15 +41,15 @@ from capgate.store.answer_rows import (
 )
 from capgate.store.contexts import Kept, contexts_for, keep_together, take_over
 from capgate.store.ids import AnswerIds, context_id
-from capgate.store.kept_store import KeptStore, chunks
-from capgate.store.opened import facts_of
-from capgate.store.shard import Look, Shard
+from capgate.store.kept_store import chunks
+from capgate.store.run_store import RunStore
+from capgate.store.shard import Look
 from capgate.store.tables import TABLE
 
 _IDS: Final = AnswerIds()
 
 
-class Store(KeptStore):
+class Store(RunStore):
     """A connection to a store; one for each process, closed by leaving its context.
 
     Args:
@@ -60,11 +60,6 @@ class Store(KeptStore):
     Raises:
         StoreError: It can't be opened, is not a store, or has a newer schema.
     """
-
-    def start_run(self, run: str, settings: Mapping[str, Any]) -> None:
-        """Records a run and what it was asked to do."""
-        with self.transaction() as db:
-            db.execute(TABLE["runs"].new(), (run, time.time(), self.as_json(settings)))
 
     def context(self, fingerprint: str, prompt: str, facts: Mapping[str, Any]) -> Context:
         """The context of that fingerprint and prompt, made where it is new."""
@@ -197,31 +192,6 @@ class Store(KeptStore):
             with self.transaction() as db:
                 db.executemany(TABLE["uses"].replacing(), rows)
 
-    def end_shard(self, run: str, target: str, shard: Shard, facts: Mapping[str, Any]) -> None:
-        """Records how a shard ended; a later end of the same shard replaces it."""
-        with self.transaction() as db:
-            db.execute(
-                TABLE["shards"].replacing(),
-                (
-                    run,
-                    target,
-                    shard.kind,
-                    shard.benchmark,
-                    shard.name,
-                    self.as_json(facts),
-                    time.time(),
-                ),
-            )
-
-    def shards(self, run: str) -> dict[tuple[str, Shard], dict[str, Any]]:
-        """Target and shard to how it ended, for all shards of a run."""
-        rows = self.rows(
-            "SELECT target, kind, benchmark, name, facts FROM shards WHERE run = ? ORDER BY at",
-            (run,),
-        )
-        with self.reading():
-            return {(row[0], Shard(*row[1:4])): facts_of(row[4]) for row in rows}
-
     def used(
         self,
         run: str,
@@ -308,9 +278,3 @@ class Store(KeptStore):
         values = (COUNTS_NOWHERE, context.id, run, since)
         with self.transaction() as db:
             return db.execute(f"UPDATE answers SET set_aside = ? WHERE {which}", values).rowcount
-
-    def runs(self) -> list[tuple[str, float, dict[str, Any]]]:
-        """Id, start (Unix seconds) and settings of every run, newest first."""
-        rows = self.rows("SELECT id, started, settings FROM runs ORDER BY started DESC")
-        with self.reading():
-            return [(run, started, facts_of(settings)) for run, started, settings in rows]

@@ -147,12 +147,12 @@ def kept_look(store: Store, run: StoredRun) -> list[Answer] | None:
     run's questions counts.
     """
     wanted = {answer.question for answer in run.answers}
-    for other, _, _ in store.runs():
+    for other in store.run_ids():
         used = store.used(other, run.target, "repeat", benchmark=run.benchmark)
         answers = {one.answer.question: one.answer for one in used if one.answer.state.scored}
         if not wanted <= answers.keys():
             continue
-        about = store.shards(other).get((run.target, Shard("entry", run.benchmark)), {})
+        about = store.shard(other, run.target, Shard("entry", run.benchmark)) or {}
         if all(about.get(key) == run.about[key] for key in ("fingerprint", "prompt_hash")):
             return [answers[question] for question in sorted(wanted)]
     return None

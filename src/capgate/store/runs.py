@@ -18,6 +18,7 @@ from capgate.store.answer_store import Store
 from capgate.store.shard import WHOLE, Shard, ShardKind
 
 LATEST: Final = "latest"
+_ENTERED: Final[tuple[ShardKind, ...]] = ("entry",)
 Mode = Literal["full", "quick", "unfinished"]
 
 
@@ -140,8 +141,10 @@ class StoredRun:
 
 def has_tests(store: Store, run: str) -> bool:
     """Whether tests of the benchmark ran in a run, and not only a command such as `parity`."""
+    ended = store.ended(run)
     return any(
-        shard.kind != "entry" or "mode" in facts for (_, shard), facts in store.shards(run).items()
+        shard.kind != "entry" or "mode" in (store.shard(run, target, shard) or {})
+        for target, shard in sorted(ended, key=lambda one: one[1].kind == "entry")
     )
 
 
@@ -155,7 +158,7 @@ def find_run(store: Store, name: str) -> str:
     Raises:
         ConfigError: There is no such run in the store.
     """
-    known = [run for run, _, _ in store.runs()]
+    known = store.run_ids()
     if name == LATEST and known:
         # Commands that ask questions make runs as well, in which nothing is judged.
         return next((run for run in known if has_tests(store, run)), known[0])
@@ -192,13 +195,13 @@ def read_run(
             targets and none is named.
         StoreError: What is kept of it is damaged.
     """
-    started, settings = next((at, s) for one, at, s in store.runs() if one == run)
+    started, settings = store.begun(run)
     entry = Shard("entry", benchmark)
-    shards: dict[str, dict[Shard, dict[str, Any]]] = {}
+    shards: dict[str, set[Shard]] = {}
     others: dict[str, None] = {}
-    for (one, shard), facts in store.shards(run).items():
+    for one, shard in store.ended(run):
         if shard.benchmark == benchmark:
-            shards.setdefault(one, {})[shard] = facts
+            shards.setdefault(one, set()).add(shard)
         elif shard.kind == "entry" and target in (None, one):
             others[shard.benchmark] = None
     there = {one: mine for one, mine in shards.items() if entry in mine}
@@ -221,7 +224,7 @@ def read_run(
             f"the run {run} has no answers of {target}",
             remedy=f"it has those of {', '.join(there)}" if there else "name another run",
         )
-    mine = dict(there[target])
+    mine = store.shards_of(run, target, benchmark)
     about = mine.pop(entry)
     if lacking := list(_lacking(about, settings, mine)):
         raise StoreError(
@@ -274,7 +277,7 @@ def _lacking(
 
 def targets_of(store: Store, run: str) -> list[str]:
     """The targets that took part in a run."""
-    return sorted({target for target, shard in store.shards(run) if shard.kind == "entry"})
+    return sorted({target for target, shard in store.ended(run) if shard.kind == "entry"})
 
 
 def benchmarks_of(store: Store, run: str, target: str | None = None) -> list[str]:
@@ -287,11 +290,10 @@ def benchmarks_of(store: Store, run: str, target: str | None = None) -> list[str
     """
     asked = {
         shard.benchmark
-        for one, shard in store.shards(run)
+        for one, shard in store.ended(run)
         if shard.kind == "entry" and target in (None, one)
     }
-    settings = next((settings for one, _, settings in store.runs() if one == run), {})
-    named = settings.get("benchmarks")
+    named = store.begun(run)[1].get("benchmarks") if asked else None
     first = [one for one in named if one in asked] if isinstance(named, list) else []
     # MMLU's before others that the settings do not name.
     rest = sorted(asked.difference(first), key=lambda name: (name != MMLU, name))
@@ -299,56 +301,52 @@ def benchmarks_of(store: Store, run: str, target: str | None = None) -> list[str
 
 
 def runs_of(
-    store: Store, target: str, *, kind: ShardKind = "entry", benchmark: str = MMLU
+    store: Store,
+    target: str,
+    *,
+    kinds: Collection[ShardKind] = _ENTERED,
+    benchmark: str = MMLU,
 ) -> Iterator[StoredRun]:
     """A target's part in each run in which it was asked a benchmark, newest first.
 
     Args:
         store: The store.
         target: The target's id.
-        kind: Only runs in which such a shard of it ended; `suite` for those of the whole benchmark.
+        kinds: Only runs in which a shard of it of such a kind ended; `suite` for those of the whole
+            benchmark.
         benchmark: The benchmark.
     """
-    for run, _, _ in store.runs():
-        ended = {
-            shard.kind
-            for one, shard in store.shards(run)
-            if one == target and shard.benchmark == benchmark
-        }
-        if {"entry", kind} <= ended:
+    those = {run for one in kinds for run in store.runs_with(target, one, benchmark)}
+    for run in store.runs_with(target, "entry", benchmark):
+        if run in those:
             yield read_run(store, run, target, benchmark=benchmark)
 
 
 def newest_whole(store: Store, target: str, *, benchmark: str = MMLU) -> StoredRun | None:
     """A target's newest run of a whole benchmark, errors or not; None where there is none."""
-    runs = runs_of(store, target, benchmark=benchmark)
+    # A run without a verdict on the whole has something missing, whatever it answered.
+    runs = runs_of(store, target, kinds=WHOLE, benchmark=benchmark)
     return next((run for run in runs if not run.missing), None)
 
 
 def newest_of_any(store: Store, target: str) -> str | None:
     """Id of a target's newest run that asked the whole of any benchmark; None where none did."""
-    for run, _, _ in store.runs():
-        for benchmark in benchmarks_of(store, run, target):
-            if not read_run(store, run, target, benchmark=benchmark).missing:
-                return run
-    return None
+    asked = {benchmark for _, one, benchmark in store.asked() if one == target}
+    found = [newest_whole(store, target, benchmark=benchmark) for benchmark in sorted(asked)]
+    newest = max((run for run in found if run), key=lambda run: run.started, default=None)
+    return newest.id if newest else None
 
 
 def newest_whole_runs(store: Store) -> dict[tuple[str, str], StoredRun]:
     """Target and benchmark to the target's newest run of the whole benchmark, where it has one."""
-    asked = {
-        (target, shard.benchmark)
-        for run, _, _ in store.runs()
-        for target, shard in store.shards(run)
-        if shard.kind == "entry"
-    }
+    asked = {(target, benchmark) for _, target, benchmark in store.asked()}
     runs = {pair: newest_whole(store, pair[0], benchmark=pair[1]) for pair in sorted(asked)}
     return {pair: run for pair, run in runs.items() if run is not None}
 
 
 def known_targets(store: Store) -> list[str]:
     """The targets that took part in any stored run."""
-    return sorted({target for run, _, _ in store.runs() for target in targets_of(store, run)})
+    return sorted({target for _, target, _ in store.asked()})
 
 
 def _run_of_report(path: Path) -> str:

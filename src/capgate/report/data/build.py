@@ -50,7 +50,7 @@ def build_report(
         redux: MMLU-Redux's annotations, for the labels of what flipped.
         published: Published scores to put beside the run's.
     """
-    started, settings = next((s, v) for r, s, v in store.runs() if r == run)
+    started, settings = store.begun(run)
     finished = time.time()
     facts = RunFacts(store, run, settings, complete, finished, baseline, redux, published)
     suites: dict[str, Facts] = {}

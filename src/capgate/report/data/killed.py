@@ -31,7 +31,7 @@ def killed_runs(store: StorePlace, output: Path) -> list[str]:
         return []
     # The commands that need the store say where it can't be read.
     with suppress(CapgateError), open_store(store) as opened:
-        ids = [run for run, _, _ in opened.runs()]
+        ids = opened.run_ids()
         return sorted(run for run in ids if is_killed(opened, run, output))
     return []
 
@@ -47,7 +47,7 @@ def is_killed(store: Store, run: str, output: Path) -> bool:
 
 def killed_fault(store: Store, run: str) -> ConfigError:
     """The fault of a run that was killed, with the command that resumes it."""
-    settings = next(settings for one, _, settings in store.runs() if one == run)
+    _, settings = store.begun(run)
     return ConfigError(
         f"the run {run} was killed before its report, unless it still runs",
         remedy=f"resume with `{resume_command(settings, store.shards(run))}`; what was answered "
