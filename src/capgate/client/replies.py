@@ -108,6 +108,7 @@ class Completion:
         unopened: The text holds the end of a thought that began in the prompt.
         reasoning_tokens: Tokens of the thought, where the server counts them apart.
         tool_requests: The tools that it asks to be called.
+        endpoint: Which of the target's endpoints answered; `""` where the target has one.
     """
 
     text: str
@@ -125,6 +126,7 @@ class Completion:
     unopened: bool = False
     reasoning_tokens: int = 0
     tool_requests: tuple[ToolRequest, ...] = ()
+    endpoint: str = ""
 
     @property
     def cut_off(self) -> bool:

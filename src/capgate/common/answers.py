@@ -55,6 +55,8 @@ class Answer:
         finish_reason: Why the model stopped, in the server's own word; `""` where it gave none.
         cut_off: Whether the token limit ended the answer.
         reasoning_tokens: Tokens of the thought, where the server counts them apart.
+        endpoint: Which of the target's endpoints answered, such as `gpu1:8000`; `""` where the
+            target has one.
     """
 
     question: str
@@ -71,6 +73,7 @@ class Answer:
     finish_reason: str = ""
     cut_off: bool = False
     reasoning_tokens: int = 0
+    endpoint: str = ""
 
 
 class HasForm(Protocol):

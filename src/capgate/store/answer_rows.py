@@ -11,9 +11,9 @@ from capgate.store.shard import Look
 
 ANSWER_COLUMNS: Final = (
     "question, subject, state, choice, text, prompt_tokens, completion_tokens, seconds, margin, "
-    "served_by, cost, finish_reason, cut_off, reasoning_tokens"
+    "served_by, cost, finish_reason, cut_off, reasoning_tokens, endpoint"
 )
-_ANSWERS: Final = 14
+_ANSWERS: Final = 15
 """How many they are."""
 
 STORED: Final = f"{ANSWER_COLUMNS}, id, run, created, set_aside"
@@ -114,8 +114,9 @@ def stored_of(row: Sequence[Any], *, counting: Collection[bytes] | None = None) 
 def answer_of(row: Sequence[Any]) -> Answer:
     """The answer of a row that begins with an answer's columns, which are in its fields' order."""
     question, subject, state, *rest = row[:_ANSWERS]
-    *rest, cut_off, reasoning_tokens = rest
-    fields = (question, subject, AnswerState(state), *rest, bool(cut_off), reasoning_tokens)
+    *rest, cut_off, reasoning_tokens, endpoint = rest
+    ended = (bool(cut_off), reasoning_tokens, endpoint)
+    fields = (question, subject, AnswerState(state), *rest, *ended)
     return Answer(*fields)
 
 
@@ -148,6 +149,7 @@ def values_of(answer: Answer, text: Callable[[str], str]) -> tuple[Any, ...]:
         _encodable(text(answer.finish_reason)),
         int(answer.cut_off),
         answer.reasoning_tokens,
+        _encodable(text(answer.endpoint)),
     )
 
 

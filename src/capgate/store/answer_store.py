@@ -266,15 +266,21 @@ class Store(RunStore):
         query = "SELECT COUNT(*) FROM answers WHERE context = ? AND run = ? AND created >= ?"
         return int(self.rows(query, (context.id, run, since))[0][0])
 
-    def leave_out(self, context: Context, run: str, since: float) -> int:
+    def leave_out(self, context: Context, run: str, since: float, endpoint: str = "") -> int:
         """Sets aside the answers of a context that a run has received since a time.
 
         They count no more, in this run and in later ones.
 
+        Args:
+            context: The context.
+            run: The run.
+            since: The time, Unix seconds.
+            endpoint: Only those of this endpoint, where one is named.
+
         Returns:
             How many they are.
         """
-        which = "context = ? AND run = ? AND created >= ?"
-        values = (COUNTS_NOWHERE, context.id, run, since)
+        which = "context = ? AND run = ? AND created >= ? AND ? IN ('', endpoint)"
+        values = (COUNTS_NOWHERE, context.id, run, since, endpoint)
         with self.transaction() as db:
             return db.execute(f"UPDATE answers SET set_aside = ? WHERE {which}", values).rowcount

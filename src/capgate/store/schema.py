@@ -11,7 +11,7 @@ from capgate.common.errors import StoreError
 from capgate.common.thoughts import holds_thought
 from capgate.store.ids import context_id, migrated_id, sighting_id
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 
 _FIRST: Final = """
 CREATE TABLE contexts (
@@ -296,6 +296,11 @@ def _ids_are_global(db: sqlite3.Connection) -> None:
     _execute_all(db, _GLOBAL)
 
 
+def _answers_say_which_endpoint(db: sqlite3.Connection) -> None:
+    """Version 8: which of a target's endpoints gave an answer; `""` where it had one."""
+    db.execute("ALTER TABLE answers ADD COLUMN endpoint TEXT NOT NULL DEFAULT ''")
+
+
 def _execute_all(db: sqlite3.Connection, statements: str) -> None:
     """Executes statements within the caller's transaction, which `executescript` would end."""
     for statement in statements.split(";\n"):
@@ -309,6 +314,7 @@ _MIGRATIONS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (
     _shards_say_what_they_are,
     _runs_have_benchmarks,
     _ids_are_global,
+    _answers_say_which_endpoint,
 )
 """What brings a store from one version to the next, from version 1 on."""
 

@@ -97,6 +97,7 @@ _ANSWER: Final = (
     "finish_reason",
     "cut_off",
     "reasoning_tokens",
+    "endpoint",
     "run",
     "created",
     "look",

@@ -73,6 +73,7 @@ def test_an_answer_comes_back_as_it_was(store: Store, context: Context) -> None:
         finish_reason="length",
         cut_off=True,
         reasoning_tokens=3,
+        endpoint="gpu1:8000",
     )
     number = store.add(context, whole, run="r", target="mine")
     kept = store.find(context, ["q"], run="other")["q"]
@@ -358,6 +359,37 @@ def test_a_store_that_knew_one_benchmark_is_read(tmp_path: Path) -> None:
             assert store.sightings("http://127.0.0.1:1 m")
             again = Attempt("new", "mine", MMLU, "full", "all", "free", "floor 0.5", "d", True)
             assert begin_try(store, again).number == 2
+
+
+def test_a_store_that_knew_one_endpoint_is_read(tmp_path: Path) -> None:
+    """Version 7 did not say which endpoint answered; its answers count as before.
+
+    `store-version-7.sql` is the dump of a store that version 7 wrote.
+    """
+    file = tmp_path / "answers.sqlite"
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(Path(__file__).with_name("store-version-7.sql").read_text())
+    run = "20260101T000000Z-0001"
+    with Store(file) as store:
+        used = {one.answer.question: one.answer for one in store.used(run, "mine")}
+        assert {q: (one.state.value, one.endpoint) for q, one in used.items()} == {
+            "q1": ("correct", ""),
+            "q2": ("wrong", ""),
+            "q3": ("error", ""),
+        }
+        taker = store.context("other", "prompt", {})
+        assert store.find(taker, ["q1", "q3"], run="new").keys() == {"q1"}
+        store.add(taker, replace(used["q1"], endpoint="gpu2:8000"), run="new", target="mine")
+        assert [one.answer.endpoint for one in store.used("new", "mine")] == ["gpu2:8000"]
+
+
+def test_the_answers_of_one_endpoint_are_left_out(store: Store, context: Context) -> None:
+    """Where one of several servers was started with other weights, the others' answers stay."""
+    for question, endpoint in (("q1", "gpu1:8000"), ("q2", "gpu2:8000"), ("q3", "gpu1:8000")):
+        given = replace(answer(question), endpoint=endpoint)
+        store.add(context, given, run="r", target="mine")
+    assert store.leave_out(context, "r", 0.0, "gpu1:8000") == 2
+    assert found(store, context, "q1", "q2", "q3", run="r") == {"q2"}
 
 
 def test_benchmarks_are_kept_apart(store: Store, context: Context) -> None:

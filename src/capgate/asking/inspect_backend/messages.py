@@ -62,6 +62,7 @@ class Facts:
         cut_off: Whether the token limit ended the answer.
         served_by: What the server says answered.
         cost: US dollars, where the server says.
+        endpoint: Which of the target's endpoints answered; `""` where the target has one.
     """
 
     seconds: float = 0.0
@@ -70,6 +71,7 @@ class Facts:
     cut_off: bool = False
     served_by: str = ""
     cost: float | None = None
+    endpoint: str = ""
 
 
 def facts_of(output: ModelOutput) -> Facts:
@@ -243,6 +245,7 @@ def output_of(model: str, answer: Completion, served_by: str) -> ModelOutput:
                 "cut_off": answer.cut_off,
                 "served_by": served_by,
                 "cost": answer.cost,
+                **({"endpoint": answer.endpoint} if answer.endpoint else {}),
             }
         },
         response_id=answer.response_id or None,

@@ -55,6 +55,7 @@ def outcome_of(
         finish_reason=facts.finish_reason,
         cut_off=facts.cut_off,
         reasoning_tokens=(usage.reasoning_tokens or 0) if usage else 0,
+        endpoint=facts.endpoint,
     )
     return Outcome(answer)
 
