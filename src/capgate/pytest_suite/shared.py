@@ -19,6 +19,7 @@ from capgate.run.run import Run
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import ControllersList, Losses, LostTargets
 from capgate.serving.servers import Servers
+from capgate.store.open_store import open_leases
 
 
 class Shared:
@@ -55,6 +56,7 @@ class Shared:
                     run.folder / "logs",
                     say=self._terminal.show,
                     observe_weights=True,
+                    leases=open_leases(run.settings.store),
                 )
             return self._servers
 

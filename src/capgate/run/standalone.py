@@ -16,6 +16,7 @@ from capgate.run.run import Run
 from capgate.run.runs import Runs
 from capgate.serving.lost import LostTargets
 from capgate.serving.servers import Servers
+from capgate.store.open_store import open_leases
 
 
 @contextmanager
@@ -97,6 +98,7 @@ def local_runs(
         say=say,
         observe_weights=True,
         one_by_one=one_by_one,
+        leases=open_leases(settings.store),
     )
     try:
         yield LocalRuns(runs, servers)

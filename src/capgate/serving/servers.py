@@ -19,6 +19,7 @@ from capgate.config.targets import Target
 from capgate.serving.adapters.attach import attach
 from capgate.serving.adapters.liveness import check_live
 from capgate.serving.adapters.loaded import LoadedAdapter, unload_left_over
+from capgate.serving.adapters.shared_leases import SharedLeases
 from capgate.serving.addresses import Address, StartedServer, Starter, running_at, started_at
 from capgate.serving.connect import connect, find_left_running, list_models
 from capgate.serving.endpoint import Endpoint
@@ -41,6 +42,8 @@ class Servers:
         one_by_one: Whether an adapter is loaded when its own endpoint is asked for, and not with
             its base: a sweep has more of them than a server holds at a time (`release`).
         start: Starts the servers of a target that has a `serve` block.
+        leases: The leases of adapters that all machines share, where something keeps them; they are
+            given back with the adapters.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Servers:
         observe_weights: bool = False,
         one_by_one: bool = False,
         start: Starter = start_replicas,
+        leases: SharedLeases | None = None,
     ) -> None:
         self._targets = dict(targets)
         self._environment = environment
@@ -61,6 +65,7 @@ class Servers:
         self._observe_weights = observe_weights
         self._one_by_one = one_by_one
         self._start = start
+        self._leases = leases
         self._managed: dict[str, Sequence[StartedServer]] = {}
         self._addresses: dict[str, Sequence[Address]] = {}
         self._adapters: list[LoadedAdapter] = []
@@ -121,6 +126,8 @@ class Servers:
             with ThreadPoolExecutor(len(self._adapters)) as pool:
                 list(pool.map(self._release, self._adapters))
         self._adapters.clear()
+        if self._leases is not None:
+            self._leases.close()
         _stop([server for servers in self._managed.values() for server in servers])
         self._managed.clear()
 
@@ -201,7 +208,7 @@ class Servers:
             observed = _endpoint_or_fault(self._observe, base, opened)
         results = self._attach_to(base, opened, observed, adapters, started=started)
         if self._observe_weights and opened.engine == "vllm":
-            unload_left_over(opened, self._say)
+            unload_left_over(opened, self._say, self._leases)
         return results
 
     def _attach_to(
@@ -254,7 +261,9 @@ class Servers:
         return started_at(servers)
 
     def _open_adapter(self, target: Target, base: Endpoint) -> Endpoint:
-        adapter = attach(target, base, lambda: list_models(base), self._adapters.append)
+        adapter = attach(
+            target, base, lambda: list_models(base), self._adapters.append, self._leases
+        )
         for note in adapter.endpoint.notes:
             self._say(f"{target.id}: {note}")
         if self._closed:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from capgate.common.errors import StoreError
 from capgate.common.redact import Redactor
 from capgate.config.store_place import StorePlace
+from capgate.serving.adapters.shared_leases import SharedLeases
 from capgate.store.answer_store import Store
 
 
@@ -31,6 +32,15 @@ def open_store(place: StorePlace, redactor: Redactor | None = None) -> Store:
             remedy="name a file of this machine with --store",
         )
     return Store(place.path, redactor)
+
+
+def open_leases(place: StorePlace) -> SharedLeases | None:
+    """The leases of adapters that all machines share with a store; None where it keeps none."""
+    if place.url is None:
+        return None
+    from capgate.store.postgres.leases import PostgresLeases
+
+    return PostgresLeases(place.url)
 
 
 def is_there(place: StorePlace) -> bool:

@@ -27,6 +27,7 @@ from capgate.serving.adapters.served_names import (
     answers_to,
     listed_models,
 )
+from capgate.serving.adapters.shared_leases import SharedLeases
 from capgate.serving.adapters.sources import (
     AdapterFolder,
     Source,
@@ -39,7 +40,11 @@ from capgate.serving.endpoint import Endpoint
 
 
 def attach(
-    target: Target, base: Endpoint, listing: Listing, keep: Callable[[LoadedAdapter], None]
+    target: Target,
+    base: Endpoint,
+    listing: Listing,
+    keep: Callable[[LoadedAdapter], None],
+    leases: SharedLeases | None = None,
 ) -> LoadedAdapter:
     """Finds an adapter on its base's server, or loads it there.
 
@@ -49,6 +54,7 @@ def attach(
         listing: Asks the server what it lists.
         keep: Called with an adapter before it is loaded, so that it is released in any case:
             after an interrupt or a fault the server may still load it.
+        leases: The leases of all machines, where something keeps them.
 
     Raises:
         AdapterError: The adapter does not exist, is not readable, does not fit its base's shape,
@@ -69,7 +75,7 @@ def attach(
                 target,
                 found,
                 str(found.identity["adapter_root"]),
-                lambda source: _load(target, base, source, listing, keep, ()),
+                lambda source: _load(target, base, source, listing, keep, (), leases),
             )
             return LoadedAdapter(judged, None) if isinstance(judged, Endpoint) else judged
         parents = {model.name: model.parent for model in served}
@@ -82,7 +88,7 @@ def attach(
     if source.folder is not None:
         notes += _other_base(source.folder, base, served)
         _check_shapes(target, source.folder, base, served)
-    return _load(target, base, source, listing, keep, notes)
+    return _load(target, base, source, listing, keep, notes, leases)
 
 
 def _found(target: Target, base: Endpoint, name: str, served: Sequence[ServedModel]) -> Endpoint:
@@ -115,9 +121,10 @@ def _load(
     listing: Listing,
     keep: Callable[[LoadedAdapter], None],
     notes: Sequence[str],
+    leases: SharedLeases | None,
 ) -> LoadedAdapter:
     name = source.served_name(target.served_name or target.id)
-    lease = Lease(base.base_url, name)
+    lease = Lease(base.base_url, name, leases)
     endpoint = _endpoint(target, base, name, {**base.identity, **source.facts})
     adapter = LoadedAdapter(replace(endpoint, notes=tuple(notes)), lease)
     keep(adapter)

@@ -13,11 +13,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
 from capgate.common.user_cache import locked, private_folder
+from capgate.serving.adapters.shared_leases import Rest, SharedLeases
 
 
 class Lease:
@@ -26,14 +27,22 @@ class Lease:
     Args:
         server: The server's base URL.
         adapter: The name under which it serves the adapter.
+        shared: The leases of all machines, where something keeps them.
+
+    Raises:
+        StoreError: The leases of all machines can't be reached.
     """
 
-    def __init__(self, server: str, adapter: str) -> None:
-        name = hashlib.sha256(f"{server}\0{adapter}".encode()).hexdigest()[:24]
+    def __init__(self, server: str, adapter: str, shared: SharedLeases | None = None) -> None:
         self._note = json.dumps({"server": server, "adapter": adapter})
-        self._path = private_folder("leases") / name
+        self._path = _path(server, adapter)
         self._gate: IO[bytes] | None = locked(self._gate_path, fcntl.LOCK_EX)
         self._file: IO[bytes] | None = locked(self._path, fcntl.LOCK_SH)
+        try:
+            self._shared = shared.enter(server, adapter) if shared else None
+        except BaseException:
+            self.settle()
+            raise
 
     def claim(self) -> None:
         """Records that capgate loads the adapter; called before the request, in case of a kill."""
@@ -41,14 +50,20 @@ class Lease:
             self._file.truncate(0)
             self._file.write(f"{self._note}\n".encode())
             self._file.flush()
+        if self._shared is not None:
+            self._shared.claim()
 
     def disclaim(self) -> None:
         """Records that the adapter was not loaded, or not by capgate on this machine."""
         if self._file is not None:
             self._file.truncate(0)
+        if self._shared is not None:
+            self._shared.disclaim()
 
     def settle(self) -> None:
         """Lets other runs load and unload."""
+        if self._shared is not None:
+            self._shared.settle()
         gate, self._gate = self._gate, None
         if gate is not None:
             gate.close()
@@ -66,15 +81,32 @@ class Lease:
             yield False
             return
         gate, self._gate = self._gate or locked(self._gate_path, fcntl.LOCK_EX), None
-        with gate, file:
+        with gate, file, self._leaving() as rest:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield False
                 return
-            yield os.fstat(file.fileno()).st_size > 0
+            if rest.used:
+                # Its last run may be on another machine: what loaded it is recorded for all.
+                yield False
+            else:
+                yield rest.loaded or os.fstat(file.fileno()).st_size > 0
+                if self._shared is not None:
+                    self._shared.disclaim()
             self._path.unlink(missing_ok=True)
             self._gate_path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _leaving(self) -> Iterator[Rest]:
+        """Gives the lease among all machines back."""
+        if self._shared is None:
+            yield Rest(used=False, loaded=False)
+            return
+        try:
+            yield self._shared.leave()
+        finally:
+            self._shared.settle()
 
     @property
     def _gate_path(self) -> Path:
@@ -86,23 +118,38 @@ def left_over(server: str) -> list[str]:
     return [name for name, path in _noted(server) if _free(path)]
 
 
-def end_left_over(server: str, unload: Callable[[str], bool]) -> None:
+def end_left_over(
+    server: str, unload: Callable[[str], bool], shared: SharedLeases | None = None
+) -> None:
     """Unloads the adapters that killed runs have left on a server.
 
     Args:
         server: The server's base URL.
         unload: Has the server unload an adapter; returns whether that succeeded.
+        shared: The leases of all machines, where something keeps them.
+
+    Raises:
+        StoreError: The leases of all machines can't be reached.
     """
-    for name, path in _noted(server):
+    elsewhere = shared.left_over(server) if shared is not None else []
+    for name in dict.fromkeys([*elsewhere, *(name for name, _ in _noted(server))]):
+        path = _path(server, name)
         gate = path.with_suffix(".gate")
         with (
-            suppress(BlockingIOError),
+            suppress(BlockingIOError, _StillLoadedError),
             locked(gate, fcntl.LOCK_EX | fcntl.LOCK_NB),
             locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB) as held,
+            shared.ending_left_over(server, name) if shared else nullcontext(True) as free,
         ):
-            if os.fstat(held.fileno()).st_size == 0 or unload(name):
-                path.unlink(missing_ok=True)
-                gate.unlink(missing_ok=True)
+            left = name in elsewhere or os.fstat(held.fileno()).st_size > 0
+            if left and not (free and unload(name)):
+                raise _StillLoadedError
+            path.unlink(missing_ok=True)
+            gate.unlink(missing_ok=True)
+
+
+class _StillLoadedError(Exception):
+    """A server did not unload an adapter."""
 
 
 def _noted(server: str) -> Iterator[tuple[str, Path]]:
@@ -114,6 +161,11 @@ def _noted(server: str) -> Iterator[tuple[str, Path]]:
                 yield str(note["adapter"]), path
         except (OSError, ValueError, KeyError, TypeError):
             continue
+
+
+def _path(server: str, adapter: str) -> Path:
+    name = hashlib.sha256(f"{server}\0{adapter}".encode()).hexdigest()[:24]
+    return private_folder("leases") / name
 
 
 def _free(path: Path) -> bool:

@@ -8,6 +8,7 @@ from shlex import quote
 from capgate.common.errors import RequestFault
 from capgate.serving.adapters.leases import Lease, end_left_over
 from capgate.serving.adapters.lora_requests import ask_unload, not_unloaded
+from capgate.serving.adapters.shared_leases import SharedLeases
 from capgate.serving.endpoint import Endpoint
 
 
@@ -49,12 +50,15 @@ class LoadedAdapter:
             raise not_unloaded(self.endpoint, self.endpoint.model, status, said)
 
 
-def unload_left_over(base: Endpoint, say: Callable[[str], None]) -> None:
+def unload_left_over(
+    base: Endpoint, say: Callable[[str], None], leases: SharedLeases | None = None
+) -> None:
     """Has a server unload the adapters of runs that were killed, and tells of each.
 
     Args:
         base: The endpoint of a base on that server.
         say: Shows a line.
+        leases: The leases of all machines, where something keeps them.
     """
 
     def end(name: str) -> bool:
@@ -71,4 +75,4 @@ def unload_left_over(base: Endpoint, say: Callable[[str], None]) -> None:
             )
         return status in {200, 404}
 
-    end_left_over(base.base_url, end)
+    end_left_over(base.base_url, end, leases)

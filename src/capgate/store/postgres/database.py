@@ -15,7 +15,7 @@ from capgate.common.postgres_url import PostgresUrl
 from capgate.store import store_file
 from capgate.store.database import Outcome
 from capgate.store.postgres.faults import fault_of_database
-from capgate.store.postgres.holding import LIVE, Holder
+from capgate.store.postgres.holding import PAUSE, TAKE_CLAIM, Holder
 from capgate.store.postgres.link import SCHEMA, Link, with_marks
 from capgate.store.postgres.schema import MAKING, bring_up_database
 from capgate.store.schema import bring_up
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from capgate.store.postgres.link import Connection
 
 _T = TypeVar("_T")
-
-_PAUSE: Final = 0.25
-
-_CLAIM: Final = (
-    "INSERT INTO claims (name, holder, seconds, renewed) "
-    "VALUES (%(name)s, %(holder)s, %(seconds)s, clock_timestamp()) "
-    "ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, seconds = excluded.seconds, "
-    "renewed = excluded.renewed "
-    f"WHERE claims.holder = excluded.holder OR NOT ({LIVE.format('claims')}) RETURNING 1"
-)
 
 _CHUNK: Final = 5_000
 """Rows that are read at a time where a store is copied."""
@@ -70,7 +60,7 @@ class PostgresDatabase:
     @property
     def claim_pause(self) -> float:
         """See `Database.claim_pause`."""
-        return _PAUSE
+        return PAUSE
 
     @contextmanager
     def _told(self, verb: str) -> Iterator[None]:
@@ -179,13 +169,12 @@ class PostgresDatabase:
                 if time.monotonic() >= told_at:
                     told_at = float("inf")
                     waiting()
-                time.sleep(_PAUSE)
+                time.sleep(PAUSE)
             yield
 
     def claim_free(self, claims: ExitStack, name: str) -> bool:
         """See `Database.claim_free`."""
-        with self._told("claimed"):
-            holder = self._holder.take("claims", _CLAIM, {"name": name})
+        holder = self._holder.take("claims", TAKE_CLAIM, {"name": name})
         if holder is None:
             return False
         claims.callback(self._holder.give_back, holder)

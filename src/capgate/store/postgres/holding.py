@@ -11,11 +11,16 @@ import os
 import secrets
 import threading
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from capgate.common.errors import ConfigError
 from capgate.common.postgres_url import PostgresUrl
+from capgate.store.postgres.faults import fault_of_database
 from capgate.store.postgres.link import Link
+from capgate.store.postgres.schema import bring_up_database
+
+if TYPE_CHECKING:
+    from capgate.store.postgres.link import Connection
 
 _VARIABLE: Final = "CAPGATE_CLAIM_SECONDS"
 _SECONDS: Final = 60.0
@@ -28,6 +33,20 @@ LIVE: Final = (
     "clock_timestamp() - {0}.seconds * INTERVAL '1 second'"
 )
 """Whether the row of a table has a holder."""
+
+TAKE_CLAIM: Final = (
+    "INSERT INTO claims (name, holder, seconds, renewed) "
+    "VALUES (%(name)s, %(holder)s, %(seconds)s, clock_timestamp()) "
+    "ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, seconds = excluded.seconds, "
+    "renewed = excluded.renewed "
+    f"WHERE claims.holder = excluded.holder OR NOT ({LIVE.format('claims')}) RETURNING 1"
+)
+"""Takes the claim `name`, unless another holder has it; again where its answer was lost."""
+
+PAUSE: Final = 0.25
+"""Seconds after which to look again for what another process holds."""
+
+_TABLES: Final = ("claims", "leases")
 
 
 def expiry() -> float:
@@ -64,10 +83,20 @@ class Holder:
         self._beating: threading.Thread | None = None
 
     def ask(self, statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows that a statement returns; it may be executed twice."""
-        return self._linked().do(
-            lambda connection: connection.execute(statement.encode(), values).fetchall()
-        )
+        """The rows that a statement returns; it may be executed twice.
+
+        Raises:
+            StoreError: The database refuses it, or can't be reached.
+        """
+        link = self._linked()
+        import psycopg
+
+        try:
+            return link.do(
+                lambda connection: connection.execute(statement.encode(), values).fetchall()
+            )
+        except psycopg.Error as error:
+            raise fault_of_database(self._url, "claimed", error) from None
 
     def take(self, table: str, statement: str, values: dict[str, Any]) -> str | None:
         """Takes a row, where the statement returns it.
@@ -117,8 +146,28 @@ class Holder:
     def _linked(self) -> Link:
         with self._changing:
             if self._link is None:
-                self._link = Link(self._url)
+                link = Link(self._url)
+                try:
+                    link.do(self._begin)
+                except BaseException:
+                    link.drop()
+                    raise
+                self._link = link
             return self._link
+
+    def _begin(self, connection: Connection) -> None:
+        import psycopg
+
+        try:
+            bring_up_database(connection, self._url)
+            for table in _TABLES:
+                # What processes left that were killed; nobody asks for most of it again.
+                connection.execute(
+                    f"DELETE FROM {table} WHERE renewed < clock_timestamp() - INTERVAL '1 day' "
+                    f"AND NOT ({LIVE.format(table)})".encode()
+                )
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise fault_of_database(self._url, "claimed", error) from None
 
     def _beat(self) -> None:
         with self._changing:
