@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from capgate.commands.options import add_json, output_of
+from capgate.config.store_place import StorePlace
 from capgate.store.merge import merge
 
 
@@ -19,9 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     text = "put all that some stores hold into one"
     merging = actions.add_parser("merge", help=text, description=f"{text.capitalize()}.")
-    merging.add_argument("stores", metavar="STORE", nargs="+", type=Path, help="a store's file")
     merging.add_argument(
-        "--into", metavar="FILE", type=Path, required=True, help="the store; made if missing"
+        "stores", metavar="STORE", nargs="+", help="a store: its file, or its folder"
+    )
+    merging.add_argument(
+        "--into", metavar="STORE", required=True, help="the store; made if missing"
     )
     add_json(merging)
 
@@ -32,13 +35,14 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         StoreError: A store is missing, damaged, newer than this version or no store.
     """
-    merged = merge(options.stores, options.into)
+    into = StorePlace.read(options.into)
+    merged = merge([StorePlace.read(one) for one in options.stores], into)
     out = output_of(options)
     if options.json:
-        out.json({"into": str(options.into), **asdict(merged)}, indent=2)
+        out.json({"into": into.recorded(Path.cwd()), **asdict(merged)}, indent=2)
     else:
         out.line(
-            f"{options.into}: {merged.answers:,} answers ({merged.new_answers:,} new) of "
+            f"{into}: {merged.answers:,} answers ({merged.new_answers:,} new) of "
             f"{merged.runs:,} runs ({merged.new_runs:,} new)"
         )
     return 0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +31,25 @@ def private_folder(name: str) -> Path:
             remedy="set XDG_CACHE_HOME to a folder of yours",
         ) from None
     return path
+
+
+def local_folder(name: str) -> Path:
+    """A folder of this user on this machine's own disk that nobody else may enter.
+
+    A home folder may lie on a network file system, and SQLite's files may not.
+
+    Raises:
+        OSError: It can't be made, or another user has made one of that name.
+    """
+    path = Path(tempfile.gettempdir()) / f"capgate-{os.getuid()}"
+    for one in (path, path / name):
+        with suppress(FileExistsError):
+            one.mkdir(mode=0o700)
+        found = one.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise PermissionError(f"{one} is another user's")
+        one.chmod(0o700)
+    return path / name
 
 
 def locked(path: Path, how: int) -> IO[bytes]:

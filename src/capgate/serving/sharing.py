@@ -12,9 +12,6 @@ import asyncio
 import fcntl
 import hashlib
 import json
-import os
-import stat
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
@@ -23,7 +20,7 @@ from typing import IO, Final
 from urllib.parse import urlsplit
 
 from capgate.common.errors import ConfigError
-from capgate.common.user_cache import locked, private_folder
+from capgate.common.user_cache import local_folder, locked, private_folder
 
 TOLD_AFTER_SECONDS: Final = 5.0
 """Seconds of waiting after which the user sees a line about it."""
@@ -157,12 +154,6 @@ def _folder() -> Path:
     try:
         return private_folder("asking")
     except ConfigError:
-        path = Path(tempfile.gettempdir()) / f"capgate-{os.getuid()}"
         with suppress(OSError):
-            path.mkdir(mode=0o700, exist_ok=True)
-            found = path.lstat()
-            # Another user may have made a folder of that name.
-            if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
-                path.chmod(0o700)
-                return path
+            return local_folder("asking")
         raise

@@ -14,8 +14,12 @@ from pathlib import Path
 
 from capgate.common.errors import StoreError
 from capgate.common.scratch import Scratch
+from capgate.config.store_place import StorePlace
 from capgate.store.answer_store import Store
+from capgate.store.folder_store import FolderStore
+from capgate.store.open_store import is_there, open_store
 from capgate.store.schema import SCHEMA_VERSION, bring_up, schema_of
+from capgate.store.tables import TABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,41 +39,49 @@ class Merged:
     new_runs: int
 
 
-def merge(sources: Sequence[Path], into: Path) -> Merged:
+def merge(sources: Sequence[StorePlace], into: StorePlace) -> Merged:
     """Puts stores into one. They stay as they are.
 
     All are looked at before the first one is put in; each is put in as a whole or not at all.
 
     Args:
-        sources: Their files.
-        into: The store's file; made where it is missing. It may be one of the sources.
+        sources: Where they are.
+        into: Where the store is; made where it is missing. It may be one of the sources.
 
     Raises:
         StoreError: One is missing, damaged, newer than this version or no store.
     """
     with ExitStack() as copies:
         files = [copies.enter_context(_readable(source)) for source in sources]
-        with Store(into) as store:
+        with open_store(into) as store:
             before = _counts(store)
             for source, file in zip(sources, files, strict=True):
-                if file is not None and not file.samefile(into):
+                if file is not None and not _is_one(source, into):
                     _put(store, source, file)
             after = _counts(store)
     return Merged(after[0], after[0] - before[0], after[1], after[1] - before[1])
 
 
 @contextmanager
-def _readable(source: Path) -> Iterator[Path | None]:
+def _readable(place: StorePlace) -> Iterator[Path | None]:
     """A sound store of this version: the source, or a copy of it that was brought up to it.
 
     None stands for a store to which nothing was written yet.
     """
-    if not source.is_file():
+    if not is_there(place):
         raise StoreError(
-            f"there is no store of answers {source}",
-            remedy="name the file that a run wrote (--store); nothing was changed",
+            f"there is no store of answers {place}",
+            remedy="name what a run wrote (--store); nothing was changed",
         )
     with ExitStack() as stack:
+        if place.kind == "folder" and place.path is not None:
+            folder = stack.enter_context(closing(FolderStore(place.path)))
+            yield folder.path
+            return
+        source = place.path
+        if source is None:
+            source = stack.enter_context(Scratch()).path / "copy.sqlite"
+            _copy(place, source)
         with _told(source), closing(sqlite3.connect(source)) as db:
             version = schema_of(db, source)
             faults = [row[0] for row in db.execute("PRAGMA quick_check(1)")]
@@ -82,6 +94,14 @@ def _readable(source: Path) -> Iterator[Path | None]:
         yield file
 
 
+def _copy(place: StorePlace, file: Path) -> None:
+    """Copies a store that is no file into one."""
+    with open_store(place) as store, Store(file) as copy, copy.transaction() as db:
+        for table in TABLES:
+            columns = ", ".join(table.columns)
+            db.executemany(table.new(), store.rows(f"SELECT {columns} FROM {table.name}"))
+
+
 def _copy_brought_up(db: sqlite3.Connection, file: Path) -> None:
     """Copies a store of an earlier version and brings the copy up to this one."""
     with closing(sqlite3.connect(file, isolation_level=None)) as copy:
@@ -91,8 +111,15 @@ def _copy_brought_up(db: sqlite3.Connection, file: Path) -> None:
         copy.execute("COMMIT")
 
 
+def _is_one(one: StorePlace, other: StorePlace) -> bool:
+    """Whether two stores that are there are the same one."""
+    if one.path is None or other.path is None:
+        return one == other
+    return one.path.samefile(other.path)
+
+
 @contextmanager
-def _told(source: Path) -> Iterator[None]:
+def _told(source: StorePlace | Path) -> Iterator[None]:
     """Has what SQLite says told as a fault of a store that is put in.
 
     Raises:
@@ -109,7 +136,7 @@ def _told(source: Path) -> Iterator[None]:
         ) from None
 
 
-def _put(store: Store, source: Path, file: Path) -> None:
+def _put(store: Store, source: StorePlace, file: Path) -> None:
     with _told(source):
         store.take_in(file)
 

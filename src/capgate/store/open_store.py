@@ -10,6 +10,8 @@ from capgate.common.redact import Redactor
 from capgate.config.store_place import StorePlace
 from capgate.serving.adapters.shared_leases import SharedLeases
 from capgate.store.answer_store import Store
+from capgate.store.folder_store import FolderStore
+from capgate.store.segments import is_store
 
 
 def open_store(place: StorePlace, redactor: Redactor | None = None) -> Store:
@@ -26,11 +28,9 @@ def open_store(place: StorePlace, redactor: Redactor | None = None) -> Store:
         from capgate.store.postgres.database import PostgresDatabase
 
         return Store(PostgresDatabase(place.url), redactor)
-    if place.kind != "file" or place.path is None:
-        raise StoreError(
-            f"the store of answers {place} can't be opened",
-            remedy="name a file of this machine with --store",
-        )
+    assert place.path is not None
+    if place.kind == "folder":
+        return Store(FolderStore(place.path), redactor)
     return Store(place.path, redactor)
 
 
@@ -47,7 +47,7 @@ def is_there(place: StorePlace) -> bool:
     """Whether there is a store to read; of a database only opening it can tell."""
     if place.path is None:
         return True
-    return place.path.is_dir() if place.kind == "folder" else place.path.is_file()
+    return is_store(place.path) if place.kind == "folder" else place.path.is_file()
 
 
 @contextmanager

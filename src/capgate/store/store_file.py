@@ -58,6 +58,7 @@ class StoreFile:
 
     Args:
         path: The file; made with its folder where it is missing.
+        where: Where the store is, as people may see it; the file where `""`.
 
     Attributes:
         path: The file.
@@ -67,9 +68,9 @@ class StoreFile:
         StoreError: It can't be opened, is not a store, or has a newer schema.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, where: str = "") -> None:
         self.path = path
-        self.where = str(path)
+        self.where = where or str(path)
         # The thread that asks keeps answers while the main thread reads.
         self._using = threading.RLock()
         try:
@@ -79,7 +80,7 @@ class StoreFile:
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
         except (sqlite3.Error, OSError) as error:
-            raise fault_of_store(self.path, "opened", error) from None
+            raise self._fault("opened", error) from None
         try:
             self._db.execute("BEGIN")
             schema_of(self._db, self.path)
@@ -99,7 +100,7 @@ class StoreFile:
             self._migrate()
         except (sqlite3.Error, OSError) as error:
             self._db.close()
-            raise fault_of_store(self.path, "opened", error) from None
+            raise self._fault("opened", error) from None
         except StoreError:
             self._db.close()
             raise
@@ -119,7 +120,7 @@ class StoreFile:
         try:
             yield
         except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
-            raise fault_of_store(self.path, "read", error) from None
+            raise self._fault("read", error) from None
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         """The rows that a query finds.
@@ -153,6 +154,7 @@ class StoreFile:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
+                self._before_commit()
                 self._db.execute("COMMIT")
             except BaseException as error:
                 # Some faults, such as a full disk, have already rolled back by themselves.
@@ -160,8 +162,14 @@ class StoreFile:
                     with suppress(sqlite3.Error):
                         self._db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise fault_of_store(self.path, "written", error) from None
+                    raise self._fault("written", error) from None
                 raise
+
+    def _fault(self, verb: str, error: Exception) -> StoreError:
+        return fault_of_store(self.path, verb, error)
+
+    def _before_commit(self) -> None:
+        """Called with a transaction's last statement done; an error takes the whole back."""
 
     def take_in(self, file: Path) -> None:
         """Takes in the rows of another store, all of them or none.
@@ -204,7 +212,7 @@ class StoreFile:
                 waiting()
                 lock.acquire()
         except OSError as error:
-            raise fault_of_store(self.path, "claimed", error) from None
+            raise self._fault("claimed", error) from None
         try:
             yield
             if once:
@@ -225,7 +233,7 @@ class StoreFile:
         except Timeout:
             return False
         except OSError as error:
-            raise fault_of_store(self.path, "claimed", error) from None
+            raise self._fault("claimed", error) from None
         return True
 
     def _lock(self, file: Path, *, timeout: float = -1) -> FileLock:

@@ -6,6 +6,7 @@ difference in which order stores are put together, in which groups, or how often
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,8 +51,24 @@ class Table:
         columns = ", ".join(self.columns)
         start = (
             f"INSERT INTO {into}.{self.name} ({columns}) SELECT {columns} "
-            f"FROM {source}.{self.name} WHERE true ON CONFLICT ({', '.join(self.key)}) DO "
+            f"FROM {source}.{self.name} WHERE true"
         )
+        return f"{start} {self._greater}"
+
+    def taking(self, columns: Sequence[str]) -> str:
+        """The statement that puts a row of another store into this one.
+
+        Args:
+            columns: The columns of its values; the others have their defaults.
+        """
+        marks = ", ".join("?" * len(columns))
+        start = f"INSERT INTO {self.name} ({', '.join(columns)}) VALUES ({marks})"
+        return f"{start} {self._greater}"
+
+    @property
+    def _greater(self) -> str:
+        """What a statement does where a row of the same key is there: the greater one stays."""
+        start = f"ON CONFLICT ({', '.join(self.key)}) DO"
         if not self.rest:
             return f"{start} NOTHING"
         order = [*self.order, *(name for name in self.rest if name not in self.order)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from tests.doubles.runs import answers, keep_run
-from tests.unit.commands.conftest import ADAPTER, RUN, Told
+from tests.unit.commands.conftest import ADAPTER, BASE, RUN, Told
 
 
 def test_the_store_of_another_machine_is_put_in(finished: Path, told: Told) -> None:
@@ -42,6 +44,37 @@ def test_commands_read_a_merged_store(finished: Path, told: Told) -> None:
     here, _ = told("triage", RUN, "--target", ADAPTER, "--store", str(apart))
     assert here == there
     assert "lost" in here
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("report", RUN),
+        ("triage", RUN, "--target", ADAPTER),
+        ("compare", RUN, RUN, "--target", ADAPTER, "--target", BASE),
+        ("baseline", "record", BASE, "--run", RUN),
+        ("rescore", RUN, "--target", ADAPTER),
+        ("show", RUN, "QUESTION"),
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.usefixtures("served")
+def test_commands_read_a_store_that_is_a_folder(
+    finished: Path, told: Told, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each says of a folder what it says of the file that was put into it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(finished))
+    answered = answers()[0].question
+    words = [answered if word == "QUESTION" else word for word in command]
+    here = told(*words, code=None)
+    told("store", "merge", "reports/answers.sqlite", "--into", "shared/")
+    # What `baseline record` has written.
+    shutil.rmtree(finished / "thresholds", ignore_errors=True)
+    for file in (finished / "reports").glob("answers.sqlite*"):
+        file.unlink()
+    there = told(*words, "--store", "shared/", code=None)
+    assert there == here
+    assert "no store of answers" not in "".join(there)
 
 
 def test_a_store_of_a_later_version_is_wrong_usage(finished: Path, told: Told) -> None:

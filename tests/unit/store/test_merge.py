@@ -20,11 +20,14 @@ from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.questions import Question
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import StoreError
+from capgate.config.store_place import StorePlace
+from capgate.store import merge as merging
 from capgate.store.answer_store import Store
 from capgate.store.ids import AnswerIds
 from capgate.store.kept import Seen
-from capgate.store.merge import Merged, merge
+from capgate.store.merge import Merged
 from capgate.store.shard import Look, Shard
+from capgate.store.tables import TABLES, Table
 from capgate.store.tries import Attempt, begin, end
 
 FACTS = {"model": "m", "versions": {"task": "t@1"}}
@@ -61,6 +64,23 @@ def content(path: Path) -> dict[str, Any]:
             found["cost", fingerprint] = store.mean_cost(context)
             found["some", fingerprint] = store.some_answers_under(fingerprint, 9)
         return found
+
+
+def merge(paths: Sequence[Path], into: Path) -> Merged:
+    """Puts stores that are files into one."""
+    return merging.merge([StorePlace.file(one) for one in paths], StorePlace.file(into))
+
+
+def rows_of(path: Path) -> dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]:
+    """All rows of a store: table to key to all columns."""
+    with Store(path) as store:
+        return {
+            table.name: {
+                row[: len(table.key)]: row
+                for row in store.rows(f"SELECT {', '.join(table.columns)} FROM {table.name}")
+            }
+            for table in TABLES
+        }
 
 
 def answers_of(path: Path) -> list[str]:
@@ -152,15 +172,66 @@ def test_order_groups_and_repetitions_make_no_difference(
             for what, *rest in steps:
                 write(store, what, *rest)
     merge([a, b, c], folder / "whole")
+    rows = rows_of(folder / "whole")
+    parts = [rows_of(path) for path in (a, b, c)]
+    for table, merged in rows.items():
+        assert merged.keys() == set().union(*(part[table] for part in parts)), table
+        assert all(
+            any(part[table].get(key) == row for part in parts) for key, row in merged.items()
+        ), table
     expected = content(folder / "whole")
     merge([c, b], folder / "cb")
     merge([folder / "cb", a], folder / "cb, a")
+    assert rows_of(folder / "cb, a") == rows
     assert content(folder / "cb, a") == expected
     merge([b, a], a)
     merge([c, a, c, folder / "cb"], folder / "a, b, c")
     assert content(folder / "a, b, c") == expected
     assert merge([a, b, c, first], folder / "whole").new_answers == 0
     assert content(folder / "whole") == expected
+
+
+def greater_and_smaller(table: Table) -> tuple[list[Any], list[Any]]:
+    """Two rows of one key, the first of which counts: by what was found last, or knows more."""
+    numbers = {"made", "created", "kept", "started", "at", "judged", "number", "share", "set_aside"}
+    numbers |= {"prompt_tokens", "completion_tokens", "seconds", "margin", "cost", "cut_off"}
+    numbers |= {"reasoning_tokens"}
+    row = {name: 1 if name in numbers else "{}" for name in table.columns}
+    row |= {name: name.encode() for name in ("id", "context", "taker", "answer") if name in row}
+    if table.name == "runs":
+        row["id"] = "r1"
+    later = {
+        "contexts": {"facts": '{"longer": 1}', "made": 0},
+        "answers": {"set_aside": 2, "text": ""},
+        "questions": {"kept": 2, "subject": ""},
+        "runs": {"started": 2, "settings": "{"},
+        "uses": {"subject": "~"},
+        "shards": {"at": 2, "facts": ""},
+        "sightings": {"weights": "~", "run": ""},
+        "tries": {"judged": 2, "verdict": None},
+    }[table.name]
+    return list((row | later).values()), list(row.values())
+
+
+@pytest.mark.parametrize(
+    "table", [table for table in TABLES if table.rest], ids=lambda table: table.name
+)
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_rows_of_one_key_the_later_one_counts(
+    tmp_path: Path, table: Table, first: int
+) -> None:
+    """Whichever of the two stores is put in first."""
+    rows = greater_and_smaller(table)
+    for name, row in zip("ab", rows, strict=True):
+        with Store(tmp_path / name) as store, store.transaction() as db:
+            marks = ", ".join("?" * len(row))
+            columns = ", ".join(table.columns)
+            db.execute(f"INSERT INTO {table.name} ({columns}) VALUES ({marks})", row)
+    order = [tmp_path / "a", tmp_path / "b"]
+    merge(order[:: -1 if first else 1], tmp_path / "c")
+    with Store(tmp_path / "c") as store:
+        found = store.rows(f"SELECT {', '.join(table.columns)} FROM {table.name}")
+    assert found == [tuple(rows[0])]
 
 
 def test_what_two_machines_found_counts_together(tmp_path: Path) -> None:
