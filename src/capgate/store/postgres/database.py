@@ -14,7 +14,7 @@ from capgate.common.errors import StoreError
 from capgate.common.postgres_url import PostgresUrl
 from capgate.store import store_file
 from capgate.store.database import Outcome
-from capgate.store.postgres.faults import fault_of_database
+from capgate.store.postgres.faults import fault_of_database, told
 from capgate.store.postgres.holding import PAUSE, TAKE_CLAIM, Holder
 from capgate.store.postgres.link import SCHEMA, Link, with_marks
 from capgate.store.postgres.schema import MAKING, bring_up_database
@@ -33,8 +33,8 @@ _CHUNK: Final = 5_000
 class PostgresDatabase:
     """A connection to a store's database, with another one for what this process holds.
 
-    A connection that is lost is made again, for up to a minute. What was being done then is done
-    again from its beginning: rows have ids of their own, so that nothing is written twice.
+    A connection that is lost is made again, for a minute (`patience`). What was being done then is
+    done again from its beginning: rows have ids of their own, so that nothing is written twice.
 
     Args:
         url: The database.
@@ -51,7 +51,7 @@ class PostgresDatabase:
         self._link = Link(url)
         self._holder = Holder(url)
         try:
-            with self._told("opened"):
+            with told(self._url, "opened"):
                 self._link.do(lambda connection: bring_up_database(connection, url))
         except StoreError:
             self._link.drop()
@@ -63,19 +63,10 @@ class PostgresDatabase:
         return PAUSE
 
     @contextmanager
-    def _told(self, verb: str) -> Iterator[None]:
-        import psycopg
-
-        try:
-            yield
-        except psycopg.Error as error:
-            raise fault_of_database(self._url, verb, error) from None
-
-    @contextmanager
     def reading(self) -> Iterator[None]:
         """See `Database.reading`."""
         try:
-            with self._told("read"):
+            with told(self._url, "read"):
                 yield
         except (ValueError, TypeError, RecursionError) as error:
             raise fault_of_database(self._url, "read", error) from None
@@ -98,7 +89,7 @@ class PostgresDatabase:
                 return
             self._within = transaction = _Transaction(self._link, alone=alone)
             try:
-                with self._told("written"):
+                with told(self._url, "written"):
                     yield transaction
                     transaction.commit()
             except BaseException:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from capgate.common.errors import StoreError
@@ -55,6 +58,22 @@ def fault_of_database(url: PostgresUrl, verb: str, error: Exception) -> StoreErr
     return StoreError(
         f"the store of answers {url} can't be {verb}", said=said, remedy=_remedy(error, said)
     )
+
+
+@contextmanager
+def told(url: PostgresUrl, verb: str) -> Iterator[None]:
+    """Has what the database says told as a fault of the store.
+
+    Raises:
+        StoreError: The database refuses something.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Where psycopg is missing, nothing of it can be raised.
+        if (psycopg := sys.modules.get("psycopg")) and isinstance(error, psycopg.Error):
+            raise fault_of_database(url, verb, error) from None
+        raise
 
 
 def _remedy(error: Exception, said: str) -> str:

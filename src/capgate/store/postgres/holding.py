@@ -7,24 +7,20 @@ start everybody has as long to renew as before.
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from capgate.common.errors import ConfigError
 from capgate.common.postgres_url import PostgresUrl
-from capgate.store.postgres.faults import fault_of_database
+from capgate.store.postgres.faults import told
 from capgate.store.postgres.link import Link
+from capgate.store.postgres.patience import patience
 from capgate.store.postgres.schema import bring_up_database
 
 if TYPE_CHECKING:
     from capgate.store.postgres.link import Connection
 
-_VARIABLE: Final = "CAPGATE_CLAIM_SECONDS"
-_SECONDS: Final = 60.0
-_LEAST: Final = 1.0
 _BEATS: Final = 4
 """How often a row is renewed in the time after which it expires."""
 
@@ -49,23 +45,6 @@ PAUSE: Final = 0.25
 _TABLES: Final = ("claims", "leases")
 
 
-def expiry() -> float:
-    """Seconds after which what a dead process holds is free.
-
-    Raises:
-        ConfigError: The environment has no such number.
-    """
-    text = os.environ.get(_VARIABLE, "")
-    if not text:
-        return _SECONDS
-    with suppress(ValueError):
-        if _LEAST <= (seconds := float(text)) <= 86_400:
-            return seconds
-    raise ConfigError(
-        f"{_VARIABLE} should be a number of seconds from {_LEAST:g} to 86,400, not {text!r}"
-    )
-
-
 class Holder:
     """Takes rows, renews them while this process lives, and gives them back.
 
@@ -75,7 +54,7 @@ class Holder:
 
     def __init__(self, url: PostgresUrl) -> None:
         self._url = url
-        self.seconds = expiry()
+        self.seconds = patience()
         self._link: Link | None = None
         self._held: dict[str, str] = {}
         self._changing = threading.Lock()
@@ -88,15 +67,10 @@ class Holder:
         Raises:
             StoreError: The database refuses it, or can't be reached.
         """
-        link = self._linked()
-        import psycopg
-
-        try:
-            return link.do(
+        with told(self._url, "claimed"):
+            return self._linked().do(
                 lambda connection: connection.execute(statement.encode(), values).fetchall()
             )
-        except psycopg.Error as error:
-            raise fault_of_database(self._url, "claimed", error) from None
 
     def take(self, table: str, statement: str, values: dict[str, Any]) -> str | None:
         """Takes a row, where the statement returns it.
@@ -156,18 +130,13 @@ class Holder:
             return self._link
 
     def _begin(self, connection: Connection) -> None:
-        import psycopg
-
-        try:
-            bring_up_database(connection, self._url)
-            for table in _TABLES:
-                # What processes left that were killed; nobody asks for most of it again.
-                connection.execute(
-                    f"DELETE FROM {table} WHERE renewed < clock_timestamp() - INTERVAL '1 day' "
-                    f"AND NOT ({LIVE.format(table)})".encode()
-                )
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise fault_of_database(self._url, "claimed", error) from None
+        bring_up_database(connection, self._url)
+        for table in _TABLES:
+            # What processes left that were killed; nobody asks for most of it again.
+            connection.execute(
+                f"DELETE FROM {table} WHERE renewed < clock_timestamp() - INTERVAL '1 day' "
+                f"AND NOT ({LIVE.format(table)})".encode()
+            )
 
     def _beat(self) -> None:
         with self._changing:

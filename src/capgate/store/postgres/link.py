@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from capgate.common.errors import StoreError
 from capgate.common.postgres_url import PostgresUrl
 from capgate.store.postgres.faults import fault_of_database, is_passing
+from capgate.store.postgres.patience import patience
 
 if TYPE_CHECKING:
     import psycopg
@@ -22,9 +23,6 @@ _T = TypeVar("_T")
 
 SCHEMA: Final = "capgate"
 """The schema that holds a store's tables, in the sense of PostgreSQL: a folder of tables."""
-
-_PATIENCE: Final = 60.0
-"""Seconds for which a lost connection is tried again."""
 
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
@@ -56,12 +54,14 @@ class Link:
         url: The database.
 
     Raises:
+        ConfigError: The environment names no number of seconds (`patience`).
         StoreError: psycopg is missing, or the database can't be reached or opened. This is not
             tried again: the user waits for it.
     """
 
     def __init__(self, url: PostgresUrl) -> None:
         self._url = url
+        self._patience = patience()
         self._using = threading.RLock()
         self._connection: Connection | None = _connected(url)
 
@@ -77,7 +77,7 @@ class Link:
         """
         import psycopg
 
-        patience, pause = time.monotonic() + _PATIENCE, _FIRST_PAUSE
+        given_up_at, pause = time.monotonic() + self._patience, _FIRST_PAUSE
         with self._using:
             while True:
                 connection = self._connection
@@ -89,7 +89,7 @@ class Link:
                     if connection is not None and not _is_lost(connection, error):
                         raise
                     self.drop()
-                    if time.monotonic() + pause > patience:
+                    if time.monotonic() + pause > given_up_at:
                         raise self._given_up(error) from None
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
