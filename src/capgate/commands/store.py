@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "put all that some stores hold into one"
     merging = actions.add_parser("merge", help=text, description=f"{text.capitalize()}.")
     merging.add_argument(
-        "stores", metavar="STORE", nargs="+", help="a store: its file, or its folder"
+        "stores",
+        metavar="STORE",
+        nargs="+",
+        help="a store, as --store names it: a file, DIR/ or postgresql://…",
     )
     merging.add_argument(
         "--into", metavar="STORE", required=True, help="the store; made if missing"

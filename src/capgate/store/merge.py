@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capgate.common.errors import StoreError
+from capgate.common.postgres_url import PostgresUrl
 from capgate.common.scratch import Scratch
 from capgate.config.store_place import StorePlace
 from capgate.store.answer_store import Store
 from capgate.store.folder_store import FolderStore
 from capgate.store.open_store import is_there, open_store
-from capgate.store.schema import SCHEMA_VERSION, bring_up, schema_of
-from capgate.store.tables import TABLES
+from capgate.store.schema import SCHEMA_VERSION, bring_up, schema_of, take_out_alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,8 @@ def _readable(place: StorePlace) -> Iterator[Path | None]:
         source = place.path
         if source is None:
             source = stack.enter_context(Scratch()).path / "copy.sqlite"
-            _copy(place, source)
+            assert place.url is not None
+            _copy(place.url, source)
         with _told(source), closing(sqlite3.connect(source)) as db:
             version = schema_of(db, source)
             faults = [row[0] for row in db.execute("PRAGMA quick_check(1)")]
@@ -94,12 +95,12 @@ def _readable(place: StorePlace) -> Iterator[Path | None]:
         yield file
 
 
-def _copy(place: StorePlace, file: Path) -> None:
-    """Copies a store that is no file into one."""
-    with open_store(place) as store, Store(file) as copy, copy.transaction() as db:
-        for table in TABLES:
-            columns = ", ".join(table.columns)
-            db.executemany(table.new(), store.rows(f"SELECT {columns} FROM {table.name}"))
+def _copy(url: PostgresUrl, file: Path) -> None:
+    """Copies a database into a new file."""
+    from capgate.store.postgres.database import PostgresDatabase
+
+    with closing(PostgresDatabase(url)) as database:
+        database.copy_into(file)
 
 
 def _copy_brought_up(db: sqlite3.Connection, file: Path) -> None:
@@ -108,6 +109,7 @@ def _copy_brought_up(db: sqlite3.Connection, file: Path) -> None:
         db.backup(copy)
         copy.execute("BEGIN")
         bring_up(copy, file)
+        take_out_alerts(copy)
         copy.execute("COMMIT")
 
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inspect_ai.dataset import Sample
+from tests.doubles.postgres import PostgresServer
 
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.questions import Question
@@ -26,6 +27,7 @@ from capgate.store.answer_store import Store
 from capgate.store.ids import AnswerIds
 from capgate.store.kept import Seen
 from capgate.store.merge import Merged
+from capgate.store.open_store import open_store
 from capgate.store.shard import Look, Shard
 from capgate.store.tables import TABLES, Table
 from capgate.store.tries import Attempt, begin, end
@@ -189,6 +191,32 @@ def test_order_groups_and_repetitions_make_no_difference(
     assert content(folder / "a, b, c") == expected
     assert merge([a, b, c, first], folder / "whole").new_answers == 0
     assert content(folder / "whole") == expected
+
+
+@settings(max_examples=12, deadline=None)
+@given(apart=st.lists(st.lists(STEP, max_size=10), min_size=3, max_size=3))
+def test_a_database_in_between_makes_no_difference(
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: PostgresServer,
+    apart: Sequence[Sequence[tuple[Any, ...]]],
+) -> None:
+    """What stores hold comes through PostgreSQL row by row, also what a run wrote there itself."""
+    folder = tmp_path_factory.mktemp("apart")
+    url = postgres.url(postgres.new_database())
+    there, back = StorePlace.read(url), StorePlace.file(folder / "back")
+    for name, steps in zip(("a", "b", url), apart, strict=True):
+        with open_store(StorePlace.read(name, folder)) as store:
+            for what, *rest in steps:
+                write(store, what, *rest)
+    paths = [folder / name for name in "ab"]
+    merging.merge([there], StorePlace.file(folder / "c"))
+    merge([*paths, folder / "c"], folder / "whole")
+    for path in reversed(paths):
+        merging.merge([StorePlace.file(path)], there)
+    assert merging.merge([StorePlace.file(folder / "whole")], there).new_answers == 0
+    merging.merge([there], back)
+    assert rows_of(folder / "back") == rows_of(folder / "whole")
+    assert content(folder / "back") == content(folder / "whole")
 
 
 def greater_and_smaller(table: Table) -> tuple[list[Any], list[Any]]:
