@@ -75,7 +75,8 @@ class PostgresServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        if (self._data / "postmaster.pid").exists():
+            self.stop("immediate")
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:

@@ -99,11 +99,13 @@ FORMS: Final = (
         (rb"bearer" + _SPACE + rb"+(?=[^ \t-\r\x1c-\x1f]*[0-9\x80-\xff])",),
         in_line=False,
     ),
-    # https://user:password@host
+    # https://user:password@host, but not the user of a database whose password stands elsewhere
     Form(
         ("@",),
         re.compile(
-            r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,20}://)[^\s/?#@\"'<>]{1,500}@", re.IGNORECASE
+            r"((?<![a-z0-9+.-])(?!postgres(?:ql)?://[^\s/?#@:%\"'<>]{1,63}@)"
+            r"[a-z][a-z0-9+.-]{0,20}://)[^\s/?#@\"'<>]{1,500}@",
+            re.IGNORECASE,
         ),
         rf"\1{MARK}@",
         (rb"://[^\s/?#@\"'<>]{1,2000}@",),

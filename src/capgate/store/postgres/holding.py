@@ -61,15 +61,23 @@ class Holder:
         self._ended = threading.Event()
         self._beating: threading.Thread | None = None
 
-    def ask(self, statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    def ask(
+        self, statement: str, values: dict[str, Any], *, patient: bool = True
+    ) -> list[tuple[Any, ...]]:
         """The rows that a statement returns; it may be executed twice.
+
+        Args:
+            statement: The statement.
+            values: What stands for the names in it.
+            patient: Whether to wait for a database that can't be reached.
 
         Raises:
             StoreError: The database refuses it, or can't be reached.
         """
         with told(self._url, "claimed"):
             return self._linked().do(
-                lambda connection: connection.execute(statement.encode(), values).fetchall()
+                lambda connection: connection.execute(statement.encode(), values).fetchall(),
+                patient=patient,
             )
 
     def take(self, table: str, statement: str, values: dict[str, Any]) -> str | None:
@@ -104,7 +112,9 @@ class Holder:
             table = self._held.pop(holder)
         with suppress(Exception):
             self.ask(
-                f"DELETE FROM {table} WHERE holder = %(holder)s RETURNING 1", {"holder": holder}
+                f"DELETE FROM {table} WHERE holder = %(holder)s RETURNING 1",
+                {"holder": holder},
+                patient=False,
             )
 
     def close(self) -> None:
@@ -158,4 +168,5 @@ class Holder:
                         f"UPDATE {table} SET renewed = clock_timestamp() "
                         "WHERE holder = ANY(%(mine)s) RETURNING 1",
                         {"mine": mine},
+                        patient=False,
                     )

@@ -63,13 +63,16 @@ class Link:
         self._url = url
         self._patience = patience()
         self._using = threading.RLock()
+        self._given_up = False
         self._connection: Connection | None = _connected(url)
 
-    def do(self, work: Callable[[Connection], _T]) -> _T:
+    def do(self, work: Callable[[Connection], _T], *, patient: bool = True) -> _T:
         """Does something with the connection, from its beginning again where that was lost.
 
         Args:
             work: May be called several times; what it did the last time may count or not.
+            patient: Whether to wait for a database that can't be reached. It is waited for once:
+                nothing that follows waits again until it has been reached.
 
         Raises:
             psycopg.Error: The database refuses it.
@@ -77,28 +80,39 @@ class Link:
         """
         import psycopg
 
-        given_up_at, pause = time.monotonic() + self._patience, _FIRST_PAUSE
+        given_up_at, pause = time.monotonic() + self._patience * patient, _FIRST_PAUSE
+        first = True
         with self._using:
             while True:
                 connection = self._connection
                 try:
                     if connection is None:
                         connection = self._connection = _connected(self._url)
+                        self._given_up = False
                     return work(connection)
                 except (psycopg.Error, StoreError) as error:
                     if connection is not None and not _is_lost(connection, error):
                         raise
                     self.drop()
-                    if time.monotonic() + pause > given_up_at:
-                        raise self._given_up(error) from None
+                    if connection is not None and first:
+                        # It may only have been cut.
+                        first = False
+                        continue
+                    if self._given_up or time.monotonic() + pause > given_up_at:
+                        self._given_up = patient or self._given_up
+                        raise self._lost(error) from None
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _given_up(self, error: Exception) -> StoreError:
-        fault = fault_of_database(self._url, "reached any more", error)
+    def _lost(self, error: Exception) -> StoreError:
+        fault = (
+            error
+            if isinstance(error, StoreError)
+            else fault_of_database(self._url, "reached", error)
+        )
         return StoreError(
-            fault.what,
-            said=error.said if isinstance(error, StoreError) else fault.said,
+            f"the connection to the store of answers {self._url} was lost and can't be made again",
+            said=fault.said,
             remedy=f"{fault.remedy}; then start the run again: what is stored is not asked again",
         )
 
