@@ -13,6 +13,9 @@ from typing import Final
 from capgate.common.errors import CapgateError
 from capgate.common.private_files import own_folder
 
+_PIECE: Final = 2**20
+"""Characters that are written at once."""
+
 _REMEDIES: Final = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there, or have the quota raised",
@@ -101,7 +104,11 @@ def write_atomically(path: Path, text: str, *, shared: bool = False) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text if text.endswith("\n") else text + "\n")
+            # A report may have hundreds of megabytes: no copy of all of it is made.
+            for start in range(0, len(text), _PIECE):
+                file.write(text[start : start + _PIECE])
+            if not text.endswith("\n"):
+                file.write("\n")
         if shared:
             # mkstemp makes the file private.
             umask = os.umask(0)

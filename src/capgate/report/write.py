@@ -7,9 +7,9 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from capgate.benchmarks.mmlu.known_errors import Redux
 from capgate.benchmarks.mmlu.subjects import MMLU
@@ -33,6 +33,8 @@ from capgate.report.text.terminal import logs_line, render_report
 from capgate.run.log_sweep import sweep_lines
 from capgate.run.run import Run
 from capgate.store.baselines import Baseline, load_baseline
+
+_M = TypeVar("_M", bound=BaseModel)
 
 DATA: Final = "report.json"
 PAGE: Final = "report.html"
@@ -134,15 +136,29 @@ def find_baseline(thresholds: Path, target: str, benchmark: str = MMLU) -> Basel
 
 def redacted(report: Report, redactor: Redactor) -> Report:
     """A report without anything secret in it."""
-    plain = report.model_dump(mode="json")
+    # Nearly all of a report are its comparisons, and what is redacted is copied: one at a time.
+    rest = {n: one.model_copy(update={"comparisons": {}}) for n, one in report.benchmarks.items()}
+    bare = report.model_copy(update={"comparisons": {}, "benchmarks": rest})
+    clean = _redacted(bare, redactor)
+    for before, after in zip(report.sections.values(), clean.sections.values(), strict=False):
+        for target, comparison in before.comparisons.items():
+            (name,) = redactor.data({target: ""})
+            after.comparisons[name] = _redacted(comparison, redactor)
+    return clean
+
+
+def _redacted(model: _M, redactor: Redactor) -> _M:
+    plain = model.model_dump(mode="json")
     data = redactor.data(plain)
+    if data == plain:
+        return model
     try:
-        return Report.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         # Words of ours, such as a label, that are a key as well: nothing else has a fixed form.
         for fault in error.errors(include_url=False):
             _put_back(data, plain, fault["loc"])
-    return Report.model_validate(data)
+    return model.model_validate(data)
 
 
 def _put_back(data: Any, plain: Any, place: tuple[int | str, ...]) -> None:  # noqa: ANN401

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from capgate.benchmarks.mmlu.known_errors import Redux
 from capgate.common.answers import Answer, AnswerState, is_formless
 from capgate.common.grouping import by_subject, grouped
-from capgate.common.text import content_key
 from capgate.report.data.comparison import Comparison, Flip, Paired, Side
+from capgate.report.data.kept_texts import KeptTexts
 from capgate.report.data.labels import (
     AskedPair,
     change_of,
@@ -23,7 +23,6 @@ from capgate.report.data.labels import (
 from capgate.store.answer_rows import Stored
 from capgate.store.answer_store import Store
 from capgate.store.baselines import Baseline
-from capgate.store.kept import KeptQuestion
 
 FindBaseline = Callable[[str], Baseline | None]
 
@@ -41,6 +40,7 @@ class Asked:
         name: The benchmark's name.
         parents: Group to the parent that it belongs to.
         letters: The letters of the choices; `""` where answers are free text.
+        texts: Its questions.
         baseline: Finds a target's recorded baseline.
         redux: MMLU-Redux's annotations, where the benchmark is MMLU.
     """
@@ -48,6 +48,7 @@ class Asked:
     name: str
     parents: Mapping[str, str]
     letters: str
+    texts: KeptTexts
     baseline: FindBaseline | None = None
     redux: Redux | None = None
 
@@ -85,12 +86,10 @@ def compare(
     if missing:
         note = f"{missing} questions are left out: the reference has no answer to them"
     again = _asked_again(used, target, str(reference.get("target", "")))
-    questions = [pair.question for pair in pairs]
-    texts = store.kept_questions(questions, benchmark=benchmark.name)
     shifts = letter_shifts(pairs, benchmark.letters)
     parents = benchmark.parents
     by_parent = grouped(pairs, lambda pair: parents.get(pair.subject))
-    flips = _flips(pairs, texts, again)
+    flips = _flips(pairs, benchmark.texts, again)
     # A constrained answer that has no form either tells nothing.
     states = {
         key: AnswerState.UNPARSED if is_formless(side) else side.state
@@ -226,10 +225,11 @@ def _asked_again(used: Used, target: str, base: str) -> dict[tuple[str, str], Si
 
 def _flips(
     pairs: Sequence[AskedPair],
-    texts: Mapping[str, KeptQuestion],
+    kept_texts: KeptTexts,
     again: Mapping[tuple[str, str], Side],
 ) -> list[Flip]:
-    duplicated = _duplicated(texts)
+    texts = kept_texts.of([pair.question for pair in pairs])
+    duplicated = kept_texts.duplicated(texts.values())
     flips: list[Flip] = []
     for pair in pairs:
         change = change_of(pair.reference.state, pair.candidate.state)
@@ -254,15 +254,3 @@ def _flips(
             )
         )
     return flips
-
-
-def _duplicated(texts: Mapping[str, KeptQuestion]) -> set[str]:
-    """The questions whose text and choices another one has as well."""
-    found: set[str] = set()
-    # Few questions share a text, and choices are most of the work.
-    for alike in grouped(texts.values(), lambda kept: content_key(kept.text, ())).values():
-        if len(alike) > 1:
-            for same in grouped(alike, lambda kept: content_key(kept.text, kept.choices)).values():
-                if len(same) > 1:
-                    found |= {kept.hash for kept in same}
-    return found

@@ -16,6 +16,7 @@ from capgate.config.published_scores import Published
 from capgate.report.data.counting import group, parent_groups, subject_groups
 from capgate.report.data.flips import Asked, Look, compare
 from capgate.report.data.groups import with_words, words_of
+from capgate.report.data.kept_texts import KeptTexts
 from capgate.report.data.missing import faults_of
 from capgate.report.data.published_beside import beside
 from capgate.report.data.result import (
@@ -169,6 +170,7 @@ def section_of(facts: RunFacts, benchmark: str, recorded: Mapping[str, Recorded]
         recorded: Target to what was recorded of it on this benchmark.
     """
     store, run = facts.store, facts.run
+    texts = KeptTexts(store, benchmark)
     modes, quick = modes_of(recorded)
 
     # A target and what it is compared with: what both a result and a comparison are made of.
@@ -212,7 +214,7 @@ def section_of(facts: RunFacts, benchmark: str, recorded: Mapping[str, Recorded]
                 target,
                 result.reference,
                 used=used,
-                benchmark=_asked(facts, benchmark, recorded[target]),
+                benchmark=_asked(facts, texts, benchmark, recorded[target]),
                 reask_reason=recorded[target].kinds.get("reask", {}).get("reason", ""),
             )
             for target, result in results.items()
@@ -226,12 +228,13 @@ def section_of(facts: RunFacts, benchmark: str, recorded: Mapping[str, Recorded]
     )
 
 
-def _asked(facts: RunFacts, benchmark: str, mine: Recorded) -> Asked:
+def _asked(facts: RunFacts, texts: KeptTexts, benchmark: str, mine: Recorded) -> Asked:
     find = facts.baseline
     return Asked(
         name=benchmark,
         parents=mine.parents,
         letters=mine.letters,
+        texts=texts,
         baseline=None if find is None else partial(_found, find, benchmark),
         redux=facts.redux if benchmark == MMLU else None,
     )
