@@ -3,8 +3,12 @@
 RUN_A is the reference, RUN_B the candidate; each is an id as in reports/ (or its
 beginning), `latest`, or the path of a report.json. They must have asked the same questions with the
 same prompt, scorer and generation settings. Runs of several benchmarks get one verdict over all;
-each that RUN_A asked must be in RUN_B. The exit code is the verdict's: PASS 0, REGRESSION 1,
-INCONCLUSIVE 10, ERROR 11.
+each that RUN_A asked must be in RUN_B.
+
+RUN_A and RUN_B may also be logs that another harness wrote: a folder or file of Inspect (.eval,
+.json), of lm-evaluation-harness (--log_samples), or of NeMo Evaluator. No model is asked.
+
+The exit code is the verdict's: PASS 0, REGRESSION 1, INCONCLUSIVE 10, ERROR 11.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import Final
 
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.commands.compare_lines import show
+from capgate.commands.judge_logs import add_log_options, judge_logs, refuse_log_options
 from capgate.commands.no_verdict import tell_no_verdict
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common.errors import CapgateError, ConfigError
@@ -24,6 +29,7 @@ from capgate.config.published_scores import load_published, published_file
 from capgate.config.run_options import FILES
 from capgate.config.settings import Settings
 from capgate.config.thresholds import policy_for
+from capgate.logs.find import is_log
 from capgate.report.data.killed import is_killed, killed_fault
 from capgate.report.data.published_beside import CAUTION, beside
 from capgate.report.text.published_lines import lines
@@ -77,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--policy", type=Path, metavar="FILE", help="in place of policy.yaml")
     add_options(parser, only=FILES)
+    add_log_options(parser)
     add_json(parser, "; lists every flip")
 
 
@@ -98,6 +105,9 @@ def _run(options: argparse.Namespace) -> int:
             "RUN_B is missing",
             remedy="name two runs, or show one beside published scores with --published",
         )
+    if is_log(options.reference) and is_log(options.candidate):
+        return _logs(options, settings)
+    refuse_log_options(options)
     named = options.target or [None]
     if len(named) > 2:
         raise ConfigError(
@@ -127,6 +137,19 @@ def _run(options: argparse.Namespace) -> int:
             for name, one in found.compared.items()
         }
     return show(output_of(options), found, texts, left_out=left_out, json=options.json)
+
+
+def _logs(options: argparse.Namespace, settings: Settings) -> int:
+    """Judges one log by another; prints the verdict and returns its exit code."""
+    named = options.target or [""]
+    if len(named) > 1:
+        raise ConfigError(
+            "--target was given twice, and logs are of one model each",
+            remedy="give it once, for the policy's overrides of that target",
+        )
+    policy = policy_for(settings.thresholds_dir, named[0], options.policy, root=settings.root)
+    entries = load_benchmarks(settings.root).entries
+    return judge_logs(options, output_of(options), policy, entries)
 
 
 def _check(

@@ -85,6 +85,7 @@ def _plain(compared: Compared, texts: Texts) -> dict[str, Any]:
         "verdict": compared.verdict.to_dict(),
         **sides,
         "differ": compared.differ,
+        **({"notes": list(compared.notes)} if compared.notes else {}),
         "subjects": [_plain_row("subject", row) for row in compared.subjects],
         "domains": [_plain_row("domain", row) for row in compared.domains],
         "flips": [_plain_flip(flip, texts) for flip in compared.flips],
@@ -119,6 +120,8 @@ def _lines(compared: Compared, texts: Texts) -> Iterator[str]:
     yield f"A: {one.id}  {one.target}   B: {other.id}  {other.target}"
     if compared.differ:
         yield printable(f"   differ in {compared.differ}")
+    for note in compared.notes:
+        yield printable(f"   {note}")
     yield from _table(compared)
     yield from verdict_lines(compared.verdict)
     flips = compared.flips

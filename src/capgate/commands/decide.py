@@ -6,13 +6,18 @@ benchmarks get one verdict; `subject` is a benchmark's group then, and may be em
 one `cluster`, such as the questions on one passage, one is judged. `reference_tokens` and
 `candidate_tokens` tell how long answers are.
 
+With CANDIDATE, both are logs that another harness wrote: ROWS is the reference's, CANDIDATE the
+candidate's. Each is a folder or file of Inspect (.eval, .json), of lm-evaluation-harness
+(--log_samples), or of NeMo Evaluator. They are compared question by question, and several tasks
+get one verdict. No model is asked.
+
 The exit code is the verdict's: PASS 0, REGRESSION 1, INCONCLUSIVE 10, ERROR 11.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,7 @@ import numpy as np
 
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.commands.answer_rows import Rows, read_rows
+from capgate.commands.judge_logs import add_log_options, judge_logs, refuse_log_options
 from capgate.commands.no_verdict import tell_no_verdict
 from capgate.commands.options import add_json, output_of
 from capgate.common.errors import CapgateError, ConfigError
@@ -31,6 +37,7 @@ from capgate.config.option_values import positive
 from capgate.config.policy_file import load_policy, parse_policy
 from capgate.gate import Pair, Verdict, seeded_order
 from capgate.gate.orders import Orders, run_orders
+from capgate.gate.policy import Policy
 from capgate.gate.readings import code_row
 from capgate.gate.rows import one_of_each
 from capgate.gate.scale import Scale
@@ -43,7 +50,12 @@ from capgate.run.judge_rows import Rules, judge_fixed, judge_in_order
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    parser.add_argument("rows", metavar="ROWS", help="jsonl or CSV file, - for standard input")
+    parser.add_argument(
+        "reference", metavar="ROWS", help="jsonl or CSV file, - for standard input; or a log"
+    )
+    parser.add_argument(
+        "candidate", metavar="CANDIDATE", nargs="?", help="the candidate's log; ROWS is one too"
+    )
     parser.add_argument("--policy", metavar="FILE", type=Path, help="policy.yaml (else defaults)")
     parser.add_argument("--target", metavar="ID", help="apply this target's policy overrides")
     rule = parser.add_mutually_exclusive_group()
@@ -58,6 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="repeat the sequential rule over K random orders and report how it fared",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random orders (default 0)")
+    parser.add_argument(
+        "--benchmark",
+        dest="capgate_benchmark",
+        action="append",
+        metavar="NAME",
+        help="of two logs, judge only this task or group of tasks (repeatable; default: all)",
+    )
+    add_log_options(parser)
     add_json(parser, ": one object")
 
 
@@ -66,7 +86,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except CapgateError as error:
-        form = dict if args.json else None
+        form: Callable[[dict[str, Any]], Any] | None = dict if args.json else None
+        if args.json and args.candidate is not None:
+            form = lambda verdict: {"verdict": verdict}  # noqa: E731
         scope: Scope = "quick" if _sequential(args) else "suite"
         return tell_no_verdict(output_of(args), error, scope, form)
 
@@ -86,8 +108,16 @@ def _run(args: argparse.Namespace) -> int:
                 remedy="name one of these with --target, or leave --target out",
             )
         policy = policy.for_target(args.target)
-    rows = read_rows(args.rows)
     out = output_of(args)
+    if args.candidate is not None:
+        return _logs(args, out, policy)
+    if _is_log(args.reference):
+        raise ConfigError(
+            f"{args.reference} is the log of one run, which can't be judged by itself",
+            remedy="name two: capgate decide REFERENCE CANDIDATE",
+        )
+    refuse_log_options(args)
+    rows = read_rows(args.reference)
     if rows.repeated:
         out.error(f"{rows.repeated} rows repeat a question and its answers; counted once")
     rows = _one_of_each_cluster(rows, args.seed, out)
@@ -112,6 +142,21 @@ def _run(args: argparse.Namespace) -> int:
     else:
         out.lines(_lines(verdict, orders))
     return verdict.exit_code
+
+
+def _logs(args: argparse.Namespace, out: Output, policy: Policy) -> int:
+    """Judges one log by another; prints the verdict and returns its exit code."""
+    if args.orders:
+        raise ConfigError(
+            "--orders repeats the sequential rule on rows, not on logs", remedy="leave it out"
+        )
+    entries = load_benchmarks(Path.cwd()).entries
+    sequential = _sequential(args)
+    return judge_logs(args, out, policy, entries, seed=args.seed, sequential=sequential)
+
+
+def _is_log(name: str) -> bool:
+    return name != "-" and (Path(name).is_dir() or name.endswith(".eval"))
 
 
 def _one_of_each_cluster(rows: Rows, seed: int, out: Output) -> Rows:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError, ReferenceMissingError
@@ -51,6 +51,26 @@ class GroupRow:
     errors: int
 
 
+class ComparedSide(Protocol):
+    """One of the two runs of a benchmark that are compared."""
+
+    @property
+    def id(self) -> str:
+        """What the run is known by."""
+
+    @property
+    def target(self) -> str:
+        """What was asked."""
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark's name."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share correct of the scored questions; None where there is none."""
+
+
 @dataclass(frozen=True)
 class Compared:
     """The result of comparing two runs.
@@ -63,15 +83,17 @@ class Compared:
         domains: The counts of each domain that was judged.
         flips: Losses and gains, by subject.
         differ: What answered, where that is not the same, as a clause.
+        notes: What else a reader of the verdict should know.
     """
 
-    reference: StoredRun
-    candidate: StoredRun
+    reference: ComparedSide
+    candidate: ComparedSide
     verdict: Verdict
     subjects: tuple[GroupRow, ...]
     domains: tuple[GroupRow, ...]
     flips: tuple[Flip, ...]
     differ: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +129,25 @@ def compare_several(
             compared[name] = compare(*found, rules)
         except CapgateError as error:
             missing[name] = str(error)
-    parts = [
+    parts = parts_of(runs, compared, missing, rules)
+    return ComparedRuns(decide_suite(parts, rules.policy), compared, missing)
+
+
+def parts_of(
+    names: Iterable[str],
+    compared: Mapping[str, Compared],
+    missing: Mapping[str, str],
+    rules: Rules,
+) -> list[Part]:
+    """The parts of the verdict over all.
+
+    Args:
+        names: The benchmarks, in order.
+        compared: Those that were compared.
+        missing: Why each of the others was not.
+        rules: By which rules all of them are judged.
+    """
+    return [
         Part(
             name,
             compared[name].verdict if name in compared else None,
@@ -115,9 +155,8 @@ def compare_several(
             apart=rules.asks_again(name),
             missing=missing.get(name, ""),
         )
-        for name in runs
+        for name in names
     ]
-    return ComparedRuns(decide_suite(parts, rules.policy), compared, missing)
 
 
 def compare(reference: StoredRun, candidate: StoredRun, rules: Rules) -> Compared:
@@ -136,31 +175,50 @@ def compare(reference: StoredRun, candidate: StoredRun, rules: Rules) -> Compare
     pairs = pair_up(reference.singles, candidate.singles)
     theirs = {answer.question: answer for answer in reference.answers}
     ours = {answer.question: answer for answer in candidate.answers}
-    groups, parents = by_subject(pairs), candidate.parents
-    right = AnswerState.CORRECT
+    parents = candidate.parents
     flips = [
-        Flip(
-            pair.question,
-            pair.subject,
-            "loss" if pair.reference is right else "gain",
-            theirs[pair.question],
-            ours[pair.question],
-        )
-        for pair in sorted(pairs, key=lambda pair: (pair.subject, pair.question))
-        if all(state.scored for state in pair.states)
-        and (pair.reference is right) != (pair.candidate is right)
+        Flip(pair.question, pair.subject, change, theirs[pair.question], ours[pair.question])
+        for pair, change in flipped(pairs)
     ]
+    subjects, domains = group_rows(pairs, parents)
     return Compared(
         reference,
         candidate,
         judge_fixed(pairs, rules, candidate.benchmark, parents),
+        subjects,
+        domains,
+        tuple(flips),
+        _change(reference.about["facts"], candidate.about["facts"]),
+    )
+
+
+def flipped(pairs: Iterable[Pair]) -> list[tuple[Pair, str]]:
+    """Losses and gains among pairs, by subject, each with its name."""
+    right = AnswerState.CORRECT
+    return [
+        (pair, "loss" if pair.reference is right else "gain")
+        for pair in sorted(pairs, key=lambda pair: (pair.subject, pair.question))
+        if all(state.scored for state in pair.states)
+        and (pair.reference is right) != (pair.candidate is right)
+    ]
+
+
+def group_rows(
+    pairs: Sequence[Pair], parents: Mapping[str, str]
+) -> tuple[tuple[GroupRow, ...], tuple[GroupRow, ...]]:
+    """The counts of each group, and of each parent that is judged.
+
+    Args:
+        pairs: The answers of both sides.
+        parents: Group to the parent that it belongs to.
+    """
+    groups = by_subject(pairs)
+    return (
         tuple(_row(subject, mine) for subject, mine in sorted(groups.items())),
         tuple(
             _row(domain, rows_of(groups, mine))
             for domain, mine in judged_domains(groups, parents).items()
         ),
-        tuple(flips),
-        _change(reference.about["facts"], candidate.about["facts"]),
     )
 
 

@@ -105,19 +105,27 @@ def judge_fixed(
     )
 
 
-def judge_in_order(pairs: Sequence[Pair], rules: Rules, benchmark: str, *, seed: int) -> Verdict:
+def judge_in_order(
+    pairs: Sequence[Pair],
+    rules: Rules,
+    benchmark: str,
+    parents: Mapping[str, str] | None = None,
+    *,
+    seed: int,
+) -> Verdict:
     """Judges a benchmark's rows one batch after the other, until they suffice.
 
     Args:
         pairs: The rows.
         rules: Of all benchmarks that are judged together.
         benchmark: The benchmark's name.
+        parents: Group to the parent that it belongs to; as the project knows it where None.
         seed: Of the rows' order.
 
     Raises:
         RowsError: The rows can't be judged.
     """
-    parents = rules.parents(benchmark)
+    parents = rules.parents(benchmark) if parents is None else parents
     by_question = {pair.question: pair for pair in pairs}
     order = [by_question[question] for question in seeded_order(by_question, seed=seed)]
     gate = SequentialGate(
