@@ -16,6 +16,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 _GENERATED = """\
 task: {name}
@@ -106,7 +107,7 @@ def main() -> None:
     class Arithmetic(LM):
         """Answers arithmetic right but for the tasks that it is told to fail."""
 
-        def generate_until(self, requests, disable_tqdm=False):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
             return [self._said(request.args[0]) for request in requests]
 
         def _said(self, prompt: str) -> str:
@@ -117,7 +118,11 @@ def main() -> None:
                 return f"The answer is {right}."
             return str(right + (task in options.wrong))
 
-        def loglikelihood(self, requests, disable_tqdm=False):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002
+        def loglikelihood(
+            self,
+            requests: list[Any],
+            disable_tqdm: bool = False,  # noqa: ARG002
+        ) -> list[tuple[float, bool]]:
             found = []
             for request in requests:
                 prompt, choice = request.args
@@ -127,7 +132,9 @@ def main() -> None:
                 found.append((-0.5 if likely else -2.5, likely))
             return found
 
-        def loglikelihood_rolling(self, requests, disable_tqdm=False):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002
+        def loglikelihood_rolling(
+            self, requests: list[Any], disable_tqdm: bool = False
+        ) -> list[float]:
             raise NotImplementedError
 
     write_tasks(options)

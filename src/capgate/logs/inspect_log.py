@@ -42,8 +42,11 @@ LARGEST_SAMPLE: Final = 256 << 20
 """Bytes of the largest sample that is unpacked."""
 
 _UNREAD: Final = {"events", "store", "timelines", "events_data"}
-_TOGETHER: Final = 64
-"""Samples that are read with one look at the archive's list of contents."""
+_TOGETHER: Final = 1024
+"""The most samples that are read with one look at the archive's list of contents."""
+
+_IN_MEMORY: Final = 64 << 20
+"""Bytes that the samples which are read together have on average, unpacked."""
 
 _TEXT: Final = 2_000
 _GRADES: Final = frozenset("CINP")
@@ -217,7 +220,8 @@ class InspectTask(TaskLog):
 def _header(path: Path) -> EvalLog:
     from inspect_ai.log import read_eval_log
 
-    _check_archive(path)
+    if path.suffix == ARCHIVE:
+        _check_archive(path)
     try:
         return read_eval_log(path, header_only=True)
     # What a damaged file makes of Inspect's reader can be of any kind.
@@ -233,36 +237,41 @@ def _unreadable(path: Path, error: Exception) -> ConfigError:
     )
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(path: Path) -> int:
     """Makes sure that an archive is whole, and that no part of it unpacks to any size.
+
+    Returns:
+        How many samples may be read together.
 
     Raises:
         ConfigError: It is not.
     """
-    if path.suffix != ARCHIVE:
-        return
     try:
         with ZipFile(path) as archive:
-            large = [one for one in archive.infolist() if one.file_size > LARGEST_SAMPLE]
+            parts = archive.infolist()
     except (BadZipFile, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    if large:
+    largest = max(parts, key=lambda part: part.file_size, default=None)
+    if largest is not None and largest.file_size > LARGEST_SAMPLE:
         raise ConfigError(
-            f"{path} holds {one_line(large[0].filename, limit=80)}, which unpacks to "
-            f"{large[0].file_size >> 20:,} MiB",
+            f"{path} holds {one_line(largest.filename, limit=80)}, which unpacks to "
+            f"{largest.file_size >> 20:,} MiB",
             remedy=f"logs are read whose samples have at most {LARGEST_SAMPLE >> 20} MiB each",
         )
+    mean = sum(part.file_size for part in parts) // max(1, len(parts))
+    return max(1, min(_TOGETHER, _IN_MEMORY // max(1, mean)))
 
 
 def _packed(path: Path) -> Iterator[EvalSample | FileFault]:
     """The samples of an archive, some together."""
     from inspect_ai.log import read_eval_log_sample_summaries, read_eval_log_samples_by_id
 
+    together = _check_archive(path)
     try:
         summaries = read_eval_log_sample_summaries(path)
         wanted = iter([(one.id, one.epoch) for one in summaries if one.epoch == 1])
         del summaries
-        while ids := list(islice(wanted, _TOGETHER)):
+        while ids := list(islice(wanted, together)):
             yield from read_eval_log_samples_by_id(
                 path, ids, resolve_attachments="core", exclude_fields=set(_UNREAD)
             )

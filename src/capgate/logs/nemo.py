@@ -30,7 +30,8 @@ from capgate.logs.logged import (
 RECORDS: Final = "results.jsonl"
 
 _REWARD: Final = "reward"
-_COMPARED: Final = ("temperature", "max_tokens", "top_p", "system_prompt", "max_problems")
+_COMPARED: Final = ("temperature", "max_tokens", "top_p", "system_prompt", "scorers")
+_GENERATION: Final = ("temperature", "max_tokens", "top_p")
 _TEXT: Final = 2_000
 
 
@@ -72,6 +73,11 @@ class NemoTask(TaskLog):
         if not bundle:
             notes.append(
                 f"{self.task}: no eval-*.json stands beside {path.name}, so settings can't be "
+                "compared; the prompts are"
+            )
+        elif all(config.get(name) is None for name in _GENERATION):
+            notes.append(
+                f"{self.task}: the bundle tells no generation settings, so these can't be "
                 "compared; the prompts are"
             )
         if isinstance(repeats, int) and repeats > 1:

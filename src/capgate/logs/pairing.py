@@ -108,7 +108,7 @@ def pair_sides(reference: Side, candidate: Side, *, common: bool) -> Paired:
         )
     told = "; ".join(fault.what for fault in faults)
     left_out = f"{len(left):,} questions of {name} are not judged (--common): {told}"
-    notes = tuple(dict.fromkeys([*_notes(reference), *_notes(candidate)]))
+    notes = tuple(dict.fromkeys([*_notes(reference, "reference"), *_notes(candidate, "candidate")]))
     return Paired(pairs, notes, left_out if left else "")
 
 
@@ -222,8 +222,10 @@ def _settings(each: Iterable[str]) -> str:
     return " or ".join(one_line(one, limit=_SHOWN) for one in each)
 
 
-def _notes(side: Side) -> Iterator[str]:
+def _notes(side: Side, name: str) -> Iterator[str]:
     for log in side.benchmark.logs:
         yield from log.notes
     for why in side.why_missing:
         yield f"{why}; they count as questions without an answer"
+    for said, often in side.faults[:_NAMED]:
+        yield f"{often:,} without an answer in the {name}: {one_line(said, limit=160)}"

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from capgate.common.answers import AnswerState
+from capgate.common.distinct_faults import fault_gist
 from capgate.common.errors import ConfigError, FileFault
 from capgate.logs.logged import Graded, LoggedBenchmark, LoggedSample, TaskLog, digest
 
 _SHOWN_FAULTS: Final = 20
 _SHOWN_SETTINGS: Final = 3
+_DISTINCT_FAULTS: Final = 50
+_LONGEST_FAULT: Final = 1_000
 
 
 class Row(NamedTuple):
@@ -37,6 +40,7 @@ class Side:
         settings: Task to the first generation settings that its samples tell.
         missing: How many samples the run should have and the log lacks.
         why_missing: Why, as clauses.
+        faults: Why samples have no answer, the commonest first, and how many each.
     """
 
     benchmark: LoggedBenchmark
@@ -44,6 +48,7 @@ class Side:
     settings: dict[str, tuple[str, ...]]
     missing: int
     why_missing: tuple[str, ...]
+    faults: tuple[tuple[str, int], ...]
 
     @property
     def unfinished(self) -> bool:
@@ -94,6 +99,7 @@ def read_side(benchmark: LoggedBenchmark) -> Side:
     graded: dict[str, tuple[TaskLog, Graded, int]] = {}
     counts: Counter[str] = Counter()
     settings: dict[str, dict[str, None]] = {}
+    unanswered: dict[str, tuple[str, int]] = {}
     found = 0
     for log, line in identified(benchmark):
         counts[log.task] += 1
@@ -109,6 +115,11 @@ def read_side(benchmark: LoggedBenchmark) -> Side:
         own, content, group, sample = line
         if sample.settings and len(known := settings.setdefault(log.task, {})) < _SHOWN_SETTINGS:
             known[sample.settings] = None
+        if sample.state is AnswerState.ERROR:
+            gist = fault_gist(sample.answer[:_LONGEST_FAULT])
+            if gist in unanswered or len(unanswered) < _DISTINCT_FAULTS:
+                first_said, often = unanswered.get(gist, (sample.answer[:_LONGEST_FAULT], 0))
+                unanswered[gist] = first_said, often + 1
         seen[content] += 1
         contents[own] = content
         rows[own] = Row(
@@ -127,7 +138,8 @@ def read_side(benchmark: LoggedBenchmark) -> Side:
             rows[own] = rows[own]._replace(cluster=content)
     missing, why = _missing(benchmark, counts)
     plain = {task: tuple(known) for task, known in settings.items()}
-    return Side(benchmark, rows, plain, missing, why)
+    told = sorted(unanswered.values(), key=lambda one: -one[1])
+    return Side(benchmark, rows, plain, missing, why, tuple(told))
 
 
 def read_samples(benchmark: LoggedBenchmark, wanted: Collection[str]) -> dict[str, LoggedSample]:
