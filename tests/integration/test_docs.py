@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -145,6 +146,18 @@ def _faulty_questions(checkout: Checkout, _: Server) -> dict[str, str]:
     return {}
 
 
+def _logs(checkout: Checkout, _: Server) -> dict[str, str]:
+    """The logs of three runs of lm-evaluation-harness, the last with other few-shot examples."""
+    kept = REPOSITORY / "tests" / "logs" / "lm_eval-0.4.13"
+    for name, of in (("yesterday", "yesterday"), ("today", "today"), ("five-shot", "today")):
+        shutil.copytree(kept / of, checkout.root / name, dirs_exist_ok=True)
+    (results,) = (checkout.root / "five-shot").rglob("results_*.json")
+    data = json.loads(results.read_text())
+    data["n-shot"] |= {"sums": 5, "products": 5}
+    results.write_text(json.dumps(data))
+    return {}
+
+
 def _no_hub(checkout: Checkout, _: Server) -> dict[str, str]:
     checkout.edit(TARGET, dataset="hub")
     return {
@@ -207,9 +220,10 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "own-benchmarks": _own_benchmarks,
     "faulty-questions": _faulty_questions,
     "many-adapters": _many_adapters,
+    "logs": _logs,
 }
 
-_OF_OTHER_PAGES = {"my-model", "own-benchmarks", "faulty-questions", "many-adapters"}
+_OF_OTHER_PAGES = {"my-model", "own-benchmarks", "faulty-questions", "many-adapters", "logs"}
 """Scenes that are no trouble of a user's."""
 
 
@@ -265,6 +279,7 @@ def test_every_case_is_there() -> None:
         "SETUP.md",
         "benchmarks.md",
         "ci.md",
+        "logs.md",
         "openrouter.md",
         "quickstart.md",
         "scale.md",

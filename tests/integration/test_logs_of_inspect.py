@@ -237,6 +237,34 @@ def test_questions_on_one_passage_count_once(told: Told, tmp_path: Path, yesterd
     out, _ = told(log, log, code=10)
     assert "30 questions repeat another or share a passage with it" in out
     assert "of 10 questions" in out
+    out, _ = told(log, log, "--cluster", "passages", "--group", "topic", code=10)
+    assert "no sample has the key passages that --cluster names" in out
+    assert "no sample has the key topic that --group names" in out
+
+
+def test_the_project_says_how_its_tasks_are_read(
+    told: Told, tmp_path: Path, yesterday: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry of the task lends its name, its bar for scores, its group and what is shared."""
+    entry = "task: sums, group: half, correct_at: 0.5, catch: 0.4, cluster_pattern: '(plus .)'"
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "benchmarks.yaml").write_text(f"our-sums: {{{entry}}}\n")
+    monkeypatch.chdir(tmp_path)
+
+    def change(log: EvalLog) -> None:
+        _grades(log)
+        assert log.samples is not None
+        for at, sample in enumerate(log.samples):
+            sample.metadata["half"] = "first" if at < 20 else "second"
+
+    log = changed(yesterday, tmp_path / "mine" / "log.eval", change)
+    out, _ = told(log, log, "--json", code=0)
+    found = json.loads(out)
+    assert found["benchmark"] == "our-sums"
+    assert found["verdict"]["policy"]["catch"] == 0.4
+    assert found["verdict"]["counts"]["n"] == 7
+    assert {one["subject"] for one in found["subjects"]} <= {"first", "second"}
+    assert found["reference"]["accuracy"] == 0.5
 
 
 def test_two_runs_in_a_folder_are_refused(told: Told, logs: Path, today: Path) -> None:

@@ -112,8 +112,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.candidate is not None:
         return _logs(args, out, policy)
     if _is_log(args.reference):
+        what = "a directory" if Path(args.reference).is_dir() else "a log"
         raise ConfigError(
-            f"{args.reference} is the log of one run, which can't be judged by itself",
+            f"{args.reference} is {what}, and the log of one run can't be judged by itself",
             remedy="name two: capgate decide REFERENCE CANDIDATE",
         )
     refuse_log_options(args)

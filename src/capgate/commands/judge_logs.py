@@ -126,9 +126,8 @@ def judge_logs(
             f"neither log holds {one_line(', '.join(unknown), limit=100)}",
             remedy=f"name one of these with --benchmark: {one_line(known, limit=300)}",
         )
-    judging = Judging(
-        Rules(policy, entries, names), common=options.common, seed=seed, sequential=sequential
-    )
+    rules = Rules(policy, entries, names)
+    judging = Judging(rules, options.common, seed, sequential, wanted)
     compared, texts = compare_logs(reference, candidate, names, judging)
     left_out = (
         [] if options.capgate_benchmark else [one for one in candidate[1] if one not in names]

@@ -6,6 +6,7 @@ but where samples stand in a `.json` log, which is read as a stream.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -143,7 +144,6 @@ class InspectTask(TaskLog):
         unkeyed = metadata if keys in ([], [""]) else None
         output = sample.output
         usage = output.usage
-        cluster = self._wanted.cluster or (self._entry.cluster if self._entry else None)
         return LoggedSample(
             place=place,
             question=digest(_shown(sample.input), sample.choices, unkeyed),
@@ -151,7 +151,7 @@ class InspectTask(TaskLog):
             state=state,
             prompt=_prompt(sample.messages),
             group=self._group(metadata),
-            cluster=passage_of(metadata, cluster),
+            cluster=self._cluster(metadata, _last_text(sample.input)),
             tokens=usage.output_tokens if usage else 0,
             cut_off=bool(output.choices) and output.stop_reason in ("max_tokens", "model_length"),
             text=_last_text(sample.input)[:_TEXT],
@@ -160,6 +160,14 @@ class InspectTask(TaskLog):
             answer=answer,
             choice=choice,
         )
+
+    def _cluster(self, metadata: Mapping[str, Any], text: str) -> str:
+        """What several questions are about, as a person or the project's entry says."""
+        entry, key = self._entry, self._wanted.cluster
+        if key is None and entry is not None and entry.cluster_pattern is not None:
+            found = re.search(entry.cluster_pattern, text)
+            return digest("cluster", found[1]) if found else ""
+        return passage_of(metadata, key or (entry.cluster if entry else None))
 
     def _group(self, metadata: Mapping[str, Any]) -> str:
         named = self._wanted.group or (self._entry.group if self._entry else None)

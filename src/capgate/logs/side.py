@@ -41,6 +41,8 @@ class Side:
         missing: How many samples the run should have and the log lacks.
         why_missing: Why, as clauses.
         faults: Why samples have no answer, the commonest first, and how many each.
+        clustered: Whether any sample shares a text with others.
+        grouped: Whether any sample is of a group.
     """
 
     benchmark: LoggedBenchmark
@@ -49,6 +51,8 @@ class Side:
     missing: int
     why_missing: tuple[str, ...]
     faults: tuple[tuple[str, int], ...]
+    clustered: bool
+    grouped: bool
 
     @property
     def unfinished(self) -> bool:
@@ -132,6 +136,8 @@ def read_side(benchmark: LoggedBenchmark) -> Side:
             sample.cut_off,
         )
     _raise_if(benchmark, faults, found, graded)
+    clustered = any(row.cluster for row in rows.values())
+    grouped = any(row.group != benchmark.name for row in rows.values())
     for own, content in contents.items():
         # The answers to one question that stands twice depend on each other.
         if seen[content] > 1 and not rows[own].cluster:
@@ -139,7 +145,7 @@ def read_side(benchmark: LoggedBenchmark) -> Side:
     missing, why = _missing(benchmark, counts)
     plain = {task: tuple(known) for task, known in settings.items()}
     told = sorted(unanswered.values(), key=lambda one: -one[1])
-    return Side(benchmark, rows, plain, missing, why, tuple(told))
+    return Side(benchmark, rows, plain, missing, why, tuple(told), clustered, grouped)
 
 
 def read_samples(benchmark: LoggedBenchmark, wanted: Collection[str]) -> dict[str, LoggedSample]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import CapgateError, ReferenceMissingError
@@ -12,7 +12,7 @@ from capgate.gate.rows import Pair, one_of_each
 from capgate.gate.suite import combine_quick, decide_suite
 from capgate.gate.suite_verdict import SuiteVerdict
 from capgate.gate.verdict import Verdict
-from capgate.logs.logged import LoggedBenchmark, LoggedSample
+from capgate.logs.logged import LoggedBenchmark, LoggedSample, Wanted
 from capgate.logs.pairing import check_conditions, pair_sides
 from capgate.logs.side import Side, read_samples, read_side
 from capgate.run.compare_stored import (
@@ -53,12 +53,14 @@ class Judging:
         common: Whether only what both runs were asked in the same way is judged.
         seed: Of the order of questions, and of what stands for a cluster.
         sequential: Whether the answers are looked at batch after batch, until they suffice.
+        wanted: What a person wants of the logs.
     """
 
     rules: Rules
     common: bool = False
     seed: int = 0
     sequential: bool = False
+    wanted: Wanted = field(default_factory=Wanted)
 
 
 Texts = Mapping[str, KeptQuestion]
@@ -152,7 +154,7 @@ def _one(
             for pair, change in flips
         ),
         _differ(theirs[name], ours[name]),
-        (*_judged_by(ours[name]), *paired.notes, *told),
+        (*_judged_by(ours[name]), *paired.notes, *told, *_unused(sides, judging.wanted)),
     )
     kept = {
         question: KeptQuestion(question, "", sample.place, sample.text, sample.choices, sample.keys)
@@ -171,6 +173,14 @@ def _independent(pairs: list[Pair], seed: int) -> tuple[list[Pair], list[str]]:
         f"{left:,} questions repeat another or share a passage with it; one of each is judged, "
         "since such answers depend on each other"
     ]
+
+
+def _unused(sides: Sequence[Side], wanted: Wanted) -> Iterator[str]:
+    """Keys that were named and that no sample has."""
+    if wanted.cluster is not None and not any(side.clustered for side in sides):
+        yield f"no sample has the key {_shown(wanted.cluster)} that --cluster names"
+    if wanted.group is not None and not any(side.grouped for side in sides):
+        yield f"no sample has the key {_shown(wanted.group)} that --group names"
 
 
 def _run(path: str, side: Side) -> LoggedRun:

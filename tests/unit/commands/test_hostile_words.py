@@ -80,6 +80,22 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for at in range(20)
     ]
     (root / "several.jsonl").write_text("\n".join(map(json.dumps, several)))
+    for side, right in (("before", 1), ("after", 0)):
+        (root / side).mkdir()
+        log = [
+            {"doc": {"question": f"{at}{HOSTILE}"}, "target": HOSTILE, "resps": [[HOSTILE]]}
+            | {"arguments": [[HOSTILE, {"until": HOSTILE}]], "filtered_resps": [HOSTILE]}
+            | {"metrics": ["acc", HOSTILE], "acc": right}
+            for at in range(30)
+        ]
+        path = root / side / f"samples_t-{KEY}_2026-01-01T00-00-00.0.jsonl"
+        path.write_text("\n".join(map(json.dumps, log)))
+        results = {"results": {}, "model_name": f"{side}{HOSTILE}", "lm_eval_version": HOSTILE}
+        results |= {"versions": {f"t-{KEY}": HOSTILE}}
+        path.with_name("results_2026-01-01T00-00-00.0.json").write_text(json.dumps(results))
+    shutil.copytree(root / "before", root / "faulty")
+    (faulty,) = (root / "faulty").glob("samples_*")
+    faulty.write_text(json.dumps({"doc": HOSTILE, "metrics": [HOSTILE], HOSTILE: HOSTILE}))
     broken = {HOSTILE: {HOSTILE: HOSTILE}, KEY: 1, "keyed": {"api_key_env": "PLAIN"}}
     (root / "broken.yaml").write_text(yaml.safe_dump(broken))
     (root / "adapter").mkdir()
@@ -162,6 +178,11 @@ CAPGATE: dict[str, list[tuple[str, ...]]] = {
         ("decide", "several.jsonl"),
         ("decide", "several.jsonl", "--sequential"),
         ("decide", "several.jsonl", "--json"),
+        ("decide", "before", "after"),
+        ("decide", "before", "after", "--json"),
+        ("decide", "before", "faulty"),
+        ("decide", "before", "faulty", "--metric", HOSTILE),
+        ("decide", "before", HOSTILE),
     ],
     "compare": [
         ("compare", RUN, OTHER),
