@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser screenshots demo lint format bench bench-memory bench-profile bench-vllm bench-all clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser test-postgres screenshots demo lint format bench bench-memory bench-profile bench-vllm bench-all clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +108,10 @@ test-browser: $(STAMP) ## the HTML report in headless Chromium (Debian's, instal
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
 	$(BIN)/python -m pytest tests/integration/test_report_html.py -rs $(ARGS)
+
+test-postgres: $(STAMP) ## stores and leases in PostgreSQL (Debian's, installed where it is missing and you are root)
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; }
+	$(BIN)/python -m pytest tests/unit/store tests/unit/serving/test_shared_leases.py tests/integration/test_postgres_store.py -rs -n 2 $(LIMIT)=300 $(ARGS)
 
 screenshots: $(STAMP) ## remake the pictures of a report in docs/ (after test-browser; ARGS=REPORT.html shows that one)
 	report=$(ARGS); $(BIN)/python scripts/screenshots.py "$${report:-$$($(BIN)/python -m tests.doubles.red)}"

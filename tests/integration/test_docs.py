@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.doubles.openrouter import OpenRouter
+from tests.doubles.postgres import PostgresServer, programs
 from tests.doubles.server import Server
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.checkout import BASE, VLLM_KEY, Checkout, like_a_model, vllm_double
@@ -206,6 +207,23 @@ def _many_adapters(checkout: Checkout, _: Server) -> dict[str, str]:
     return {}
 
 
+def _one_database(checkout: Checkout, server: Server) -> dict[str, str]:
+    """A database at an address of this machine, with the role that the page has made."""
+    if programs() is None:
+        pytest.skip("needs PostgreSQL's programs: make test-postgres installs them")
+    database = _of_scene.enter_context(PostgresServer())
+    database.execute("postgres", f"CREATE ROLE capgate LOGIN PASSWORD '{database.password}'")
+    database.execute("postgres", "CREATE DATABASE answers OWNER capgate TEMPLATE template0")
+    _my_model(checkout, server)
+    checkout.edit("my-model", dataset="bundled")
+    checkout.floors(**{"my-model": 0.5})
+    return {
+        "PGHOSTADDR": "127.0.0.1",
+        "PGPORT": str(database.port),
+        "PGPASSWORD": database.password,
+    }
+
+
 SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "": lambda *_: {},
     "server-down": _server_down,
@@ -220,10 +238,14 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "own-benchmarks": _own_benchmarks,
     "faulty-questions": _faulty_questions,
     "many-adapters": _many_adapters,
+    "one-database": _one_database,
     "logs": _logs,
 }
 
-_OF_OTHER_PAGES = {"my-model", "own-benchmarks", "faulty-questions", "many-adapters", "logs"}
+_OF_OTHER_PAGES = {
+    *("my-model", "own-benchmarks", "faulty-questions"),
+    *("many-adapters", "one-database", "logs"),
+}
 """Scenes that are no trouble of a user's."""
 
 
