@@ -147,7 +147,8 @@ def _logs(options: argparse.Namespace, settings: Settings) -> int:
             "--target was given twice, and logs are of one model each",
             remedy="give it once, for the policy's overrides of that target",
         )
-    policy = policy_for(settings.thresholds_dir, named[0], options.policy, root=settings.root)
+    folder = settings.thresholds_dir
+    policy = policy_for(folder, named[0], options.policy, root=settings.root, others=True)
     entries = load_benchmarks(settings.root).entries
     return judge_logs(options, output_of(options), policy, entries)
 

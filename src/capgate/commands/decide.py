@@ -99,7 +99,10 @@ def _run(args: argparse.Namespace) -> int:
             "--orders repeats the sequential rule and can't be used with --fixed",
             remedy="leave one of them out",
         )
-    policy = load_policy(args.policy, root=Path.cwd()) if args.policy else parse_policy(None)
+    logs = args.candidate is not None
+    policy = parse_policy(None)
+    if args.policy:
+        policy = load_policy(args.policy, root=Path.cwd(), others=logs)
     if args.target:
         if args.target not in policy.targets:
             known = ", ".join(policy.targets) or "none"
@@ -109,7 +112,7 @@ def _run(args: argparse.Namespace) -> int:
             )
         policy = policy.for_target(args.target)
     out = output_of(args)
-    if args.candidate is not None:
+    if logs:
         return _logs(args, out, policy)
     if _is_log(args.reference):
         what = "a directory" if Path(args.reference).is_dir() else "a log"

@@ -98,7 +98,9 @@ def judge_logs(
     Raises:
         CapgateError: The logs can't be judged.
     """
+    chosen = options.capgate_benchmark
     wanted = Wanted(
+        benchmarks=frozenset(chosen) if chosen else None,
         metrics=_by_task(options.metric, "--metric", str),
         correct_at=_by_task(options.correct_at, "--correct-at", _number),
         group=options.group,
@@ -119,12 +121,12 @@ def judge_logs(
             "neither of the two logs can be judged", faults=faults, remedy="correct both"
         )
     reference, candidate = found
-    names = list(dict.fromkeys(options.capgate_benchmark or reference[1]))
-    if unknown := [one for one in names if one not in {**reference[1], **candidate[1]}]:
-        known = ", ".join(reference[1])
-        raise ConfigError(
-            f"neither log holds {one_line(', '.join(unknown), limit=100)}",
-            remedy=f"name one of these with --benchmark: {one_line(known, limit=300)}",
+    names = list(dict.fromkeys(chosen or reference[1]))
+    named = {*entries, *reference[1], *candidate[1]}
+    if others := [one for one in policy.benchmarks if one not in named]:
+        out.error(
+            f"the policy names {one_line(', '.join(others), limit=200)}, which neither the logs "
+            "nor the project's benchmarks have"
         )
     rules = Rules(policy, entries, names)
     judging = Judging(rules, options.common, seed, sequential, wanted)

@@ -43,13 +43,15 @@ _READINGS: Final = 4
 _REMEDY = "correct the file; docs/gate.md lists the keys and their meaning"
 
 
-def load_policy(path: Path, *, root: Path | None = None) -> Policy:
+def load_policy(path: Path, *, root: Path | None = None, others: bool = False) -> Policy:
     """Reads a policy file; keys it leaves out have their defaults.
 
     Args:
         path: The file.
         root: The project's folder, whose benchmarks it may name; where None, the folder that the
             file's folder lies in.
+        others: Whether it may name benchmarks that the project does not have, such as tasks of
+            another harness's logs.
 
     Raises:
         ConfigError: With every fault of the file.
@@ -58,7 +60,7 @@ def load_policy(path: Path, *, root: Path | None = None) -> Policy:
     # Most projects say nothing of benchmarks here, and a fault in that file is told elsewhere.
     entries = load_benchmarks(root or path.parent.parent).entries if "benchmarks" in data else None
     try:
-        return parse_policy(data, source=str(path), entries=entries)
+        return parse_policy(data, source=str(path), entries=entries, others=others)
     except ConfigError as error:
         lines = _lines_of_keys(path)
         faults = [replace(one, place=_with_line(one.place, lines)) for one in error.faults]
@@ -70,6 +72,7 @@ def parse_policy(
     *,
     source: str = "the policy",
     entries: Mapping[str, BenchmarkEntry] | None = None,
+    others: bool = False,
 ) -> Policy:
     """Makes a policy of what a file held.
 
@@ -77,6 +80,7 @@ def parse_policy(
         data: A mapping as YAML gives it; None (an empty file) is the default policy.
         source: What to call it in errors.
         entries: The benchmarks that it may name; those that capgate ships where None.
+        others: Whether it may name others as well.
 
     Raises:
         ConfigError: With every fault.
@@ -90,7 +94,7 @@ def parse_policy(
     policy, faults = _sound_part(data)
     faults += policy.faults({name: entry.catch for name, entry in entries.items()})
     for name, own in policy.benchmarks.items():
-        faults += faults_of_name(name, entries)
+        faults += () if others else faults_of_name(name, entries)
         faults += faults_of_groups(name, entries.get(name), own.groups, own.parents)
     for name in _ENTRIES:
         named = data.get(name)

@@ -141,7 +141,12 @@ def load_floors(path: Path, *, root: Path | None = None) -> dict[str, TargetFloo
 
 
 def policy_for(
-    folder: Path, target: str, file: Path | None = None, *, root: Path | None = None
+    folder: Path,
+    target: str,
+    file: Path | None = None,
+    *,
+    root: Path | None = None,
+    others: bool = False,
 ) -> Policy:
     """The policy in force for the target of an id, whether or not there is such an entry.
 
@@ -155,13 +160,14 @@ def policy_for(
         file: A policy in place of the folder's `policy.yaml`.
         root: The project's folder, whose benchmarks these files may name; where None, the folder
             that `folder` lies in.
+        others: Whether the policy may name benchmarks that the project does not have.
 
     Raises:
         ConfigError: A file has faults, or the one named is missing.
     """
     named, root = file or folder / "policy.yaml", root or folder.parent
     there = file is not None or named.exists()
-    suite = load_policy(named, root=root) if there else parse_policy(None)
+    suite = load_policy(named, root=root, others=others) if there else parse_policy(None)
     path = folder / "floors.yaml"
     floors = load_floors(path, root=root).get(target)
     if faults := weakened(target, floors, suite):

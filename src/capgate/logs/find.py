@@ -60,6 +60,7 @@ def find_logs(
     faults: list[FileFault] = []
     found: dict[str, LoggedBenchmark] = {}
     seen: dict[str, Path] = {}
+    left_out: dict[str, None] = {}
     for kind, files in _files(path).items():
         for file in files:
             try:
@@ -68,6 +69,9 @@ def find_logs(
                 faults.append(FileFault(file.name, f"{error.what}. {error.remedy}"))
                 continue
             for one in each:
+                if wanted.leaves_out(one.name):
+                    left_out[one.name] = None
+                    continue
                 (log,) = one.logs
                 if log.task in seen:
                     earlier = _from(seen[log.task], path)
@@ -84,6 +88,12 @@ def find_logs(
             f"the logs of {path} can't be judged",
             faults=faults,
             remedy="give the logs of one run: its folder, or its file",
+        )
+    if not found and left_out:
+        named, known = ", ".join(wanted.benchmarks or ()), ", ".join(left_out)
+        raise ConfigError(
+            f"{path} holds no log of {one_line(named, limit=100)}",
+            remedy=f"name one of these with --benchmark: {one_line(known, limit=300)}",
         )
     if not found:
         raise ConfigError(f"{path} holds no log that can be judged", remedy=f"give {KINDS}")
@@ -148,7 +158,7 @@ def _opened(
     if kind == "inspect":
         return [_of_inspect(file, wanted, entries)]
     if kind == "samples":
-        return [_of_samples(file, wanted)]
+        return _of_samples(file, wanted)
     if kind == "results":
         return _of_results(file, wanted)
     bundles = [one for one in sorted(file.parent.glob("eval-*.json")) if _kind(one) == "bundle"]
@@ -180,17 +190,25 @@ def _of_inspect(
     return LoggedBenchmark(log.task, {"": log})
 
 
-def _of_samples(file: Path, wanted: Wanted) -> LoggedBenchmark:
+def _of_samples(file: Path, wanted: Wanted) -> list[LoggedBenchmark]:
     found = SAMPLES.fullmatch(file.name)
     assert found is not None
     task = found["task"]
-    beside = [one for one in _named(file.parent, found["date"]) if _kind(one) == "results"]
+    # A file of that name is the run's own, in any order of its keys.
+    beside = [
+        one
+        for one in _named(file.parent, found["date"])
+        if one.name.startswith("results_") or _kind(one) == "results"
+    ]
     run = read_run(beside[0]) if beside else LmEvalRun()
     name, parent = run.place_of(task)
+    if wanted.leaves_out(name):
+        # A fault of what is not judged is none.
+        return [LoggedBenchmark(name, {})]
     log = LmEvalTask(file, task, run, wanted)
     if name == task:
-        return LoggedBenchmark(name, {"": log})
-    return LoggedBenchmark(name, {task: log}, {task: parent} if parent else {})
+        return [LoggedBenchmark(name, {"": log})]
+    return [LoggedBenchmark(name, {task: log}, {task: parent} if parent else {})]
 
 
 def _of_results(file: Path, wanted: Wanted) -> list[LoggedBenchmark]:
@@ -206,7 +224,7 @@ def _of_results(file: Path, wanted: Wanted) -> list[LoggedBenchmark]:
             "by question",
             remedy="run lm_eval with --log_samples",
         )
-    return [_of_samples(one, wanted) for one in samples]
+    return [found for one in samples for found in _of_samples(one, wanted)]
 
 
 def _named(folder: Path, date: str) -> Iterable[Path]:

@@ -35,12 +35,18 @@ class Wanted:
         correct_at: The smallest score that counts as correct, where scores are numbers.
         group: Key of an Inspect sample's metadata that holds its group.
         cluster: Key of what several questions are about, such as a passage.
+        benchmarks: Names of those that are judged; all where None.
     """
 
     metrics: Mapping[str, str] = field(default_factory=dict)
     correct_at: Mapping[str, float] = field(default_factory=dict)
     group: str | None = None
     cluster: str | None = None
+    benchmarks: frozenset[str] | None = None
+
+    def leaves_out(self, benchmark: str) -> bool:
+        """Whether a benchmark is not to be judged."""
+        return self.benchmarks is not None and benchmark not in self.benchmarks
 
     def metric(self, task: str) -> str | None:
         """The metric that is named for a task."""
@@ -201,6 +207,8 @@ def is_right(value: object, at_least: float | None) -> bool | str | None:
         if value is None or value == "":
             return None
         return one_line(str(value), limit=40)
+    if isinstance(value, int) and at_least is None and value not in (0, 1):
+        return "a whole number beyond 1"
     if math.isnan(value):
         return None
     if at_least is not None:

@@ -212,7 +212,10 @@ def _missing(benchmark: LoggedBenchmark, counts: Counter[str]) -> tuple[int, tup
                 f"{log.path.name} lacks {lacking:,} of {log.expected:,} samples: {log.unfinished}"
             )
         elif lacking > 0:
-            what = f"holds {counts[log.task]:,} of {log.expected:,} samples: the file was cut"
+            what = (
+                f"holds {counts[log.task]:,} of {log.expected:,} samples; it was cut, or samples "
+                "were not logged"
+            )
             faults.append(FileFault(log.path.name, what))
         elif not counts[log.task]:
             faults.append(FileFault(log.path.name, "holds no sample"))

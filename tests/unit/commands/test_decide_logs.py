@@ -114,8 +114,29 @@ def test_a_benchmark_can_be_chosen(told: Told) -> None:
     assert "of 20 questions" in out
     assert "arithmetic" not in out
     _, err = told("decide", *logs, "--benchmark", "smaller", code=11)
-    assert "neither log holds smaller" in err
+    assert "holds no log of smaller" in err
     assert "larger, arithmetic" in err
+
+
+def test_what_is_not_judged_has_no_faults(told: Told, tmp_path: Path) -> None:
+    """A task without a metric of right and wrong does not keep another from being judged."""
+    run = copy_of(LM_EVAL / "yesterday", tmp_path)
+    edit(samples(run, "larger"), lambda row: row | {"metrics": ["bleu", "chrf"]})
+    edit_results(run, lambda data: data["configs"]["larger"].pop("metric_list"))
+    assert "none of them is known" in told("decide", str(run), str(run), code=11)[1]
+    out, _ = told("decide", str(run), str(run), "--benchmark", "arithmetic", code=10)
+    assert "of 40 questions" in out
+
+
+def test_a_policy_may_name_the_tasks_of_logs(told: Told, tmp_path: Path) -> None:
+    """Tasks and groups of logs have their own bars; a name that no log has is told."""
+    policy = tmp_path / "policy.yaml"
+    bar = "{catch: 0.3, reason: few questions}"
+    policy.write_text(f"benchmarks: {{arithmetic: {bar}, larger: {bar}, smaler: {bar}}}\n")
+    logs = str(LM_EVAL / "yesterday"), str(LM_EVAL / "yesterday")
+    out, err = told("decide", *logs, "--policy", str(policy))
+    assert out.startswith("PASS: ")
+    assert "the policy names smaler, which neither the logs nor" in err
 
 
 def test_a_task_that_the_candidate_lacks_is_missed(told: Told, tmp_path: Path) -> None:
@@ -324,7 +345,7 @@ def test_a_file_that_was_cut_is_refused(told: Told, tmp_path: Path) -> None:
     path = samples(run, "products")
     path.write_text("\n".join(path.read_text().splitlines()[:12]))
     _, err = told("decide", str(run), str(run), "--benchmark", "arithmetic", code=11)
-    assert "holds 12 of 20 samples: the file was cut" in err
+    assert "holds 12 of 20 samples; it was cut" in err
 
 
 def test_samples_without_results_are_judged_with_a_note(told: Told, tmp_path: Path) -> None:
@@ -358,9 +379,11 @@ def test_two_runs_in_a_folder_are_refused(told: Told) -> None:
 def test_logs_of_different_harnesses_are_refused(told: Told, tmp_path: Path) -> None:
     """Two harnesses ask and score in their own ways, so their logs are no pair."""
     run = copy_of(NEMO / "yesterday", tmp_path)
-    sums = str(samples(LM_EVAL / "yesterday", "sums"))
-    _, err = told("decide", sums, str(run), "--benchmark", "sums", code=11)
-    assert "was not asked it" in err or "a log of lm-evaluation-harness" in err
+    (bundle,) = run.glob("eval-*.json")
+    bundle.write_text(bundle.read_text().replace('"name": "sums"', '"name": "larger"'))
+    larger = str(samples(LM_EVAL / "yesterday", "larger"))
+    _, err = told("decide", larger, str(run), code=11)
+    assert "the reference is a log of lm-evaluation-harness, the candidate of NeMo Evaluator" in err
 
 
 def test_what_is_no_log_is_named(told: Told, tmp_path: Path) -> None:
