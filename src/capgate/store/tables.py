@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 
@@ -35,11 +36,11 @@ class Table:
 
     def new(self) -> str:
         """The statement that writes a row; one that is there already stays as it is."""
-        return f"{self._row} ON CONFLICT DO NOTHING"
+        return self._new
 
     def replacing(self) -> str:
         """The statement that writes a row in place of one of the same key."""
-        return f"{self._row} ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {self._changes}"
+        return self._replacing
 
     def put(self, source: str, into: str) -> str:
         """The statement that puts rows of another store into this one.
@@ -75,6 +76,15 @@ class Table:
         theirs = ", ".join(_ranked(name, "excluded.") for name in order)
         ours = ", ".join(_ranked(name, f"{self.name}.") for name in order)
         return f"{start} UPDATE SET {self._changes} WHERE ({theirs}) > ({ours})"
+
+    # Each answer that is written needs one.
+    @cached_property
+    def _new(self) -> str:
+        return f"{self._row} ON CONFLICT DO NOTHING"
+
+    @cached_property
+    def _replacing(self) -> str:
+        return f"{self._row} ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {self._changes}"
 
     @property
     def _row(self) -> str:
