@@ -27,6 +27,9 @@ REDACTOR = Redactor(["s3cr3t-value"], home=Path("/srv/people/ann"))
         ("x-api-key: abcdef", f"x-api-key: {MARK}"),
         ("sent Bearer abcdef123456", f"sent Bearer {MARK}"),
         ("https://ann:pw@host/v1", f"https://{MARK}@host/v1"),
+        ("postgresql://ann:pw@host/db", f"postgresql://{MARK}@host/db"),
+        ("postgresql://ann@host/db?sslmode=require", None),
+        ("notpostgres://token@host", f"notpostgres://{MARK}@host"),
         ("https://host/v1?access_token=abc&x=1", f"https://host/v1?access_token={MARK}&x=1"),
         ("https://hooks.slack.com/services/T0/B0/abc", f"https://hooks.slack.com/{MARK}"),
         ("sk-proj-0123456789abcdef", MARK),
@@ -57,6 +60,7 @@ def test_an_environment_tells_its_secrets_by_name() -> None:
             "API_KEY_ENV": "NAME_OF_KEY",
             "PATH": "/usr/bin:/sbin",
             "OTHER_KEY": "EMPTY",
+            "PGPASSWORD": "epsilon-epsilon",
         },
         ["delta-delta"],
     )
@@ -64,6 +68,7 @@ def test_an_environment_tells_its_secrets_by_name() -> None:
         "alpha-alpha beta-beta-beta hook/gamma-gamma delta-delta NAME_OF_KEY /usr/bin:/sbin EMPTY"
     )
     assert redactor.text(text) == f"{MARK} {MARK} {MARK} {MARK} NAME_OF_KEY /usr/bin:/sbin EMPTY"
+    assert redactor.text("epsilon-epsilon") == MARK
     assert redactor.text('{"x": "alpha-alpha"}') == f'{{"x": "{MARK}"}}'
 
 

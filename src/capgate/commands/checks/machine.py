@@ -225,7 +225,8 @@ def reports(settings: Settings) -> Check:
                 if folder.is_dir() or not folder.exists()
                 else "it is no folder: name another with --output-dir",
             ) from None
-        open_store(settings.store).close()
+        with open_store(settings.store) as store, store.claim("doctor", once=True):
+            pass
         return f"{folder} and {settings.store.name} can be written"
 
     return check_of("reports", find, remedy=own_remedy)
