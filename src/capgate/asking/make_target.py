@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
 from capgate.asking.cost_limit import CostLimit, TargetCost
-from capgate.asking.fingerprint import answer_format, as_kept, fingerprint, request_fields
+from capgate.asking.endpoint_clients import EndpointClients, Lane, Ways
+from capgate.asking.fingerprint import (
+    Fingerprint,
+    answer_format,
+    as_kept,
+    fingerprint,
+    request_fields,
+)
 from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.ready_target import ReadyTarget
 from capgate.asking.shared import SharedAsking
@@ -17,11 +24,14 @@ from capgate.asking.weights import with_weights
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.client.client import Client
 from capgate.client.limits import ClientLimits
+from capgate.client.pacing import ModelTurns
 from capgate.common.errors import ConfigError
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
+from capgate.serving.addresses import Address
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.replicas import proven_alike
 from capgate.serving.sharing import asking
 from capgate.store.answer_store import Store
 
@@ -63,18 +73,15 @@ class TargetMaker:
         """
         client = self._client(target, endpoint)
         notes = self._notes(target)
-        plain = fingerprint(target, endpoint, self.settings, self.benchmark)
-        known = with_weights(
-            plain,
-            endpoint,
-            self.store,
-            prompt=self.benchmark.prompt_hash,
-            run=self.run,
-            adopt=lambda kept: self._answers_alike(client, kept, endpoint),
-            say=notes.append,
-        )
-        known, outdated = as_kept(known, self.store, self.benchmark.prompt_hash)
-        notes += outdated
+        known = self._known(target, endpoint, client, notes.append)
+        context = self.store.context(known.hash, self.benchmark.prompt_hash, known.facts)
+        for other in endpoint.others:
+            if proven_alike(other, endpoint):
+                # An answer stands for the weights, not for the machine that gave it.
+                same = self._known(target, other, client, lambda _: None)
+                if same.hash != known.hash:
+                    self.store.take_over(known.hash, same.hash, same.facts)
+                    self.store.take_over(same.hash, known.hash, known.facts)
         for note in notes:
             self.tell(f"weights of {target.id}", f"{target.id}: {note}")
         return ReadyTarget(
@@ -82,9 +89,31 @@ class TargetMaker:
             target=target,
             endpoint=replace(endpoint, notes=(*endpoint.notes, *notes)),
             fingerprint=known,
-            context=self.store.context(known.hash, self.benchmark.prompt_hash, known.facts),
+            context=context,
             client=client,
         )
+
+    def _known(
+        self,
+        target: Target,
+        endpoint: Endpoint,
+        client: TargetClient,
+        say: Callable[[str], None],
+    ) -> Fingerprint:
+        """The fingerprint under which the store has the answers of one endpoint."""
+        known = with_weights(
+            fingerprint(target, endpoint, self.settings, self.benchmark),
+            endpoint,
+            self.store,
+            prompt=self.benchmark.prompt_hash,
+            run=self.run,
+            adopt=lambda kept: self._answers_alike(client, kept, endpoint),
+            say=say,
+        )
+        known, outdated = as_kept(known, self.store, self.benchmark.prompt_hash)
+        for line in outdated:
+            say(line)
+        return known
 
     def _notes(self, target: Target) -> list[str]:
         if target.answer_format == answer_format(target, self.benchmark):
@@ -97,36 +126,69 @@ class TargetMaker:
 
         The caller makes sure that no request to that server is in flight.
         """
-        self.shared.turns(one.endpoint.base_url).apart = True
-        return replace(one, endpoint=replace(one.endpoint, apart=True))
+        for endpoint in (*one.endpoint.all, *one.client.live):
+            self.shared.turns(endpoint.base_url).apart = True
+        others = tuple(replace(other, apart=True) for other in one.endpoint.others)
+        return replace(one, endpoint=replace(one.endpoint, apart=True, others=others))
 
     def _client(self, target: Target, endpoint: Endpoint) -> TargetClient:
-        turns = self.shared.turns(endpoint.base_url)
-        turns.apart = turns.apart or endpoint.apart
-        at = (target.id, endpoint.base_url, endpoint.model, endpoint.key)
+        if endpoint.place:
+            several = tuple(_at(one) for one in endpoint.all)
+            client = self.shared.client(
+                (target.id, several), lambda: self._clients(target, endpoint)
+            )
+        else:
+            at = (target.id, *_at(endpoint))
+            client = self.shared.client(at, lambda: self._http_client(target, endpoint))
+        keys = [one.key or "" for one in endpoint.all]
+        keys += [one.key or "" for one in endpoint.absent]
         return TargetClient(
             target.id,
-            self.shared.client(at, lambda: self._http_client(target, endpoint)),
+            client,
             endpoint.model,
-            redactor=project_redactor(self.settings).and_also([endpoint.key or ""]),
+            redactor=project_redactor(self.settings).and_also(keys),
             extra_body=request_fields(target, endpoint, self.benchmark),
             logprobs=target.logprobs,
-            turns=turns,
+            turns=None if endpoint.place else self._turns(endpoint),
             cost=self._cost(target, endpoint),
             offer=endpoint.offer,
         )
 
-    def _http_client(self, target: Target, endpoint: Endpoint) -> Client:
+    def _turns(self, endpoint: Endpoint) -> ModelTurns:
+        turns = self.shared.turns(endpoint.base_url)
+        turns.apart = turns.apart or endpoint.apart
+        return turns
+
+    def _clients(self, target: Target, first: Endpoint) -> EndpointClients:
+        """The clients of a target's endpoints; a request that fails is put to another one."""
+        limits = self._limits(target)
+
+        def lane(endpoint: Endpoint) -> Lane:
+            client = self._http_client(target, endpoint, replace(limits, max_retries=0))
+            address = Address(endpoint.base_url, endpoint.key, endpoint.place)
+            return Lane(address, endpoint, client, self._turns(endpoint))
+
+        def notify(topic: str, line: str) -> None:
+            self.post(lambda: self.tell(topic, line))
+
+        return EndpointClients(first, limits, Ways(lane, self.shared.readmit, notify))
+
+    def _limits(self, target: Target) -> ClientLimits:
+        return ClientLimits(
+            connections=max(1, -(-target.max_connections // self.share)),
+            attempt_timeout=target.request_timeout,
+            max_retries=target.max_retries,
+        )
+
+    def _http_client(
+        self, target: Target, endpoint: Endpoint, limits: ClientLimits | None = None
+    ) -> Client:
         return Client(
             endpoint.base_url,
             target=target.id,
             model=endpoint.model,
             key=endpoint.key or "",
-            limits=ClientLimits(
-                connections=max(1, -(-target.max_connections // self.share)),
-                attempt_timeout=target.request_timeout,
-                max_retries=target.max_retries,
-            ),
+            limits=limits or self._limits(target),
             max_tokens_field=endpoint.max_tokens_field,
             notify=functools.partial(self._notify, endpoint.base_url),
         )
@@ -155,3 +217,8 @@ class TargetMaker:
     def _notify(self, url: str, topic: str, line: str) -> None:
         # Base and adapter have one server, and each process has its own clients of it.
         self.post(lambda: self.tell(f"{topic} {url}", line))
+
+
+def _at(endpoint: Endpoint) -> tuple[str, str, str | None]:
+    """What tells an endpoint from others of a target."""
+    return endpoint.base_url, endpoint.model, endpoint.key

@@ -39,6 +39,11 @@ class ReadyTarget:
     context: Context
     client: TargetClient = field(repr=False)
 
+    @property
+    def live(self) -> tuple[Endpoint, ...]:
+        """Its endpoints that are asked now."""
+        return self.client.live or self.endpoint.all
+
 
 @dataclass(frozen=True)
 class ShardResult:

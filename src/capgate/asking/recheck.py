@@ -7,6 +7,7 @@ answers since the last good look are left out, in this run and in later ones.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -18,8 +19,12 @@ from capgate.common.errors import RequestFault
 from capgate.common.event_loop import in_own_loop
 from capgate.serving.adapters.liveness import contradiction, mixes_now
 from capgate.serving.ask_signature import signature_change
+from capgate.serving.endpoint import Endpoint
 from capgate.serving.sharing import asking, asking_in_loop, known_to_mix, note_mixing
 from capgate.store.answer_store import Store
+
+_At = tuple[ReadyTarget, Endpoint]
+"""A target, and one of its endpoints."""
 
 _EVERY: Final = 10.0
 """Fewest seconds between two looks in the course of a run."""
@@ -40,19 +45,24 @@ class Recheck:
     def __init__(self, store: Store, stop: Callable[[], None]) -> None:
         self._store = store
         self._stop = stop
-        self._good: dict[bytes, float] = {}
+        self._good: dict[tuple[bytes, str], float] = {}
         self._took = 0.0
 
     def begin(self, ready_targets: Iterable[ReadyTarget]) -> None:
         """Notes that targets are about to be asked."""
         for one in ready_targets:
-            if one.endpoint.observation is not None:
-                self._good.setdefault(one.context.id, one.endpoint.observation.at)
+            for endpoint in one.live:
+                if endpoint.observation is not None:
+                    self._good.setdefault(_key(one, endpoint), endpoint.observation.at)
 
     def due(self, ready_targets: Sequence[ReadyTarget]) -> bool:
         """Whether the last look at targets that are asked is some time ago."""
         now, every = time.time(), max(_EVERY, _TIMES_COST * self._took)
-        return any(now - self._good.get(one.context.id, now) >= every for one in ready_targets)
+        return any(
+            now - self._good.get(_key(one, endpoint), now) >= every
+            for one in ready_targets
+            for endpoint in one.live
+        )
 
     def asked(self, ready_targets: Sequence[ReadyTarget], run: str) -> list[ReadyTarget]:
         """Those of targets that a run has asked, and that can be looked at."""
@@ -60,7 +70,8 @@ class Recheck:
         return [
             one
             for one in ready_targets
-            if one.context.id in self._good and self._store.asked_since(one.context, run)
+            if any(_key(one, endpoint) in self._good for endpoint in one.live)
+            and self._store.asked_since(one.context, run)
         ]
 
     def check(self, ready_targets: Sequence[ReadyTarget], run: str) -> None:
@@ -68,61 +79,73 @@ class Recheck:
 
         Raises:
             ContradictionError: One does not answer as it did. What it and the others of these
-                answered since the last look is left out.
+                answered there since the last look is left out.
         """
         started = time.time()
-        # Where the server is gone, the answers' own faults tell.
-        try:
-            for one in ready_targets:
-                how = _moved(one)
-                if how:
-                    self._leave_out(ready_targets, run)
-                    raise contradiction(one.endpoint, how)
-            mixed = _begun_to_mix(ready_targets)
-            if mixed is not None:
-                base, adapter = mixed
-                note_mixing(base.endpoint.base_url, _started(base))
-                self._leave_out(ready_targets, run)
-                raise contradiction(
-                    base.endpoint,
-                    f"beside {adapter.id} it answers as that does, which it did not do then",
-                )
-        except RequestFault:
-            return
+        for url in dict.fromkeys(e.base_url for one in ready_targets for e in one.live):
+            there = [(one, e) for one in ready_targets for e in one.live if e.base_url == url]
+            # Where the server is gone, the answers' own faults tell.
+            with contextlib.suppress(RequestFault):
+                self._check_server(there, run)
+                for at in there:
+                    self._good[_key(*at)] = started
         self._took = time.time() - started
-        for one in ready_targets:
-            self._good[one.context.id] = started
 
-    def _leave_out(self, ready_targets: Iterable[ReadyTarget], run: str) -> None:
+    def _check_server(self, there: Sequence[_At], run: str) -> None:
+        """Looks at the targets of one server.
+
+        Raises:
+            ContradictionError: One does not answer as it did.
+            RequestFault: The server is gone.
+        """
+        for _, endpoint in there:
+            how = _moved(endpoint)
+            if how:
+                self._leave_out(there, run)
+                raise contradiction(endpoint, how)
+        mixed = _begun_to_mix(there)
+        if mixed is not None:
+            base, adapter = mixed
+            note_mixing(base.base_url, _started(base))
+            self._leave_out(there, run)
+            raise contradiction(
+                base,
+                f"beside {adapter.target} it answers as that does, which it did not do then",
+            )
+
+    def _leave_out(self, there: Sequence[_At], run: str) -> None:
         self._stop()
-        for one in ready_targets:
-            since = self._good.get(one.context.id)
+        for one, endpoint in there:
+            since = self._good.get(_key(one, endpoint))
             if since is not None:
-                self._store.leave_out(one.context, run, since)
+                self._store.leave_out(one.context, run, since, endpoint.place)
 
 
-def _moved(one: ReadyTarget) -> str:
-    observation = one.endpoint.observation
-    then = None if observation is None else observation.signature
+def _key(one: ReadyTarget, endpoint: Endpoint) -> tuple[bytes, str]:
+    return one.context.id, endpoint.base_url
+
+
+def _moved(endpoint: Endpoint) -> str:
+    then = None if endpoint.observation is None else endpoint.observation.signature
     if then is None:
         return ""
-    return in_own_loop(lambda: signature_change(one.endpoint, then))
+    return in_own_loop(lambda: signature_change(endpoint, then))
 
 
-def _begun_to_mix(ready_targets: Sequence[ReadyTarget]) -> tuple[ReadyTarget, ReadyTarget] | None:
+def _begun_to_mix(there: Sequence[_At]) -> tuple[Endpoint, Endpoint] | None:
     """A base and an adapter that are asked at the same time, and that their server now mixes up."""
-    by_target = {one.id: one for one in ready_targets}
-    for adapter in ready_targets:
-        base = by_target.get(adapter.target.adapter_of or "")
-        if base is None or adapter.endpoint.apart or adapter.endpoint.engine != "vllm":
+    by_target = {one.id: endpoint for one, endpoint in there}
+    for one, adapter in there:
+        base = by_target.get(one.target.adapter_of or "")
+        if base is None or one.endpoint.apart or adapter.apart or adapter.engine != "vllm":
             continue
-        own, tuned = base.endpoint.observation, adapter.endpoint.observation
+        own, tuned = base.observation, adapter.observation
         if (
             own is not None
             and tuned is not None
             and own.signature is not None
             and tuned.signature is not None
-            and mixes_now(base.endpoint, adapter.endpoint, own.signature, tuned.signature)
+            and mixes_now(base, adapter, own.signature, tuned.signature)
         ):
             return base, adapter
     return None
@@ -166,20 +189,22 @@ def _servers(ready_targets: Iterable[ReadyTarget]) -> list[tuple[str, bool]]:
     urls: dict[str, bool] = {}
     for one in ready_targets:
         if one.endpoint.engine != "openrouter":
-            url = one.endpoint.base_url
-            urls[url] = urls.get(url, False) or one.endpoint.apart
+            places = [at.base_url for at in (*one.endpoint.all, *one.live)]
+            for url in (*places, *(at.base_url for at in one.endpoint.absent)):
+                urls[url] = urls.get(url, False) or one.endpoint.apart
     return sorted(urls.items())
 
 
 def found_to_mix(ready_targets: Iterable[ReadyTarget]) -> bool:
     """Whether a run has found meanwhile that a server mixes up models that are asked together."""
     return any(
-        one.endpoint.engine == "vllm"
+        endpoint.engine == "vllm"
         and not one.endpoint.apart
-        and known_to_mix(one.endpoint.base_url, _started(one))
+        and known_to_mix(endpoint.base_url, _started(endpoint))
         for one in ready_targets
+        for endpoint in one.live
     )
 
 
-def _started(one: ReadyTarget) -> float | None:
-    return None if one.endpoint.observation is None else one.endpoint.observation.started
+def _started(endpoint: Endpoint) -> float | None:
+    return None if endpoint.observation is None else endpoint.observation.started

@@ -1,7 +1,7 @@
 """What a process asks all its benchmarks with: one thread, and one client for each target.
 
-A target has one limit of connections, though several benchmarks are asked of it. What is asked
-ahead for one benchmark ends when another one is asked.
+Each endpoint of a target has one limit of connections, though several benchmarks are asked of it.
+What is asked ahead for one benchmark ends when another one is asked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable
 from typing import Final
 
+from capgate.asking.endpoint_clients import EndpointClients, Readmit
 from capgate.client.client import Client
 from capgate.client.pacing import ModelTurns
 from capgate.common.loop_thread import LoopThread
@@ -22,13 +23,18 @@ _TO_CLOSE: Final = 2.0
 class SharedAsking:
     """The thread and the clients of one process.
 
+    Args:
+        readmit: Proves an endpoint again that stopped answering, where a target has several.
+
     Attributes:
         loop: The thread, which starts with what is asked first.
+        readmit: The same.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, readmit: Readmit | None = None) -> None:
+        self.readmit: Readmit = readmit or _stays_away
         self.loop = LoopThread("capgate-asking")
-        self._clients: dict[Hashable, Client] = {}
+        self._clients: dict[Hashable, Client | EndpointClients] = {}
         self._turns: defaultdict[str, ModelTurns] = defaultdict(_apart_where_found)
         self._asks: object = None
         self._stop: Callable[[], None] = lambda: None
@@ -44,7 +50,9 @@ class SharedAsking:
             self._stop()
         self._asks, self._stop = asks, stop
 
-    def client(self, key: Hashable, make: Callable[[], Client]) -> Client:
+    def client(
+        self, key: Hashable, make: Callable[[], Client | EndpointClients]
+    ) -> Client | EndpointClients:
         """The client of a target; the first call makes it.
 
         Args:
@@ -70,6 +78,10 @@ class SharedAsking:
     async def _close_clients(self) -> None:
         for client in self._clients.values():
             await client.aclose()
+
+
+def _stays_away(target: str, url: str, since: float) -> None:  # noqa: ARG001
+    return None
 
 
 def _apart_where_found() -> ModelTurns:

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from capgate.asking.cost_limit import TargetCost
+from capgate.asking.endpoint_clients import EndpointClients
 from capgate.client.client import Client
 from capgate.client.pacing import ModelTurns, OneAtATime
 from capgate.client.replies import Completion
 from capgate.common.redact import Redactor
 from capgate.common.text import shortened
+from capgate.serving.endpoint import Endpoint
 from capgate.serving.openrouter import Offer
 
 _answered = OneAtATime()
@@ -22,7 +24,7 @@ class TargetClient:
 
     Args:
         target: The target's id.
-        client: The HTTP client of its server.
+        client: The HTTP client of its server, or those of its servers.
         model: The served name.
         redactor: Cuts secrets out of what is kept of its answers.
         extra_body: Further members of every request, such as a grammar.
@@ -46,7 +48,7 @@ class TargetClient:
     def __init__(
         self,
         target: str,
-        client: Client,
+        client: Client | EndpointClients,
         model: str,
         *,
         redactor: Redactor,
@@ -75,7 +77,12 @@ class TargetClient:
     @property
     def given_up(self) -> bool:
         """Whether the client asks the target's server no more, since no answer comes."""
-        return self.client.breaker.fault is not None
+        return self.client.given_up
+
+    @property
+    def live(self) -> tuple[Endpoint, ...]:
+        """The endpoints that are asked now, where the target has several."""
+        return self.client.live if isinstance(self.client, EndpointClients) else ()
 
     @property
     def max_tokens_field(self) -> str:

@@ -119,6 +119,11 @@ class Client:
         """The API's root, without credentials."""
         return self._connection.base
 
+    @property
+    def given_up(self) -> bool:
+        """Whether the server is asked no more, since no answer comes."""
+        return self.breaker.fault is not None
+
     def __repr__(self) -> str:
         return f"Client({self._connection.base!r}, target={self._connection.place.target!r})"
 

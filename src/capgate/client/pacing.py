@@ -43,6 +43,11 @@ class AdaptiveLimit:
         """Requests that may be in flight now."""
         return int(self._limit)
 
+    @property
+    def paused(self) -> bool:
+        """Whether the server wants no request at the moment."""
+        return self._pause() > 0
+
     async def acquire(self) -> None:
         """Waits for a place; the request that waits longest gets it."""
         loop = asyncio.get_running_loop()

@@ -98,6 +98,7 @@ class Session:
             benchmark=benchmark,
             beside=beside,
             endpoint=shared.endpoint,
+            readmit=shared.readmit,
             post_mortem=shared.post_mortem,
             share=self._processes,
             say=shared.say,

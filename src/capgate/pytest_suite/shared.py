@@ -80,6 +80,10 @@ class Shared:
         """Returns a target's live endpoint."""
         return self.servers.endpoint(target)
 
+    def readmit(self, target: str, url: str, since: float) -> Endpoint | None:
+        """Returns an endpoint that stopped answering, once it is proven again."""
+        return self.servers.readmit(target, url, since)
+
     def post_mortem(self, target: str) -> str:
         """Tells why a target's server has ended; `""` if it has not."""
         return self.servers.post_mortem(target)
@@ -107,6 +111,7 @@ class Shared:
         return {
             "run_id": lambda: self.run_id,
             "endpoint": self.endpoint,
+            "readmit": self.readmit,
             "post_mortem": self.post_mortem,
             "say": self.say,
             "tell": self.tell,
@@ -150,6 +155,11 @@ class SharedByController:
     def endpoint(self, target: str) -> Endpoint:
         """Returns a target's live endpoint."""
         endpoint: Endpoint = self._controller.call("endpoint", target)
+        return endpoint
+
+    def readmit(self, target: str, url: str, since: float) -> Endpoint | None:
+        """Returns an endpoint that stopped answering, once it is proven again."""
+        endpoint: Endpoint | None = self._controller.call("readmit", target, url, since)
         return endpoint
 
     def post_mortem(self, target: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from capgate.asking.cost_forecast import forecast
 from capgate.asking.cost_limit import CostLimit, RunCostLimit
+from capgate.asking.endpoint_clients import Readmit
 from capgate.asking.evaluator import Evaluator
 from capgate.asking.fingerprint import seed_of
 from capgate.asking.progress import Feed
@@ -64,11 +65,6 @@ def _alone(target: str) -> int:  # noqa: ARG001
     return 1
 
 
-def _no_news(target: str) -> str:  # noqa: ARG001
-    """Knows of no server that has ended."""
-    return ""
-
-
 class Run:
     """One process's part in a run of one benchmark.
 
@@ -78,6 +74,7 @@ class Run:
         benchmark: The benchmark, or its name; the first that the settings name where None.
         beside: Another benchmark's part in this process, whose targets and store are this one's.
         endpoint: Target to its live endpoint.
+        readmit: Proves an endpoint again that stopped answering.
         post_mortem: Tells why a target's server has ended, `""` if it has not.
         share: Into how many processes a target's connections are divided.
         say: Shows a line of progress.
@@ -106,7 +103,8 @@ class Run:
         benchmark: Benchmark | str | None = None,
         beside: Run | None = None,
         endpoint: GetEndpoint,
-        post_mortem: Callable[[str], str] = _no_news,
+        readmit: Readmit | None = None,
+        post_mortem: Callable[[str], str] | None = None,
         share: int = 1,
         say: Say = _ignore,
         tell: Tell | None = None,
@@ -120,9 +118,9 @@ class Run:
         self.name = asked if isinstance(asked, str) else asked.name
         self._benchmark = None if isinstance(asked, str) else asked
         self._beside = beside
-        self._shared: SharedAsking = SharedAsking() if beside is None else beside._shared
+        self._shared: SharedAsking = SharedAsking(readmit) if beside is None else beside._shared
         self._endpoint = endpoint
-        self._post_mortem = post_mortem
+        self._post_mortem = post_mortem or (lambda _: "")
         self._share = share
         self.say = say
         self._tell = tell or (lambda _, line: self.say(line))

@@ -83,6 +83,7 @@ def local_runs(
             benchmark=benchmark,
             beside=beside,
             endpoint=lambda target: servers.endpoint(target),
+            readmit=lambda target, url, since: servers.readmit(target, url, since),
             post_mortem=lambda target: servers.post_mortem(target),
             say=say,
             further=further,

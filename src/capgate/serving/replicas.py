@@ -22,7 +22,7 @@ from capgate.serving.signature import TEXTS_NOISE, difference
 Opened = Mapping[str, Endpoint | CapgateError]
 """Target's id to its endpoint on one server, or to why it has none there."""
 
-_NOT_THERE: Final = CONNECTION_KINDS | {"timeout"}
+NOT_THERE: Final = CONNECTION_KINDS | {"timeout"}
 """Faults of a server that does not answer at all; it may be back later."""
 
 _SHOWN: Final = 160
@@ -63,7 +63,7 @@ def _one(
     for address, one in zip(addresses, found, strict=True):
         if isinstance(one, Endpoint):
             live.append(replace(one, place=address.place))
-        elif isinstance(one, RequestFault) and one.kind in _NOT_THERE:
+        elif isinstance(one, RequestFault) and one.kind in NOT_THERE:
             absent.append((address, one))
         else:
             return named(one, address.place)
@@ -93,6 +93,23 @@ def _one(
         others=others,
         absent=tuple(address for address, _ in absent),
     )
+
+
+def as_before(
+    now: Endpoint | CapgateError, then: Endpoint | CapgateError | None
+) -> Endpoint | CapgateError:
+    """An endpoint that is back, if it serves what the target's endpoints did; else its fault.
+
+    Args:
+        now: What was found.
+        then: The target's endpoints when the run began.
+    """
+    if not (isinstance(now, Endpoint) and isinstance(then, Endpoint)):
+        return now
+    how = unlike(now, then)
+    if how:
+        return different(now, then, how)
+    return replace(now, apart=now.apart or then.apart)
 
 
 def unlike(one: Endpoint, other: Endpoint) -> str:
@@ -133,8 +150,13 @@ def different(one: Endpoint, other: Endpoint, how: str) -> DifferentReplicasErro
         other: The other.
         how: What shows it, as a clause.
     """
+    both = (
+        f"its endpoint {one.place} does not serve what it did"
+        if one.place == other.place
+        else f"its endpoints {one.place} and {other.place} do not serve the same model"
+    )
     return DifferentReplicasError(
-        f"its endpoints {one.place} and {other.place} do not serve the same model ({how})",
+        f"{both} ({how})",
         target=one.target,
         remedy="serve the same weights in the same precision by the same engine at all of them, "
         "or make two targets of them",

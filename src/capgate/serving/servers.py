@@ -26,7 +26,8 @@ from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines.managed import identity as managed_identity
 from capgate.serving.engines.start_replicas import start_replicas
 from capgate.serving.observation import observe, process_start
-from capgate.serving.replicas import Opened, together
+from capgate.serving.replicas import Opened, as_before, together
+from capgate.serving.returning import Returning
 from capgate.serving.sharing import asking, known_to_mix, note_mixing
 
 
@@ -72,6 +73,7 @@ class Servers:
         self._results: dict[str, Endpoint | CapgateError] = {}
         self._unmixed: set[str] = set()
         self._locks = {target: threading.Lock() for target in targets}
+        self._returning = Returning(self._prove_again)
         self._closed = False
 
     def endpoint(self, target_id: str) -> Endpoint:
@@ -102,6 +104,26 @@ class Servers:
         for adapter in [one for one in self._adapters if one.endpoint.target == target_id]:
             self._adapters.remove(adapter)
             self._release(adapter)
+
+    def readmit(self, target_id: str, base_url: str, since: float) -> Endpoint | None:
+        """The endpoint of a target on a server that stopped answering, once it is proven again.
+
+        It has to serve the same model with the same adapters and weights as the target's other
+        endpoints did when the run began.
+
+        Args:
+            target_id: The target's id.
+            base_url: The server's URL.
+            since: When it stopped answering, Unix seconds.
+
+        Returns:
+            None while that is not known.
+
+        Raises:
+            CapgateError: The server is not there, or serves something else.
+        """
+        base_id = self._targets[target_id].adapter_of or target_id
+        return self._returning.endpoint(base_id, target_id, base_url, since)
 
     def post_mortem(self, target_id: str) -> str:
         """Why a target's managed servers have ended, in their own last words.
@@ -183,6 +205,19 @@ class Servers:
         for place in _left_out(results.values()):
             self._say(f"{base.id}: {place} does not answer, so the other endpoints are asked")
         return results
+
+    def _prove_again(self, base_id: str, base_url: str) -> Opened:
+        """Opens one server of a base, which must serve what the base's other servers do."""
+        known = dict(self._results)
+        base = self._targets[base_id]
+        address = next(one for one in self._addresses[base_id] if one.base_url == base_url)
+        adapters = [one for one in self._adapters_of(base) if one.id in known]
+        opened = _endpoint_or_fault(connect, base, address)
+        if not isinstance(opened, Endpoint):
+            return {one.id: opened for one in (base, *adapters)}
+        # Whoever asks the base's other servers holds the right to ask this one.
+        found = self._observe_all(base, opened, adapters)
+        return {name: as_before(one, known.get(name)) for name, one in found.items()}
 
     def _open_at(self, base: Target, address: Address, adapters: Sequence[Target]) -> Opened:
         """The endpoints of a base and of its adapters on one server."""
