@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -290,3 +292,37 @@ def test_workers_share_the_endpoints(project: Project, pair: tuple[Replica, Repl
     assert outcome.code == 0, outcome.text
     assert outcome.text.count("stopped answering") == 1
     assert project.stored() == {"correct": EIGHT}
+
+
+def test_commands_know_several_endpoints(project: Project, pair: tuple[Replica, Replica]) -> None:
+    """`doctor` compares them, `list-models --check` and `inference-server` ask each."""
+    serve(project, pair)
+    checked = capgate(project, "doctor", "--model-id", "double")
+    assert checked.returncode == 0, checked.stdout
+    assert all(f"{place(server)} answers /health" in checked.stdout for server in pair)
+    assert ", at 2 endpoints" in checked.stdout
+    listed = capgate(project, "list-models", "--check")
+    assert "reachable at 2 endpoints" in listed.stdout
+    assert all(place(server) in listed.stdout for server in pair)
+    health = capgate(project, "health", module="capgate.commands.inference_server")
+    assert health.stdout.count("answers at") == 2
+    pair[1].weights = "other"
+    assert "do not serve the same model" in capgate(project, "doctor").stdout
+    pair[1].stop()
+    listed = capgate(project, "list-models", "--check")
+    assert listed.returncode == 1
+    assert f"reachable, but not {place(pair[1])}" in listed.stdout
+
+
+def capgate(
+    project: Project, *words: str, module: str = "capgate.cli"
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command of capgate."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *words],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )

@@ -166,7 +166,14 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
             continue
         with Scratch() as scratch:
             own = server.temporary(settings, scratch.path)
-            servers = Servers({**others, **chosen}, known, scratch.path / "logs", say=say)
+            servers = Servers(
+                {**others, **chosen},
+                known,
+                scratch.path / "logs",
+                say=say,
+                # Nothing else shows whether several servers serve the same weights.
+                observe_weights=max(len(base.urls), base.replicas) > 1,
+            )
             run = Run(own, "doctor", endpoint=servers.endpoint)
             try:
                 yield from server.ServerCheckup(own, target, base, run, servers, known).checks()

@@ -21,7 +21,7 @@ from capgate.common.errors import CapgateError, ReferenceMissingError
 from capgate.config.chosen_benchmarks import chosen_benchmark
 from capgate.config.chosen_targets import run_targets
 from capgate.config.settings import Settings
-from capgate.config.targets import Target
+from capgate.config.targets import Target, connections_of
 from capgate.config.thresholds import floor_of, policy_for, reference_choice
 from capgate.gate.budget import benchmark_budget
 from capgate.gate.policy import Policy
@@ -69,10 +69,13 @@ def run(options: argparse.Namespace) -> int:
             benchmark can't be loaded.
     """
     settings = settings_of(options)
-    targets, _ = run_targets(settings)
+    targets, others = run_targets(settings)
     out = output_of(options)
     plans = {
-        target.id: _plans(target, settings, options.discordance) for target in targets.values()
+        target.id: _plans(
+            target, settings, options.discordance, connections_of(target, {**others, **targets})
+        )
+        for target in targets.values()
     }
     if options.json:
         out.json({target: one.to_dict() for target, one in plans.items()}, indent=2)
@@ -83,7 +86,9 @@ def run(options: argparse.Namespace) -> int:
     return exit_codes.USAGE if any(one.missing for one in plans.values()) else 0
 
 
-def _plans(target: Target, settings: Settings, given: float | None) -> PlannedSuite:
+def _plans(
+    target: Target, settings: Settings, given: float | None, connections: int
+) -> PlannedSuite:
     """The plans of all benchmarks for a target."""
     benchmarks = [chosen_benchmark(settings, name) for name in settings.benchmarks]
     whole = policy_for(settings.thresholds_dir, target.id, settings.policy, root=settings.root)
@@ -95,7 +100,7 @@ def _plans(target: Target, settings: Settings, given: float | None) -> PlannedSu
         aside = advisory[one.name]
         found: Plan | CapgateError
         try:
-            found = _plan(target, one, policy, 1 if aside else decide, settings, given)
+            found = _plan(target, one, policy, 1 if aside else decide, settings, given, connections)
         except CapgateError as error:
             if len(benchmarks) == 1 or isinstance(error, ReferenceMissingError):
                 raise
@@ -111,6 +116,7 @@ def _plan(
     decide: int,
     settings: Settings,
     given: float | None,
+    connections: int,
 ) -> Plan:
     """The plan of one benchmark.
 
@@ -121,6 +127,7 @@ def _plan(
         decide: How many benchmarks decide, this one among them.
         settings: The run's settings.
         given: The discordance that the command line names.
+        connections: How many requests to the target may be in flight at a time.
     """
     folder = settings.thresholds_dir
     reference = reference_choice(
@@ -170,7 +177,7 @@ def _plan(
         rates=rates_of(
             [*mine, *siblings],
             _texts(questions),
-            target.max_connections,
+            connections,
             answer=answer_assumed(
                 letters=bool(benchmark.letters),
                 max_tokens=benchmark.max_tokens,

@@ -195,7 +195,8 @@ def _transcript(
         served = f", served by {one_line(answer.served_by, limit=80)}" if answer.served_by else ""
         yield f"{title}: {answer.state}{f' {answer.choice}' if answer.choice else ''}{margin}"
         cost = "" if answer.cost is None else f", {format_dollars(answer.cost)}"
-        yield f"  {answer.seconds:.2f} s, {answer.completion_tokens} tokens{cost}{served}"
+        at = f", answered at {one_line(answer.endpoint, limit=80)}" if answer.endpoint else ""
+        yield f"  {answer.seconds:.2f} s, {answer.completion_tokens} tokens{cost}{served}{at}"
         for role, text in transcript.messages:
             yield f"  {printable(role)}:"
             yield quoted(text, mark="  │ ")

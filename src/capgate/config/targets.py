@@ -42,6 +42,7 @@ __all__ = [
     "Target",
     "Targets",
     "VllmServe",
+    "connections_of",
     "environment",
     "load_targets",
     "redact_url",
@@ -172,6 +173,17 @@ class Targets:
             f"no entry of {self.path} is marked default: true",
             remedy="name a target with --model-id ID",
         )
+
+
+def connections_of(target: Target, targets: Mapping[str, Target]) -> int:
+    """How many requests to a target may be in flight at a time, at all its endpoints together.
+
+    Args:
+        target: The target.
+        targets: Id to target, with the base of an adapter among them.
+    """
+    server = targets.get(target.adapter_of or "", target)
+    return target.max_connections * max(1, len(server.urls), server.replicas)
 
 
 def load_targets(path: Path) -> Targets:

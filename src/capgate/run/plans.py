@@ -8,7 +8,7 @@ from capgate.asking.fingerprint import digest_of, seed_of
 from capgate.asking.ready_target import ReadyTarget
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.config.settings import Settings
-from capgate.config.targets import Target
+from capgate.config.targets import Target, connections_of
 from capgate.gate.policy import Policy
 from capgate.gate.tries import Allowance, Kind
 from capgate.run.reference import Reference, identify
@@ -88,7 +88,7 @@ class Plans:
                 questions=self._questions.of(target),
                 selection=self._questions.selection(target),
                 seed=self._seed(target),
-                connections=self._targets()[target].max_connections,
+                connections=connections_of(self._targets()[target], self._targets()),
                 limit=settings.limit,
                 confirm=settings.confirm,
                 allow_routes=settings.allow_routes,

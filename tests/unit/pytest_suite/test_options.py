@@ -21,10 +21,14 @@ def values(session: pytest.Pytester, *arguments: str) -> dict[str, object]:
     return vars(session.parseconfig(*arguments).option)
 
 
+EXAMPLES = {"--endpoints": "gpu1:8000,gpu2:8000"}
+"""Values of options that do not take a number."""
+
+
 def test_every_option_has_a_spelling_that_is_capgates(session: pytest.Pytester) -> None:
     """`--capgate-limit`; in a project without such names `--limit` means the same."""
     given = [
-        f"{option.prefixed}={option.keywords.get('choices', ['1'])[0]}"
+        f"{option.prefixed}={option.keywords.get('choices', [EXAMPLES.get(option.flag, '1')])[0]}"
         for option in OPTIONS
         if not option.keywords.get("action")
     ]

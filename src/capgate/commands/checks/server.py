@@ -73,9 +73,8 @@ _STUCK: Final = (
 
 def _of_each(said: Mapping[str, str]) -> str:
     """What was found of each benchmark; its name is left out where there is one."""
-    if len(said) == 1:
-        return next(iter(said.values()))
-    return "\n".join(f"{name}: {one}" for name, one in said.items())
+    named = (f"{name}: {one}" for name, one in said.items())
+    return "\n".join(said.values() if len(said) == 1 else named)
 
 
 @dataclass
@@ -134,8 +133,20 @@ class ServerCheckup:
             endpoint = self.servers.endpoint(base.id)
             self._url, self._key = endpoint.base_url, endpoint.key
             took = time.monotonic() - before
-            return f"started here ({base.serve.engine}), answers /health after {took:.1f} s"
-        self._url, self._key = base.urls[0], base.api_key(self.known)
+            engine = f"{base.replicas} × " * (base.replicas > 1) + base.serve.engine
+            return f"started here ({engine}), answers /health after {took:.1f} s"
+        self._key = base.api_key(self.known)
+        return self._at_each(self._health)
+
+    def _at_each(self, step: Callable[[], str]) -> str:
+        """What a step finds at each of the running servers; the first one is asked last."""
+        found: dict[str, None] = {}
+        first, *others = self.base.urls or (self._url,)
+        for self._url in (*others, first):
+            found.setdefault(step())
+        return "\n".join(found)
+
+    def _health(self) -> str:
         host = urlsplit(self._url).netloc
 
         async def health(client: Client) -> None:
@@ -167,7 +178,7 @@ class ServerCheckup:
             # OpenRouter lists its models to anyone.
             return await check_key(client) if self.base.provider == "openrouter" else "accepted"
 
-        said = self._with_client(ask)
+        said = self._at_each(lambda: str(self._with_client(ask)))
         if self.base.serve is not None:
             return "a random one, accepted"
         return said if self._key or not self._listed else "the server asks for none"
@@ -180,6 +191,9 @@ class ServerCheckup:
             assert self._endpoint is not None
             return f"{self._endpoint.model} (the server lists no models; it answers to that name)"
         shown = f"{model.name}{f' (from {model.root})' if model.root else ''}"
+        if self._endpoint is not None and self._endpoint.others:
+            several = f", at {len(self._endpoint.all)} endpoints"
+            shown += ". ".join([several, *self._endpoint.notes])
         left = left_over(self._url)
         if not left:
             return shown
@@ -281,10 +295,9 @@ class ServerCheckup:
         with run.evaluator.holding([one]):
             answer = ask_probe(one, run.evaluator)
         right = "right" if answer.state is AnswerState.CORRECT else "not right"
-        return (
-            f"answered {one_line(answer.text, limit=60)!r}, read as {answer.choice} ({right}; "
-            f"that does not matter), {time.monotonic() - before:.1f} s"
-        )
+        took, said = time.monotonic() - before, one_line(answer.text, limit=60)
+        read = f"read as {answer.choice} ({right}; that does not matter)"
+        return f"answered {said!r}, {read}, {took:.1f} s"
 
     def _logprobs(self) -> str:
         endpoint = self._need_endpoint()

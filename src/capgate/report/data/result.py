@@ -37,7 +37,8 @@ SCHEMA_VERSION: Final = 7
 | version | what is new |
 |---|---|
 | 7 | `Report`: `benchmark`, `benchmarks`, `suites`; `Result`: `benchmark`, `parents`, |
-|   | `free_text`, `advisory`; `Comparison`: `free_text`; each left out where it says nothing |
+|   | `free_text`, `advisory`, `endpoints`; `Comparison`: `free_text`; each left out where it says |
+|   | nothing |
 | 6 | `Group`: `word`; verdicts: `lost`, `kept` or `too few to tell` of subjects, and `domains` |
 | 5 | `Group`: `cut_off`; `VerdictDict.counts`: unparsed answers that the token limit cut off |
 |   | `Result`: `chosen`, `earlier`, `newest_earlier`; no accuracy where the verdict is ERROR |
@@ -186,10 +187,12 @@ class Result(LeavesOut):
             (`published_beside.Beside.to_dict`); null where no published model has such a name.
         earlier: How many of the answers are from earlier runs, found in the store.
         newest_earlier: When the newest of these came, ISO 8601, UTC; null where there is none.
+        endpoints: Each of the target's endpoints to how many of the answers it gave; empty where
+            the target has one endpoint.
     """
 
     left_out: ClassVar[frozenset[str]] = frozenset(
-        {"benchmark", "parents", "free_text", "advisory"}
+        {"benchmark", "parents", "free_text", "advisory", "endpoints"}
     )
 
     schema_version: Literal[7] = 7
@@ -228,6 +231,7 @@ class Result(LeavesOut):
     published: BesideDict | None = None
     earlier: int = 0
     newest_earlier: str | None = None
+    endpoints: dict[str, int] = Field(default_factory=dict)
 
     @property
     def parent_of(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -309,6 +310,7 @@ def _result(
         published=_beside(facts, target, mine, task, answers),
         earlier=len(earlier),
         newest_earlier=iso(max(earlier)) if earlier else None,
+        endpoints=dict(sorted(Counter(a.endpoint for a in answers if a.endpoint).items())),
     )
 
 
