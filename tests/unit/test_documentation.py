@@ -57,10 +57,9 @@ def test_every_key_is_described_with_its_default(heading: str, model: type[BaseM
     assert list(told) == [name for name in model.model_fields if name != "id"]
     for name, (_, default, meaning) in told.items():
         value = model.model_fields[name].get_default()
-        plain = {None: "", "": "", (): "[]", True: "true", False: "false"}
-        expected = plain.get(value) if not isinstance(value, dict | float) else f"{value}"
+        plain = {"None": "", "": "", "()": "[]", "True": "true", "False": "false"}
+        expected = plain.get(str(value), str(value))
         expected = f"{value:g}" if isinstance(value, float) else expected
-        expected = str(value) if expected is None else expected
         if model.model_fields[name].is_required():
             expected = ""
         assert default.strip("`") == expected, name

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 OPTIONS: Final = (
     "--model-id",
     "--adapter-name",
+    "--endpoints",
     "--baseline",
     "--published",
     "--policy",

@@ -140,11 +140,11 @@ class ServerCheckup:
 
     def _at_each(self, step: Callable[[], str]) -> str:
         """What a step finds at each of the running servers; the first one is asked last."""
-        found: dict[str, None] = {}
+        found = []
         first, *others = self.base.urls or (self._url,)
         for self._url in (*others, first):
-            found.setdefault(step())
-        return "\n".join(found)
+            found.append(step())
+        return "\n".join(dict.fromkeys((found[-1], *found)))
 
     def _health(self) -> str:
         host = urlsplit(self._url).netloc
