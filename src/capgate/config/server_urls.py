@@ -38,7 +38,7 @@ def checked_urls(urls: list[str]) -> tuple[str, ...]:
     """
     if not urls:
         raise ValueError("the list is empty; name at least one URL")
-    found: list[str] = []
+    found: dict[str, int] = {}
     faults: list[str] = []
     for number, url in enumerate(urls, start=1):
         try:
@@ -47,8 +47,8 @@ def checked_urls(urls: list[str]) -> tuple[str, ...]:
             faults.append(f"URL {number} {fault}")
             continue
         if good in found:
-            faults.append(f"URL {number} is URL {found.index(good) + 1} again")
-        found.append(good)
+            faults.append(f"URL {number} is URL {found[good]} again")
+        found.setdefault(good, number)
     if faults:
         raise ValueError("; ".join(faults))
     return tuple(found)

@@ -155,6 +155,7 @@ def _endpoint(target: Target, base: Endpoint, name: str, identity: dict[str, Any
         identity=identity,
         key=base.key,
         apart=base.apart,
+        place=base.place,
         max_tokens_field=target.max_tokens_field or base.max_tokens_field,
     )
 
