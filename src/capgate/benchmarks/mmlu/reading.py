@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from capgate.benchmarks.benchmark import Reading
 from capgate.benchmarks.without_model import no_model, unasked
 from capgate.common.answers import AnswerState
+from capgate.common.code_facts import code_fact
 from capgate.common.errors import ConfigError
 from capgate.common.event_loop import in_own_loop
 
@@ -144,17 +145,30 @@ stored answer and baseline invalid.
 """
 
 
+@cache
 def mmlu_scorer_hash() -> str:
-    """The `behaviour_hash` of the installed packages' solver and scorer; computed once."""
+    """The `behaviour_hash` of the installed packages' solver and scorer."""
+    return str(upstream_fact("mmlu-scorer", _scorer_hash))
+
+
+def upstream_fact(name: str, find: Callable[[], Any]) -> Any:  # noqa: ANN401
+    """A fact about upstream's solver and scorer, kept for as long as their code stays the same.
+
+    To call the solver takes half a second the first time: it asks for the model, for which
+    Inspect imports every task that is installed.
+
+    Args:
+        name: What the fact is.
+        find: Finds it; see `code_fact`.
+    """
+    return code_fact(name, ("inspect_ai", "inspect_evals", "capgate"), find)
+
+
+def _scorer_hash() -> str:
     from inspect_ai.scorer import choice
     from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
 
-    return _hash_once(mmlu_multiple_choice, choice)
-
-
-@cache
-def _hash_once(solver: Callable[[], Solver], scorer: Callable[[], Scorer]) -> str:
-    return behaviour_hash(solver(), scorer())
+    return behaviour_hash(mmlu_multiple_choice(), choice())
 
 
 def behaviour_hash(

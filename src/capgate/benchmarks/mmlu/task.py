@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ from capgate.benchmarks.mmlu.reading import (
     behaviour_hash,
     mmlu_scorer_hash,
     reading_of,
+    upstream_fact,
 )
 from capgate.benchmarks.mmlu.record import mmlu_question
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, MMLU, SUBJECTS
@@ -159,7 +160,7 @@ class MmluTask:
         Together with a question's own hash it determines the whole prompt, so two answers
         are comparable only where both agree.
         """
-        rendered = json.dumps([self.task_name, _render_probe(self.max_tokens)], sort_keys=True)
+        rendered = json.dumps([self.task_name, _rendered_probe(self.max_tokens)], sort_keys=True)
         return hashlib.sha256(rendered.encode()).hexdigest()[:16]
 
     @cached_property
@@ -198,8 +199,16 @@ def mmlu_task(task: str, max_tokens: int) -> MmluTask:
     return MmluTask(task, max_tokens)
 
 
-def _render_probe(max_tokens: int) -> list[list[str]]:
+@cache
+def _rendered_probe(max_tokens: int) -> list[list[str]]:
     """The messages that upstream's solver sends for a fixed question, and an example's form."""
+    rendered: list[list[str]] = upstream_fact(
+        f"mmlu-prompt-{max_tokens}", partial(_render_probe, max_tokens)
+    )
+    return rendered
+
+
+def _render_probe(max_tokens: int) -> list[list[str]]:
     from inspect_evals.mmlu.mmlu import format_mmlu_question, mmlu_multiple_choice
 
     probe = _probe()
@@ -211,6 +220,10 @@ def _render_probe(max_tokens: int) -> list[list[str]]:
 @cache
 def _only_calls_inspects(max_tokens: int) -> bool:
     """Whether upstream's solver asks and reads as the `multiple_choice` that it makes."""
+    return bool(upstream_fact(f"mmlu-calls-{max_tokens}", partial(_compare_solvers, max_tokens)))
+
+
+def _compare_solvers(max_tokens: int) -> bool:
     from inspect_ai.scorer import choice
     from inspect_ai.solver import multiple_choice
     from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
