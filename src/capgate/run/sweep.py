@@ -51,6 +51,11 @@ class _Live:
     parts: list[Part] = field(default_factory=list)
     benchmarks: list[SweptBenchmark] = field(default_factory=list)
 
+    @property
+    def run(self) -> Run:
+        """The benchmark that it is asked now, or next."""
+        return self.left[0] if self.asked is None else self.asked[0]
+
 
 class _ServerGoneError(Exception):
     """The base's server is gone, so nothing more can be asked."""
@@ -95,6 +100,7 @@ class Sweep:
         self._live: deque[_Live] = deque()
         self._swept: dict[str, Swept] = {}
         self._fault = ""
+        self._asked_last: Run | None = None
 
     def take_up(self) -> int:
         """Takes over what the sweep found before it was broken off; returns of how many."""
@@ -120,8 +126,7 @@ class Sweep:
                 self._begin_to_load()
                 self._take_loaded()
                 if self._live:
-                    self._live.rotate(-1)
-                    self._step(self._live[-1])
+                    self._step(self._next())
         except _ServerGoneError as gone:
             self._fault = str(gone)
             return
@@ -181,6 +186,16 @@ class Sweep:
                 digest = str(ready.endpoint.identity.get("adapter_digest", ""))
                 self._live.append(_Live(target, digest, deque(self._runs)))
 
+    def _next(self) -> _Live:
+        """The adapter whose turn it is: in turns, but those first that are asked the same.
+
+        What is asked ahead is of one benchmark, and is cancelled where another one is asked.
+        """
+        alike = (at for at, one in enumerate(self._live) if one.run is self._asked_last)
+        self._live.rotate(-1 - next(alike, 0))
+        self._asked_last = self._live[-1].run
+        return self._live[-1]
+
     def _step(self, one: _Live) -> None:
         """Has an adapter asked its next batch."""
         if one.asked is None:
@@ -204,15 +219,11 @@ class Sweep:
     def _others(self, one: _Live, run: Run) -> list[Foreseen]:
         """What the other adapters will be asked next, in their turns.
 
-        It ends before one that is asked another benchmark: that would cancel what is asked ahead.
+        Those that are asked another benchmark come later (`_next`).
         """
-        found = []
-        for other in self._live:
-            if other is one or other.asked is None or other.asked[0] is not run:
-                break
-            if (foreseen := other.asked[1].foreseen) is not None:
-                found.append(foreseen)
-        return found
+        asked = [other.asked for other in self._live if other is not one and other.run is run]
+        ahead = [quick.foreseen for _, quick in filter(None, asked)]
+        return [foreseen for foreseen in ahead if foreseen is not None]
 
     def _not_judged(self, one: _Live, run: Run, error: CapgateError) -> Judgement:
         verdict = Verdict.of_error(error, scope="quick")
