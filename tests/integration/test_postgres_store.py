@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from aiohttp import web
+from tests.doubles.events import Signal
 from tests.doubles.postgres import PostgresServer, programs
 from tests.doubles.server import Server
+from tests.doubles.vllm import Vllm, make_adapter
+from tests.integration.checkout import like_a_model
 from tests.integration.conftest import (
     PROBE,
     TWO_SUBJECTS,
@@ -24,6 +30,7 @@ from tests.integration.conftest import (
     no_traceback,
     question_of,
     questions,
+    target,
     until,
 )
 
@@ -185,6 +192,66 @@ def test_a_database_that_stays_away_ends_the_asking(
     assert one.project.result()["overall"]["correct"] == 8
     # What was being asked while the store was away is asked again, and no more.
     assert sum(questions(server.chats).values()) <= 8 + 3
+
+
+class HeldVllm(Vllm):
+    """Answers the first questions; from then on each waits until it is released."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 (those of Vllm)
+        super().__init__(**options)
+        self.reached = threading.Event()
+        self.released = Signal()
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        if is_question_of_a_run(json.loads(await request.read())) and len(self.chats) > 12:
+            self.reached.set()
+            await self.released.arrives()
+        return await super().chat(request)
+
+
+@pytest.mark.parametrize("end", ["ends", "is killed"])
+def test_machines_share_an_adapter_of_one_server(
+    machine: Callable[..., Machine], postgres: PostgresServer, url: str, end: str
+) -> None:
+    """It is loaded once and stays while a machine uses it; the last one unloads it.
+
+    Also where the one that loaded it is killed: its lease expires.
+    """
+    with HeldVllm(answer=like_a_model) as server:
+        machines = [machine(), machine()]
+        for one in machines:
+            # Each has the adapter's folder at a path of its own.
+            make_adapter(one.project.root / "adapters" / "mine")
+            one.project.targets(base=target(server.url, max_connections=1))
+            one.project.write("thresholds/policy.yaml", "catch: 0.1\nreason: few questions\n")
+        options = ("--model-id", "base", "--adapter-name", "mine")
+        first = machines[0].start(*options)
+        assert server.reached.wait(120)
+        second = machines[1].start(*options)
+        until(lambda: leases(postgres, url) == 2, "the second machine's lease")
+        if end == "is killed":
+            first.kill()
+            server.released.set()
+        else:
+            server.released.set()
+            outcome = first.finish()
+            assert outcome.code in (0, 10), outcome.text
+        outcome = second.finish()
+        assert outcome.code in (0, 10), outcome.text
+        assert len(server.loads) == 1
+        assert server.unloads == [server.loads[0][0]]
+        assert server.adapters == {}
+
+
+def is_question_of_a_run(asked: dict[str, Any]) -> bool:
+    """Whether a request asks a question of the benchmark, and is no proof or preflight."""
+    return "ANSWER: $LETTER" in str(asked["messages"]) and question_of(asked) != PROBE
+
+
+def leases(server: PostgresServer, url: str) -> int:
+    """How many leases there are."""
+    ((count,),) = server.execute(url.rpartition("/")[2], "SELECT count(*) FROM capgate.leases")
+    return int(count)
 
 
 def texts_with(word: str, folder: Path) -> list[Path]:
