@@ -118,6 +118,25 @@ def test_samples_that_a_broken_run_lacks_are_errors(
     out, _ = told(yesterday, part, code=10)
     assert "lacks 10 of 40 samples: its run ended with the status error" in out
     assert "10 of 40 questions (25.0%) have no answer" in out
+    out, _ = told(part, part, code=10)
+    assert "10 of 40 questions (25.0%) have no answer" in out
+
+
+@pytest.mark.parametrize("form", ["eval", "json"])
+def test_scores_that_are_no_number_are_errors(
+    told: Told, tmp_path: Path, yesterday: Path, form: str
+) -> None:
+    """A score of NaN, for which JSON has no form, is no answer; every other sample counts."""
+
+    def spoil(log: EvalLog) -> None:
+        assert log.samples is not None
+        assert log.samples[20].scores is not None
+        log.samples[20].scores["match"].value = float("nan")
+
+    spoilt = changed(yesterday, tmp_path / form / f"log.{form}", spoil)
+    out, _ = told(yesterday, spoilt, code=10)
+    assert "1 of 40 questions (2.5%) have no answer" in out
+    assert "1 without an answer in the candidate: its score is no number" in out
 
 
 def test_other_instructions_are_refused(told: Told, logs: Path, yesterday: Path) -> None:

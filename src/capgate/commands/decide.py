@@ -120,6 +120,11 @@ def _run(args: argparse.Namespace) -> int:
             f"{args.reference} is {what}, and the log of one run can't be judged by itself",
             remedy="name two: capgate decide REFERENCE CANDIDATE",
         )
+    if args.capgate_benchmark:
+        raise ConfigError(
+            "--benchmark chooses among the tasks of two logs, and rows were given",
+            remedy="leave it out, or give the rows of that benchmark",
+        )
     refuse_log_options(args)
     rows = read_rows(args.reference)
     if rows.repeated:

@@ -277,7 +277,7 @@ def _packed(path: Path) -> Iterator[EvalSample | FileFault]:
     together = _check_archive(path)
     try:
         summaries = read_eval_log_sample_summaries(path)
-        wanted = iter([(one.id, one.epoch) for one in summaries if one.epoch == 1])
+        wanted = iter(sorted(((one.id, one.epoch) for one in summaries if one.epoch == 1), key=str))
         del summaries
         while ids := list(islice(wanted, together)):
             yield from read_eval_log_samples_by_id(
@@ -293,13 +293,15 @@ def _plain(path: Path) -> Iterator[EvalSample | FileFault]:
     from inspect_ai.log import EvalSample, read_eval_log, resolve_sample_attachments
     from pydantic import ValidationError
 
+    number = 0
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(ijson.items(file, "samples.item", use_float=True), 1):
-                for name in _UNREAD:
-                    raw.pop(name, None)
+                plain = raw if isinstance(raw, dict) else {}
                 try:
-                    sample = EvalSample.model_validate(raw)
+                    sample = EvalSample.model_validate(
+                        {name: one for name, one in plain.items() if name not in _UNREAD}
+                    )
                 except ValidationError as error:
                     where = ".".join(map(str, error.errors()[0]["loc"]))
                     yield FileFault(f"{path.name}, sample {number}", f"{where} is missing or odd")
@@ -310,7 +312,8 @@ def _plain(path: Path) -> Iterator[EvalSample | FileFault]:
         if "NaN" not in str(error) and "invalid char" not in str(error):
             raise _unreadable(path, error) from error
         try:
-            yield from read_eval_log(path, resolve_attachments="core").samples or []
+            samples = read_eval_log(path, resolve_attachments="core").samples or []
+            yield from islice(samples, number, None)
         except Exception as fault:
             raise _unreadable(path, fault) from fault
 

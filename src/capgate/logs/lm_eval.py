@@ -176,7 +176,8 @@ class LmEvalTask(TaskLog):
             return error, "", "the log holds no answer"
         read = _flat(row.get("filtered_resps"))
         if continuations:
-            odds = [_log_probability(one) for one in row["filtered_resps"] or ()]
+            given = row.get("filtered_resps")
+            odds = [_log_probability(one) for one in given] if isinstance(given, list) else []
             if len(odds) != len(continuations) or any(math.isnan(one) for one in odds):
                 return error, "", "log-probabilities are missing"
             text = choice = str(continuations[odds.index(max(odds))]).strip()

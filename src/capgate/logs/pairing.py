@@ -100,6 +100,14 @@ def pair_sides(reference: Side, candidate: Side, *, common: bool) -> Paired:
         for question in dict.fromkeys([*theirs, *ours])
         if question not in left
     ]
+    # What neither run reached is known by its number alone.
+    unreached = max(
+        reference.missing - len(unanswered["reference"]),
+        candidate.missing - len(unanswered["candidate"]),
+        0,
+    )
+    error = AnswerState.ERROR
+    pairs += [Pair(f"not reached {at}", name, error, error) for at in range(unreached)]
     if len(pairs) < 2:
         raise _Refused(
             f"the two runs of {name} share {len(pairs)} questions, so nothing can be compared",

@@ -205,6 +205,9 @@ def _missing(benchmark: LoggedBenchmark, counts: Counter[str]) -> tuple[int, tup
     missing = 0
     why: list[str] = []
     for log in benchmark.logs:
+        if log.unfinished and log.expected is None:
+            what = f"{log.unfinished}, and it does not tell how many samples there were to be"
+            faults.append(FileFault(log.path.name, what))
         lacking = (log.expected or 0) - counts[log.task]
         if lacking > 0 and log.unfinished:
             missing += lacking

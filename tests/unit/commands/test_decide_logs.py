@@ -421,6 +421,8 @@ def test_options_on_logs_need_logs(told: Told, tmp_path: Path) -> None:
     rows.write_text("question,subject,reference,candidate\na,x,1,1\nb,x,1,1\n")
     _, err = told("decide", str(rows), "--metric", "acc", code=11)
     assert "--metric can be used with logs of other harnesses alone" in err
+    _, err = told("decide", str(rows), "--benchmark", "x", code=11)
+    assert "--benchmark chooses among the tasks of two logs" in err
     _, err = told("decide", str(LM_EVAL / "yesterday"), code=11)
     assert "capgate decide REFERENCE CANDIDATE" in err
 

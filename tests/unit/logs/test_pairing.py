@@ -27,9 +27,9 @@ class Written(TaskLog):
     conditions: dict[str, object] = {}  # noqa: RUF012
     facts: dict[str, str] = {}  # noqa: RUF012
 
-    def __init__(self, samples: list[LoggedSample], *, unfinished: str = "") -> None:
+    def __init__(self, samples: list[LoggedSample], unfinished: str, lacking: int) -> None:
         self.samples = samples
-        self.expected = len(samples) + (1 if unfinished else 0)
+        self.expected = len(samples) + lacking
         self.unfinished = unfinished
 
     def lines(self) -> Iterator[LogLine]:
@@ -37,13 +37,18 @@ class Written(TaskLog):
         yield from self.samples
 
 
-def side(log: dict[int, tuple[int, int, AnswerState]], order: int = 1, **kind: str) -> Side:
+def side(
+    log: dict[int, tuple[int, int, AnswerState]],
+    order: int = 1,
+    unfinished: str = "",
+    lacking: int = 0,
+) -> Side:
     """A side whose questions have a prompt, a key and an answer each."""
     samples = [
         LoggedSample(f"line {q}", digest(q), str(key), state, prompt=str(prompt))
         for q, (prompt, key, state) in log.items()
     ][::order]
-    return read_side(LoggedBenchmark("task", {"": Written(samples, **kind)}))
+    return read_side(LoggedBenchmark("task", {"": Written(samples, unfinished, lacking)}))
 
 
 @given(LOGS, LOGS)
@@ -80,8 +85,21 @@ def test_what_a_broken_run_lacks_is_an_error(
     if len(log) < lacking + 1:
         return
     part = dict(list(log.items())[lacking:])
-    paired = pair_sides(side(log), side(part, unfinished="its run broke off"), common=False)
+    paired = pair_sides(side(log), side(part, 1, "its run broke off", lacking), common=False)
     assert len(paired.pairs) == len(log)
     missing = [pair for pair in paired.pairs if pair.candidate is AnswerState.ERROR]
     assert len(missing) >= lacking
     assert "its run broke off" in " ".join(paired.notes)
+
+
+@given(LOGS, st.integers(1, 5))
+def test_what_neither_run_reached_is_an_error(
+    log: dict[int, tuple[int, int, AnswerState]], lacking: int
+) -> None:
+    """Two runs that broke off at one place do not agree on what neither was asked."""
+    if not log:
+        return
+    sides = [side(log, 1, "its run broke off", lacking) for _ in range(2)]
+    pairs = pair_sides(*sides, common=False).pairs
+    assert len(pairs) == len(log) + lacking
+    assert [pair.states for pair in pairs[len(log) :]] == [(AnswerState.ERROR,) * 2] * lacking
