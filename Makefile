@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser test-postgres screenshots demo lint format bench bench-memory bench-profile bench-vllm bench-all clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser test-postgres screenshots demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-all clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -138,6 +138,9 @@ bench: $(STAMP) .venv-bench/.installed ## what the suite costs beside its peers 
 
 bench-memory: $(STAMP) ## memory of the suite with ever more questions (about 20 minutes)
 	$(BIN)/python perf/memory.py $(ARGS)
+
+bench-logs: $(STAMP) ## memory of `capgate decide` on ever larger logs (about 2 minutes)
+	$(BIN)/python perf/logs.py $(ARGS)
 
 bench-profile: $(STAMP) .venv-bench/.installed ## where the suite's CPU time goes, by package (needs MMLU)
 	$(BIN)/python perf/hot_spots.py $(ARGS)
