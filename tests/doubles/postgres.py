@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
-from psycopg import sql
+if TYPE_CHECKING:
+    import psycopg
 
 _USER = "postgres"
 _SECONDS = 120.0
@@ -101,12 +101,14 @@ class PostgresServer:
     def execute(self, database: str, statement: str) -> list[tuple[Any, ...]]:
         """Executes a statement as the owner; returns the rows that it finds."""
         with self.connected(database) as connection:
-            cursor = connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
+            cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     @contextmanager
     def connected(self, database: str) -> Iterator[psycopg.Connection[Any]]:
         """A connection as the owner."""
+        import psycopg
+
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             yield connection
 

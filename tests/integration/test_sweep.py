@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.doubles.postgres import PostgresServer
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import no_traceback, until
 from tests.integration.sweeps import BASE, Harm, Sweeps
@@ -365,3 +366,19 @@ def _after(server: Vllm, loads: int) -> Callable[[], None]:
         assert server.load_asked.wait(120)
 
     return wait
+
+
+def test_a_store_in_a_database_serves_as_well(
+    sweeps: Sweeps, server: Vllm, swept: Swept, postgres: PostgresServer
+) -> None:
+    """The verdicts are the same; a second sweep asks nothing, and shows no password."""
+    url = postgres.url(postgres.new_database())
+    code, result = swept("--store", url)
+    assert (code, lost(result)) == (1, HARMED)
+    assert postgres.password not in json.dumps(result)
+    assert postgres.password not in sweeps.page().read_text()
+    assert server.adapters == {}
+    asked = sum(map(Counter.total, sweeps.asked().values()))
+    code, again = swept("--store", url)
+    assert (code, lost(again)) == (1, HARMED)
+    assert sum(map(Counter.total, sweeps.asked().values())) == asked
