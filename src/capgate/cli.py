@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "history": "show accuracy and verdicts over time",
     "decide": "judge per-question answers made anywhere",
     "compare": "judge one stored run by another",
+    "worker": "ask one of N parts of a run's questions, on one of N machines",
     "baseline": "record, diff, update and lint recorded baselines",
     "store": "put the stores of several machines together",
     "rescore": "score stored answers again: did the model change, or only the scoring?",

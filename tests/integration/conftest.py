@@ -161,13 +161,20 @@ class Project:
 
     def start(self, *arguments: str, **environment: str) -> Process:
         """Starts `python -m pytest` with arguments."""
+        # Hypothesis takes a second to say that it was not used.
+        return self._start("pytest", "-p", "no:hypothesispytest", *arguments, **environment)
+
+    def capgate(self, *arguments: str, **environment: str) -> Process:
+        """Starts `capgate` with arguments."""
+        return self._start("capgate.cli", *arguments, **environment)
+
+    def _start(self, module: str, *arguments: str, **environment: str) -> Process:
         kept = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("PYTEST_", "COV_")) and name != "PYTHONDONTWRITEBYTECODE"
         }
-        # Hypothesis takes a second to say that it was not used.
-        command = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", *arguments]
+        command = [sys.executable, "-m", module, *arguments]
         together = {**kept, "COLUMNS": "100", **environment}
         process = Process(command, self.root, together, warm=self.warm)
         self._processes.append(process)

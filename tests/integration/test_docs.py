@@ -233,6 +233,16 @@ def _two_servers(checkout: Checkout, _: Server) -> dict[str, str]:
     return {"http_proxy": server.url.removesuffix("/v1"), "no_proxy": ""}
 
 
+def _cluster(checkout: Checkout, server: Server) -> dict[str, str]:
+    """Many adapters, and stand-ins for the commands of Slurm and Kubernetes."""
+    _many_adapters(checkout, server)
+    for name in ("sbatch", "kubectl"):
+        begin = f'#!/bin/sh\nPYTHONPATH="{REPOSITORY}" exec "{sys.executable}" -m'
+        file = checkout.write(f".venv/bin/{name}", f'{begin} tests.doubles.cluster {name} "$@"\n')
+        file.chmod(0o755)
+    return {}
+
+
 SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "": lambda *_: {},
     "server-down": _server_down,
@@ -248,13 +258,14 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "faulty-questions": _faulty_questions,
     "many-adapters": _many_adapters,
     "two-servers": _two_servers,
+    "cluster": _cluster,
     "one-database": _one_database,
     "logs": _logs,
 }
 
 _OF_OTHER_PAGES = {
     *("my-model", "own-benchmarks", "faulty-questions"),
-    *("many-adapters", "two-servers", "one-database", "logs"),
+    *("many-adapters", "two-servers", "one-database", "cluster", "logs"),
 }
 """Scenes that are no trouble of a user's."""
 

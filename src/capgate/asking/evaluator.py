@@ -131,6 +131,14 @@ class Evaluator:
         """
         return self._targets.make(target, endpoint)
 
+    def stored_target(self, target: Target) -> ReadyTarget:
+        """A target as the store knows it, where nothing is asked (`--stored`).
+
+        Raises:
+            MissingAnswersError: No run asked it.
+        """
+        return self._targets.from_store(target)
+
     def for_look(self, look: Look) -> Self:
         """This evaluator, asking for another reason: its answers are found and kept apart."""
         other = copy.copy(self)

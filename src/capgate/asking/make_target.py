@@ -19,6 +19,7 @@ from capgate.asking.fingerprint import (
 from capgate.asking.outcome import Outcome, QuestionTask
 from capgate.asking.ready_target import ReadyTarget
 from capgate.asking.shared import SharedAsking
+from capgate.asking.stored_target import stored_target
 from capgate.asking.target_client import TargetClient
 from capgate.asking.weights import with_weights
 from capgate.benchmarks.benchmark import Benchmark
@@ -114,6 +115,32 @@ class TargetMaker:
         for line in outdated:
             say(line)
         return known
+
+    def from_store(self, target: Target) -> ReadyTarget:
+        """A target as the store knows it; it can't be asked.
+
+        Raises:
+            MissingAnswersError: No run asked it.
+        """
+        found = stored_target(target, self.store, self.settings, self.benchmark)
+        endpoint = replace(found.endpoint, notes=(*self._notes(target), *found.notes))
+        for note in endpoint.notes:
+            self.tell(f"weights of {target.id}", f"{target.id}: {note}")
+        return ReadyTarget(
+            id=target.id,
+            target=target,
+            endpoint=endpoint,
+            fingerprint=found.fingerprint,
+            context=self.store.context(
+                found.fingerprint.hash, self.benchmark.prompt_hash, found.fingerprint.facts
+            ),
+            client=TargetClient(
+                target.id,
+                self._http_client(target, endpoint),
+                endpoint.model,
+                redactor=project_redactor(self.settings),
+            ),
+        )
 
     def _notes(self, target: Target) -> list[str]:
         if target.answer_format == answer_format(target, self.benchmark):

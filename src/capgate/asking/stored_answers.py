@@ -26,11 +26,13 @@ class StoredAnswers:
         store: The store.
         run: The run's id.
         benchmark: The benchmark's name.
+        alone: Whether nothing is asked: then a fault that ended another run's request counts.
     """
 
     store: Store
     run: str
     benchmark: str
+    alone: bool = False
 
     def find(self, pending: PendingBatch, *, again: bool = False) -> Found | None:
         """Finds what a batch is not asked for; the answers that are found count from now on.
@@ -68,6 +70,17 @@ class StoredAnswers:
                 all_found[target.id] = found
             pending.missing = missing
             return all_found
+
+    def find_kept(self, target: ReadyTarget, questions: Sequence[Question]) -> Collection[str]:
+        """The hashes of those of some questions that need not be asked; nothing counts by this."""
+        return self.store.find(
+            target.context,
+            [question.hash for question in questions],
+            run=self.run,
+            faults=self.alone,
+            target=target.id,
+            benchmark=self.benchmark,
+        ).keys()
 
     def keep(self, new: Sequence[NewAnswer]) -> None:
         """Keeps answers that have come.
@@ -123,6 +136,7 @@ class StoredAnswers:
             [question.hash for question in questions],
             run=self.run,
             fresh=pending.fresh,
+            faults=self.alone,
             target=target.id,
             look=pending.look,
             benchmark=self.benchmark,

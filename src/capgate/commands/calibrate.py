@@ -39,7 +39,10 @@ _FAULTS: Final = 4
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    add_options(parser, without={"--baseline", "--measure", "--fresh", "--published", "--confirm"})
+    add_options(
+        parser,
+        without={"--baseline", "--measure", "--fresh", "--published", "--confirm", "--stored"},
+    )
     parser.add_argument(
         "--simulations",
         type=positive,

@@ -138,8 +138,9 @@ def settings_of_run(recorded: Mapping[str, Any], here: Settings) -> Settings:
     names = {field.name for field in fields(Settings)}
     restored: dict[str, Any] = {}
     for name, value in recorded.items():
-        # Earlier versions recorded where alerts went.
-        if name in names and name != "alerts":
+        # Earlier versions recorded where alerts went. What is asked of a run that asked nothing
+        # is asked now.
+        if name in names and name not in {"alerts", "stored"}:
             restored[name] = _restored(value)
     return replace(here, **restored)
 

@@ -85,7 +85,7 @@ class Flip:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    add_options(parser)
+    add_options(parser, without={"--stored"})
     parser.add_argument(
         "--merged", required=True, metavar="TARGET", help="target that serves the merged weights"
     )

@@ -48,7 +48,9 @@ _LOOKED_AT: Final = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    add_options(parser, without={"--measure", "--measure-missing", "--fresh", "--max-cost"})
+    add_options(
+        parser, without={"--measure", "--measure-missing", "--fresh", "--max-cost", "--stored"}
+    )
     parser.add_argument(
         "--discordance",
         type=_share,

@@ -46,7 +46,7 @@ PAGE: Final = "sweep.html"
 _WITHOUT: Final = frozenset(
     {
         *("--adapter-name", "--alert", "--allow-routes", "--baseline", "--confirm"),
-        *("--max-cost", "--measure", "--measure-missing", "--published"),
+        *("--max-cost", "--measure", "--measure-missing", "--published", "--stored"),
     }
 )
 """Options of a run that say nothing to a sweep."""

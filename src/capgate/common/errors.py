@@ -133,6 +133,10 @@ class StoreError(CapgateError):
     """The store of answers can't be opened or written."""
 
 
+class MissingAnswersError(StoreError):
+    """Nothing may be asked (`--stored`), and the store lacks answers."""
+
+
 class ServerError(CapgateError):
     """A managed server did not start, or died."""
 

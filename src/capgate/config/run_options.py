@@ -238,6 +238,14 @@ OPTIONS: Final = (
     ),
     Option("--fresh", {"action": "store_true", "help": "ask again what the store has answers to"}),
     Option(
+        "--stored",
+        {
+            "action": "store_true",
+            "help": "ask nothing: judge the answers that the store has; one that is missing is an "
+            "error",
+        },
+    ),
+    Option(
         "--output-dir", {"metavar": "DIR", "help": "where results are written (default: reports)"}
     ),
     Option(

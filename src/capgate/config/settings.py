@@ -67,6 +67,7 @@ class Settings:
         inspect_logs: Form of Inspect's logs.
         alerts: URLs that the command line names for alerts; secrets, never recorded.
         fresh: Whether stored answers of earlier runs are left aside.
+        stored: Whether nothing is asked, and the store's answers are judged.
         output_dir: Where results go.
         store: Where the store of answers is.
         models_file: The targets' file.
@@ -98,6 +99,7 @@ class Settings:
     runner: RunnerKind
     inspect_logs: LogFormat
     fresh: bool
+    stored: bool
     alerts: tuple[str, ...] = field(repr=False)
     output_dir: Path
     store: StorePlace
@@ -125,6 +127,12 @@ class Settings:
                 "--baseline and --published name two references",
                 remedy="leave one of them out",
             )
+        for name in ("fresh", "confirm"):
+            if options.capgate_stored and getattr(options, f"capgate_{name}"):
+                raise ConfigError(
+                    f"--stored asks nothing, and --{name} asks anew",
+                    remedy="leave one of them out",
+                )
         if options.capgate_tasks not in TASKS:
             raise _unknown("task", options.capgate_tasks, tuple(TASKS))
         return cls(
@@ -152,6 +160,7 @@ class Settings:
             runner=options.capgate_runner or "auto",
             inspect_logs=options.capgate_inspect_logs,
             fresh=options.capgate_fresh,
+            stored=options.capgate_stored,
             alerts=tuple(dict.fromkeys(options.capgate_alert or ())),
             output_dir=path("output_dir"),
             store=StorePlace.read(options.capgate_store or _STORE, root),
@@ -192,8 +201,11 @@ class Settings:
         }
         if self.store != StorePlace.file(self.root / _STORE):
             files["store"] = self.store.recorded(self.root)
-        for name in ("alerts", "root", *(() if self.sweep else ("sweep",))):
+        for name in ("alerts", "root"):
             del values[name]
+        for name in ("stored", "sweep"):
+            if not values[name]:
+                del values[name]
         if values["runner"] == "auto":
             # The direct runner asks MMLU; what asks another benchmark depends on its task.
             del values["runner"]

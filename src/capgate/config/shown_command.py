@@ -70,6 +70,24 @@ def sweep_command(recorded: Mapping[str, Any]) -> str:
     return joined([*words, "--adapters", *recorded["adapter_names"]])
 
 
+def worker_command(recorded: Mapping[str, Any]) -> str:
+    """What asks all that a run needs: `capgate worker` with its options.
+
+    Args:
+        recorded: The settings of the run.
+    """
+    settings = {**recorded, **files_of(recorded), "stored": False}
+    for name in ("allow_routes", "confirm", "seed"):
+        settings.pop(name, None)
+    if settings.get("runner") == "direct" and "benchmarks" not in settings:
+        del settings["runner"]
+    words = ["capgate", "worker", "--shard", "0/1"]
+    for option in OPTIONS:
+        if option.flag not in _LEFT_OUT:
+            words += _words(option.flag, option.keywords, settings)
+    return joined(words)
+
+
 def _default_of(
     recorded: Mapping[str, Any], models: Mapping[str, tuple[str, str | None]]
 ) -> list[str]:

@@ -97,8 +97,9 @@ class ReadyTargets:
             # A server that takes minutes to start is of no use without questions.
             ahead.join()
             self._questions.of(target)
+        stored = self._evaluator.settings.stored
         try:
-            endpoint = self._endpoint(target)
+            endpoint = None if stored else self._endpoint(target)
         finally:
             # After Ctrl-C too: pytest parses sources for its traceback, Inspect's imports parse
             # theirs, and CPython 3.11 fails where two threads parse at the same time.
@@ -106,6 +107,8 @@ class ReadyTargets:
         check_imports()
         one = self._participants[target]
         self._check_room(one)
+        if endpoint is None:
+            return self._evaluator.stored_target(one)
         return self._evaluator.ready_target(one, endpoint)
 
     def _check_room(self, one: Target) -> None:

@@ -25,6 +25,8 @@ def reask_red(run: Run) -> None:
 
     Where that is not possible, the reason is recorded and shown in the report.
     """
+    if run.settings.stored:
+        return
     for (target, shard), facts in run.store.shards(run.id).items():
         verdict = facts.get("verdict")
         ours = shard.kind in WHOLE and shard.benchmark == run.benchmark.name

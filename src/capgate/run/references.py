@@ -14,6 +14,7 @@ from capgate.config.settings import Settings
 from capgate.config.shown_command import of_benchmark
 from capgate.config.targets import Target
 from capgate.config.thresholds import baseline_file, floor_of, reference_choice
+from capgate.gate.overrides import ReferenceChoice
 from capgate.gate.policy import Policy
 from capgate.run.reference import (
     BaselineReference,
@@ -73,17 +74,28 @@ class References:
             self._found[target.id] = self._find(target)
         return self._found[target.id]
 
+    def is_base(self, target: Target) -> bool:
+        """Whether a target is compared with its base; no server is asked.
+
+        Raises:
+            ConfigError: The policy has faults.
+        """
+        return not self._settings.measure and self._wanted(target) == "base"
+
+    def _wanted(self, target: Target) -> ReferenceChoice | None:
+        return reference_choice(
+            self._policy(target.id),
+            target,
+            self._settings.thresholds_dir,
+            benchmark=self._benchmark().name,
+            forced=self._settings.reference,
+        )
+
     def _find(self, target: Target) -> Reference:
         policy, folder = self._policy(target.id), self._settings.thresholds_dir
         if self._settings.measure:
             return NoReference()
-        wanted = reference_choice(
-            policy,
-            target,
-            folder,
-            benchmark=self._benchmark().name,
-            forced=self._settings.reference,
-        )
+        wanted = self._wanted(target)
         if wanted == "base":
             return self._base_of(target)
         if wanted is None and self._settings.measure_missing:

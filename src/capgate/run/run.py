@@ -20,6 +20,7 @@ from capgate.asking.fingerprint import seed_of
 from capgate.asking.progress import Feed
 from capgate.asking.ready_target import QuestionBatch, ReadyTarget
 from capgate.asking.shared import SharedAsking
+from capgate.asking.stored_answers import StoredAnswers
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.questions import QuestionSet, Selection
@@ -34,7 +35,7 @@ from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
 from capgate.gate.policy import Policy
-from capgate.run.asker import RunAsker
+from capgate.run.asker import Asker, RunAsker
 from capgate.run.judge import Judge
 from capgate.run.judgement import Judgement, Mode
 from capgate.run.plans import Plans
@@ -45,24 +46,15 @@ from capgate.run.references import References
 from capgate.run.run_questions import RunQuestions
 from capgate.run.run_record import RunRecord
 from capgate.run.session_tests import SessionTests
+from capgate.run.stored_asker import StoredAsker
 from capgate.run.target_plan import TargetPlan, batches_of
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.lost import Losses, LostTargets
 from capgate.store.answer_store import Store
 from capgate.store.open_store import open_store
 
-Say = Callable[[str], None]
 Tell = Callable[[str, str], None]
 GetEndpoint = Callable[[str], Endpoint]
-
-
-def _ignore(line: str) -> None:
-    """Shows nothing."""
-
-
-def _alone(target: str) -> int:  # noqa: ARG001
-    """Knows of no other benchmark."""
-    return 1
 
 
 class Run:
@@ -88,8 +80,10 @@ class Run:
         id: Its id.
         name: The benchmark's name.
         losses: Which targets were lost in the middle of the run.
+        post_mortem: Tells why a target's server has ended.
         feed: Told of each answer, where progress is shown.
         policies: The policies in force.
+        references: What its targets are compared with.
         asked: Its questions: where they come from, and which of them are asked.
         session: What the tests of the pytest session will ask.
         deciding: Target to how many benchmarks share the error budget of this one.
@@ -104,9 +98,9 @@ class Run:
         beside: Run | None = None,
         endpoint: GetEndpoint,
         readmit: Readmit | None = None,
-        post_mortem: Callable[[str], str] | None = None,
+        post_mortem: Callable[[str], str] = lambda target: "",  # noqa: ARG005
         share: int = 1,
-        say: Say = _ignore,
+        say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         tell: Tell | None = None,
         cost_limit: CostLimit | None = None,
         further: Sequence[str] = (),
@@ -120,7 +114,7 @@ class Run:
         self._beside = beside
         self._shared: SharedAsking = SharedAsking(readmit) if beside is None else beside._shared
         self._endpoint = endpoint
-        self._post_mortem = post_mortem or (lambda _: "")
+        self.post_mortem = post_mortem
         self._share = share
         self.say = say
         self._tell = tell or (lambda _, line: self.say(line))
@@ -131,12 +125,12 @@ class Run:
         self.losses = losses or LostTargets()
         self.feed: Feed | None = None
         self.session = SessionTests()
-        self.deciding: Callable[[str], int] = _alone
+        self.deciding: Callable[[str], int] = lambda target: 1  # noqa: ARG005
         self.policies: Policies = Policies(
             settings, lambda: self.benchmark, None if beside is None else beside.policies
         )
         self.asked = RunQuestions(settings, lambda: self.participants, lambda: self.benchmark)
-        self._references = References(
+        self.references = References(
             settings,
             lambda: self.participants,
             policy=self.policy,
@@ -266,7 +260,7 @@ class Run:
                 target,
                 self.session.planned(target),
                 seed=seed_of(ready_target.fingerprint, self.settings.seed),
-                judged=not isinstance(self._references.known(target), NoReference),
+                judged=not isinstance(self.references.known(target), NoReference),
             ),
             self.store,
             self.id,
@@ -288,7 +282,7 @@ class Run:
         Raises:
             ReferenceMissingError: There is nothing, or nothing comparable.
         """
-        return self._references.of(self.targets[target])
+        return self.references.of(self.targets[target])
 
     def plan(self, target: str) -> TargetPlan:
         """All that is settled about judging a target before its questions are asked.
@@ -320,7 +314,7 @@ class Run:
             logs=self.folder / "logs",
             share=self._share,
             cost_limit=self._cost_limit,
-            post_mortem=self._post_mortem,
+            post_mortem=self.post_mortem,
             say=self.say,
             tell=self._tell,
             shared=self._shared,
@@ -348,12 +342,20 @@ class Run:
                 loading.enter_context(self._ready_targets.loading(target))
             yield
 
-    def _asker(self, target: str) -> RunAsker:
+    def _asker(self, target: str) -> Asker:
+        if self.settings.stored:
+            return StoredAsker(
+                self.ready_targets_for(target),
+                StoredAnswers(self.store, self.id, self.name, alone=True),
+                self.settings,
+                planned=self.session.planned,
+                selection=self.selection,
+            )
         return RunAsker(
             target,
             self.ready_targets_for(target),
             self.evaluator,
-            post_mortem=self._post_mortem,
+            post_mortem=self.post_mortem,
         )
 
     @cached_property
@@ -364,7 +366,7 @@ class Run:
             self.id,
             self.name,
             mode=self._mode_of,
-            reference=self._references.known,
+            reference=self.references.known,
             attempt=self._plans.settled,
         )
 

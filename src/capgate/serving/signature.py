@@ -285,3 +285,17 @@ class Observation:
         if clause and started and self.started and self.started != started:
             clause += "; it was started anew meanwhile"
         return clause
+
+
+def observation_of(kept: Mapping[str, Any], at: float) -> Observation:
+    """An observation that the store has; without what is missing or damaged in it.
+
+    Args:
+        kept: As `Observation.to_dict` gave it.
+        at: When it was made, Unix seconds.
+    """
+    try:
+        signature = kept["signature"] and Signature.from_dict(kept["signature"])
+        return Observation(at, signature, kept["started"], str(kept["weights"]))
+    except (KeyError, TypeError, ValueError):
+        return Observation(at)

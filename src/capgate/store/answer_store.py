@@ -79,6 +79,7 @@ class Store(RunStore):
         *,
         run: str,
         fresh: bool = False,
+        faults: bool = False,
         target: str = "",
         look: Look = "first",
         benchmark: str = MMLU,
@@ -94,6 +95,7 @@ class Store(RunStore):
             questions: Content hashes.
             run: This run.
             fresh: Take only what this run asked by itself, in this look.
+            faults: Take a fault of another run for a question to which there is no answer.
             target: For whom it would count.
             look: Why the questions are asked.
             benchmark: The benchmark that asks them.
@@ -106,14 +108,14 @@ class Store(RunStore):
             rows = self.rows(
                 f"SELECT {STORED} FROM answers WHERE context IN ({here}) "
                 f"AND question IN ({marks}) AND ((run = ? AND look = ?) "
-                "OR (state != 'error' AND NOT ?))",
-                (*contexts, *chunk, run, look, fresh),
+                "OR ((state != 'error' OR ?) AND NOT ?))",
+                (*contexts, *chunk, run, look, faults, fresh),
             )
             with self.reading():
                 valid = distinct(rows)
                 counting = self._counting((run, target, look, benchmark), ids_of(valid))
                 answers = [stored_of(row, counting=counting) for row in valid]
-                answers.sort(key=lambda one: one.counts)
+                answers.sort(key=lambda one: (one.counts, one.answer.state.scored))
                 found |= {one.answer.question: one for one in answers}
         return found
 

@@ -80,6 +80,18 @@ class KeptStore(OpenStore):
         with self.reading():
             return [Seen(weights, run, at, facts_of(facts)) for weights, run, at, facts in rows]
 
+    def sighting(self, weights: str) -> Seen | None:
+        """The sighting of that name; None where there is none."""
+        rows = self.rows(
+            "SELECT weights, run, at, facts FROM sightings WHERE weights = ? ORDER BY at LIMIT 1",
+            (weights,),
+        )
+        with self.reading():
+            if not rows:
+                return None
+            found, run, at, facts = rows[0]
+            return Seen(found, run, at, facts_of(facts))
+
     def keep_sighting(self, server: str, seen: Seen) -> None:
         """Keeps the weights that a server was first seen with."""
         with self.transaction() as db:

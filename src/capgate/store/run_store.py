@@ -108,6 +108,16 @@ class RunStore(KeptStore):
         )
         return [(row[0], row[1], row[2]) for row in rows]
 
+    def entries(self, target: str, benchmark: str) -> list[dict[str, Any]]:
+        """What runs recorded of a target before they asked it, the newest first."""
+        rows = self.rows(
+            "SELECT facts FROM shards WHERE target = ? AND kind = 'entry' AND benchmark = ? "
+            "ORDER BY at DESC, run DESC",
+            (target, benchmark),
+        )
+        with self.reading():
+            return [facts_of(row[0]) for row in rows]
+
     def runs_with(self, target: str, kind: ShardKind, benchmark: str) -> list[str]:
         """The runs in which such a shard of a target ended, newest first."""
         rows = self.rows(

@@ -145,6 +145,7 @@ def has_tests(store: Store, run: str) -> bool:
     return any(
         shard.kind != "entry" or "mode" in (store.shard(run, target, shard) or {})
         for target, shard in sorted(ended, key=lambda one: one[1].kind == "entry")
+        if shard.kind != "worker"
     )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-ShardKind = Literal["entry", "preflight", "quick", "group", "suite", "reask", "verdict", "sweep"]
+ShardKind = Literal[
+    "entry", "preflight", "quick", "group", "suite", "reask", "verdict", "sweep", "worker"
+]
 """What a shard is:
 
 | kind | it holds |
@@ -18,6 +20,7 @@ ShardKind = Literal["entry", "preflight", "quick", "group", "suite", "reask", "v
 | `reask` | how asking the unreadable questions once more went |
 | `verdict` | the verdict over all benchmarks of the run; it is of none of them (`OVER_ALL`) |
 | `sweep` | what a sweep has found of an adapter, or of its base: what the sweep is (`SWEEP`) |
+| `worker` | which part of the questions a worker asks, by which plan (`run.worker`) |
 """
 
 WHOLE: Final[tuple[ShardKind, ...]] = ("suite", "quick")

@@ -203,6 +203,12 @@ CAPGATE: dict[str, list[tuple[str, ...]]] = {
         ("store", "merge", "reports/answers.sqlite", "--into", "all.sqlite"),
         ("store", "merge", HOSTILE.replace("\0", ""), "--into", "all.sqlite"),
     ],
+    "worker": [
+        ("worker", "--shard", "0/1", *MODEL, "--limit", "4"),
+        ("worker", "--shard", "0/1", *MODEL, "--limit", "4", "--json"),
+        ("worker", "--shard", HOSTILE, *MODEL),
+        ("worker", "--shard", "0/1", "--model-id", HOSTILE),
+    ],
     "rescore": [
         ("rescore", OTHER),
         ("rescore", OTHER, "--json"),
