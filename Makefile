@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser test-postgres screenshots demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-all clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser test-postgres screenshots demo sweep-demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-all clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,10 +104,13 @@ test-vllm: $(STAMP) $(VLLM)/.installed ## real vLLM and adapters (10 minutes; 2.
 demo: $(STAMP) $(VLLM)/.installed ## adapters that forgot sums or the humanities, judged under real vLLM on this machine
 	$(BIN)/python scripts/demo.py $(ARGS)
 
-test-browser: $(STAMP) ## the HTML report in headless Chromium (Debian's, installed where it is missing and you are root)
+sweep-demo: $(STAMP) $(VLLM)/.installed ## twenty adapters under real vLLM, of which capgate sweep names the four that lost (8 minutes)
+	$(BIN)/python scripts/sweep_demo.py $(ARGS)
+
+test-browser: $(STAMP) ## the HTML pages in headless Chromium (Debian's, installed where it is missing and you are root)
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
-	$(BIN)/python -m pytest tests/integration/test_report_html.py -rs $(ARGS)
+	$(BIN)/python -m pytest tests/integration/test_report_html.py tests/integration/test_sweep_page.py -rs $(ARGS)
 
 test-postgres: $(STAMP) ## stores and leases in PostgreSQL (Debian's, installed where it is missing and you are root)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; }

@@ -115,6 +115,8 @@ class Vllm(Server):
         self.contents: dict[str, str] = {}
         self.loads: list[tuple[str, str]] = []
         self.unloads: list[str] = []
+        self.held = ""
+        """Which paths' loading sets `load_asked` and waits for `may_load`: those that end so."""
         self.load_asked = threading.Event()
         self.unload_asked = threading.Event()
         self.may_load = Signal()
@@ -164,6 +166,8 @@ class Vllm(Server):
                 "BadRequestError",
             )
         self._flying[model] += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             # An adapter that is there at the start or at the end was in one batch with this one.
             beside = self._adapters_in_flight()
@@ -173,6 +177,7 @@ class Vllm(Server):
             crowded = self._flying.total() > 1 or bool(beside - {model})
         finally:
             self._flying[model] -= 1
+            self.in_flight -= 1
         changes = {}
         text = self._text(answers, body)
         if wanted:
@@ -246,9 +251,11 @@ class Vllm(Server):
         if self._refused(request):
             return await UNAUTHORIZED(request, {})
         name, path = body["lora_name"], body["lora_path"]
-        self.load_asked.set()
+        if path.endswith(self.held):
+            self.load_asked.set()
         async with self._one_at_a_time[name]:
-            await self.may_load.arrives()
+            if path.endswith(self.held):
+                await self.may_load.arrives()
             if name in self.adapters:
                 return _error(
                     400,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
@@ -17,7 +16,7 @@ import pytest
 from tests.doubles.postgres import PostgresServer
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import no_traceback, until
-from tests.integration.sweeps import BASE, Harm, Sweeps
+from tests.integration.sweeps import BASE, Harm, Sweeps, question_of
 from tests.processes import Forked, start
 
 from capgate.cli import main
@@ -31,6 +30,7 @@ RUNS = {
     "runs/b/checkpoint-300": Harm(sums=0.25),
 }
 PATTERN = "runs/*/checkpoint-*"
+_, SECOND, THIRD, *_ = RUNS
 
 
 @pytest.fixture
@@ -83,6 +83,17 @@ def begin(root: Path, *arguments: str) -> Forked | subprocess.Popen[bytes]:
     """Starts a sweep as a process of its own."""
     line = [sys.executable, "-m", "capgate.cli", *command("--benchmark", "sums", *arguments)[1:]]
     return start(line, root, dict(os.environ))
+
+
+def begin_until(
+    server: Vllm, adapter: str, root: Path, *arguments: str
+) -> Forked | subprocess.Popen[bytes]:
+    """Starts a sweep; waits until its server is asked for an adapter, which it does not load."""
+    server.held = adapter
+    server.may_load.clear()
+    process = begin(root, *arguments)
+    assert server.load_asked.wait(120)
+    return process
 
 
 def said_of(result: dict[str, Any]) -> dict[str, str]:
@@ -154,6 +165,43 @@ def test_a_server_with_fewer_slots_sets_the_pace(home: Path, swept: Swept) -> No
     assert "ERROR" not in said_of(result).values()
 
 
+@pytest.mark.usefixtures("sweeps")
+def test_an_adapter_is_loaded_while_another_is_asked(server: Vllm, home: Path) -> None:
+    """A server that takes long to load an adapter goes on with those that it has."""
+    process = begin_until(server, SECOND, home, "--max-adapters", "2")
+    until(lambda: server.unloads, "the first adapter was judged")
+    assert len(server.loads) == 1
+    server.may_load.set()
+    output, _ = process.communicate(120)
+    assert process.returncode == 1, output.decode()
+    assert len(server.loads) == len(RUNS)
+
+
+def test_adapters_are_asked_ahead(home: Path, swept: Swept) -> None:
+    """While the last answers to one adapter come, the server has the next one's questions."""
+    with Vllm(seconds_per_token=0.00002) as slow:
+        made = Sweeps.make(home, slow, max_connections=4, max_adapters=3)
+        for name, harm in RUNS.items():
+            made.adapter(name, harm)
+        answered: set[tuple[str, str]] = set()
+        side_by_side: set[str] = set()
+
+        def tuned(path: str, asked: dict[str, Any]) -> str:
+            for chat in slow.chats[-16:]:
+                model, found = chat.body["model"], question_of(chat.body)
+                if found and model in slow.adapters and (model, found[0]) not in answered:
+                    side_by_side.update({model} - {asked["model"]})
+            if found := question_of(asked):
+                answered.add((asked["model"], found[0]))
+            return made.tuned(path, asked)
+
+        slow.tuned = tuned
+        code, result = swept()
+        assert (code, lost(result)) == (1, HARMED)
+        assert len(side_by_side) > len(RUNS) / 2
+        assert all(set(counts.values()) == {1} for counts in made.asked().values())
+
+
 def test_nothing_lost(home: Path, server: Vllm, swept: Swept) -> None:
     """Adapters that lost nothing pass: exit code 0."""
     made = Sweeps.make(home, server)
@@ -206,10 +254,7 @@ def test_an_adapter_that_cant_be_loaded(
 
 def test_a_killed_sweep_goes_on(sweeps: Sweeps, server: Vllm, home: Path, swept: Swept) -> None:
     """After SIGKILL the same command judges the other adapters, and asks nothing again."""
-    server.may_load.clear()
-    waits = _after(server, loads=2)
-    process = begin(home)
-    waits()
+    process = begin_until(server, THIRD, home)
     process.kill()
     process.communicate(60)
     before = sweeps.asked()
@@ -232,10 +277,7 @@ def test_a_killed_sweep_goes_on(sweeps: Sweeps, server: Vllm, home: Path, swept:
 
 def test_ctrl_c_keeps_what_is_there(sweeps: Sweeps, server: Vllm, home: Path, swept: Swept) -> None:
     """After Ctrl-C the table has the adapters that were judged; the same command goes on."""
-    server.may_load.clear()
-    waits = _after(server, loads=2)
-    process = begin(home)
-    waits()
+    process = begin_until(server, THIRD, home)
     os.killpg(process.pid, signal.SIGINT)
     server.may_load.set()
     output, _ = process.communicate(timeout=120)
@@ -257,10 +299,7 @@ def test_an_adapter_that_was_trained_on_meanwhile(
     sweeps: Sweeps, server: Vllm, home: Path, swept: Swept
 ) -> None:
     """A sweep is not taken up where a judged adapter's files have changed: it is judged anew."""
-    server.may_load.clear()
-    waits = _after(server, loads=2)
-    process = begin(home)
-    waits()
+    process = begin_until(server, THIRD, home)
     process.kill()
     process.communicate(60)
     server.may_load.set()
@@ -275,10 +314,7 @@ def test_a_server_that_ends_in_the_middle(
     server: Vllm, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The adapters judged before are told, the others are not judged, and no drop is invented."""
-    server.may_load.clear()
-    waits = _after(server, loads=2)
-    process = begin(home)
-    waits()
+    process = begin_until(server, THIRD, home)
     server.stop()
     output, _ = process.communicate(timeout=120)
     said = output.decode()
@@ -344,28 +380,6 @@ def test_what_a_page_repeats_can_be_run(sweeps: Sweeps, swept: Swept) -> None:
     assert set(RUNS) <= set(line.split())
     assert main(["sweep", *line.split()]) == 1
     assert sum(map(Counter.total, sweeps.asked().values())) == asked
-
-
-def _after(server: Vllm, loads: int) -> Callable[[], None]:
-    """Lets a server load some adapters and no more; waits until it is asked for the next one."""
-    allowed = loads
-
-    def more_than(n: int) -> bool:
-        return len(server.loads) > n
-
-    def wait() -> None:
-        nonlocal allowed
-        while allowed:
-            assert server.load_asked.wait(120)
-            server.load_asked.clear()
-            n = len(server.loads)
-            server.may_load.set()
-            until(functools.partial(more_than, n), "an adapter is loaded")
-            server.may_load.clear()
-            allowed -= 1
-        assert server.load_asked.wait(120)
-
-    return wait
 
 
 def test_a_store_in_a_database_serves_as_well(

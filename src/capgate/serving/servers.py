@@ -86,10 +86,12 @@ class Servers:
             CapgateError: The target has no live endpoint. Later calls raise the same at once.
         """
         base_id = self._targets[target_id].adapter_of or target_id
-        with self._locks[base_id]:
-            if target_id not in self._results:
-                self._results |= self._opened(target_id, self._targets[base_id])
-            result = self._results[target_id]
+        result = self._results.get(target_id)
+        if result is None:
+            with self._locks[base_id]:
+                if target_id not in self._results:
+                    self._results |= self._opened(target_id, self._targets[base_id])
+                result = self._results[target_id]
         if isinstance(result, CapgateError):
             raise result
         return result
