@@ -36,6 +36,7 @@ TESTS: Final = (
     "tests/unit/run/test_upgrades.py",
     "tests/integration/test_asked_ahead.py",
     "tests/integration/test_confidential.py",
+    "tests/integration/test_logs_of_inspect.py",
     "tests/integration/test_own_tasks.py",
     "tests/integration/test_runners.py",
     "tests/integration/test_sameness.py",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from capgate.logs.logged import without_addresses
+
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog
 
@@ -49,7 +51,8 @@ def conditions_of(header: EvalLog) -> dict[str, Any]:
         name.replace("_", " "): value for name, value in config.items() if name not in _HOW_FAST
     }
     limits = {name.replace("_", " "): getattr(spec.config, name, None) for name in _LIMITS}
-    return found | {name: value for name, value in limits.items() if value is not None}
+    found |= {name: value for name, value in limits.items() if value is not None}
+    return {name: without_addresses(value) for name, value in found.items()}
 
 
 def facts_of(header: EvalLog) -> dict[str, str]:

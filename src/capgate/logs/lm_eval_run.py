@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from capgate.common.errors import ConfigError
 from capgate.common.json_file import REPORT_BYTES, read_json
+from capgate.logs.logged import without_addresses
 
 DATE: Final = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?"
 SAMPLES: Final = re.compile(rf"samples_(?P<task>.+)_(?P<date>{DATE})\.jsonl")
 RESULTS: Final = re.compile(rf"(?P<stem>.+)_(?P<date>{DATE})\.json")
 
-_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 _COMPARED: Final = ("output_type", "repeats", "generation_kwargs", "filter_list", "metric_list")
 _FACTS: Final = ("lm_eval_version", "transformers_version", "model_source", "git_hash")
 _FALLBACK: Final = "[invalid]"
@@ -64,7 +64,7 @@ class LmEvalRun:
             "few-shot examples": mapping(self.data.get("n-shot")).get(task),
             "system instruction": self.data.get("system_instruction"),
         }
-        found |= {name: _plain(config.get(name)) for name in _COMPARED}
+        found |= {name: without_addresses(config.get(name)) for name in _COMPARED}
         # What is empty may be left out by one version and written by another.
         found["generation settings of the run"] = self._config.get("gen_kwargs") or None
         return found
@@ -142,12 +142,3 @@ def read_run(path: Path) -> LmEvalRun:
 def mapping(value: object) -> Mapping[str, Any]:
     """The value where it is a mapping; an empty one otherwise."""
     return value if isinstance(value, dict) else {}
-
-
-def _plain(value: object) -> object:
-    """The value without the addresses of functions, which differ from run to run."""
-    if isinstance(value, str):
-        return _ADDRESS.sub("", value)
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ PASSAGES: Final = ("passage", "paragraph", "context", "article", "story")
 
 SHORTEST_PASSAGE: Final = 100
 """Characters from which a text under such a key counts as one that questions share."""
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 _Value = TypeVar("_Value")
 
@@ -188,6 +191,15 @@ def _sorted(value: object) -> object:
 
 def _by_key(item: tuple[object, object]) -> str:
     return str(item[0])
+
+
+def without_addresses(value: object) -> object:
+    """A plain value without the addresses of functions, which differ from run to run."""
+    if isinstance(value, str):
+        return _ADDRESS.sub("", value)
+    if isinstance(value, Mapping):
+        return {name: without_addresses(one) for name, one in value.items()}
+    return [without_addresses(one) for one in value] if isinstance(value, list) else value
 
 
 def is_right(value: object, at_least: float | None) -> bool | str | None:

@@ -97,6 +97,20 @@ def test_the_same_answers_pass(told: Told, tmp_path: Path, rule: str) -> None:
     assert "PASS: " in out
 
 
+def test_several_tasks_are_judged_in_order(told: Told) -> None:
+    """`--sequential` gives one verdict over all tasks as well."""
+    logs = str(LM_EVAL / "yesterday"), str(LM_EVAL / "today")
+    found = json.loads(told("decide", *logs, "--sequential", "--json", code=1)[0])
+    assert found["verdict"]["kind"] == "REGRESSION"
+    assert {one["verdict"]["scope"] for one in found["benchmarks"].values()} == {"quick"}
+
+
+def test_programs_are_told_of_errors(told: Told) -> None:
+    """Where nothing can be judged, `--json` still prints a verdict, of kind ERROR."""
+    out, _ = told("decide", str(LM_EVAL / "yesterday"), "nowhere", "--json", code=11)
+    assert json.loads(out)["verdict"]["kind"] == "ERROR"
+
+
 def test_results_files_and_samples_can_be_named(told: Told) -> None:
     """A run is its folder, its file of results, or one file of samples."""
     before, after = LM_EVAL / "yesterday", LM_EVAL / "today"
@@ -226,6 +240,20 @@ def test_samples_that_differ_are_counted(
     logs = str(LM_EVAL / "yesterday"), str(run), "--benchmark", "arithmetic"
     _, err = told("decide", *logs, code=11)
     assert said in " ".join(err.split())
+
+
+def test_addresses_of_functions_do_not_matter(told: Told, tmp_path: Path) -> None:
+    """A filter that is a function is logged with its address, which differs from run to run."""
+    runs = [copy_of(LM_EVAL / "yesterday", tmp_path / str(at)) for at in range(2)]
+    for run, address in zip(runs, ("0x7f1a", "0x7f2b"), strict=True):
+        edit_results(
+            run,
+            lambda data, at=address: data["configs"]["sums"]["metric_list"][0].update(
+                metric=f"<function score at {at}>"
+            ),
+        )
+    out, _ = told("decide", *map(str, runs), "--benchmark", "arithmetic", code=10)
+    assert "of 40 questions" in out
 
 
 def test_common_questions_alone_are_judged_on_demand(told: Told, tmp_path: Path) -> None:
