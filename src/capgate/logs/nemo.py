@@ -66,8 +66,7 @@ class NemoTask(TaskLog):
         self.conditions = {name.replace("_", " "): config.get(name) for name in _COMPARED if bundle}
         version = bundle.get("sdk_version")
         self.facts = {"sdk_version": str(version)} if version else {}
-        samples = benchmark.get("samples")
-        self.expected = samples if isinstance(samples, int) else None
+        self.expected = _expected(benchmark, config)
         repeats = benchmark.get("repeats")
         notes = []
         if not bundle:
@@ -142,6 +141,15 @@ class NemoTask(TaskLog):
             return AnswerState.CORRECT, text
         unread = row.get("extracted_answer") == ""
         return AnswerState.UNPARSED if unread else AnswerState.WRONG, text
+
+
+def _expected(benchmark: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
+    """How many questions were to be asked, as far as a bundle tells."""
+    counts = [benchmark.get("samples")]
+    if "shard" not in config and "n_shards" not in config:
+        # Its count of samples is that of the records alone.
+        counts.insert(0, mapping(config.get("shuffle")).get("ds_effective_size"))
+    return next((one for one in counts if isinstance(one, int)), None)
 
 
 def read_bundle(path: Path) -> Mapping[str, Any]:

@@ -474,6 +474,18 @@ def test_failed_requests_of_nemo_evaluator_are_no_wrong_answers(told: Told) -> N
     assert "3 without an answer in the candidate: connection refused" in out
 
 
+def test_dropped_records_of_nemo_evaluator_are_refused(told: Told, tmp_path: Path) -> None:
+    """Records that a run dropped are no smaller benchmark: what fails may depend on the answer."""
+    run = copy_of(NEMO / "yesterday", tmp_path)
+    edit(run / "results.jsonl", lambda row: row if row["problem_idx"] > 3 else None)
+    (bundle,) = run.glob("eval-*.json")
+    data = json.loads(bundle.read_text())
+    data["benchmark"]["samples"] = 20
+    bundle.write_text(json.dumps(data))
+    _, err = told("decide", str(NEMO / "yesterday"), str(run), "--common", code=11)
+    assert "results.jsonl: holds 20 of 24 samples" in err
+
+
 def test_repeats_of_nemo_evaluator_are_reduced(told: Told) -> None:
     """Of several answers to a question the first one counts, and that is told."""
     out, _ = told("decide", str(NEMO / "yesterday"), str(NEMO / "again"), code=10)
