@@ -6,8 +6,10 @@ A machine is a project with folders of its own: home, cache, temporary files.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,12 +32,16 @@ from tests.integration.conftest import (
     no_traceback,
     question_of,
     questions,
+    right,
     target,
     until,
+    wrong,
 )
 
 from capgate.cli import main
 from capgate.common.postgres_url import PostgresUrl
+from capgate.config.store_place import StorePlace
+from capgate.store.open_store import open_store
 
 
 class Machine:
@@ -134,6 +140,40 @@ def test_the_claims_of_a_machine_that_is_gone_expire(
     assert len(counts) == 7
     assert set(counts.values()) == {1}
     assert other.project.result()["overall"]["asked"] == 3
+
+
+def test_a_machine_that_was_cut_off_changes_no_verdict(
+    machine: Callable[..., Machine], server: Server, postgres: PostgresServer, url: str
+) -> None:
+    """Another one has asked the same meanwhile and was answered otherwise: each has its own."""
+    one, other = machine(max_connections=1), machine(max_connections=1)
+    hold = Hold(server, after=2)
+    server.script(forever=hold)
+    first = one.start()
+    assert hold.reached.wait(120)
+    until(lambda: stored(postgres, url) == 2, "two answers stored")
+    # As if its machine slept: it renews no claim, and its answer waits for it.
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        hold.release()
+        server.answer = wrong
+        outcome = other.run()
+        assert outcome.code == 10, outcome.text
+        server.answer = right
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    outcome = first.finish()
+    assert outcome.code in (0, 10), outcome.text
+    assert len(questions(server.chats)) == 8
+    assert max(questions(server.chats).values()) == 2
+    with open_store(StorePlace.read(url)) as store:
+        for each in (one, other):
+            (report,) = each.project.reports()
+            overall = report["targets"]["double"]["overall"]
+            states = Counter(s.answer.state.value for s in store.used(report["run"], "double"))
+            assert states == {"correct": overall["correct"], "wrong": overall["wrong"]}
+            assert states.total() == 8
+        assert states == {"correct": 2, "wrong": 6}
 
 
 @pytest.fixture
