@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser test-postgres screenshots demo sweep-demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-all clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser test-postgres screenshots demo sweep-demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-scale bench-all clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -150,6 +150,9 @@ bench-profile: $(STAMP) .venv-bench/.installed ## where the suite's CPU time goe
 
 bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clients of real vLLM (25 minutes; needs MMLU)
 	$(BIN)/python perf/vllm.py $(ARGS)
+
+bench-scale: $(STAMP) ## a million answers, 100 adapters over eight servers, what one process can feed (an hour, on a quiet machine)
+	$(BIN)/python perf/scale.py $(ARGS)
 
 bench-all: $(STAMP) .venv-bench/.installed $(VLLM)/.installed ## all of these, and their tables into perf/README.md (an hour, on a quiet machine)
 	for part in overhead memory hot_spots vllm; do $(BIN)/python perf/$$part.py --write || missed="$$missed $$part"; done; test -z "$$missed" || { echo "failed, or missed a goal:$$missed"; exit 1; }

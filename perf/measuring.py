@@ -26,6 +26,7 @@ class Command:
         folder: Where it runs.
         questions: How many questions it asks.
         environment: Variables that are added to the environment.
+        ends: Exit codes that it may end with.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Command:
     folder: Path
     questions: int
     environment: Mapping[str, str] = field(default_factory=dict)
+    ends: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def cost_of(command: Command) -> Cost:
         wall = time.monotonic() - started
         out.seek(0)
         text = out.read()
-    if child.returncode != 0:
+    if child.returncode not in command.ends:
         tail = "\n".join(text.splitlines()[-15:])
         raise SystemExit(f"{command.name} failed with exit code {child.returncode}:\n{tail}")
     cpu = usage.ru_utime + usage.ru_stime
@@ -89,10 +91,15 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def stand_in(latency: float) -> Iterator[str]:
-    """A server that answers each question after `latency` seconds; yields its URL."""
+def stand_in(latency: float, *options: str) -> Iterator[str]:
+    """A server that answers each question after `latency` seconds; yields its URL.
+
+    Args:
+        latency: Seconds.
+        options: Further options of `perf.stand_in`.
+    """
     server = subprocess.Popen(
-        [sys.executable, "-m", "perf.stand_in", "--latency", str(latency)],
+        [sys.executable, "-m", "perf.stand_in", "--latency", str(latency), *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
