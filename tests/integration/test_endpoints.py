@@ -149,6 +149,69 @@ def test_a_server_that_dies_loses_nothing(project: Project, pair: tuple[Replica,
     assert stored(project)[place(other)] >= EIGHT - 1
 
 
+@pytest.mark.parametrize("runner", ["direct", "inspect"])
+def test_logs_say_which_endpoint_answered(
+    project: Project, pair: tuple[Replica, Replica], runner: str
+) -> None:
+    """So do the report and `capgate show`, with either runner."""
+    serve(project, pair, max_connections=1)
+    outcome = project.full("--runner", runner)
+    assert outcome.code == 0, outcome.text
+    gave = stored(project)
+    assert project.result()["endpoints"] == gave
+    assert gave.keys() == {place(server) for server in pair}
+    logged: Counter[str] = Counter()
+    for path in project.root.glob("reports/*/logs/*.json"):
+        for sample in json.loads(path.read_bytes())["samples"]:
+            logged[sample["output"]["metadata"]["capgate"]["endpoint"]] += 1
+    assert logged.total() == EIGHT + 1  # the preflight's question is not stored
+    assert all(logged[endpoint] >= count for endpoint, count in gave.items())
+    question, endpoint = answers(project)[0]
+    assert f"answered at {endpoint}" in capgate(project, "show", "latest", question).stdout
+
+
+def test_a_run_that_was_killed_goes_on_with_one_server(
+    project: Project, pair: tuple[Replica, Replica]
+) -> None:
+    """SIGKILL of the run and the end of a server: what was answered is not asked again."""
+    one, other = pair
+    one.held, other.held = 2, 2
+    serve(project, pair, max_connections=1)
+    process = project.start_full()
+    assert all(server.reached.wait(60) for server in pair)
+    until(lambda: len(answers(project)) == 4, "the answers of both are stored")
+    process.kill()
+    process.finish()
+    one.stop()
+    other.held = None
+    before = len(other.chats)
+    outcome = project.full()
+    assert outcome.code == 0, outcome.text
+    assert questions(other.chats[before:]).total() == 4
+    assert project.stored() == {"correct": EIGHT}
+
+
+def test_other_weights_in_the_middle_are_noticed(
+    project: Project, pair: tuple[Replica, Replica]
+) -> None:
+    """A server whose weights change while it is asked is named; the others' answers stay."""
+    one, other = pair
+    one.held, other.held = 2, 2
+    serve(project, pair, max_connections=1)
+    process = project.start_full()
+    assert all(server.reached.wait(60) for server in pair)
+    until(lambda: len(answers(project)) == 4, "the answers of both are stored")
+    one.weights = "other"
+    for server in pair:
+        server.held = None
+        server.released.set()
+    outcome = process.finish()
+    assert outcome.code == 11, outcome.text
+    said = " ".join(outcome.text.split())
+    assert f"at {one.url} does not answer as it did when this run began" in said
+    assert {endpoint for _, endpoint in answers(project)} == {place(other)}
+
+
 def test_a_server_that_is_away_at_the_start_is_left_out(
     project: Project, pair: tuple[Replica, Replica]
 ) -> None:

@@ -174,13 +174,17 @@ class RunAsker:
     def check_live(self) -> None:
         """Makes sure that an adapter is not simply its base; see `Asker`."""
         base, adapter = self._ready_targets
-        observation = base.endpoint.observation
-        with asking(base.endpoint.base_url, alone=base.endpoint.engine == "vllm"):
-            check_live(
-                base.endpoint,
-                adapter.endpoint,
-                seen=None if observation is None else observation.signature,
-            )
+        tuned = {one.base_url: one for one in adapter.live}
+        for one in base.live:
+            if one.base_url not in tuned:
+                continue
+            observation = one.observation
+            with asking(one.base_url, alone=one.engine == "vllm"):
+                check_live(
+                    one,
+                    tuned[one.base_url],
+                    seen=None if observation is None else observation.signature,
+                )
 
     def probe(self) -> Iterator[Probe]:
         """Asks each one easy question; see `Asker`."""
