@@ -328,10 +328,12 @@ def test_what_one_replica_answered_counts_for_the_other(
     serve(project, (one, other))
     assert project.full().code == 0
     before = [len(server.chats) for server in pair]
+    fingerprint = project.result()["fingerprint"]
     for left in ((other,), (one,), (other, one)):
         serve(project, left)
         outcome = project.full()
         assert outcome.code == 0, outcome.text
+    assert project.result()["fingerprint"] == fingerprint, "their order says nothing"
     assert [questions(s.chats[n:]).total() for s, n in zip(pair, before, strict=True)] == [0, 0]
 
 

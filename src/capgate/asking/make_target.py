@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from capgate.asking.adoption import ADOPTED_BY, answers_alike
@@ -34,6 +34,7 @@ from capgate.serving.addresses import Address
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.replicas import proven_alike
 from capgate.serving.sharing import asking
+from capgate.store.answer_rows import Context
 from capgate.store.answer_store import Store
 
 
@@ -75,14 +76,12 @@ class TargetMaker:
         client = self._client(target, endpoint)
         notes = self._notes(target)
         known = self._known(target, endpoint, client, notes.append)
-        context = self.store.context(known.hash, self.benchmark.prompt_hash, known.facts)
-        for other in endpoint.others:
-            if proven_alike(other, endpoint):
-                # An answer stands for the weights, not for the machine that gave it.
-                same = self._known(target, other, client, lambda _: None)
-                if same.hash != known.hash:
-                    self.store.take_over(known.hash, same.hash, same.facts)
-                    self.store.take_over(same.hash, known.hash, known.facts)
+        alike = [
+            self._known(target, other, client, lambda _: None)
+            for other in endpoint.others
+            if proven_alike(other, endpoint)
+        ]
+        known = self._one_of([known, *alike])
         for note in notes:
             self.tell(f"weights of {target.id}", f"{target.id}: {note}")
         return ReadyTarget(
@@ -90,9 +89,28 @@ class TargetMaker:
             target=target,
             endpoint=replace(endpoint, notes=(*endpoint.notes, *notes)),
             fingerprint=known,
-            context=context,
+            context=self._context(known),
             client=client,
         )
+
+    def _context(self, known: Fingerprint) -> Context:
+        return self.store.context(known.hash, self.benchmark.prompt_hash, known.facts)
+
+    def _one_of(self, alike: Sequence[Fingerprint]) -> Fingerprint:
+        """The fingerprint of endpoints that serve the same weights: the one that was kept first.
+
+        An answer stands for the weights, not for the machine that gave it. So the answers that
+        were kept under one of them count under each, and the order of the endpoints says nothing.
+        """
+        by_context = {self._context(one).id: one for one in alike}
+        if len(by_context) == 1:
+            return alike[0]
+        first = by_context[self.store.oldest(by_context)]
+        for other in by_context.values():
+            if other is not first:
+                self.store.take_over(other.hash, first.hash, first.facts)
+                self.store.take_over(first.hash, other.hash, other.facts)
+        return first
 
     def _known(
         self,

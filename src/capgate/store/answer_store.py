@@ -72,6 +72,12 @@ class Store(RunStore):
                 )
         return found
 
+    def oldest(self, contexts: Collection[bytes]) -> bytes:
+        """The one of some contexts' ids that was made first."""
+        marks = ",".join("?" * len(contexts))
+        rows = self.rows(f"SELECT made, id FROM contexts WHERE id IN ({marks})", sorted(contexts))
+        return bytes(min(rows)[1])
+
     def find(
         self,
         context: Context,
