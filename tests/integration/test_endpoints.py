@@ -38,29 +38,29 @@ class Replica(Vllm):
     """One of a target's servers.
 
     Args:
-        held: How many questions it answers before it waits; it answers all where None.
+        left: How many questions it answers before it waits; it answers all where None.
         keys: Those of `Vllm`.
     """
 
-    def __init__(self, held: int | None = None, **keys: Any) -> None:  # noqa: ANN401 (those of `Vllm`)
+    def __init__(self, left: int | None = None, **keys: Any) -> None:  # noqa: ANN401 (those of `Vllm`)
         super().__init__(answer=like_a_model, **keys)
-        self.held = held
+        self.left = left
         self.reached = threading.Event()
         self.released = Signal()
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """Answers, or waits first."""
         body = json.loads(await request.read())
-        if self.held is not None and not is_proof(body) and is_question(body):
-            self.held -= 1
-            if self.held < 0:
+        if self.left is not None and not is_proof(body) and is_question(body):
+            self.left -= 1
+            if self.left < 0:
                 self.reached.set()
                 await self.released.arrives()
         return await super().chat(request)
 
     def back(self, weights: str = "") -> None:
         """Is started again, and answers all from now on."""
-        self.held, self.weights = None, weights
+        self.left, self.weights = None, weights
         self.start()
 
 
@@ -134,7 +134,7 @@ def test_a_list_of_one_is_one_server(project: Project, pair: tuple[Replica, Repl
 def test_a_server_that_dies_loses_nothing(project: Project, pair: tuple[Replica, Replica]) -> None:
     """Its open questions go to the other one, the line names it, and the verdict is the same."""
     one, other = pair
-    one.held = 1
+    one.left = 1
     serve(project, pair, max_connections=2)
     process = project.start_full()
     assert one.reached.wait(60)
@@ -175,7 +175,7 @@ def test_a_run_that_was_killed_goes_on_with_one_server(
 ) -> None:
     """SIGKILL of the run and the end of a server: what was answered is not asked again."""
     one, other = pair
-    one.held, other.held = 2, 2
+    one.left, other.left = 2, 2
     serve(project, pair, max_connections=1)
     process = project.start_full()
     assert all(server.reached.wait(60) for server in pair)
@@ -183,7 +183,7 @@ def test_a_run_that_was_killed_goes_on_with_one_server(
     process.kill()
     process.finish()
     one.stop()
-    other.held = None
+    other.left = None
     before = len(other.chats)
     outcome = project.full()
     assert outcome.code == 0, outcome.text
@@ -196,14 +196,14 @@ def test_other_weights_in_the_middle_are_noticed(
 ) -> None:
     """A server whose weights change while it is asked is named; the others' answers stay."""
     one, other = pair
-    one.held, other.held = 2, 2
+    one.left, other.left = 2, 2
     serve(project, pair, max_connections=1)
     process = project.start_full()
     assert all(server.reached.wait(60) for server in pair)
     until(lambda: len(answers(project)) == 4, "the answers of both are stored")
     one.weights = "other"
     for server in pair:
-        server.held = None
+        server.left = None
         server.released.set()
     outcome = process.finish()
     assert outcome.code == 11, outcome.text
@@ -258,7 +258,7 @@ def test_a_server_that_comes_back_is_proven_and_asked_again(
 ) -> None:
     """It is asked again only after the proof, and the run ends as if nothing had happened."""
     one, other = pair
-    one.held, other.held = 1, 2
+    one.left, other.left = 1, 2
     serve(project, pair, max_connections=1)
     process = project.start_full()
     assert all(server.reached.wait(60) for server in pair)
@@ -280,7 +280,7 @@ def test_a_server_that_comes_back_with_other_weights_stays_out(
 ) -> None:
     """Somebody started another model there: the rest is asked of the other server."""
     one, other = pair
-    one.held, other.held = 1, 1
+    one.left, other.left = 1, 1
     serve(project, pair, max_connections=1)
     process = project.start_full()
     assert all(server.reached.wait(60) for server in pair)
@@ -337,6 +337,21 @@ def test_what_one_replica_answered_counts_for_the_other(
     assert [questions(s.chats[n:]).total() for s, n in zip(pair, before, strict=True)] == [0, 0]
 
 
+def test_a_sweep_loads_its_adapters_at_each(
+    project: Project, pair: tuple[Replica, Replica]
+) -> None:
+    """Each adapter is loaded on both servers, asked of both, and unloaded from both."""
+    for seed in range(3):
+        make_adapter(project.root / "runs" / f"checkpoint-{seed + 1}", seed=seed)
+    serve(project, pair, max_connections=2)
+    outcome = capgate(project, "sweep", "--model-id", "double", "--adapters", "runs/*")
+    assert outcome.returncode in (0, 10), outcome.stdout + outcome.stderr
+    assert stored(project).keys() == {place(server) for server in pair}
+    for server in pair:
+        assert len(server.loads) == len(server.unloads) == 3
+        assert {chat.body["model"] for chat in server.chats} >= {name for name, _ in server.loads}
+
+
 def test_endpoints_on_the_command_line(project: Project, pair: tuple[Replica, Replica]) -> None:
     """`--endpoints` takes the place of what the entry says; http:// and /v1 are added."""
     project.targets(double=target("http://127.0.0.1:9/v1"))
@@ -351,7 +366,7 @@ def test_endpoints_on_the_command_line(project: Project, pair: tuple[Replica, Re
 def test_workers_share_the_endpoints(project: Project, pair: tuple[Replica, Replica]) -> None:
     """With -n 2 each server is opened once, one dies, and every question is answered once."""
     one = pair[0]
-    one.held = 1
+    one.left = 1
     serve(project, pair, max_connections=2)
     process = project.start_full("-n", "2")
     assert one.reached.wait(60)

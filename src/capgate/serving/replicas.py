@@ -112,6 +112,14 @@ def as_before(
     return replace(now, apart=now.apart or then.apart)
 
 
+def with_another(first: Endpoint, other: Endpoint) -> Endpoint:
+    """A target's endpoints, with one that did not answer when the run began."""
+    if any(one.base_url == other.base_url for one in first.all):
+        return first
+    absent = tuple(one for one in first.absent if one.base_url != other.base_url)
+    return replace(first, others=(*first.others, other), absent=absent)
+
+
 def unlike(one: Endpoint, other: Endpoint) -> str:
     """What shows that two endpoints of a target serve different things; `""` if nothing does."""
     if one.engine != other.engine:

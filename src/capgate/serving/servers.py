@@ -26,7 +26,7 @@ from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines.managed import identity as managed_identity
 from capgate.serving.engines.start_replicas import start_replicas
 from capgate.serving.observation import observe, process_start
-from capgate.serving.replicas import Opened, as_before, together
+from capgate.serving.replicas import Opened, as_before, together, with_another
 from capgate.serving.returning import Returning
 from capgate.serving.sharing import asking, known_to_mix, note_mixing
 
@@ -219,7 +219,12 @@ class Servers:
             return {one.id: opened for one in (base, *adapters)}
         # Whoever asks the base's other servers holds the right to ask this one.
         found = self._observe_all(base, opened, adapters)
-        return {name: as_before(one, known.get(name)) for name, one in found.items()}
+        proven = {name: as_before(one, known.get(name)) for name, one in found.items()}
+        now, then = proven[base_id], self._results.get(base_id)
+        if isinstance(now, Endpoint) and isinstance(then, Endpoint):
+            # Adapters that are asked for later are loaded there as well.
+            self._results[base_id] = with_another(then, now)
+        return proven
 
     def _open_at(self, base: Target, address: Address, adapters: Sequence[Target]) -> Opened:
         """The endpoints of a base and of its adapters on one server."""
