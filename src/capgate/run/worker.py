@@ -31,6 +31,7 @@ class WorkedSlice:
         questions: The questions of its part.
         asked: How many of them it asked; the others were in the store.
         errors: How many have no answer, since their request failed.
+        cause: The first such fault; `""` without one.
         fault: Why it could not go on; `""` if it came to the end.
     """
 
@@ -39,6 +40,7 @@ class WorkedSlice:
     questions: int
     asked: int
     errors: int
+    cause: str = ""
     fault: str = ""
 
     @property
@@ -95,7 +97,7 @@ class Worker:
     def _ask(self, one: Slice, plan: SlicePlan) -> WorkedSlice:
         run, target = one.run, one.target
         asked = errors = 0
-        fault = ""
+        fault = cause = ""
         self._keep(one, plan, live=False)
         try:
             ready = run.ready_target(target)
@@ -110,13 +112,14 @@ class Worker:
                 errors += sum(
                     answer.state is AnswerState.ERROR for answer in results[target].answers
                 )
+                cause = cause or results[target].fault
                 asker.check_reachable(results)
             asker.finish()
             self._keep(one, plan, live=True)
         except CapgateError as error:
             fault = str(error)
             self._say(f"ERROR: {fault}")
-        return WorkedSlice(target, run.name, len(one.questions), asked, errors, fault)
+        return WorkedSlice(target, run.name, len(one.questions), asked, errors, cause, fault)
 
     def _keep(self, one: Slice, plan: SlicePlan, *, live: bool) -> None:
         """Keeps what the worker asks of a target.

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from capgate.config.store_place import StorePlace
 from capgate.pytest_suite.shared import Shared
 from capgate.pytest_suite.terminal import Terminal
 
@@ -17,7 +18,9 @@ class Run:
     """A run whose targets are asked for by two threads at once, where nothing keeps them apart."""
 
     folder = Path("run")
-    settings = SimpleNamespace(root=Path.cwd(), max_cost=2.0)
+    settings = SimpleNamespace(
+        root=Path.cwd(), max_cost=2.0, store=StorePlace.file(Path("a.sqlite"))
+    )
 
     def __init__(self) -> None:
         self._meeting = threading.Barrier(2)

@@ -220,6 +220,7 @@ def test_a_question_that_the_server_refuses_is_an_error_and_not_missing(place: P
         server.script(replies.PROMPT_TOO_LONG)
         (worked,) = work(place, "0/1", "double", ALL)
         assert (worked.errors, worked.complete) == (1, False)
+        assert "maximum context length" in worked.cause
         stored = judge_stored(place, "double", "--policy", lenient(place))
         server.script(replies.PROMPT_TOO_LONG)
         live = place.judge("double", "--store", "live.sqlite", "--policy", lenient(place))

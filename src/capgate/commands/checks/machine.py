@@ -28,6 +28,7 @@ from capgate.common.dependencies import (
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.private_files import own_folder
 from capgate.config.settings import Settings
+from capgate.config.store_place import StorePlace
 
 if TYPE_CHECKING:
     from capgate.config.targets import Target, Targets
@@ -227,9 +228,24 @@ def reports(settings: Settings) -> Check:
             ) from None
         with open_store(settings.store) as store, store.claim("doctor", once=True):
             pass
+        if settings.store.kind == "folder":
+            _check_segments(settings.store)
         return f"{folder} and {settings.store.name} can be written"
 
     return check_of("reports", find, remedy=own_remedy)
+
+
+def _check_segments(place: StorePlace) -> None:
+    """Makes sure that a store that is a folder takes files of this machine."""
+    try:
+        with tempfile.TemporaryFile(dir=place.path):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"the store {place} can't be written",
+            said=error.strerror or str(error),
+            remedy=f"chmod u+w {quote(str(place.path))}, or name another with --store",
+        ) from None
 
 
 def clock() -> Check:
