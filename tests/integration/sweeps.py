@@ -111,11 +111,16 @@ class Sweeps:
         lost = dice(f"{name} {text} lost") < share
         return letter(key + (too_hard or lost))
 
-    def asked(self) -> Mapping[str, Counter[str]]:
-        """Path of an adapter, or `""` for the base, to how often it was asked each question."""
-        paths = dict(self.server.loads)
+    def asked(self, *others: Vllm) -> Mapping[str, Counter[str]]:
+        """Path of an adapter, or `""` for the base, to how often it was asked each question.
+
+        Args:
+            others: Further servers that were asked.
+        """
+        servers = (self.server, *others)
+        paths = {name: path for server in servers for name, path in server.loads}
         counts: dict[str, Counter[str]] = {}
-        for chat in self.server.chats:
+        for chat in (chat for server in servers for chat in server.chats):
             found, model = question_of(chat.body), chat.body["model"]
             if found is not None:
                 path = paths.get(model, "")

@@ -169,7 +169,7 @@ def test_a_server_with_fewer_slots_sets_the_pace(home: Path, swept: Swept) -> No
 def test_an_adapter_is_loaded_while_another_is_asked(server: Vllm, home: Path) -> None:
     """A server that takes long to load an adapter goes on with those that it has."""
     process = begin_until(server, SECOND, home, "--max-adapters", "2")
-    until(lambda: server.unloads, "the first adapter was judged")
+    until(lambda: server.unloads, "the first adapter was judged", 200)
     assert len(server.loads) == 1
     server.may_load.set()
     output, _ = process.communicate(120)
@@ -200,6 +200,24 @@ def test_adapters_are_asked_ahead(home: Path, swept: Swept) -> None:
         assert (code, lost(result)) == (1, HARMED)
         assert len(side_by_side) > len(RUNS) / 2
         assert all(set(counts.values()) == {1} for counts in made.asked().values())
+
+
+def test_several_servers(home: Path, server: Vllm, swept: Swept) -> None:
+    """Each server loads each adapter, all of them answer, and no question is asked twice."""
+    with Vllm() as second:
+        made = Sweeps.make(home, server, max_adapters=2, max_connections=4)
+        second.answer, second.tuned = made.base, made.tuned
+        for name, harm in RUNS.items():
+            made.adapter(name, harm)
+        both = ",".join(one.url for one in (server, second))
+        code, result = swept("--endpoints", both)
+        assert (code, lost(result)) == (1, HARMED)
+        assert [len(one.loads) for one in (server, second)] == [len(RUNS)] * 2
+        assert [one.adapters for one in (server, second)] == [{}, {}]
+        alone, together = made.asked(), made.asked(second)
+        assert all(set(counts.values()) == {1} for counts in together.values())
+        assert 0 < alone[""].total() < together[""].total()
+        assert f"--endpoints {both}" in made.page().read_text()
 
 
 def test_nothing_lost(home: Path, server: Vllm, swept: Swept) -> None:
