@@ -230,6 +230,18 @@ def test_nothing_lost(home: Path, server: Vllm, swept: Swept) -> None:
     assert [one["first_lost"] for one in result["trainings"]] == [None]
 
 
+def test_entries_and_names_on_the_server(home: Path, server: Vllm, swept: Swept) -> None:
+    """An entry of config/models.yaml and an adapter that the server has are swept by name."""
+    made = Sweeps.make(home, server)
+    entry, served = made.adapter("tuned", Harm(sums=0.3)), made.adapter("at-the-server")
+    server.adapters["sql"] = str((home / served).resolve())
+    models = home / "config" / "models.yaml"
+    models.write_text(f"{models.read_text()}mine: {{adapter_of: {BASE}, path: {entry}}}\n")
+    code, result = swept("--adapters", "sql", adapters="mine")
+    assert (code, said_of(result)) == (1, {"mine": "REGRESSION", "sql": "PASS"})
+    assert set(server.adapters) == {"sql"}
+
+
 def test_several_benchmarks(home: Path, server: Vllm, swept: Swept) -> None:
     """Each adapter is asked all benchmarks; the ones on which it lost are named."""
     made = Sweeps.make(home, server, max_adapters=2)

@@ -59,7 +59,8 @@ class Checkpoint:
 def adapters_named(patterns: Sequence[str]) -> Named:
     """The adapters that some patterns name.
 
-    A pattern with `*`, `?` or `[` stands for the folders that match it; any other one is a name.
+    A pattern with `*`, `?` or `[` stands for the folders that match it; any other one is a name,
+    and so is an adapter's own folder.
 
     Args:
         patterns: At least one.
@@ -70,7 +71,8 @@ def adapters_named(patterns: Sequence[str]) -> Named:
     found: dict[str, str] = {}
     left_out: list[str] = []
     for pattern in patterns:
-        if not glob.has_magic(pattern):
+        # A folder may be called as a pattern is written.
+        if not glob.has_magic(pattern) or (Path(pattern).expanduser() / CONFIG).is_file():
             found.setdefault(_same(pattern), pattern.rstrip("/") or pattern)
             continue
         path = Path(pattern).expanduser()

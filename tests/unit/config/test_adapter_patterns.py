@@ -51,6 +51,16 @@ def test_names_without_a_pattern_are_kept() -> None:
     assert adapters_named(["sql-lora", "runs/a/*"]).names[0] == "sql-lora"
 
 
+def test_a_folder_may_be_called_as_a_pattern_is(home: Path) -> None:
+    """What a sweep's page repeats names each folder as it is called."""
+    folder = home / "runs" / "[final]" / "checkpoint-1"
+    folder.mkdir(parents=True)
+    (folder / CONFIG).write_text("{}")
+    found = adapters_named(["runs/*/checkpoint-1"]).names
+    assert found == ("runs/[final]/checkpoint-1",)
+    assert adapters_named(found).names == found
+
+
 def test_absolute_patterns_and_those_above(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pattern may begin at the root of the file system or above the working directory."""
     (home / "project").mkdir()
