@@ -159,6 +159,10 @@ def test_logs_say_which_endpoint_answered(
     assert outcome.code == 0, outcome.text
     gave = stored(project)
     assert project.result()["endpoints"] == gave
+    counts = ", ".join(f"{endpoint} {count}" for endpoint, count in sorted(gave.items()))
+    assert f"answered by {counts}" in " ".join(outcome.text.split())
+    (page,) = project.root.glob("reports/*/report.html")
+    assert counts in page.read_text()
     assert gave.keys() == {place(server) for server in pair}
     logged: Counter[str] = Counter()
     for path in project.root.glob("reports/*/logs/*.json"):

@@ -126,3 +126,8 @@ def parent_groups(
         for parent in dict.fromkeys(parents.values())
         if parent in given
     }
+
+
+def answered_by(endpoints: Mapping[str, int]) -> str:
+    """How many answers each endpoint of a target gave, as a phrase."""
+    return ", ".join(f"{place} {count:,}" for place, count in endpoints.items())

@@ -11,6 +11,7 @@ from capgate.benchmarks.recorded import nouns_of
 from capgate.common.nouns import Nouns
 from capgate.gate.verdict import Evidence
 from capgate.report.data.comparison import Comparison, Shift
+from capgate.report.data.counting import answered_by
 from capgate.report.data.history import Entry, by_series
 from capgate.report.data.missing import Missing, missing_of, notes_of
 from capgate.report.data.nouns import part_name
@@ -255,6 +256,8 @@ def _numbers(result: Result, comparison: Comparison | None) -> list[tuple[str, s
         numbers.append(("chance of a false alarm", f"{100 * verdict['budget']['total']:.3g} %"))
     numbers.append(("unparsed / errors", f"{overall.unparsed:,} / {overall.errors:,}"))
     numbers.append(("asked now", f"{overall.asked:,} of {overall.questions:,}"))
+    if result.endpoints:
+        numbers.append(("answered by", answered_by(result.endpoints)))
     numbers.append(("time of asking", f"{overall.seconds:,.1f} s"))
     numbers.append(
         ("tokens in / out", f"{overall.prompt_tokens:,} / {overall.completion_tokens:,}")

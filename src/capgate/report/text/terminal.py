@@ -14,6 +14,7 @@ from capgate.common.nouns import Nouns
 from capgate.common.text import format_dollars, one_line, printable
 from capgate.gate.budget import Budget
 from capgate.gate.verdict import Verdict
+from capgate.report.data.counting import answered_by
 from capgate.report.data.groups import counted, word_counts
 from capgate.report.data.nouns import part_name
 from capgate.report.data.result import Group, Report, Result, answered_of
@@ -91,6 +92,8 @@ def render_report(report: Report, written: Sequence[Path], *, root: Path) -> lis
             lines += [f" {groups}"] if (groups := counted(result)) else []
             lines += ["", *_verdict_lines(named, result)]
             lines += [f"  {line}" for line in missing_lines(section, target)]
+            if result.endpoints:
+                lines.append(printable(f"  answered by {answered_by(result.endpoints)}"))
             story = story_lines(result, section.comparisons.get(target), report)
             lines += [*(f"  {line}" for line in story), ""]
         for target, verdict in section.not_judged.items():
