@@ -17,6 +17,7 @@ AnswerFormat = Literal["free", "constrained"]
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Replicas = Annotated[int, Field(ge=1, le=64)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Entry(BaseModel):
@@ -34,6 +35,10 @@ class LlamaCppServe(_Entry):
         threads: Threads for the computation; by default, one for each core.
         start_timeout: Seconds until it must answer `/health`.
         env: Further environment variables.
+        num_gpus: GPUs that each server asks of a Ray cluster; None for what the engine needs.
+        num_cpus: CPUs that each server asks of a Ray cluster.
+        resources: Further resources that each server asks of a Ray cluster, by their names there.
+        placement_timeout: Seconds that a server waits for room in a Ray cluster.
     """
 
     engine: Literal["llamacpp"]
@@ -43,6 +48,10 @@ class LlamaCppServe(_Entry):
     threads: Annotated[int, Field(ge=1)] | None = None
     start_timeout: Seconds = 120.0
     env: dict[str, str] = {}
+    num_gpus: Amount | None = None
+    num_cpus: Amount = 1.0
+    resources: dict[str, Amount] = {}
+    placement_timeout: Seconds = 120.0
 
 
 _OWNED_FLAGS: Final = {"--api-key", "--host", "--port", "--model", "--served-model-name"}
@@ -61,6 +70,10 @@ class VllmServe(_Entry):
         python: The interpreter that has vLLM, where it is not this one.
         start_timeout: Seconds until it must answer `/health`.
         env: Further environment variables.
+        num_gpus: GPUs that each server asks of a Ray cluster; None for what the engine needs.
+        num_cpus: CPUs that each server asks of a Ray cluster.
+        resources: Further resources that each server asks of a Ray cluster, by their names there.
+        placement_timeout: Seconds that a server waits for room in a Ray cluster.
     """
 
     engine: Literal["vllm"]
@@ -71,6 +84,10 @@ class VllmServe(_Entry):
     python: str | None = None
     start_timeout: Seconds = 900.0
     env: dict[str, str] = {}
+    num_gpus: Amount | None = None
+    num_cpus: Amount = 1.0
+    resources: dict[str, Amount] = {}
+    placement_timeout: Seconds = 120.0
 
     @field_validator("args")
     @classmethod

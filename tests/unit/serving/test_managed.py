@@ -10,14 +10,14 @@ import pytest
 from tests.doubles.vllm import interpreter
 
 from capgate.config.targets import Target, VllmServe
-from capgate.serving.engines import managed
+from capgate.serving.engines import managed, waiting
 
 
 def test_a_slow_start_is_told_ever_more_rarely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once with its log and limit, then with the seconds so far, and when it is ready."""
-    monkeypatch.setattr(managed, "FIRST_LINE_SECONDS", 0.1)
+    monkeypatch.setattr(waiting, "FIRST_LINE_SECONDS", 0.1)
     ready = tmp_path / "ready"
     os.mkfifo(ready)
     spec = VllmServe(

@@ -40,7 +40,7 @@ def test_lora_switches_run_time_loading_on(home: Path, flag: str) -> None:
 def test_a_length_of_ones_own_is_kept(home: Path, flag: str) -> None:
     """The context window is not set twice."""
     spec = spec_of(home, flag)
-    command = vllm.command(target_of(spec), spec, 1)
+    command = vllm.command(target_of(spec), spec, 1, "127.0.0.1")
     assert [one for one in command if "model-len" in one.replace("_", "-")] == [flag]
 
 
@@ -49,7 +49,7 @@ def test_the_home_folder_is_meant(home: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HOME", str(home))
     (home / "weights").mkdir()
     spec = spec_of(home, model="~/weights")
-    command = vllm.command(target_of(spec), spec, 1)
+    command = vllm.command(target_of(spec), spec, 1, "127.0.0.1")
     assert f"--model={home}/weights" in command
     assert vllm.environment(spec, "k", "mine")["HF_HUB_OFFLINE"] == "1"
     assert "HF_HUB_OFFLINE" not in vllm.environment(spec_of(home), "k", "mine")

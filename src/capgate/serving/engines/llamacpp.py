@@ -1,7 +1,7 @@
 """llama.cpp's own HTTP server, from the package `xllamacpp`.
 
 It is also the program that a run starts: `python -m capgate.serving.engines.llamacpp …` serves one
-GGUF file on 127.0.0.1 at a free port and writes its address to a file.
+GGUF file at a free port of one address of this machine and writes its address to a file.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def weights(spec: LlamaCppServe, target: str) -> Path:
     return path
 
 
-def command(target: Target, spec: LlamaCppServe, address_file: Path) -> list[str]:
-    """The command line that serves `target`."""
+def command(target: Target, spec: LlamaCppServe, address_file: Path, host: str) -> list[str]:
+    """The command line that serves `target` at an address of this machine."""
     threads = ["--threads", str(spec.threads)] if spec.threads else []
     return [
         sys.executable,
@@ -70,6 +70,7 @@ def command(target: Target, spec: LlamaCppServe, address_file: Path) -> list[str
         f"--alias={target.served_name}",
         f"--parallel={spec.parallel}",
         f"--context={target.context_window}",
+        f"--host={host}",
         f"--address-file={address_file}",
         *threads,
     ]
@@ -96,6 +97,7 @@ def serve(arguments: list[str]) -> None:
     parser.add_argument("--alias", required=True)
     parser.add_argument("--parallel", type=int, required=True)
     parser.add_argument("--context", type=int, required=True)
+    parser.add_argument("--host", required=True)
     parser.add_argument("--address-file", type=Path, required=True)
     parser.add_argument("--threads", type=int)
     options = parser.parse_args(arguments)
@@ -105,7 +107,7 @@ def serve(arguments: list[str]) -> None:
     params = xllamacpp.CommonParams()
     params.model.path = options.model
     params.model_alias = {options.alias}
-    params.hostnames = ["127.0.0.1"]
+    params.hostnames = [options.host]
     params.port = 0
     params.api_keys = [os.environ.pop(KEY_VARIABLE)]
     params.n_parallel = options.parallel

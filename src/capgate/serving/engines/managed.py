@@ -21,18 +21,20 @@ from capgate.common.text import printable
 from capgate.config.targets import LlamaCppServe, Target
 from capgate.serving.engines import llamacpp, vllm
 from capgate.serving.engines.supervisor import DETACH
+from capgate.serving.engines.waiting import Waiting
 from capgate.serving.engines.weights import digest
 from capgate.serving.exchange import exchange
+
+LOOPBACK: Final = "127.0.0.1"
+"""The address that only this machine reaches."""
 
 _POLL_SECONDS: Final = 0.1
 _HEALTH_SECONDS: Final = 5.0
 _LOG_LINES: Final = 12
 _LOG_BYTES: Final = 64 << 10
 _STOP_SECONDS: Final = 20.0
-FIRST_LINE_SECONDS: Final = 5.0
-"""Seconds of starting after which the user sees a line; the next follow at twice the time each."""
-
-_ENGINES: Final = {"vllm": "vLLM", "llamacpp": "llama.cpp"}
+ENGINE_NAMES: Final = {"vllm": "vLLM", "llamacpp": "llama.cpp"}
+"""The engines' names for people."""
 
 
 @dataclass
@@ -59,6 +61,10 @@ class ManagedServer:
     def alive(self) -> bool:
         """Whether its process still runs."""
         return self._supervisor.poll() is None
+
+    def wait(self) -> None:
+        """Waits for its end."""
+        self._supervisor.wait()
 
     def last_words(self) -> str:
         """The last lines of its log."""
@@ -87,6 +93,7 @@ def start(
     *,
     number: int = 0,
     variables: Mapping[str, str] | None = None,
+    host: str = LOOPBACK,
 ) -> ManagedServer:
     """Starts a target's server, which ends with this process, and waits until it is healthy.
 
@@ -96,6 +103,7 @@ def start(
         say: Shows a line: that the server is being started, and how long that takes.
         number: Which of the target's servers it is, from 1; 0 for the only one.
         variables: Further environment variables; those of the `serve` block win.
+        host: The address of this machine at which it answers.
 
     Raises:
         ServerError: The server did not start, ended, or was not healthy in time; the message has
@@ -111,20 +119,20 @@ def start(
     address = logs / f"{name}.address"
     address.unlink(missing_ok=True)
     place = f"replica {number}" if number else ""
-    engine = f"{_ENGINES[spec.engine]}{f', {place},' if place else ''}"
+    engine = f"{ENGINE_NAMES[spec.engine]}{f', {place},' if place else ''}"
     say(f"{target.id}: starting {engine} (log: {_from_here(log)}), up to {spec.start_timeout:g} s")
-    waiting = _Waiting(f"{target.id}: {engine}", say)
+    waiting = Waiting(f"{target.id}: {engine}", say)
     # To hash the weights takes a while, which counts as starting.
     facts = identity(target)
     if isinstance(spec, LlamaCppServe):
-        command = llamacpp.command(target, spec, address)
+        command = llamacpp.command(target, spec, address, host)
         extra = {llamacpp.KEY_VARIABLE: key, "OMP_WAIT_POLICY": "passive"}
         url = None
     else:
-        port = vllm.free_port()
-        command = vllm.command(target, spec, port)
+        port = vllm.free_port(host)
+        command = vllm.command(target, spec, port, host)
         extra = vllm.environment(spec, key, target.id)
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     supervisor = subprocess.Popen(
         [
             sys.executable,
@@ -168,34 +176,6 @@ def identity(target: Target) -> Mapping[str, Any]:
     return vllm.identity(target, spec)
 
 
-class _Waiting:
-    """Tells how long a server has been starting, at growing intervals to keep CI logs short.
-
-    Args:
-        what: The server's name in the lines.
-        say: Shows a line.
-    """
-
-    def __init__(self, what: str, say: Callable[[str], None]) -> None:
-        self._what = what
-        self._say = say
-        self._began = time.monotonic()
-        self._next = FIRST_LINE_SECONDS
-
-    def tell(self) -> None:
-        """Shows a line if it is time for one."""
-        seconds = time.monotonic() - self._began
-        if seconds >= self._next:
-            self._say(f"{self._what} is still starting, {seconds:.0f} s")
-            while self._next <= seconds:
-                self._next *= 2
-
-    def ready(self) -> None:
-        """Shows that the server is ready, if a line was shown before."""
-        if self._next > FIRST_LINE_SECONDS:
-            self._say(f"{self._what} is ready after {time.monotonic() - self._began:.0f} s")
-
-
 def _from_here(path: Path) -> str:
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
@@ -209,7 +189,7 @@ def _await_health(
     address: Path,
     url: str | None,
     key: str,
-    waiting: _Waiting,
+    waiting: Waiting,
 ) -> str:
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:

