@@ -173,7 +173,8 @@ def _target_checks(settings: Settings, targets: Targets) -> Iterator[Check]:
                 scratch.path / "logs",
                 say=say,
                 # Nothing else shows whether several servers serve the same weights.
-                observe_weights=max(len(base.urls), base.replicas) > 1,
+                observe_weights=bool(settings.ray) or max(len(base.urls), base.replicas) > 1,
+                ray=settings.ray,
             )
             run = Run(own, "doctor", endpoint=servers.endpoint)
             try:

@@ -36,6 +36,21 @@ def parse_dollars(text: str) -> float:
     return amount
 
 
+def parse_ray(text: str) -> str:
+    """Reads where a Ray cluster is: `HOST:PORT`, `auto` or `local`.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none of them.
+    """
+    host, colon, port = text.rpartition(":")
+    if text in {"auto", "local"} or (colon and host and "/" not in text and port.isdecimal()):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"expected HOST:PORT of a Ray cluster to which this machine belongs, auto or local, got "
+        f"{text!r}"
+    )
+
+
 def temperature(text: str) -> float:
     """Reads a sampling temperature between 0 and 2.
 

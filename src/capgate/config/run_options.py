@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, get_args
 
 from capgate.benchmarks.mmlu.subjects import DOMAINS
 from capgate.benchmarks.mmlu.task import TASKS
-from capgate.config.option_values import parse_dollars, positive, temperature
+from capgate.config.option_values import parse_dollars, parse_ray, positive, temperature
 from capgate.config.server_urls import parse_endpoints
 
 DEFAULT_TASK: Final = "inspect_evals/mmlu_0_shot"
@@ -77,6 +77,15 @@ OPTIONS: Final = (
             "metavar": "A,B",
             "help": "running servers that all answer for the chosen targets, such as "
             "gpu1:8000,gpu2:8000, in place of what config/models.yaml says",
+        },
+    ),
+    Option(
+        "--ray",
+        {
+            "type": parse_ray,
+            "metavar": "ADDRESS",
+            "help": "start servers on the machines of a Ray cluster: HOST:PORT, auto, or local for "
+            "a cluster of this machine's alone",
         },
     ),
     Option(

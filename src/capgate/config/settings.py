@@ -46,6 +46,7 @@ class Settings:
         adapter_names: Adapters asked for; they belong to the one target in `model_ids`.
         endpoints: Roots of running servers that answer for the targets asked for, in place of
             what their entries say; empty where the entries say it.
+        ray: Where the Ray cluster is whose machines run the servers; None for this machine.
         baseline: Whether the recorded baseline is the reference, in place of the policy's.
         published: Published scores that are the reference in place of the policy's, or None.
         policy: The policy's file in place of `policy.yaml`, or None.
@@ -79,6 +80,7 @@ class Settings:
     model_ids: tuple[str, ...]
     adapter_names: tuple[str, ...]
     endpoints: tuple[str, ...]
+    ray: str | None
     baseline: bool
     published: Path | None
     policy: Path | None
@@ -140,6 +142,7 @@ class Settings:
             model_ids=tuple(dict.fromkeys(options.capgate_model_id or ())),
             adapter_names=tuple(dict.fromkeys(options.capgate_adapter_name or ())),
             endpoints=tuple(options.capgate_endpoints or ()),
+            ray=options.capgate_ray,
             baseline=options.capgate_baseline,
             published=root / published if (published := options.capgate_published) else None,
             policy=root / policy if (policy := options.capgate_policy) else None,
@@ -211,8 +214,9 @@ class Settings:
             del values["runner"]
             if self.benchmarks == (MMLU,):
                 values["runner"] = "direct"
-        if not self.endpoints:
-            del values["endpoints"]
+        for name in ("endpoints", "ray"):
+            if not values[name]:
+                del values[name]
         # A run of MMLU alone is recorded as it was before there were other benchmarks.
         if suite := values.pop("suite"):
             values["benchmark_suite"] = suite

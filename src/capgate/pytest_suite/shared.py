@@ -56,6 +56,7 @@ class Shared:
                     run.folder / "logs",
                     say=self._terminal.show,
                     observe_weights=True,
+                    ray=run.settings.ray,
                     leases=open_leases(run.settings.store),
                 )
             return self._servers

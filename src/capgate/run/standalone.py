@@ -99,6 +99,7 @@ def local_runs(
         say=say,
         observe_weights=True,
         one_by_one=one_by_one,
+        ray=settings.ray,
         leases=open_leases(settings.store),
     )
     try:

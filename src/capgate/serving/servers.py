@@ -21,6 +21,7 @@ from capgate.serving.adapters.liveness import check_live
 from capgate.serving.adapters.loaded import LoadedAdapter, unload_left_over
 from capgate.serving.adapters.shared_leases import SharedLeases
 from capgate.serving.addresses import Address, StartedServer, Starter, running_at, started_at
+from capgate.serving.cluster.ray_cluster import RayCluster
 from capgate.serving.connect import connect, find_left_running, list_models
 from capgate.serving.endpoint import Endpoint
 from capgate.serving.engines.managed import identity as managed_identity
@@ -42,7 +43,8 @@ class Servers:
         observe_weights: Whether to observe the weights, which runs that ask questions need.
         one_by_one: Whether an adapter is loaded when its own endpoint is asked for, and not with
             its base: a sweep has more of them than a server holds at a time (`release`).
-        start: Starts the servers of a target that has a `serve` block.
+        ray: Where the Ray cluster is that runs the servers of targets with a `serve` block; None
+            for this machine.
         leases: The leases of adapters that all machines share, where something keeps them; they are
             given back with the adapters.
     """
@@ -56,7 +58,7 @@ class Servers:
         say: Callable[[str], None] | None = None,
         observe_weights: bool = False,
         one_by_one: bool = False,
-        start: Starter = start_replicas,
+        ray: str | None = None,
         leases: SharedLeases | None = None,
     ) -> None:
         self._targets = dict(targets)
@@ -65,7 +67,9 @@ class Servers:
         self._say = say or Output().error
         self._observe_weights = observe_weights
         self._one_by_one = one_by_one
-        self._start = start
+        started = [one for one in targets.values() if one.serve is not None]
+        self._cluster = None if ray is None else RayCluster(ray, len(started))
+        self._start: Starter = start_replicas if self._cluster is None else self._cluster.start
         self._leases = leases
         self._managed: dict[str, Sequence[StartedServer]] = {}
         self._addresses: dict[str, Sequence[Address]] = {}
@@ -154,6 +158,8 @@ class Servers:
             self._leases.close()
         _stop([server for servers in self._managed.values() for server in servers])
         self._managed.clear()
+        if self._cluster is not None:
+            self._cluster.close()
 
     def _release(self, adapter: LoadedAdapter) -> None:
         try:
@@ -292,7 +298,7 @@ class Servers:
             raise _over(target)
         if target.serve is None:
             return running_at(target.urls, target.api_key(self._environment))
-        left = find_left_running(target)
+        left = find_left_running(target) if self._cluster is None else ()
         if left and all(one.identity == managed_identity(target) for one in left):
             return started_at(left)
         servers = self._start(target, self._logs, self._say)

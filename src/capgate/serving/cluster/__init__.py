@@ -2,8 +2,8 @@
 
 | process | where | does |
 |---|---|---|
-| `ray_servers` | the run's controller | asks for servers, and hears of their ends; never imports Ray |
-| `driver` | beside it, one for a run | joins the cluster, places actors, starts anew what died |
+| `ray_cluster`, `placing` | the run's controller | asks for servers, hears of their ends |
+| `driver`, `placement` | beside it, one for a run | joins the cluster, places actors anew |
 | `actor` | a node, one for each server | is what Ray places; starts `replica` |
 | `replica` | the same node | starts the server, says its URL and key, ends it |
 

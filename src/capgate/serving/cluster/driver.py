@@ -1,8 +1,9 @@
 """The process that joins a Ray cluster for a run and places the servers of its targets there.
 
-Run as `python -m capgate.serving.cluster.driver`. It is apart from pytest's process: Ray takes over a
-process's signals and output, and the user's own tests may use Ray, too. It reads lines of JSON from
-standard input and writes what happens to standard output. When its input ends, so do its servers.
+Run as `python -m capgate.serving.cluster.driver`. It is apart from pytest's process: Ray takes over
+a process's signals and output, and the user's own tests may use Ray, too. It reads lines of JSON
+from standard input and writes what happens to standard output. When its input ends, so do its
+servers.
 
 | it reads | |
 |---|---|
@@ -92,7 +93,7 @@ def _place(order: dict[str, Any], tell: Tell) -> list[Placement]:
     room = room_for(demand, nodes, ray.available_resources())
     # Targets that come later find room, too.
     count = fixed if fixed is not None else max(1, room // order["share"])
-    tell(id=order["id"], asked=count, each=amounts_in_words(demand.amounts))
+    tell(id=order["id"], asked=count, fixed=fixed is not None, each=amounts_in_words(demand.amounts))
 
     def cluster() -> str:
         names = tuple(demand.amounts)
@@ -108,7 +109,7 @@ def _place(order: dict[str, Any], tell: Tell) -> list[Placement]:
         Placement(
             Order(
                 id=order["id"],
-                number=number if count > 1 else 0,
+                number=number,
                 target=order["target"],
                 options=demand.options,
                 each=amounts_in_words(demand.amounts),

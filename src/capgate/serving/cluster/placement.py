@@ -16,7 +16,7 @@ RESTARTS: Final = 5
 
 _POLL: Final = 0.5
 _END_SECONDS: Final = 45.0
-_FURTHER_SECONDS: Final = 10.0
+_FURTHER_SECONDS: Final = 30.0
 """Seconds that a server which the run can do without waits for room."""
 
 _WORDS: Final = 600
@@ -35,7 +35,7 @@ class Order:
 
     Attributes:
         id: The controller's number of the target.
-        number: The server's number among the target's; 0 for the only one.
+        number: The server's number among the target's, from 1.
         target: The target's fields.
         options: The actor's options: what it asks of the cluster.
         each: The same in words.

@@ -1,8 +1,8 @@
 """The process on a node that starts one server of a target and ends it.
 
-Run as `python -m capgate.serving.cluster.replica`. Its owner writes the order as a line of JSON, and
-holds its standard input open as long as the server is needed. It answers in lines of JSON: `up` or
-`failed`, and in the end `ended` with the last part of the server's log. So no key stands in a
+Run as `python -m capgate.serving.cluster.replica`. Its owner writes the order as a line of JSON,
+and holds its standard input open as long as the server is needed. It answers in lines of JSON: `up`
+or `failed`, and in the end `ended` with the last part of the server's log. So no key stands in a
 command line or in a log.
 """
 

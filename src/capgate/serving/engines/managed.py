@@ -120,7 +120,7 @@ def start(
     address.unlink(missing_ok=True)
     place = f"replica {number}" if number else ""
     engine = f"{ENGINE_NAMES[spec.engine]}{f', {place},' if place else ''}"
-    say(f"{target.id}: starting {engine} (log: {_from_here(log)}), up to {spec.start_timeout:g} s")
+    say(f"{target.id}: starting {engine} (log: {from_here(log)}), up to {spec.start_timeout:g} s")
     waiting = Waiting(f"{target.id}: {engine}", say)
     # To hash the weights takes a while, which counts as starting.
     facts = identity(target)
@@ -176,7 +176,8 @@ def identity(target: Target) -> Mapping[str, Any]:
     return vllm.identity(target, spec)
 
 
-def _from_here(path: Path) -> str:
+def from_here(path: Path) -> str:
+    """A path relative to the current folder where it lies in it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
