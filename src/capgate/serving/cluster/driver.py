@@ -13,7 +13,7 @@ servers.
 
 | it writes | |
 |---|---|
-| `joined`, or `refused` with Ray's words | the cluster's answer |
+| `joined`, or `refused` or `missing` with Ray's words | the cluster's answer |
 | `asked`, for an id | how many servers it tries to place |
 | `placed`, `up`, `down`, `given_up`, `failed`, `no_room` | of one server (`id`, `number`) |
 """
@@ -49,8 +49,11 @@ def main(orders: TextIO, said: TextIO) -> None:
     if not first:
         return
     address = json.loads(first)["address"]
-    import ray
-
+    try:
+        import ray
+    except ImportError as error:
+        tell(missing=one_line(str(error), limit=600))
+        return
     options: dict[str, Any] = (
         {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
         if address == LOCAL
@@ -93,7 +96,9 @@ def _place(order: dict[str, Any], tell: Tell) -> list[Placement]:
     room = room_for(demand, nodes, ray.available_resources())
     # Targets that come later find room, too.
     count = fixed if fixed is not None else max(1, room // order["share"])
-    tell(id=order["id"], asked=count, fixed=fixed is not None, each=amounts_in_words(demand.amounts))
+    tell(
+        id=order["id"], asked=count, fixed=fixed is not None, each=amounts_in_words(demand.amounts)
+    )
 
     def cluster() -> str:
         names = tuple(demand.amounts)

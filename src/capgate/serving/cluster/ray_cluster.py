@@ -8,17 +8,17 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, Final
 
-from capgate.common.errors import ConfigError, ServerError
+from capgate.common.errors import CapgateError, ConfigError, ServerError
 from capgate.common.private_files import own_folder
 from capgate.common.scratch import Scratch
 from capgate.config.targets import Target, VllmServe
@@ -26,6 +26,7 @@ from capgate.serving.cluster.placing import Placing, RayServer
 from capgate.serving.engines.managed import from_here
 
 LOCAL: Final = "local"
+_CONNECT_SECONDS: Final = 10.0
 _JOIN_SECONDS: Final = 60.0
 _END_SECONDS: Final = 60.0
 
@@ -44,7 +45,7 @@ class RayCluster:
         self._to_come = max(1, targets)
         self._lock = threading.Lock()
         self._driver: _Driver | None = None
-        self._fault: ServerError | None = None
+        self._fault: CapgateError | None = None
         self._closed = False
 
     def start(self, target: Target, logs: Path, say: Callable[[str], None]) -> Sequence[RayServer]:
@@ -73,6 +74,26 @@ class RayCluster:
                 self._driver.close()
                 self._driver = None
 
+    def _check_address(self, target: Target) -> None:
+        """Looks whether anything listens at the cluster's address: Ray takes a minute for that.
+
+        Raises:
+            ServerError: Nothing does.
+        """
+        host, colon, port = self._address.rpartition(":")
+        if not colon:
+            return
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            self._fault = ServerError(
+                f"no Ray cluster answers at {self._address}",
+                target=target.id,
+                said=str(error),
+                remedy="correct --ray: ray status shows the address on a machine of the cluster",
+            )
+            raise self._fault from None
+
     def _joined(
         self, target: Target, logs: Path, say: Callable[[str], None]
     ) -> tuple[_Driver, int]:
@@ -84,21 +105,17 @@ class RayCluster:
             if self._fault is not None:
                 raise self._fault
             if self._driver is None:
-                if find_spec("ray") is None:
-                    raise ConfigError(
-                        "Ray is not installed",
-                        target=target.id,
-                        remedy="install it with: pip install 'capgate[ray]'",
-                    )
+                self._check_address(target)
                 own_folder(logs)
                 what = "a local Ray cluster" if self._address == LOCAL else "the Ray cluster"
-                say(f"joining {what}, up to {_JOIN_SECONDS:g} s (log: {from_here(logs / 'ray.log')})")
-                driver = _Driver(self._address, logs / "ray.log")
+                log = logs / "ray.log"
+                say(f"joining {what}, up to {_JOIN_SECONDS:g} s (log: {from_here(log)})")
+                driver = _Driver(self._address, log)
                 try:
                     has = driver.join(_JOIN_SECONDS)
                 except BaseException as fault:
                     driver.kill()
-                    if isinstance(fault, ServerError):
+                    if isinstance(fault, CapgateError):
                         fault.target = target.id
                         self._fault = fault
                     raise
@@ -154,6 +171,7 @@ class _Driver:
         """Waits for the cluster; returns what it has.
 
         Raises:
+            ConfigError: Ray is not installed.
             ServerError: It refuses, or does not answer in time.
         """
         where = (
@@ -169,6 +187,12 @@ class _Driver:
                 remedy="check the address (ray status) and that this machine belongs to the "
                 f"cluster; what Ray says is in {from_here(self._log)}",
             ) from None
+        if "missing" in said:
+            raise ConfigError(
+                "Ray can't be imported",
+                said=said["missing"],
+                remedy="install it with: pip install 'capgate[ray]'",
+            )
         if "joined" not in said:
             raise ServerError(
                 f"{where} can't be joined",
