@@ -133,7 +133,9 @@ def test_workers_share_servers_on_several_nodes(project: Project, nodes: RayNode
 def test_a_node_that_dies_loses_nothing(project: Project, nodes: RayNodes) -> None:
     """Its server is started anew on another node; the answers are those of one server alone."""
     small(project, replicas=1)
-    alone = run(project, "local", "--store", "alone.sqlite")
+    alone = project.pytest(
+        *("benchmarks", "-m", "full", "--measure", *SUBJECTS, "--store", "alone.sqlite")
+    )
     assert alone.code == 0, alone.text
     expected = project.result(REAL)
     small(project, replicas=2)

@@ -13,8 +13,9 @@ import sys
 from importlib.metadata import version
 from typing import Any, Final
 
-_OF_RAY: Final = ("OMP_NUM_THREADS",)
-"""Variables that Ray sets for its own workers, and that would slow a server down."""
+_OF_RAY: Final = ("RAY_", "OMP_NUM_THREADS")
+"""Beginnings of the variables that Ray sets for its own workers. Among them are secrets of the
+cluster, and one that would slow a server down."""
 
 _END_SECONDS: Final = 40.0
 
@@ -52,7 +53,7 @@ class Replica:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={name: value for name, value in os.environ.items() if name not in _OF_RAY},
+            env={k: v for k, v in os.environ.items() if not k.startswith(_OF_RAY)},
         )
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
