@@ -84,6 +84,18 @@ def started_at(servers: Sequence[Answering]) -> list[Address]:
     return [Address(one.base_url, one.key, one.place, one.identity) for one in servers]
 
 
+def now_at(then: Sequence[Address], started: Sequence[Answering], base_url: str) -> Address:
+    """Where one of a target's servers is now: in a cluster it may be started anew elsewhere.
+
+    Args:
+        then: Where the target's servers were when the run began.
+        started: The servers in the same order, where the run has started them.
+        base_url: Where the server was when the run began.
+    """
+    number = [one.base_url for one in then].index(base_url)
+    return started_at(started)[number] if started else then[number]
+
+
 def place_of(url: str) -> str:
     """The short name of a server: host and port, and the path where it is not `/v1`."""
     parts = urlsplit(url)

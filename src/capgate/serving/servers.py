@@ -20,7 +20,14 @@ from capgate.serving.adapters.attach import attach
 from capgate.serving.adapters.liveness import check_live
 from capgate.serving.adapters.loaded import LoadedAdapter, unload_left_over
 from capgate.serving.adapters.shared_leases import SharedLeases
-from capgate.serving.addresses import Address, StartedServer, Starter, running_at, started_at
+from capgate.serving.addresses import (
+    Address,
+    StartedServer,
+    Starter,
+    now_at,
+    running_at,
+    started_at,
+)
 from capgate.serving.cluster.ray_cluster import RayCluster
 from capgate.serving.connect import connect, find_left_running, list_models
 from capgate.serving.endpoint import Endpoint
@@ -218,7 +225,7 @@ class Servers:
         """Opens one server of a base, which must serve what the base's other servers do."""
         known = dict(self._results)
         base = self._targets[base_id]
-        address = self._now_at(base_id, base_url)
+        address = now_at(self._addresses[base_id], self._managed.get(base_id, ()), base_url)
         adapters = [one for one in self._adapters_of(base) if one.id in known]
         opened = _endpoint_or_fault(connect, base, address)
         if not isinstance(opened, Endpoint):
@@ -231,18 +238,6 @@ class Servers:
             # Adapters that are asked for later are loaded there as well.
             self._results[base_id] = with_another(then, now)
         return proven
-
-    def _now_at(self, base_id: str, base_url: str) -> Address:
-        """Where one of a base's servers is now: in a cluster it may be started anew elsewhere.
-
-        Args:
-            base_id: The base's id.
-            base_url: Where it was when the run began.
-        """
-        then = self._addresses[base_id]
-        number = [one.base_url for one in then].index(base_url)
-        started = self._managed.get(base_id)
-        return started_at(started)[number] if started else then[number]
 
     def _open_at(self, base: Target, address: Address, adapters: Sequence[Target]) -> Opened:
         """The endpoints of a base and of its adapters on one server."""
