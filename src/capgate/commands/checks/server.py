@@ -133,8 +133,10 @@ class ServerCheckup:
             endpoint = self.servers.endpoint(base.id)
             self._url, self._key = endpoint.base_url, endpoint.key
             took = time.monotonic() - before
-            engine = f"{base.replicas} × " * (base.replicas > 1) + base.serve.engine
-            return f"started here ({engine}), answers /health after {took:.1f} s"
+            count = len(endpoint.all)
+            engine = f"{count} × " * (count > 1) + base.serve.engine
+            where = "on Ray" if self.settings.ray else "here"
+            return f"started {where} ({engine}), answers /health after {took:.1f} s"
         self._key = base.api_key(self.known)
         return self._at_each(self._health)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ _FURTHER_SECONDS: Final = 30.0
 """Seconds that a server which the run can do without waits for room."""
 
 _WORDS: Final = 600
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
+_ERROR: Final = re.compile(r"[\w.]*(Error|Exception)\b.*: ")
 
 
 class Tell(Protocol):
@@ -130,14 +133,14 @@ class Placement:
                 ended = ray.get(end, timeout=_END_SECONDS)
             self._say(down=ended.get("ended") or {"words": "", "log": ""})
         except ray.exceptions.RayError as error:
-            words = one_line(str(error), limit=_WORDS)
+            words = _words(error)
             if up:
                 self._say(down={"words": words, "log": ""})
             else:
                 self._say(failed=_not_started(words), node="")
                 return not first
         except Exception as error:  # an actor's options that Ray refuses, among others
-            self._say(failed=_not_started(one_line(repr(error), limit=_WORDS)), node="")
+            self._say(failed=_not_started(_words(error)), node="")
             return False
         finally:
             if actor is not None:
@@ -182,8 +185,18 @@ class Placement:
         self._tell(id=self._order.id, number=self._order.number, **line)
 
 
+def _words(error: Exception) -> str:
+    """What an exception of Ray's says, without the traceback that it carries.
+
+    Its last line that names an error is the one at the bottom of that.
+    """
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    named = [line for line in lines if _ERROR.match(line)]
+    return one_line((named or lines[:1] or [repr(error)])[-1], limit=_WORDS)
+
+
 def _not_started(words: str) -> dict[str, str]:
-    if "No module named 'capgate" in words or "Can't get attribute" in words:
+    if "No module named 'capgate" in words:
         return {
             "what": "a node of the Ray cluster has no capgate",
             "said": words,
