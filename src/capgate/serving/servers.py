@@ -50,8 +50,7 @@ class Servers:
         observe_weights: Whether to observe the weights, which runs that ask questions need.
         one_by_one: Whether an adapter is loaded when its own endpoint is asked for, and not with
             its base: a sweep has more of them than a server holds at a time (`release`).
-        ray: Where the Ray cluster is that runs the servers of targets with a `serve` block; None
-            for this machine.
+        ray: Where the Ray cluster is that runs the servers; None for this machine.
         leases: The leases of adapters that all machines share, where something keeps them; they are
             given back with the adapters.
     """
@@ -74,8 +73,7 @@ class Servers:
         self._say = say or Output().error
         self._observe_weights = observe_weights
         self._one_by_one = one_by_one
-        started = [one for one in targets.values() if one.serve is not None]
-        self._cluster = None if ray is None else RayCluster(ray, len(started))
+        self._cluster = None if ray is None else RayCluster(ray, targets.values())
         self._start: Starter = start_replicas if self._cluster is None else self._cluster.start
         self._leases = leases
         self._managed: dict[str, Sequence[StartedServer]] = {}
@@ -144,8 +142,7 @@ class Servers:
         Returns:
             `""` while one of them runs.
         """
-        target = self._targets[target_id]
-        servers = self._managed.get(target.adapter_of or target_id, ())
+        servers = self._managed.get(self._targets[target_id].adapter_of or target_id, ())
         if not servers or any(server.alive for server in servers):
             return ""
         return "\n".join(
@@ -308,8 +305,7 @@ class Servers:
         left = find_left_running(target) if self._cluster is None else ()
         if left and all(one.identity == managed_identity(target) for one in left):
             return started_at(left)
-        servers = self._start(target, self._logs, self._say)
-        self._managed[target.id] = servers
+        servers = self._managed[target.id] = self._start(target, self._logs, self._say)
         if self._closed:
             _stop(servers)
             raise _over(target)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
@@ -37,12 +37,12 @@ class RayCluster:
     Args:
         address: `HOST:PORT` or `auto`; `local` for a cluster of this machine's, which ends with
             the run.
-        targets: The run's targets that have a `serve` block; they share the cluster's room.
+        targets: The run's targets; those that have a `serve` block share the cluster's room.
     """
 
-    def __init__(self, address: str, targets: int) -> None:
+    def __init__(self, address: str, targets: Iterable[Target]) -> None:
         self._address = address
-        self._to_come = max(1, targets)
+        self._to_come = max(1, sum(one.serve is not None for one in targets))
         self._lock = threading.Lock()
         self._driver: _Driver | None = None
         self._fault: CapgateError | None = None
