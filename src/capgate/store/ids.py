@@ -15,8 +15,8 @@ from typing import Final
 _TIME: Final = 7
 """Bytes of an answer's id that are its time, in microseconds since 1970."""
 
-_RANDOM: Final = 9
-"""Bytes of it that are random."""
+_RANDOM: Final = 5
+"""Bytes of it that are random. Ids of the same microsecond agree once in 10¹²."""
 
 
 class AnswerIds:
@@ -27,7 +27,7 @@ class AnswerIds:
         self._making = threading.Lock()
 
     def new(self, created: float) -> bytes:
-        """The id of a new answer, 16 bytes.
+        """The id of a new answer, 12 bytes.
 
         Args:
             created: When the answer came, Unix seconds. A clock that was set back is put right.

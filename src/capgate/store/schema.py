@@ -266,7 +266,7 @@ ALTER TABLE contexts_7 RENAME TO contexts;
 ALTER TABLE answers_7 RENAME TO answers;
 ALTER TABLE uses_7 RENAME TO uses;
 ALTER TABLE sightings_7 RENAME TO sightings;
-CREATE INDEX answers_by_question ON answers (context, question, id);
+CREATE INDEX answers_by_question ON answers (context, question);
 CREATE INDEX sightings_by_server ON sightings (server, at);
 CREATE TABLE taken_over (
     context BLOB NOT NULL,

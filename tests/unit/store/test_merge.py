@@ -449,4 +449,4 @@ def test_ids_grow_and_are_never_given_twice(times: list[float]) -> None:
     mine, theirs = [one.new(at) for at in times], [other.new(at) for at in times]
     assert mine == sorted(mine)
     assert len({*mine, *theirs}) == 2 * len(times)
-    assert {len(name) for name in mine} <= {16}
+    assert {len(name) for name in mine} <= {12}
