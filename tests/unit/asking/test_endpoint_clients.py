@@ -150,6 +150,15 @@ def test_a_passing_fault_is_asked_again_elsewhere(pair: tuple[Server, Server]) -
     assert not pool.lines
 
 
+def test_a_server_that_wants_fewer_requests_stays_in(pair: tuple[Server, Server]) -> None:
+    """Its rate limit is its own: the other one answers meanwhile."""
+    pair[0].script(forever=replies.RATE_LIMITED)
+    pool = Pool(*pair)
+    assert gave(pool.ask(8)) == {"gpu2": 8}
+    assert len(pool.clients.live) == 2
+    assert not pool.lines
+
+
 def test_all_dead_is_one_fault_that_names_all(pair: tuple[Server, Server]) -> None:
     """Every request ends with it, and later ones at once."""
     pool = Pool(*pair)
