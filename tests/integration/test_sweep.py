@@ -130,6 +130,19 @@ def test_it_names_the_harmful_ones(
     assert sweeps.page().is_file()
 
 
+@pytest.mark.usefixtures("sweeps")
+def test_a_sweep_has_no_report(swept: Swept, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands that read a run's report say what a sweep has instead, and take it for no run."""
+    _, result = swept("--max-adapters", "2")
+    run = result["run"]
+    for reader in ("report", "triage"):
+        assert main([reader, run]) == 4
+        assert f"{run} is a sweep" in (said := capsys.readouterr().err)
+        assert f"Open reports/{run}/sweep.html" in said
+        assert main([reader, "latest"]) == 4
+        assert "there is no report in reports/" in capsys.readouterr().err
+
+
 def test_the_base_is_asked_once(sweeps: Sweeps, server: Vllm, swept: Swept) -> None:
     """Base and adapters are asked no question twice, and an adapter's drop pairs with the base."""
     _, result = swept()

@@ -15,7 +15,8 @@ from capgate.store.open_store import is_there, open_store
 from capgate.store.runs import has_tests
 from capgate.store.shard import Shard
 
-_REPORT: Final = "report.json"
+_RESULTS: Final = ("report.json", "sweep.json")
+"""What a run, or a sweep, writes at its end."""
 
 
 def killed_runs(store: StorePlace, output: Path) -> list[str]:
@@ -40,7 +41,7 @@ def is_killed(store: Store, run: str, output: Path) -> bool:
     """Whether a run's tests began and it left no report."""
     folder = output / run
     # Where the folder is missing, the run wrote to another one.
-    if not folder.is_dir() or (folder / _REPORT).is_file():
+    if not folder.is_dir() or any((folder / name).is_file() for name in _RESULTS):
         return False
     return has_tests(store, run)
 

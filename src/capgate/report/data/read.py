@@ -19,6 +19,7 @@ from capgate.report.data.killed import killed_fault_of, killed_runs
 from capgate.report.data.result import SCHEMA_VERSION, Report, Section
 
 REPORT: Final = "report.json"
+_SWEEP: Final = "sweep.json"
 _SHOWN: Final = 10
 _LARGEST: Final = 2**53
 
@@ -49,6 +50,13 @@ def find_report(name: str, output: Path, store: StorePlace | None = None) -> Pat
         meant = sorted([*runs, *killed])[-1:]
     if len(meant) == 1 and meant[0] in killed and store is not None:
         raise killed_fault_of(store, meant[0])
+    sweeps = sorted(found.parent.name for found in output.glob(f"*/{_SWEEP}"))
+    named = [sweep for sweep in sweeps if name and sweep.startswith(name)]
+    if named and not meant:
+        raise ConfigError(
+            f"{named[-1]} is a sweep, which has a page of its own and no report",
+            remedy=f"open {output.name}/{named[-1]}/sweep.html",
+        )
     if not runs:
         raise ConfigError(
             f"there is no report in {output.name}/",
