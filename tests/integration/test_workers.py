@@ -56,14 +56,14 @@ class HoldingVllm(Vllm):
         self.after: float = math.inf
         self.reached = threading.Event()
         self.released = Signal()
-        self.in_flight: list[tuple[str, str]] = []
+        self.unanswered: list[tuple[str, str]] = []
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
         if self.after < math.inf and is_question(body):
             self.after -= 1
             if self.after < 0:
-                self.in_flight.append((body["model"], question_of(body)))
+                self.unanswered.append((body["model"], question_of(body)))
                 self.reached.set()
                 await self.released.arrives()
         return await super().chat(request)
@@ -97,6 +97,7 @@ class Cluster:
             "TMPDIR": str(disk / "tmp"),
             # They share one server, and so the notes on who has loaded which adapter.
             "XDG_CACHE_HOME": str(disk.parent / "cache"),
+            "CAPGATE_CLAIM_SECONDS": "3",
         }
 
     def worker(self, shard: str, machine: str, store: str, *options: str) -> Process:
@@ -162,7 +163,7 @@ def test_four_workers_say_what_one_run_says(cluster: Cluster) -> None:
     until(lambda: answers_in(project.root / "part-2.sqlite") == 5, "five answers stored")
     killed.kill()
     assert killed.finish().code == -signal.SIGKILL
-    in_flight = Counter(server.in_flight)
+    in_flight = Counter(server.unanswered)
     server.release()
     workers = [cluster.worker(f"{part}/4", f"m{part}", f"part-{part}.sqlite") for part in (0, 1, 3)]
     workers.append(cluster.worker("2/4", "m4", "part-2.sqlite"))
@@ -185,19 +186,28 @@ def test_four_workers_say_what_one_run_says(cluster: Cluster) -> None:
     assert merged(cluster, "part-1.sqlite", "part-3.sqlite").text.count(" (0 new)") == 2
 
 
-def test_workers_share_a_folder(cluster: Cluster) -> None:
-    """Machines with a store that is a folder ask each question once, and need no merge."""
+@pytest.fixture(params=["folder", "database"])
+def shared(request: pytest.FixtureRequest) -> str:
+    """A store that machines share."""
+    if request.param == "folder":
+        return "shared/"
+    server = request.getfixturevalue("postgres")
+    return str(server.url(server.new_database()))
+
+
+def test_workers_share_a_store(cluster: Cluster, shared: str) -> None:
+    """Machines that share a folder or a database ask each question once, and need no merge."""
     project, server = cluster.project, cluster.server
     server.hold(after=5)
-    killed = cluster.worker("1/4", "m1", "shared/")
+    killed = cluster.worker("1/4", "m1", shared)
     assert server.reached.wait(120)
-    until(lambda: stored_in(project, "shared/") == 5, "five answers stored")
+    until(lambda: stored_in(project, shared) == 5, "five answers stored")
     killed.kill()
     killed.finish()
-    in_flight = Counter(server.in_flight)
+    in_flight = Counter(server.unanswered)
     server.release()
-    workers = [cluster.worker(f"{part}/4", f"m{part}", "shared/") for part in (0, 2, 3)]
-    workers.append(cluster.worker("1/4", "m4", "shared/", "--json"))
+    workers = [cluster.worker(f"{part}/4", f"m{part}", shared) for part in (0, 2, 3)]
+    workers.append(cluster.worker("1/4", "m4", shared, "--json"))
     *_, again = ended = [worker.finish() for worker in workers]
     assert [one.code for one in ended] == [0] * 4, "\n".join(one.text for one in ended)
     found = json.loads(again.text[again.text.index("{") :])
@@ -206,7 +216,7 @@ def test_workers_share_a_folder(cluster: Cluster) -> None:
     assert twice == in_flight.keys()
 
     server.asked.clear()
-    judged = cluster.judge("--stored", "--store", "shared/")
+    judged = cluster.judge("--stored", "--store", shared)
     assert judged.code == 1, judged.text
     assert not server.asked
     alone = project.pytest(*STORED, "--store", "alone.sqlite", **cluster.machine("alone"))
@@ -306,7 +316,11 @@ def answers_in(file: Path) -> int:
 
 
 def stored_in(project: Project, name: str) -> int:
-    """The same of a store that is a folder, read from its segments."""
+    """The same of a store that machines share; a folder's segments are read."""
+    place = StorePlace.read(name)
+    if place.url is not None:
+        with open_store(place) as store:
+            return int(store.rows("SELECT COUNT(*) FROM answers WHERE state != 'error'")[0][0])
     lines = [
         line
         for file in (project.root / name).glob("*.jsonl")
