@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
     from inspect_ai.model import ModelOutput
     from inspect_ai.scorer import Score
-    from inspect_ai.solver import Solver
 
 
 class Reading(NamedTuple):
@@ -161,11 +160,12 @@ class Benchmark(Protocol):
             shard: Name of this part, such as the group.
         """
 
-    def direct_solver(self, task: Task) -> Solver:
-        """What the direct runner asks by: the task's own solver, or one that does the same.
+    def direct_task(self, questions: Sequence[Question], *, shard: str) -> Task:
+        """Builds what the direct runner asks: `task`, or one that sends the same and reads alike.
 
         Args:
-            task: Made by `task`.
+            questions: What to ask, in order.
+            shard: Name of this part, such as the group.
         """
 
     def read(self, scores: Mapping[str, Score], output: ModelOutput) -> Reading:

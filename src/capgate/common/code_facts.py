@@ -17,11 +17,17 @@ from capgate.common.errors import ConfigError
 from capgate.common.files import write_atomically
 from capgate.common.user_cache import private_folder
 
-_KEPT: Final = 40
-"""Files that the cache holds; the oldest give way."""
+_KEPT: Final = 8
+"""Forms of one fact that the cache holds; the oldest give way."""
 
 
-def code_fact(name: str, packages: Sequence[str], find: Callable[[], Any]) -> Any:  # noqa: ANN401
+def code_fact(
+    name: str,
+    packages: Sequence[str],
+    find: Callable[[], Any],
+    *,
+    about: str = "",
+) -> Any:  # noqa: ANN401
     """A fact about the code of packages: from the cache, or found and put there.
 
     It is found again after any change of the packages' files, and after packages were installed
@@ -31,12 +37,13 @@ def code_fact(name: str, packages: Sequence[str], find: Callable[[], Any]) -> An
         name: What the fact is, as part of a file's name.
         packages: The importable names of the packages that it depends on. They are not imported.
         find: Finds it; JSON must be able to hold what it returns.
+        about: What else it depends on.
 
     Returns:
         The fact, in the form in which JSON gives it back.
     """
     try:
-        path = private_folder("code-facts") / f"{name}-{_state_of(tuple(packages))}.json"
+        path = private_folder("code-facts") / f"{name}-{_key(packages, about)}.json"
     except (ConfigError, OSError):
         return find()
     # A damaged file is written anew.
@@ -45,8 +52,12 @@ def code_fact(name: str, packages: Sequence[str], find: Callable[[], Any]) -> An
     text = json.dumps({"fact": find()})
     with contextlib.suppress(OSError):
         write_atomically(path, text)
-        _make_room(path.parent)
+        _make_room(path.parent, name)
     return json.loads(text)["fact"]
+
+
+def _key(packages: Sequence[str], about: str) -> str:
+    return hashlib.sha256(f"{_state_of(tuple(packages))}{about}".encode()).hexdigest()[:32]
 
 
 @cache
@@ -59,7 +70,7 @@ def _state_of(packages: tuple[str, ...]) -> str:
             # Its time changes where anything is installed, removed or replaced there.
             found.append((folder, Path(folder).parent.stat().st_mtime_ns))
             found += sorted(_modules(folder))
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _modules(folder: str) -> Iterator[tuple[str, int, int]]:
@@ -72,7 +83,7 @@ def _modules(folder: str) -> Iterator[tuple[str, int, int]]:
                 yield from _modules(entry.path)
 
 
-def _make_room(folder: Path) -> None:
-    files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+def _make_room(folder: Path, name: str) -> None:
+    files = sorted(folder.glob(f"{name}-*.json"), key=lambda path: path.stat().st_mtime_ns)
     for path in files[:-_KEPT]:
         path.unlink(missing_ok=True)

@@ -22,7 +22,6 @@ from inspect_ai.scorer import (
     stderr,
 )
 from inspect_ai.solver import (
-    Solver,
     TaskState,
     chain,
     generate,
@@ -132,9 +131,9 @@ class OwnTask:
             **(plain | self.parts()),
         )
 
-    def direct_solver(self, task: Task) -> Solver:
-        """The task's own."""
-        return task.solver
+    def direct_task(self, questions: Sequence[Question], *, shard: str) -> Task:
+        """The same task."""
+        return self.task(questions, shard=shard)
 
     @property
     def probe(self) -> Question:

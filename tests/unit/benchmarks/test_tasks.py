@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inspect_ai import eval as inspect_eval
 from inspect_ai.model import get_model
-from inspect_ai.solver import generate
 from inspect_ai.util import registry_info
 from tests.doubles.server import Server
 
@@ -86,14 +91,57 @@ def test_the_direct_runner_asks_by_the_solver_that_upstreams_makes() -> None:
     """It is made once for all samples, where it asks and reads as upstream's solver does."""
     asks = mmlu_task(ZERO, 512)
     (question,) = load_questions("bundled", shots=0).by_subject["anatomy"][:1]
-    made = asks.task([question], shard="anatomy")
-    assert registry_info(asks.direct_solver(made)).name == "inspect_ai/multiple_choice"
+    made = asks.direct_task([question], shard="anatomy")
+    assert registry_info(made.solver).name == "inspect_ai/multiple_choice"
 
 
-def test_a_solver_of_another_kind_is_the_direct_runners_own() -> None:
-    """A task whose solver is not upstream's is asked by that solver."""
-    asks = mmlu_task(ZERO, 512)
-    (question,) = load_questions("bundled", shots=0).by_subject["anatomy"][:1]
-    made = asks.task([question], shard="anatomy")
-    made.solver = generate()
-    assert asks.direct_solver(made) is made.solver
+@pytest.mark.parametrize("name", TASKS)
+def test_the_direct_runners_task_is_upstreams_but_for_the_solver(name: str) -> None:
+    """Name, version, settings, samples and what logs say of it are the same."""
+    asks = mmlu_task(name, 512)
+    questions = load_questions("bundled", shots=asks.shots).by_subject["anatomy"][:3]
+    theirs, ours = (make(questions, shard="anatomy") for make in (asks.task, asks.direct_task))
+    for told in ("name", "version", "metadata", "config"):
+        assert getattr(ours, told) == getattr(theirs, told)
+    assert list(ours.dataset) == list(theirs.dataset)
+
+
+_BEGIN = """
+import json, sys
+from capgate.benchmarks.mmlu.load import load_questions
+from capgate.benchmarks.mmlu.task import mmlu_task
+asks = mmlu_task("inspect_evals/mmlu_0_shot", 512)
+questions = load_questions(sys.argv[1], shots=0).questions
+asks.direct_task([*questions[:2], asks.probe], shard="some")
+told = [asks.prompt_hash, asks.versions, [one.hash for one in questions]]
+told += [one.sample.model_dump(mode="json") for one in (asks.probe, *questions)]
+slow = {"datasets", "inspect_evals.mmlu.mmlu", "inspect_evals._registry"} & set(sys.modules)
+print(json.dumps([told, sorted(slow)]))
+"""
+
+
+def test_a_later_process_imports_neither_upstreams_loader_nor_all_tasks(tmp_path: Path) -> None:
+    """It knows the same of the task and its questions; a changed question is read anew."""
+    folder = tmp_path / "mmlu"
+    shutil.copytree(str(files("capgate.benchmarks.mmlu") / "bundled"), folder)
+
+    def begun() -> tuple[list[Any], list[str]]:
+        done = subprocess.run(
+            [sys.executable, "-c", _BEGIN, str(folder)],
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        told, slow = json.loads(done.stdout)
+        return told, slow
+
+    first, slow = begun()
+    assert slow
+    assert begun() == (first, [])
+    path = folder / "test.jsonl"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(" the ", " that ", 1), encoding="utf-8")
+    changed, _ = begun()
+    assert changed[:2] == first[:2]
+    assert len(set(changed[2]) - set(first[2])) == 1

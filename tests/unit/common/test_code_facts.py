@@ -80,8 +80,15 @@ def test_without_a_cache_a_fact_is_found_each_time(
 
 
 def test_the_cache_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest facts give way."""
+    """The oldest forms of a fact give way."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for number in range(60):
-        code_fact(f"fact-{number}", ["json"], lambda: True)
-    assert len(list(tmp_path.rglob("*.json"))) == 40
+    for number in range(20):
+        code_fact("colour", ["json"], lambda: True, about=str(number))
+    assert len(list(tmp_path.rglob("*.json"))) == 8
+
+
+def test_a_fact_is_about_something(site: Path) -> None:
+    """What is found about one thing is not told of another."""
+    del site
+    found = [code_fact("size", ["json"], lambda a=a: a * 2, about=a) for a in ("b", "c", "b")]
+    assert found == ["bb", "cc", "bb"]

@@ -35,7 +35,7 @@ class ChosenRunner:
     ) -> None:
         self._benchmark = benchmark
         # All tasks of a benchmark have the same solvers and scorers.
-        self._reason = why_not_direct(benchmark.task([benchmark.probe], shard="probe"))
+        self._reason = why_not_direct(benchmark.direct_task([benchmark.probe], shard="probe"))
         self._direct = None if self._reason else direct()
         self._make_inspect = inspect
         self._inspect = inspect() if self._reason else None
@@ -49,10 +49,12 @@ class ChosenRunner:
         room: Callable[[], None] = lambda: None,
     ) -> None:
         """Asks the questions of tasks; see `Runner`."""
-        made = [inspect_task(task, self._benchmark) for task in tasks]
-        reason = self._reason or next(filter(None, (why_not_direct(one.made) for one in made)), "")
-        if self._direct is not None and not reason:
-            return await self._direct.ask_made(made, on_outcome, room)
+        reason = self._reason
+        if self._direct is not None:
+            made = [inspect_task(task, self._benchmark, direct=True) for task in tasks]
+            reason = next(filter(None, (why_not_direct(one.made) for one in made)), "")
+            if not reason:
+                return await self._direct.ask_made(made, on_outcome, room)
         if self._inspect is None:
             self._inspect = self._make_inspect()
         if not self._told:
@@ -61,4 +63,4 @@ class ChosenRunner:
                 f"{self._benchmark.name}: Inspect's own evaluation asks it, which takes more "
                 f"processor time a question, since {reason}"
             )
-        return await self._inspect.ask_made(made, on_outcome, room)
+        return await self._inspect.ask(tasks, on_outcome, room)

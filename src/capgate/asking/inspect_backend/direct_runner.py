@@ -68,7 +68,7 @@ class DirectRunner:
         Raises:
             CapgateError: A task can't be asked question by question.
         """
-        made = [inspect_task(task, self._benchmark) for task in tasks]
+        made = [inspect_task(task, self._benchmark, direct=True) for task in tasks]
         for one in made:
             if reason := why_never_direct(one.made):
                 raise CapgateError(
@@ -105,8 +105,7 @@ class DirectRunner:
 
     def _shard(self, task: MadeTask, on_outcome: OnOutcome, run: str) -> _Shard:
         asked, made = task.asked, task.made
-        solver = self._benchmark.direct_solver(made)
-        runner = SampleRunner(made, solver, self._record, asked.client, self._temperature)
+        runner = SampleRunner(made, self._record, asked.client, self._temperature)
         log = ShardLog(
             made,
             self._record,

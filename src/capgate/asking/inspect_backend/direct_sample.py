@@ -84,7 +84,6 @@ class SampleRunner:
 
     Args:
         task: The task. Its scorers ask no model by themselves.
-        solver: Asks, once or several times; or a chain of solvers.
         record: What logs record of the task.
         client: The way to the target.
         temperature: Sampling temperature.
@@ -98,7 +97,6 @@ class SampleRunner:
     def __init__(
         self,
         task: Task,
-        solver: Solver | Sequence[Solver],
         record: TaskRecord,
         client: TargetClient,
         temperature: float,
@@ -108,7 +106,7 @@ class SampleRunner:
         self.scorers = named_scorers(task.scorer or [])
         self._name = ModelName(self.model)
         self._client = client
-        self._solvers = solvers_of(solver)
+        self._solvers = solvers_of(task.solver)
         self._arguments = {
             name: recorded.options or {}
             for name, recorded in zip(self.scorers, record.scorers, strict=True)

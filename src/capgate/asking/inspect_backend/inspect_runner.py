@@ -71,24 +71,15 @@ class InspectRunner:
         self,
         tasks: Sequence[QuestionTask],
         on_outcome: OnOutcome,
-        room: Callable[[], None] = lambda: None,
+        room: Callable[[], None] = lambda: None,  # noqa: ARG002 (there is none until it ends)
     ) -> None:
         """Asks the questions of tasks in one evaluation; see `Runner`.
 
         Raises:
             ValueError: Two of the tasks could not be told apart in a log.
         """
-        made = [inspect_task(task, self._benchmark) for task in tasks]
-        await self.ask_made(made, on_outcome, room)
-
-    async def ask_made(
-        self,
-        tasks: Sequence[MadeTask],
-        on_outcome: OnOutcome,
-        room: Callable[[], None],  # noqa: ARG002 (there is none until it ends)
-    ) -> None:
-        """Asks tasks in one evaluation; see `ask`."""
-        asked = _Asked(tasks, self._benchmark, on_outcome)
+        made = [inspect_task(task, self._benchmark, direct=False) for task in tasks]
+        asked = _Asked(made, self._benchmark, on_outcome)
         async with one_evaluation():
             with told_of_files(LOGS, path=self._logs):
                 own_folder(self._logs)

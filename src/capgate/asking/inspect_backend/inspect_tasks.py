@@ -24,14 +24,16 @@ class MadeTask:
     made: Task
 
 
-def inspect_task(task: QuestionTask, benchmark: Benchmark) -> MadeTask:
+def inspect_task(task: QuestionTask, benchmark: Benchmark, *, direct: bool) -> MadeTask:
     """Makes the task that asks a target's questions; its log says which target, and why.
 
     Args:
         task: What to ask.
         benchmark: What is asked.
+        direct: Whether it is for the direct runner.
     """
-    made = benchmark.task(task.questions, shard=task.name)
+    make = benchmark.direct_task if direct else benchmark.task
+    made = make(task.questions, shard=task.name)
     about = {TARGET: task.target, LOOK: task.look}
     if benchmark.name != MMLU:
         if not made.name.startswith(benchmark.name):

@@ -22,10 +22,10 @@ _LOOKED_AT: Final = 50
 def instructions_of(benchmark: Benchmark, questions: Sequence[Question]) -> int | None:
     """See `capgate.asking.inspect_calls.instructions_of`."""
     some = questions[:: max(1, len(questions) // _LOOKED_AT)]
-    task = benchmark.task(some, shard="prompts")
+    task = benchmark.direct_task(some, shard="prompts")
     if why_not_direct(task):
         return None
-    solvers = solvers_of(benchmark.direct_solver(task))
+    solvers = solvers_of(task.solver)
 
     async def longest() -> int:
         return max([await _added(solvers, question) for question in some])

@@ -24,7 +24,7 @@ def read_texts(
     asked: Sequence[tuple[Question, str]], benchmark: Benchmark, on_read: Callable[[], None]
 ) -> list[Reading]:
     """See `capgate.asking.inspect_calls.read_texts`."""
-    task = benchmark.task([question for question, _ in asked], shard="rescore")
+    task = benchmark.direct_task([question for question, _ in asked], shard="rescore")
     if reason := why_no_text_is_enough(task):
         raise ConfigError(
             f"answers to {benchmark.name} can't be scored again from their texts: {reason}",
@@ -48,7 +48,7 @@ class _Reader:
 
     def __init__(self, task: Task, benchmark: Benchmark) -> None:
         self._benchmark = benchmark
-        self._solvers = solvers_of(benchmark.direct_solver(task))
+        self._solvers = solvers_of(task.solver)
         self._scorers = named_scorers(task.scorer or [])
 
     async def read(self, question: Question, text: str) -> Reading:

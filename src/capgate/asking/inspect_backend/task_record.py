@@ -49,8 +49,8 @@ def record_of(benchmark: Benchmark) -> TaskRecord:
     Args:
         benchmark: What they ask.
     """
-    task = benchmark.task([benchmark.probe], shard="record")
     if benchmark.steps is not None:
+        task = benchmark.direct_task([benchmark.probe], shard="record")
         return TaskRecord(
             steps=[
                 EvalPlanStep(solver=name, params=dict(arguments), params_passed=dict(passed))
@@ -58,6 +58,7 @@ def record_of(benchmark: Benchmark) -> TaskRecord:
             ],
             scorers=_described(task.scorer or [], benchmark.steps.scorers),
         )
+    task = benchmark.task([benchmark.probe], shard="record")
     with no_model():
         return in_own_loop(lambda: _told_by_inspect(task))
 

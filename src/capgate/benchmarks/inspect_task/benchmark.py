@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
     from inspect_ai.model import GenerateConfig, ModelOutput
     from inspect_ai.scorer import Score
-    from inspect_ai.solver import Solver
 
 _OF_THE_CLIENT: Final = (
     *("max_retries", "timeout", "attempt_timeout", "max_connections", "adaptive_connections"),
@@ -170,9 +169,9 @@ class InspectTaskBenchmark:
             epochs=None,
         )
 
-    def direct_solver(self, task: Task) -> Solver:
-        """The task's own solver; see `Benchmark.direct_solver`."""
-        return task.solver
+    def direct_task(self, questions: Sequence[Question], *, shard: str) -> Task:
+        """The same task; see `Benchmark.direct_task`."""
+        return self.task(questions, shard=shard)
 
     def read(self, scores: Mapping[str, Score], output: ModelOutput) -> Reading:
         """What the scores say; see `Benchmark.read`."""

@@ -75,22 +75,30 @@ def read_split(folder: Path, split: Split) -> list[Record]:
     return rows
 
 
-def _raw_rows(folder: Path, split: Split, faults: RowFaults) -> Iterator[tuple[Path, int, object]]:
+def split_files(folder: Path, split: Split) -> list[Path]:
+    """The files that hold one split, in the order in which they are read; may be none.
+
+    Args:
+        folder: The data set's folder.
+        split: The split.
+    """
     jsonl = folder / f"{split}.jsonl"
     if jsonl.is_file():
-        yield from json_lines(jsonl, faults)
-        return
-    parquet = sorted(folder.rglob(f"{split}*.parquet"))
-    if parquet:
-        for path in parquet:
+        return [jsonl]
+    if parquet := sorted(folder.rglob(f"{split}*.parquet")):
+        return parquet
+    csvs = (sorted((base / split).glob(f"*_{split}.csv")) for base in (folder, folder / "data"))
+    return next(filter(None, csvs), [])
+
+
+def _raw_rows(folder: Path, split: Split, faults: RowFaults) -> Iterator[tuple[Path, int, object]]:
+    for path in split_files(folder, split):
+        if path.suffix == ".jsonl":
+            yield from json_lines(path, faults)
+        elif path.suffix == ".parquet":
             yield from _parquet(path)
-        return
-    for base in (folder, folder / "data"):
-        files = sorted((base / split).glob(f"*_{split}.csv"))
-        if files:
-            for path in files:
-                yield from _csv(path, path.name.removesuffix(f"_{split}.csv"), faults)
-            return
+        else:
+            yield from _csv(path, path.name.removesuffix(f"_{split}.csv"), faults)
 
 
 def _parquet(path: Path) -> Iterator[tuple[Path, int, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from capgate.common.errors import DatasetError
 
 REPOSITORY: Final = "cais/mmlu"
 """MMLU on the hub."""
+
+_FILES: Final = ("dataset_info.json", "mmlu-test.arrow", "mmlu-dev.arrow")
 
 THREE_WAYS: Final = (
     "give the questions in one of three ways: run once with network access so that they are "
@@ -48,10 +51,20 @@ def ready(revision: str) -> Iterator[None]:
 def cached(revision: str) -> bool:
     """Whether the pinned revision lies whole in the `datasets` cache."""
     folder = _cache() / revision
-    return all(
-        (folder / name).is_file()
-        for name in ("dataset_info.json", "mmlu-test.arrow", "mmlu-dev.arrow")
-    )
+    return all((folder / name).is_file() for name in _FILES)
+
+
+def cache_state(revision: str) -> str | None:
+    """What tells the cached files of a revision from any others; None where they are not whole.
+
+    Args:
+        revision: The pinned commit of `cais/mmlu`.
+    """
+    folder = _cache() / revision
+    if Path(REPOSITORY).exists() or not cached(revision):
+        return None
+    told = [(folder / name).stat() for name in _FILES]
+    return json.dumps([str(folder), [(one.st_size, one.st_mtime_ns) for one in told]])
 
 
 def has_cache() -> bool:

@@ -6,16 +6,21 @@ record functions, so prompts and targets are upstream's.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
 from capgate.benchmarks.hub import quiet
 from capgate.benchmarks.mmlu import hub
-from capgate.benchmarks.mmlu.folder import read_split
+from capgate.benchmarks.mmlu.folder import read_split, split_files
+from capgate.benchmarks.mmlu.kept_questions import kept_questions
 from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.benchmarks.mmlu.upstream import upstream_version
 from capgate.benchmarks.questions import Question, QuestionSet, content_of, question_hash
 from capgate.common.errors import DatasetError
 from capgate.common.grouping import grouped
@@ -53,7 +58,7 @@ def may_be_away(source: str) -> bool:
 @lru_cache(maxsize=4)
 def _load(source: str, shots: int, name: str) -> QuestionSet:
     if source == "hub":
-        return _from_hub(shots)
+        return _from_hub(shots) if shots else _from_cached_hub()
     if source == "bundled":
         folder = Path(str(files("capgate.benchmarks.mmlu") / "bundled"))
         return QuestionSet("bundled", "", shots, _from_folder(folder, shots))
@@ -62,6 +67,16 @@ def _load(source: str, shots: int, name: str) -> QuestionSet:
     if has_export(Path(source), name):
         return _from_export(Path(source), shots, name)
     return QuestionSet(source, "", shots, _from_folder(Path(source), shots))
+
+
+def _from_cached_hub() -> QuestionSet:
+    """The hub's questions without examples, kept where their revision lies in `datasets`' cache."""
+    revision = upstream_version().revision
+    state = hub.cache_state(revision)
+    if state is None:
+        return _from_hub(0)
+    questions = kept_questions("mmlu-questions", state, lambda: _from_hub(0).questions)
+    return QuestionSet("hub", revision, 0, questions)
 
 
 def _from_hub(shots: int) -> QuestionSet:
@@ -95,6 +110,25 @@ def _from_export(folder: Path, shots: int, name: str) -> QuestionSet:
 
 
 def _from_folder(folder: Path, shots: int) -> tuple[Question, ...]:
+    if shots:
+        return _read_folder(folder, shots)
+    return kept_questions("mmlu-questions", _content(folder), lambda: _read_folder(folder, 0))
+
+
+def _content(folder: Path) -> str:
+    """Hash of what a folder's questions are read from; another each time where that fails."""
+    found = hashlib.sha256()
+    try:
+        for path in split_files(folder, "test"):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+            found.update(os.fsencode(path.name) + b"\0" + digest)
+    except OSError:
+        return uuid4().hex
+    return found.hexdigest()
+
+
+def _read_folder(folder: Path, shots: int) -> tuple[Question, ...]:
     from inspect_evals.mmlu.mmlu import record_to_sample_mmlu
     from numpy.random import default_rng
 

@@ -151,17 +151,18 @@ def mmlu_scorer_hash() -> str:
     return str(upstream_fact("mmlu-scorer", _scorer_hash))
 
 
-def upstream_fact(name: str, find: Callable[[], Any]) -> Any:  # noqa: ANN401
-    """A fact about upstream's solver and scorer, kept for as long as their code stays the same.
+def upstream_fact(name: str, find: Callable[[], Any], *, about: str = "") -> Any:  # noqa: ANN401
+    """A fact about upstream's MMLU, kept for as long as its code stays the same.
 
-    To call the solver takes half a second the first time: it asks for the model, for which
-    Inspect imports every task that is installed.
+    To import it takes half a second, since it imports `datasets`. To call its solver takes as
+    long again: it asks for the model, for which Inspect imports every task that is installed.
 
     Args:
         name: What the fact is.
         find: Finds it; see `code_fact`.
+        about: What else it depends on.
     """
-    return code_fact(name, ("inspect_ai", "inspect_evals", "capgate"), find)
+    return code_fact(name, ("inspect_ai", "inspect_evals", "capgate"), find, about=about)
 
 
 def _scorer_hash() -> str:

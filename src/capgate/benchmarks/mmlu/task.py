@@ -7,21 +7,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from capgate.benchmarks.benchmark import Reading, SolverStep, Steps
+from capgate.benchmarks.mmlu.kept_questions import kept_questions
 from capgate.benchmarks.mmlu.load import load_questions, may_be_away
-from capgate.benchmarks.mmlu.reading import (
-    behaviour_hash,
-    mmlu_scorer_hash,
-    reading_of,
-    upstream_fact,
-)
+from capgate.benchmarks.mmlu.reading import mmlu_scorer_hash, reading_of
 from capgate.benchmarks.mmlu.record import mmlu_question
 from capgate.benchmarks.mmlu.subjects import DOMAIN_OF, MMLU, SUBJECTS
-from capgate.benchmarks.without_model import sent_by, unasked
+from capgate.benchmarks.mmlu.upstream import only_calls_inspects, rendered_probe, upstream_version
 from capgate.common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,20 +72,38 @@ class MmluTask:
             questions: What to ask, in order.
             shard: Name of this part, such as the subject.
         """
+        from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
+
+        solver = mmlu_multiple_choice(max_non_cot_tokens=self.max_tokens)
+        return self._task_by(solver, questions, shard)
+
+    def direct_task(self, questions: Sequence[Question], *, shard: str) -> Task:
+        """The task by Inspect's `multiple_choice`, where upstream's solver does no more than that.
+
+        Upstream's makes it anew for each sample, which takes a quarter of a question's time.
+        """
+        from inspect_ai.solver import multiple_choice
+
+        if not only_calls_inspects(self.max_tokens):
+            return self.task(questions, shard=shard)
+        solver = multiple_choice(cot=False, max_tokens=self.max_tokens)
+        return self._task_by(solver, questions, shard)
+
+    def _task_by(self, solver: Solver, questions: Sequence[Question], shard: str) -> Task:
         from inspect_ai import Task
         from inspect_ai.dataset import MemoryDataset
         from inspect_ai.model import GenerateConfig
         from inspect_ai.scorer import choice
-        from inspect_evals.mmlu.mmlu import EVAL_VERSION, mmlu_multiple_choice
 
+        version = upstream_version()
         return Task(
             name=f"{self.task_name.split('/')[-1]}_{shard}",
             dataset=MemoryDataset([question.sample for question in questions], name=shard),
-            solver=mmlu_multiple_choice(max_non_cot_tokens=self.max_tokens),
+            solver=solver,
             scorer=choice(),
             config=GenerateConfig(temperature=0.0),
-            version=EVAL_VERSION.comparability_version,
-            metadata=EVAL_VERSION.to_metadata(),
+            version=version.comparability,
+            metadata=dict(version.metadata),
         )
 
     @property
@@ -115,19 +129,6 @@ class MmluTask:
         """Whether they seem not to be on this machine; see `Benchmark.may_be_away`."""
         return may_be_away(source)
 
-    def direct_solver(self, task: Task) -> Solver:
-        """Inspect's `multiple_choice`, where upstream's solver does no more than call it.
-
-        Upstream's makes it anew for each sample, which takes a quarter of a question's time.
-        """
-        from inspect_ai.solver import multiple_choice
-        from inspect_ai.util import registry_info
-
-        upstreams = registry_info(task.solver).name.rpartition("/")[2] == "mmlu_multiple_choice"
-        if upstreams and _only_calls_inspects(self.max_tokens):
-            return multiple_choice(cot=False, max_tokens=self.max_tokens)
-        return task.solver
-
     def read(self, scores: Mapping[str, Score], output: ModelOutput) -> Reading:  # noqa: ARG002
         """What the scorer's one score says; see `Benchmark.read`."""
         return reading_of(next(iter(scores.values())))
@@ -135,8 +136,13 @@ class MmluTask:
     @property
     def probe(self) -> Question:
         """An easy question, for the preflight."""
-        text = "Which of these numbers is even?"
-        return mmlu_question(text, ["3", "5", "8", "9"], "C", "elementary_mathematics")
+        text, choices = "Which of these numbers is even?", ["3", "5", "8", "9"]
+        (probe,) = kept_questions(
+            "mmlu-probe",
+            json.dumps([text, choices]),
+            lambda: [mmlu_question(text, choices, "C", "elementary_mathematics")],
+        )
+        return probe
 
     def constraint(self, engine: str) -> Mapping[str, Any] | None:
         """Fields of a request that allow nothing but an answer in form; None where unknown."""
@@ -160,7 +166,7 @@ class MmluTask:
         Together with a question's own hash it determines the whole prompt, so two answers
         are comparable only where both agree.
         """
-        rendered = json.dumps([self.task_name, _rendered_probe(self.max_tokens)], sort_keys=True)
+        rendered = json.dumps([self.task_name, rendered_probe(self.max_tokens)], sort_keys=True)
         return hashlib.sha256(rendered.encode()).hexdigest()[:16]
 
     @cached_property
@@ -169,10 +175,8 @@ class MmluTask:
 
         See `capgate.benchmarks.mmlu.versions`.
         """
-        from inspect_evals.mmlu.mmlu import EVAL_VERSION
-
         return {
-            "task": f"{self.task_name}@{EVAL_VERSION.comparability_version}",
+            "task": f"{self.task_name}@{upstream_version().comparability}",
             "scorer": mmlu_scorer_hash(),
             "inspect_ai": version("inspect-ai"),
             "inspect_evals": version("inspect-evals"),
@@ -197,50 +201,3 @@ def mmlu_task(task: str, max_tokens: int) -> MmluTask:
             remedy=f"ask for at least {MIN_MAX_TOKENS}",
         )
     return MmluTask(task, max_tokens)
-
-
-@cache
-def _rendered_probe(max_tokens: int) -> list[list[str]]:
-    """The messages that upstream's solver sends for a fixed question, and an example's form."""
-    rendered: list[list[str]] = upstream_fact(
-        f"mmlu-prompt-{max_tokens}", partial(_render_probe, max_tokens)
-    )
-    return rendered
-
-
-def _render_probe(max_tokens: int) -> list[list[str]]:
-    from inspect_evals.mmlu.mmlu import format_mmlu_question, mmlu_multiple_choice
-
-    probe = _probe()
-    sent, _ = sent_by(mmlu_multiple_choice(max_non_cot_tokens=max_tokens), probe)
-    # The form of the few-shot examples; their text is part of each question's own hash.
-    return [*sent, ["example", format_mmlu_question(str(probe.input), unasked(probe).choices)]]
-
-
-@cache
-def _only_calls_inspects(max_tokens: int) -> bool:
-    """Whether upstream's solver asks and reads as the `multiple_choice` that it makes."""
-    return bool(upstream_fact(f"mmlu-calls-{max_tokens}", partial(_compare_solvers, max_tokens)))
-
-
-def _compare_solvers(max_tokens: int) -> bool:
-    from inspect_ai.scorer import choice
-    from inspect_ai.solver import multiple_choice
-    from inspect_evals.mmlu.mmlu import mmlu_multiple_choice
-
-    theirs = mmlu_multiple_choice(max_non_cot_tokens=max_tokens)
-    plain = multiple_choice(cot=False, max_tokens=max_tokens)
-    probe = _probe()
-    asked_alike = sent_by(theirs, probe) == sent_by(plain, probe)
-    return asked_alike and behaviour_hash(plain, choice()) == mmlu_scorer_hash()
-
-
-def _probe() -> Sample:
-    from inspect_ai.dataset import Sample
-
-    return Sample(
-        id="probe",
-        input="⟨question⟩",
-        choices=["⟨a⟩", "⟨b⟩", "⟨c⟩", "⟨d⟩"],
-        target="A",
-    )

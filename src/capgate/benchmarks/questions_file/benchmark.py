@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from inspect_ai.dataset import Sample
     from inspect_ai.model import ModelOutput
     from inspect_ai.scorer import Score
-    from inspect_ai.solver import Solver
 
 GROUP: Final = "group"
 """The key of a row's group, where the entry names no other."""
@@ -144,9 +143,9 @@ class QuestionsFileBenchmark:
             config=GenerateConfig(temperature=0.0, max_tokens=self.max_tokens),
         )
 
-    def direct_solver(self, task: Task) -> Solver:
-        """The task's own solver; see `Benchmark.direct_solver`."""
-        return task.solver
+    def direct_task(self, questions: Sequence[Question], *, shard: str) -> Task:
+        """The same task; see `Benchmark.direct_task`."""
+        return self.task(questions, shard=shard)
 
     def read(self, scores: Mapping[str, Score], output: ModelOutput) -> Reading:  # noqa: ARG002
         """What the scorer's one score says; see `Benchmark.read`."""
