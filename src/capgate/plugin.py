@@ -1,7 +1,8 @@
 """The pytest plugin: hooks only, each thin; what they do lives in `capgate.pytest_suite`.
 
 A session that collects no test of capgate's runs as if the plugin were not installed; it has only
-the options. The other hooks are registered for the first such test (`session_hooks`).
+the options. The other hooks are registered for the first such test (`runner_hooks`,
+`controller_hooks`).
 """
 
 from __future__ import annotations

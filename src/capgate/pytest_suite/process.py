@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from capgate.common.garbage import collected_rarely
 from capgate.pytest_suite.broker import WORKER_INPUT, BrokerClient, Calls
-from capgate.pytest_suite.controller import Controller
+from capgate.pytest_suite.runner_hooks import RunnerHooks
 from capgate.pytest_suite.session import Session
-from capgate.pytest_suite.session_hooks import ControllerHooks, RunnerHooks
+
+if TYPE_CHECKING:
+    from capgate.pytest_suite.controller import Controller
 
 
 class Process:
@@ -32,6 +34,9 @@ class Process:
         self._rarely.enter_context(collected_rarely())
         worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
         if worker_input is None:
+            # A worker writes no reports, and so needs nothing of what does.
+            from capgate.pytest_suite.controller import Controller
+
             self.session = Session(config)
             self.controller: Controller | None = Controller(self.session)
         else:
@@ -49,6 +54,8 @@ class Process:
             return
         self._hooks.append(RunnerHooks(self.session))
         if self.controller is not None:
+            from capgate.pytest_suite.controller_hooks import ControllerHooks
+
             self._hooks.append(ControllerHooks(self.controller))
             self.controller.begin()
         for hooks in self._hooks:

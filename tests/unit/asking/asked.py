@@ -48,7 +48,13 @@ class Changed(MmluTask):
 
     def task(self, questions: Sequence[Question], *, shard: str) -> Task:
         """Builds it."""
-        made = super().task(questions, shard=shard)
+        return self._with_parts(super().task(questions, shard=shard))
+
+    def direct_task(self, questions: Sequence[Question], *, shard: str) -> Task:
+        """Builds what the direct runner asks."""
+        return self._with_parts(super().direct_task(questions, shard=shard))
+
+    def _with_parts(self, made: Task) -> Task:
         for name, part in self.parts:
             setattr(made, name, part)
         return made
