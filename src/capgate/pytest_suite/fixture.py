@@ -15,7 +15,6 @@ from capgate.common.files import FileError, file_error, is_of_files
 from capgate.common.text import one_line, printable
 from capgate.gate.verdict import Scope, Verdict
 from capgate.pytest_suite.choosing import SessionPlan
-from capgate.report.text.terminal import render_judgement
 from capgate.run.judgement import Judgement, Mode
 from capgate.run.run import Run
 from capgate.run.runs import Runs
@@ -258,6 +257,9 @@ class Bench:
 
     def _fail_by(self, judgement: Judgement) -> None:
         self._attach(judgement)
+        # A test that passes needs no report's words.
+        from capgate.report.text.terminal import render_judgement
+
         text = render_judgement(judgement, several=self._runs.several)
         pytest.fail(text, pytrace=False)
 
