@@ -34,6 +34,8 @@ from perf.tables import publish  # noqa: E402
 STEPS: Final = (100, 10, 1)
 """What the largest number of answers is divided by, for the three sizes."""
 
+SMALLEST: Final = 20_000
+
 GROWTH: Final = 1.3
 """Most times that an answer of the largest size may take the CPU time of one of the middle size."""
 
@@ -41,7 +43,9 @@ GROWTH: Final = 1.3
 def answers(folder: Path, options: argparse.Namespace) -> tuple[str, bool]:
     """The table of runs of three sizes, and whether CPU time grows with the answers alone."""
     sizes = [options.answers // step for step in STEPS]
-    found = [scale_answers.measured(folder / str(size), size) for size in sizes]
+    # The smallest size is a base and one adapter.
+    each = sizes[0] // 2
+    found = [scale_answers.measured(folder / str(size), size, each) for size in sizes]
     _, middle, large = found
     lines = [scale_answers.HEAD, *(row for figure in found for row in figure.rows()), ""]
     missed = False
@@ -118,6 +122,8 @@ def main() -> int:
     )
     parser.add_argument("--write", action="store_true", help="put the tables into the README")
     options = parser.parse_args()
+    if options.answers % 200 or options.answers < SMALLEST:
+        parser.error(f"--answers takes a multiple of 200 from {SMALLEST:,} on")
     any_missed = False
     for part in options.part or PARTS:
         with tempfile.TemporaryDirectory(prefix="capgate-bench-") as name:

@@ -13,9 +13,6 @@ from typing import Final
 from perf.measuring import Command, Cost, cost_of, stand_in
 from perf.scale_project import SUITE, TARGET, make_adapters, make_project
 
-QUESTIONS: Final = 5_000
-"""Questions that the base and each adapter answer."""
-
 GROUPS: Final = 20
 _JUDGED: Final = (0, 1, 10)
 
@@ -63,15 +60,20 @@ HEAD: Final = (
 )
 
 
-def measured(folder: Path, answers: int) -> Figure:
-    """Has a base and adapters answer so many questions together.
+def measured(folder: Path, answers: int, questions: int) -> Figure:
+    """Has a base and adapters answer questions.
+
+    Args:
+        folder: For the project.
+        answers: Answers of all of them together.
+        questions: Questions that the base and each adapter answer.
 
     Raises:
         SystemExit: A command failed, or an answer is missing or doubled.
     """
-    adapters = answers // QUESTIONS - 1
+    adapters = answers // questions - 1
     with stand_in(0.0, "--adapters") as url:
-        root = make_project(folder, {"base_url": url}, {"made-up": QUESTIONS}, GROUPS)
+        root = make_project(folder, {"base_url": url}, {"made-up": questions}, GROUPS)
         named = [f"--adapter-name={one}" for one in make_adapters(root / "adapters", adapters)]
         suite = ["-m", "full", "-q", "-n", "0", "--suite", SUITE, "--model-id", TARGET]
         arguments = [sys.executable, "-m", "pytest", "benchmarks", "-p", "no:hypothesispytest"]
