@@ -151,7 +151,7 @@ bench-profile: $(STAMP) .venv-bench/.installed ## where the suite's CPU time goe
 bench-vllm: $(STAMP) $(VLLM)/.installed ## what the suite costs beside bare clients of real vLLM (25 minutes; needs MMLU)
 	$(BIN)/python perf/vllm.py $(ARGS)
 
-bench-scale: $(STAMP) ## a million answers, 100 adapters over eight servers, what one process can feed (an hour, on a quiet machine)
+bench-scale: $(STAMP) ## a million answers, 100 adapters over eight servers, what one process can feed (hours)
 	$(BIN)/python perf/scale.py $(ARGS)
 
 bench-all: $(STAMP) .venv-bench/.installed $(VLLM)/.installed ## all of these, and their tables into perf/README.md (an hour, on a quiet machine)

@@ -1,6 +1,6 @@
 """Many answers, many adapters, many servers: what scales, and how far one process goes.
 
-    make bench-scale                                     # about an hour
+    make bench-scale                                     # hours
     python perf/scale.py --part rate                    # one part: answers, stores, rate or fleet
 
 Each part is measured on this machine against stand-in servers, each in a process of its own:
