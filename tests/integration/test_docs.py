@@ -257,7 +257,7 @@ def _ray(checkout: Checkout, _: Server) -> dict[str, str]:
     small = entries["local-smollm2"] | {"default": False, "base_url": None, "api_key_env": None}
     small["serve"] |= {"threads": 1, "parallel": 2}
     checkout.edit("my-model", **small)
-    checkout.floors(**{"my-model": 0.1})
+    checkout.floors(**{"my-model": 0.15})
     return {"RAY_ADDRESS": nodes.address, **LOOPBACK}
 
 

@@ -30,6 +30,7 @@ OPTIONS: Final = (
     "--model-id",
     "--adapter-name",
     "--endpoints",
+    "--ray",
     "--baseline",
     "--published",
     "--policy",

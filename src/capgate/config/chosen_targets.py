@@ -20,7 +20,7 @@ def run_targets(
     The latter are the bases of adapters, and `further`.
 
     Raises:
-        ConfigError: The file has faults, or an id is unknown.
+        ConfigError: The file has faults, an id is unknown, or `--ray` has nothing to start.
     """
     targets: Targets = load_targets(settings.models_file)
     ids = settings.model_ids
@@ -49,10 +49,15 @@ def run_targets(
     bases = [targets.get(t.adapter_of) for t in (*chosen, *others) if t.adapter_of]
     mine = {t.adapter_of or t.id for t in chosen}
     at = settings.endpoints
-    return (
-        {t.id: _answering_at(at, t) for t in chosen},
-        {t.id: _answering_at(at if t.id in mine else (), t) for t in (*bases, *others)},
-    )
+    judged = {t.id: _answering_at(at, t) for t in chosen}
+    beside = {t.id: _answering_at(at if t.id in mine else (), t) for t in (*bases, *others)}
+    if settings.ray and not any(one.serve for one in (*judged.values(), *beside.values())):
+        raise ConfigError(
+            "--ray starts servers, and no target of this run has one that is to be started",
+            target=chosen[0].id,
+            remedy="leave --ray out, or say in a serve block how the server is started",
+        )
+    return judged, beside
 
 
 def _answering_at(urls: Sequence[str], target: Target) -> Target:
