@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -145,10 +146,23 @@ stored answer and baseline invalid.
 """
 
 
-@cache
 def mmlu_scorer_hash() -> str:
     """The `behaviour_hash` of the installed packages' solver and scorer."""
+    return _hash_with(_others())
+
+
+@cache
+def _hash_with(_others: tuple[object, ...]) -> str:
     return str(upstream_fact("mmlu-scorer", _scorer_hash))
+
+
+_FUNCTIONS: Final = (
+    ("inspect_ai.scorer", "choice"),
+    ("inspect_ai.solver", "multiple_choice"),
+    ("inspect_evals.mmlu.mmlu", "mmlu_multiple_choice"),
+    ("inspect_evals.mmlu.mmlu", "format_mmlu_question"),
+)
+"""Module and name of what asks and reads."""
 
 
 def upstream_fact(name: str, find: Callable[[], Any], *, about: str = "") -> Any:  # noqa: ANN401
@@ -156,13 +170,31 @@ def upstream_fact(name: str, find: Callable[[], Any], *, about: str = "") -> Any
 
     To import it takes half a second, since it imports `datasets`. To call its solver takes as
     long again: it asks for the model, for which Inspect imports every task that is installed.
+    Where this process has put other functions in the place of upstream's, the fact is found
+    anew, since the files say nothing of them.
 
     Args:
         name: What the fact is.
         find: Finds it; see `code_fact`.
         about: What else it depends on.
     """
+    if _others():
+        return find()
     return code_fact(name, ("inspect_ai", "inspect_evals", "capgate"), find, about=about)
+
+
+def _others() -> tuple[object, ...]:
+    """What stands in the place of upstream's functions in this process."""
+    found = [
+        (function, module)
+        for module, name in _FUNCTIONS
+        if (function := getattr(sys.modules.get(module), name, None)) is not None
+    ]
+    return tuple(
+        function
+        for function, module in found
+        if str(function.__module__).split(".")[0] != module.split(".")[0]
+    )
 
 
 def _scorer_hash() -> str:
