@@ -202,7 +202,8 @@ def test_a_run_without_a_cache_folder_shares_all_the_same(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with asking("http://server/v1", alone=True):
-        (folder,) = tmp_path.glob("capgate-*")
+        (folder,) = tmp_path.glob("capgate-*/*")
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
         assert len(list(folder.iterdir())) == 2
     assert list(folder.iterdir()) == []
