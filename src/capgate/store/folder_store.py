@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,9 @@ from capgate.store.tables import TABLE, TABLES, Table
 _AT_A_TIME: Final = 1_000
 """Rows that one statement puts into the copy."""
 
+_IN_A_STEP: Final = 20_000
+"""Rows that one transaction takes in, in less than a second."""
+
 
 class FolderStore(StoreFile):
     """A connection to a store that is a folder (`capgate.store.database.Database`).
@@ -57,8 +60,9 @@ class FolderStore(StoreFile):
             raise self._folders_fault("opened", error) from None
         super().__init__(copy, f"{folder}/")
         try:
-            with self.transaction():
-                self._catch_up(segments(folder))
+            # Others of this machine that open the store wait for it here, however long that takes.
+            with self.claim("catching-up"):
+                self._catch_up()
             self._note_changes()
         except BaseException as error:
             self.close()
@@ -83,34 +87,51 @@ class FolderStore(StoreFile):
             "--store",
         )
 
-    def _catch_up(self, sizes: dict[str, int]) -> None:
-        """Brings the copy up to what the segments hold."""
-        db = self._db
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS segments "
-            "(name TEXT PRIMARY KEY, done INTEGER NOT NULL, own INTEGER NOT NULL)"
-        )
-        known = dict(db.execute("SELECT name, done FROM segments").fetchall())
-        if any(sizes.get(name, -1) < done for name, done in known.items()):
-            # A segment was taken away or put back to an earlier state: so is what it held.
-            for table in TABLES:
-                db.execute(f"DELETE FROM {table.name}")
-            gone = [(name,) for name in known.keys() - sizes.keys()]
-            db.executemany("DELETE FROM segments WHERE name = ?", gone)
-            db.execute("UPDATE segments SET done = 0")
-            known = {}
+    def _catch_up(self) -> None:
+        """Brings the copy up to what the segments hold, in steps: others may write between them."""
+        with self.transaction() as db:
+            # Within the transaction: no process of this machine is adding to its segment.
+            sizes = segments(self._folder)
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS segments "
+                "(name TEXT PRIMARY KEY, done INTEGER NOT NULL, own INTEGER NOT NULL)"
+            )
+            known = dict(db.execute("SELECT name, done FROM segments").fetchall())
+            if any(sizes.get(name, -1) < done for name, done in known.items()):
+                self._forget(known.keys() - sizes.keys())
         for name, size in sizes.items():
-            if size > known.get(name, 0):
-                self._take_segment(name, known.get(name, 0))
+            before, done = -1, self._done(name)
+            while before < done < size:
+                with self.transaction():
+                    before, done = done, self._take_segment(name, _IN_A_STEP)
 
-    def _take_segment(self, name: str, start: int) -> None:
-        """Takes in the rows of a segment from a place on."""
-        file = self._folder / name
+    def _forget(self, gone: Iterable[str]) -> None:
+        """Empties the copy: a segment was taken away, or put back to an earlier state."""
+        for table in TABLES:
+            self._db.execute(f"DELETE FROM {table.name}")
+        self._db.executemany("DELETE FROM segments WHERE name = ?", [(name,) for name in gone])
+        self._db.execute("UPDATE segments SET done = 0")
+
+    def _done(self, name: str) -> int:
+        """Bytes of a segment that the copy has."""
+        rows = self._db.execute("SELECT done FROM segments WHERE name = ?", (name,)).fetchall()
+        return int(rows[0][0]) if rows else 0
+
+    def _take_segment(self, name: str, most: int | None = None) -> int:
+        """Takes in rows of a segment that the copy lacks.
+
+        Args:
+            name: The segment.
+            most: How many; all where None.
+
+        Returns:
+            Bytes of the segment that the copy has now.
+        """
+        file, done = self._folder / name, self._done(name)
         columns = read_columns(file)
         if columns is None:
-            return
-        done = start
-        rows = read_rows(file, columns, start)
+            return done
+        rows = itertools.islice(read_rows(file, columns, done), most)
         while some := list(itertools.islice(rows, _AT_A_TIME)):
             by_table: dict[str, list[list[Any]]] = {}
             for (table, values), _ in some:
@@ -127,6 +148,7 @@ class FolderStore(StoreFile):
             "SET done = excluded.done",
             (name, done),
         )
+        return done
 
     def _note_changes(self) -> None:
         """Has the database note which rows a transaction writes."""
@@ -148,12 +170,11 @@ class FolderStore(StoreFile):
 
     def _before_commit(self) -> None:
         """Appends what the transaction has written to this machine's segment."""
-        rows = list(self._changes()) if self._notes_changes else []
-        if not rows:
+        if not (self._notes_changes and any(map(self._has_changed, TABLES))):
             return
         try:
             name, at = self._own_segment()
-            done = append(self._folder / name, iter(rows), at)
+            done = append(self._folder / name, self._changes(), at)
         except OSError as error:
             raise self._folders_fault("written", error) from None
         self._db.execute("UPDATE segments SET done = ? WHERE name = ?", (done, name))
@@ -161,7 +182,7 @@ class FolderStore(StoreFile):
     def _changes(self) -> Iterator[Row]:
         for table in TABLES:
             changed = _changed(table)
-            if not self._db.execute(f"SELECT 1 FROM {changed} LIMIT 1").fetchone():
+            if not self._has_changed(table):
                 continue
             columns = ", ".join(table.columns)
             # The order of a cross join is kept: the rows that changed are few.
@@ -172,6 +193,9 @@ class FolderStore(StoreFile):
             for row in self._db.execute(query):
                 yield table.name, list(row)
             self._db.execute(f"DELETE FROM {changed}")
+
+    def _has_changed(self, table: Table) -> bool:
+        return self._db.execute(f"SELECT 1 FROM {_changed(table)} LIMIT 1").fetchone() is not None
 
     def _own_segment(self) -> tuple[str, int]:
         """This machine's segment and its size."""
@@ -186,9 +210,7 @@ class FolderStore(StoreFile):
                 continue
             if size > done:
                 # A process of this machine was killed after it wrote and before it committed.
-                self._take_segment(name, done)
-                query = "SELECT done FROM segments WHERE name = ?"
-                done = db.execute(query, (name,)).fetchone()[0]
+                done = self._take_segment(name)
                 if size > done:
                     cut(self._folder / name, done)
             return name, done

@@ -9,6 +9,7 @@ segments makes no difference.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -29,6 +30,9 @@ _MARK: Final = "capgate-store.json"
 _ENDING: Final = ".jsonl"
 _BYTES: Final = "hex"
 """The only key of what stands for bytes, which JSON does not have."""
+
+_AT_A_TIME: Final = 1_000
+"""Rows that are written together."""
 
 Row = tuple[str, list[Any]]
 """A table's name and the values of its columns, as the segment's first line names them."""
@@ -86,7 +90,7 @@ def segments(folder: Path) -> dict[str, int]:
         return {
             one.name: one.stat().st_size
             for one in sorted(found, key=lambda one: one.name)
-            if one.name.endswith(_ENDING) and not one.name.startswith(".")
+            if one.name.endswith(_ENDING) and one.is_file()
         }
 
 
@@ -117,23 +121,23 @@ def append(file: Path, rows: Iterator[Row], at: int) -> int:
     Raises:
         OSError: It can't be written.
     """
-    text = b"".join(
-        json.dumps(row, default=_of_bytes, separators=(",", ":")).encode() + b"\n" for row in rows
-    )
-    if not text:
-        return at
     # A network file system passes on what was written as the file is closed.
     with file.open("r+b", buffering=0) as opened:
         opened.seek(at)
         try:
-            left = memoryview(text)
-            while left:
-                left = left[opened.write(left) :]
-        except OSError:
+            while some := list(itertools.islice(rows, _AT_A_TIME)):
+                left = memoryview(b"".join(map(_line, some)))
+                while left:
+                    left = left[opened.write(left) :]
+            return opened.tell()
+        except BaseException:
             with suppress(OSError):
                 opened.truncate(at)
             raise
-    return at + len(text)
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(row, default=_of_bytes, separators=(",", ":")).encode() + b"\n"
 
 
 def cut(file: Path, at: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -173,6 +174,14 @@ def test_a_segment_that_is_taken_away_takes_its_rows_with_it(tmp_path: Path) -> 
     add(tmp_path, "a", "3")
     assert texts(tmp_path, "b") == ["2", "3"]
     assert len(segments(tmp_path / "shared")) == 2
+
+
+def test_what_is_no_file_is_no_segment(tmp_path: Path) -> None:
+    """A pipe that someone made in the folder holds nobody up."""
+    add(tmp_path, "a", "1")
+    os.mkfifo(tmp_path / "shared" / "pipe.jsonl")
+    (tmp_path / "shared" / "folder.jsonl").mkdir()
+    assert texts(tmp_path, "b") == ["1"]
 
 
 def test_another_folder_at_the_same_place_is_another_store(tmp_path: Path) -> None:
