@@ -3,12 +3,13 @@
 Makes RUN's report.html anew from its report.json. With --github also: comment.md beside it (one
 comment, updated in place), the job's step summary where GITHUB_STEP_SUMMARY is set, and
 annotations for the failed subjects. A run within GitHub Actions writes the latter two by itself;
---comment leaves them out.
+--comment leaves them out. --pull-request writes the comment to GitHub, in place of an earlier one.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 
 from capgate.commands.finished_run import add_redux_options, add_run_argument, open_report
 from capgate.commands.triage import with_redux
@@ -16,6 +17,7 @@ from capgate.common.files import FileError, write_atomically
 from capgate.common.output import Output
 from capgate.config.secrets import project_redactor
 from capgate.report.data.history import FILE
+from capgate.report.pull_request import post_comment
 from capgate.report.text import github
 from capgate.report.write import redacted, write_data, write_page
 
@@ -25,14 +27,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_argument(parser)
     parser.add_argument("--github", action="store_true", help="write GitHub's forms as well")
     parser.add_argument("--comment", action="store_true", help="write comment.md alone of these")
+    parser.add_argument(
+        "--pull-request",
+        metavar="N",
+        type=_number,
+        help="write the comment on this pull request, in place of an earlier run's (needs "
+        "GH_TOKEN and GITHUB_REPOSITORY)",
+    )
     add_redux_options(parser)
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no pull request's number")
+    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:
     """Writes and tells what; returns 0.
 
     Raises:
-        CapgateError: There is no such run, or the files can't be written.
+        CapgateError: There is no such run, the files can't be written, or GitHub does not take
+            the comment.
     """
     report, folder, settings = open_report(options)
     redactor = project_redactor(settings)
@@ -44,9 +60,10 @@ def run(options: argparse.Namespace) -> int:
         if options.redux is not None:
             out.line(f"written: {write_data(report, folder)}")
         out.line(f"written: {write_page(report, folder, settings.output_dir / FILE)}")
-        if options.github or options.comment:
+        text = redactor.text(github.comment(report))
+        if options.github or options.comment or options.pull_request:
             comment = folder / "comment.md"
-            write_atomically(comment, redactor.text(github.comment(report)))
+            write_atomically(comment, text)
             out.line(f"written: {comment}")
         if options.github:
             if summary := github.write_summary(report):
@@ -57,4 +74,7 @@ def run(options: argparse.Namespace) -> int:
         raise FileError(
             f"the report can't be written to {folder}", said=str(error), remedy="make it writable"
         ) from None
+    if number := options.pull_request:
+        replaced = post_comment(text, number, redactor, os.environ)
+        out.line(f"{'replaced' if replaced else 'written'}: the comment on pull request {number}")
     return 0

@@ -72,6 +72,8 @@ def run_pytest(options: argparse.Namespace, rest: Sequence[str]) -> int:
             arguments.append(option.prefixed)
         elif isinstance(value, list):
             arguments += [f"{option.prefixed}={one}" for one in value]
+        elif isinstance(value, tuple):
+            arguments.append(f"{option.prefixed}={','.join(value)}")
         elif value is not None and value is not False:
             arguments.append(f"{option.prefixed}={value}")
     sys.stdout.flush()

@@ -98,7 +98,7 @@ def write_results(run: Run, *, complete: bool) -> list[str]:
         raise fault
     lines += logs_line(run.folder / "logs", settings.root)
     commands: list[str] = []
-    lines += _told("the step summary", lambda: commands.extend(_on_github(report)))
+    lines += _told("the step summary", lambda: commands.extend(_on_github(report, run.folder)))
     # The commands are our own, and what stands in them is escaped.
     shown = [harmless(redactor.text(line)) for line in lines]
     return shown + [redactor.text(command) for command in commands]
@@ -198,9 +198,10 @@ def _send_alerts(report: Report, settings: Settings, redactor: Redactor) -> list
     return alerts.send_alerts(report, alert_urls(settings.root, settings.alerts), redactor)
 
 
-def _on_github(report: Report) -> list[str]:
-    """Adds to the job's summary; under GitHub Actions, the annotations are shown as well."""
+def _on_github(report: Report, folder: Path) -> list[str]:
+    """Adds to the job's summary and the step's outputs; under Actions, annotations as well."""
     github.write_summary(report)
+    github.write_outputs(report, folder)
     return github.workflow_commands(report) if os.environ.get("GITHUB_ACTIONS") == "true" else []
 
 

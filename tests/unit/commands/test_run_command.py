@@ -53,6 +53,12 @@ def test_a_quick_run(project: Path, told: Told) -> None:
     assert found[found.index("-m") + 1] == "quick"
 
 
+def test_several_servers_are_passed_on(project: Path, told: Told) -> None:
+    """`--endpoints` reaches pytest as a list that it reads again."""
+    found = started(project, told, "--endpoints", "gpu1:8000,http://gpu2:8000/v1")
+    assert "--capgate-endpoints=http://gpu1:8000/v1,http://gpu2:8000/v1" in found
+
+
 def test_options_are_passed_on(project: Path, told: Told) -> None:
     """Switches, values and repeated options reach pytest; those that were not given do not."""
     chosen = ("--model-id", "one", "--model-id", "two", "--limit", "5", "--measure")

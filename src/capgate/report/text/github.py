@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -195,6 +196,27 @@ def write_summary(report: Report, environment: Mapping[str, str] | None = None) 
     path = Path(named)
     with path.open("a", encoding="utf-8") as file:
         file.write(summary(report) + "\n")
+    return path
+
+
+def write_outputs(
+    report: Report, folder: Path, environment: Mapping[str, str] | None = None
+) -> Path | None:
+    """Adds a step's outputs where GITHUB_OUTPUT names their file: verdict, and report's folder.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    named = (os.environ if environment is None else environment).get("GITHUB_OUTPUT", "")
+    if not named:
+        return None
+    verdict = report.verdict["kind"] if report.verdict else "measured"
+    path = Path(named)
+    with path.open("a", encoding="utf-8") as file:
+        for name, value in (("verdict", verdict), ("report", str(folder.absolute()))):
+            # A value may have lines; none of them ends it but this one.
+            end = secrets.token_hex(16)
+            file.write(f"{name}<<{end}\n{value}\n{end}\n")
     return path
 
 
