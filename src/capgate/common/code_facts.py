@@ -17,8 +17,8 @@ from capgate.common.errors import ConfigError
 from capgate.common.files import write_atomically
 from capgate.common.user_cache import private_folder
 
-_KEPT: Final = 8
-"""Forms of one fact that the cache holds; the oldest give way."""
+_KEPT: Final = 16
+"""Forms of one fact that the cache holds; those that were not used for longest give way."""
 
 
 def code_fact(
@@ -48,7 +48,9 @@ def code_fact(
         return find()
     # A damaged file is written anew.
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return json.loads(path.read_text(encoding="utf-8"))["fact"]
+        fact = json.loads(path.read_text(encoding="utf-8"))["fact"]
+        os.utime(path)
+        return fact
     text = json.dumps({"fact": find()})
     with contextlib.suppress(OSError):
         write_atomically(path, text)

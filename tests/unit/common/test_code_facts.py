@@ -80,11 +80,12 @@ def test_without_a_cache_a_fact_is_found_each_time(
 
 
 def test_the_cache_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest forms of a fact give way."""
+    """Those forms of a fact give way that were not used for longest."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for number in range(20):
-        code_fact("colour", ["json"], lambda: True, about=str(number))
-    assert len(list(tmp_path.rglob("*.json"))) == 8
+    for number in range(40):
+        code_fact("colour", ["json"], lambda n=number: n, about=str(number))
+        assert code_fact("colour", ["json"], lambda: "forgotten", about="0") == 0
+    assert len(list(tmp_path.rglob("*.json"))) == 16
 
 
 def test_a_fact_is_about_something(site: Path) -> None:
