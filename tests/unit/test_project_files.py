@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from capgate.common import exit_codes
+
 REPOSITORY = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
@@ -46,6 +48,42 @@ def test_the_architecture_names_each_layer() -> None:
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     told = [re.findall(r"`(\w+)`", row) for row in rows]
     assert told == [layer.split(" | ") for layer in layers]
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    """It has at most 120 lines, and a link to each page of the docs."""
+    text = read("README.md")
+    assert len(text.splitlines()) <= 120
+    pages = {f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")}
+    assert pages <= set(re.findall(r"\]\(([^)#]+)", text))
+
+
+def test_the_readme_says_what_each_verdict_means() -> None:
+    """The table has the exit codes that commands end with, and the two first commands stand."""
+    text = read("README.md")
+    told = dict(re.findall(r"^\| ([A-Z]+) \| (\d+) \|", text, re.M))
+    codes = ("PASS", "REGRESSION", "INCONCLUSIVE", "ERROR")
+    assert told == {name: str(getattr(exit_codes, name)) for name in codes}
+    assert re.search(r"^make quick .*\nmake test ", text, re.M)
+
+
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_a_place_on_a_page_have_their_goal(page: str) -> None:
+    """The heading that a link names is on the page that it names."""
+    text = re.sub(r"```.*?```", "", read(page), flags=re.S)
+    for file, anchor in re.findall(r"\]\(([^)#:\s]*)#([^)\s]+)\)", text):
+        goal = (REPOSITORY / page).parent / file if file else REPOSITORY / page
+        assert anchor in anchors(goal.read_text(encoding="utf-8")), f"{file}#{anchor}"
+
+
+def anchors(text: str) -> set[str]:
+    """The names that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    return {re.sub(r"[^\w -]", "", one).strip().lower().replace(" ", "-") for one in plain}
 
 
 def test_the_license_is_the_declared_one() -> None:

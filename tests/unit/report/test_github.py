@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from tests.doubles.composite import read_outputs
 from tests.unit.report.examples import flip, red_report, report_of
 
 from capgate.common.answers import AnswerState as State
@@ -176,3 +177,11 @@ def test_the_step_summary_is_added_to(tmp_path: Path) -> None:
 def test_a_long_line_is_cut(text: str) -> None:
     """A comment never passes GitHub's limit."""
     assert len(github.comment(red_report([flip(at, text=text) for at in range(500)]))) < 65_536
+
+
+def test_the_step_s_outputs(tmp_path: Path) -> None:
+    """Verdict and folder are outputs of the step; no line of a folder's name is another output."""
+    file, folder = tmp_path / "output", tmp_path / "a\nverdict=PASS"
+    assert github.write_outputs(red_report(), folder, {"GITHUB_OUTPUT": str(file)}) == file
+    assert read_outputs(file) == {"verdict": "REGRESSION", "report": str(folder)}
+    assert github.write_outputs(red_report(), folder, {}) is None
