@@ -21,7 +21,7 @@ def values(session: pytest.Pytester, *arguments: str) -> dict[str, object]:
     return vars(session.parseconfig(*arguments).option)
 
 
-EXAMPLES = {"--endpoints": "gpu1:8000,gpu2:8000"}
+EXAMPLES = {"--endpoints": "gpu1:8000,gpu2:8000", "--ray": "local"}
 """Values of options that do not take a number."""
 
 

@@ -19,7 +19,7 @@ class Run:
 
     folder = Path("run")
     settings = SimpleNamespace(
-        root=Path.cwd(), max_cost=2.0, store=StorePlace.file(Path("a.sqlite"))
+        root=Path.cwd(), max_cost=2.0, ray=None, store=StorePlace.file(Path("a.sqlite"))
     )
 
     def __init__(self) -> None:
