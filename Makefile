@@ -110,7 +110,7 @@ sweep-demo: $(STAMP) $(VLLM)/.installed ## twenty adapters under real vLLM, of w
 test-browser: $(STAMP) ## the HTML pages in headless Chromium (Debian's, installed where it is missing and you are root)
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
-	$(BIN)/python -m pytest tests/integration/test_report_html.py tests/integration/test_sweep_page.py -rs $(ARGS)
+	$(BIN)/python -m pytest tests/integration/test_report_html.py tests/integration/test_sweep_page.py tests/integration/test_open.py -rs $(ARGS)
 
 test-postgres: $(STAMP) ## stores and leases in PostgreSQL (Debian's, installed where it is missing and you are root)
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; }

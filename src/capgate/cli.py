@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "list-benchmarks": "list the benchmarks: questions, groups, what each can see, suites",
     "questions": "write a benchmark's questions to a folder, for machines without the hub",
     "doctor": "check the setup",
+    "open": "show all runs in a browser, and how far a run has come",
     "report": "make a run's HTML report, or its GitHub comment",
     "triage": "list the questions that flipped, and why",
     "show": "show one question of a run in full",

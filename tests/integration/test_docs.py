@@ -96,6 +96,13 @@ def _server_down(checkout: Checkout, _: Server) -> dict[str, str]:
     return {}
 
 
+def _browser(checkout: Checkout, _: Server) -> dict[str, str]:
+    """A display, and a browser whose user ends the command once the page is there."""
+    script = checkout.write("browser", '#!/bin/sh\nkill -TERM "$PPID"\n')
+    script.chmod(0o755)
+    return {"DISPLAY": ":0", "BROWSER": f"{script} %s"}
+
+
 def _no_packages(checkout: Checkout, _: Server) -> dict[str, str]:
     python = checkout.write("bare/python", f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     python.chmod(0o755)
@@ -264,6 +271,7 @@ def _ray(checkout: Checkout, _: Server) -> dict[str, str]:
 SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "": lambda *_: {},
     "server-down": _server_down,
+    "browser": _browser,
     "no-key": lambda *_: {"VLLM_API_KEY": ""},
     "wrong-key": lambda *_: {"VLLM_API_KEY": "another-key-entirely"},
     "other-model": _other_model,

@@ -96,5 +96,12 @@ class Database(Protocol):
             Whether it is held.
         """
 
+    def is_claimed(self, name: str) -> bool:
+        """Whether a process holds a claim now; of a folder, a process of this machine.
+
+        Raises:
+            StoreError: The store can't be read.
+        """
+
     def close(self) -> None:
         """Closes the connection."""

@@ -44,6 +44,7 @@ class OpenStore:
         # Reports, baselines and logs are made from the store, so no secret may enter it.
         self._redactor = redactor or Redactor.of_environment()
         self._database: Database = StoreFile(at) if isinstance(at, Path) else at
+        self._held = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -57,8 +58,11 @@ class OpenStore:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection."""
-        self._database.close()
+        """Gives back what is held until now, and closes the connection."""
+        try:
+            self._held.close()
+        finally:
+            self._database.close()
 
     @property
     def where(self) -> str:
@@ -95,6 +99,10 @@ class OpenStore:
     def claim_free(self, claims: ExitStack, name: str) -> bool:
         """See `Database.claim_free`."""
         return self._database.claim_free(claims, name)
+
+    def is_claimed(self, name: str) -> bool:
+        """See `Database.is_claimed`."""
+        return self._database.is_claimed(name)
 
     def as_json(self, facts: Mapping[str, Any]) -> str:
         """Facts as a column of JSON holds them, without secrets."""

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 from capgate.common.errors import StoreError
+from capgate.store.answer_rows import COUNTS_NOWHERE
 from capgate.store.kept_store import KeptStore
 from capgate.store.opened import facts_of
 from capgate.store.shard import Shard, ShardKind
 from capgate.store.tables import TABLE
+
+_MARKS: Final = 8
+"""How many processes of a run may show that it goes on; further ones rely on these."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedSoFar:
+    """What a run has asked a target in a benchmark up to now.
+
+    Attributes:
+        target: The target's id.
+        benchmark: The benchmark's name.
+        questions: Questions that were put or found in the store.
+        answered: Of them, those with an answer and not a fault.
+        newest: When the newest answer came, Unix seconds; it may be an earlier run's.
+    """
+
+    target: str
+    benchmark: str
+    questions: int
+    answered: int
+    newest: float
 
 
 class RunStore(KeptStore):
@@ -21,9 +45,30 @@ class RunStore(KeptStore):
     """
 
     def start_run(self, run: str, settings: Mapping[str, Any]) -> None:
-        """Records a run and what it was asked to do."""
+        """Records a run and what it was asked to do; it goes on until this store is closed."""
         with self.transaction() as db:
             db.execute(TABLE["runs"].new(), (run, time.time(), self.as_json(settings)))
+        # One mark for each process, since they do not end together.
+        any(self.claim_free(self._held, mark) for mark in _marks(run))
+
+    def goes_on(self, run: str) -> bool:
+        """Whether a process has started a run and is not closed or dead.
+
+        Where the store is a folder, only processes of this machine are seen.
+        """
+        return any(self.is_claimed(mark) for mark in _marks(run))
+
+    def asked_so_far(self, run: str) -> list[AskedSoFar]:
+        """What a run has asked up to now, by target and benchmark."""
+        rows = self.rows(
+            "SELECT uses.target, uses.benchmark, COUNT(DISTINCT answers.question), "
+            "COUNT(DISTINCT CASE WHEN answers.state <> 'error' THEN answers.question END), "
+            "MAX(answers.created) FROM uses JOIN answers ON answers.id = uses.answer "
+            "WHERE uses.run = ? AND uses.look = 'first' AND answers.set_aside < ? "
+            "GROUP BY uses.target, uses.benchmark ORDER BY uses.target, uses.benchmark",
+            (run, COUNTS_NOWHERE),
+        )
+        return [AskedSoFar(*row) for row in rows]
 
     def run_ids(self) -> list[str]:
         """Ids of all runs, newest first."""
@@ -127,3 +172,8 @@ class RunStore(KeptStore):
             (target, kind, benchmark),
         )
         return [row[0] for row in rows]
+
+
+def _marks(run: str) -> Iterator[str]:
+    """The claims of which a run's processes hold one each."""
+    return (f"run-{run}-{at}" for at in range(_MARKS))

@@ -236,6 +236,19 @@ class StoreFile:
             raise self._fault("claimed", error) from None
         return True
 
+    def is_claimed(self, name: str) -> bool:
+        """See `capgate.store.database.Database`."""
+        file = self._claim_file(name)
+        if not file.exists():
+            return False
+        try:
+            with self._lock(file, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError as error:
+            raise self._fault("claimed", error) from None
+
     def _lock(self, file: Path, *, timeout: float = -1) -> FileLock:
         mode = mode_beside(self.path)
         # A user who may read the store may enter its folder of claims, too.

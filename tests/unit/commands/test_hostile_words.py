@@ -168,6 +168,7 @@ CAPGATE: dict[str, list[tuple[str, ...]]] = {
         ("questions", "export", HOSTILE, "out"),
     ],
     "doctor": [("doctor", *MODEL), ("doctor", *MODEL, "--json"), ("doctor", "--model-id", HOSTILE)],
+    "open": [("open", "--port", HOSTILE), ("open", "--store", f"http://{HOSTILE}")],
     "report": [("report", RUN), ("report", RUN, "--comment"), ("report", HOSTILE)],
     "triage": [("triage", RUN), ("triage", RUN, "--json"), ("triage", RUN, "--target", HOSTILE)],
     "show": [("show", RUN, questions()[0].hash), ("show", RUN, HOSTILE)],

@@ -32,6 +32,10 @@ def test_each_run_is_one_row(tmp_path: Path) -> None:
     rows = read_history(file, "mine")
     assert [row.run for row in rows] == ["a", "b"]
     assert (rows[0].verdict, rows[0].accuracy, rows[0].complete) == ("REGRESSION", 0.6, True)
+    verdict = red_report().targets["mine"].verdict
+    assert verdict is not None
+    interval = verdict["interval"]
+    assert (rows[0].drop_low, rows[0].drop_high) == (interval["low"], interval["high"])
     assert read_history(file, "other") == []
 
 
@@ -191,12 +195,13 @@ def test_a_trend_of_an_older_capgate_is_carried_on(tmp_path: Path) -> None:
     file = tmp_path / FILE
     add_run(file, changed(red_report(), "r1", "2026-01-01T00:00:00Z"))
     with sqlite3.connect(file) as db:
-        for column in ("asked_now", "role", "earlier", "newest_earlier"):
+        for column in ("asked_now", "role", "earlier", "newest_earlier", "drop_low", "drop_high"):
             db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
     add_run(file, changed(red_report(), "r2", "2026-01-02T00:00:00Z"))
     old, new = read_history(file)
     assert (old.run, old.asked_now, old.role) == ("r1", None, "")
+    assert (old.drop_low, old.drop_high) == (None, None)
     assert (new.run, new.asked_now) == ("r2", red_report().targets["mine"].overall.asked)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.unit.store.places import Place
 
 from capgate.common.answers import Answer, AnswerState
 from capgate.common.errors import StoreError
@@ -101,3 +102,39 @@ def test_a_run_that_is_not_there_is_named(store: Store) -> None:
     """The error says which store was looked in."""
     with pytest.raises(StoreError, match="has no run missing"):
         store.begun("missing")
+
+
+def test_a_run_goes_on_while_one_of_its_processes_has_its_store_open(place: Place) -> None:
+    """Each process counts, whichever ends first; a run that nobody began does not."""
+    reader, first, second = place.open(), place.open(), place.open()
+    first.start_run("run", SETTINGS)
+    second.start_run("run", SETTINGS)
+    first.close()
+    assert reader.goes_on("run")
+    assert not reader.goes_on("another")
+    second.close()
+    assert not reader.goes_on("run")
+    # To look is not to take part.
+    place.open().start_run("run", SETTINGS)
+    assert reader.goes_on("run")
+
+
+def test_what_a_run_has_asked_so_far_is_counted_by_target_and_benchmark(store: Store) -> None:
+    """A question counts once, whether asked or found, and a fault is no answer to it."""
+    ran(store, "earlier", "one", questions=["a", "b", "c"])
+    store.start_run("run", SETTINGS)
+    context = store.context("fingerprint", "prompt", {})
+    found = store.find(context, ["a", "b"], run="run", target="one", benchmark=SUMS)
+    store.reuse(found.values(), run="run", target="one", benchmark=SUMS)
+    for state in (AnswerState.ERROR, AnswerState.CORRECT):
+        answer = Answer("d", "anatomy", state)
+        store.add(context, answer, run="run", target="one", benchmark=SUMS)
+    fault = Answer("e", "anatomy", AnswerState.ERROR)
+    store.add(context, fault, run="run", target="two", benchmark=SUMS)
+    again = Answer("a", "anatomy", AnswerState.WRONG)
+    store.add(context, again, run="run", target="one", look="repeat", benchmark=SUMS)
+    counted = [
+        (one.target, one.benchmark, one.questions, one.answered)
+        for one in store.asked_so_far("run")
+    ]
+    assert counted == [("one", SUMS, 3, 3), ("two", SUMS, 1, 0)]

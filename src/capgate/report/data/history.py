@@ -27,7 +27,7 @@ from capgate.report.data.result import Report, Result, Section
 from capgate.report.data.standings import has_several
 
 FILE: Final = "history.sqlite"
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 _BUSY_SECONDS: Final = 30.0
 
 
@@ -56,6 +56,8 @@ class Entry:
         earlier: How many of the answers are from earlier runs; 0 where it is not known.
         newest_earlier: When the newest of these came, ISO 8601, UTC; `""` where there is none.
         benchmark: The benchmark's name; `""` for the verdict over all.
+        drop_low: Lower end of the drop's interval; None where an older capgate wrote the row.
+        drop_high: Upper end of it.
     """
 
     run: str
@@ -78,6 +80,8 @@ class Entry:
     earlier: int = 0
     newest_earlier: str = ""
     benchmark: str = MMLU
+    drop_low: float | None = None
+    drop_high: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; a row of MMLU has no `benchmark`, as before there were others."""
@@ -98,6 +102,9 @@ class Entry:
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Entry))
+_CREATED: Final = 3
+"""The version that a new file has before it is brought to this one."""
+
 _CREATE: Final = """
 CREATE TABLE runs (
     run TEXT NOT NULL,
@@ -123,7 +130,8 @@ CREATE TABLE runs (
     PRIMARY KEY (run, target, benchmark)
 ) WITHOUT ROWID
 """
-_NAMED_BEFORE: Final = ", ".join(f'"{name}"' for name in _COLUMNS if name != "benchmark")
+_SINCE_2: Final = ("benchmark", "drop_low", "drop_high")
+_NAMED_BEFORE: Final = ", ".join(f'"{name}"' for name in _COLUMNS if name not in _SINCE_2)
 _UPGRADES: Final = {
     1: (
         "ALTER TABLE runs ADD COLUMN asked_now INTEGER",
@@ -138,6 +146,10 @@ _UPGRADES: Final = {
         f"INSERT INTO runs ({_NAMED_BEFORE}, benchmark) "
         f"SELECT {_NAMED_BEFORE}, '{MMLU}' FROM older",
         "DROP TABLE older",
+    ),
+    3: (
+        "ALTER TABLE runs ADD COLUMN drop_low REAL",
+        "ALTER TABLE runs ADD COLUMN drop_high REAL",
     ),
 }
 """Version to the statements that bring a file of it to the next one."""
@@ -259,6 +271,8 @@ def _entry(report: Report, section: Section, benchmark: str, target: str, result
         earlier=result.earlier,
         newest_earlier=result.newest_earlier or "",
         role="" if target in section.judged else "reference",
+        drop_low=_drop_end(verdict, "low"),
+        drop_high=_drop_end(verdict, "high"),
     )
 
 
@@ -314,7 +328,15 @@ def _over_all(report: Report, target: str, suite: Mapping[str, Any]) -> Entry:
         asked_now=sum(one.overall.asked for one in own),
         earlier=sum(one.earlier for one in own),
         newest_earlier=old,
+        drop_low=_drop_end(suite["together"] or {}, "low"),
+        drop_high=_drop_end(suite["together"] or {}, "high"),
     )
+
+
+def _drop_end(found: Mapping[str, Any], end: str) -> float | None:
+    """One end of the interval of a drop."""
+    low_high: Mapping[str, float] = found.get("interval") or {}
+    return low_high.get(end)
 
 
 def _not_judged(report: Report, benchmark: str, target: str, verdict: dict[str, Any]) -> Entry:
@@ -361,10 +383,9 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
                 )
             if version == 0:
                 db.execute(_CREATE)
-            else:
-                for before in range(version, SCHEMA_VERSION):
-                    for statement in _UPGRADES[before]:
-                        db.execute(statement)
+            for before in range(version or _CREATED, SCHEMA_VERSION):
+                for statement in _UPGRADES[before]:
+                    db.execute(statement)
             if version < SCHEMA_VERSION:
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             db.execute("COMMIT")

@@ -15,7 +15,7 @@ from capgate.common.postgres_url import PostgresUrl
 from capgate.store import store_file
 from capgate.store.database import Outcome
 from capgate.store.postgres.faults import fault_of_database, told
-from capgate.store.postgres.holding import PAUSE, TAKE_CLAIM, Holder
+from capgate.store.postgres.holding import LIVE, PAUSE, TAKE_CLAIM, Holder
 from capgate.store.postgres.link import SCHEMA, Link, with_marks
 from capgate.store.postgres.schema import MAKING, bring_up_database
 from capgate.store.schema import bring_up
@@ -170,6 +170,15 @@ class PostgresDatabase:
             return False
         claims.callback(self._holder.give_back, holder)
         return True
+
+    def is_claimed(self, name: str) -> bool:
+        """See `Database.is_claimed`."""
+        live = LIVE.format("claims")
+        return bool(
+            self._holder.ask(
+                f"SELECT 1 FROM claims WHERE name = %(name)s AND {live}", {"name": name}
+            )
+        )
 
     def close(self) -> None:
         """See `Database.close`."""
