@@ -7,15 +7,15 @@ answers since the last good look are left out, in this run and in later ones.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import Final
 
 from capgate.asking.ready_target import ReadyTarget
-from capgate.common.errors import RequestFault
+from capgate.common.errors import ContradictionError, RequestFault
 from capgate.common.event_loop import in_own_loop
 from capgate.serving.adapters.liveness import contradiction, mixes_now
 from capgate.serving.ask_signature import signature_change
@@ -82,36 +82,23 @@ class Recheck:
                 answered there since the last look is left out.
         """
         started = time.time()
-        for url in dict.fromkeys(e.base_url for one in ready_targets for e in one.live):
-            there = [(one, e) for one in ready_targets for e in one.live if e.base_url == url]
-            # Where the server is gone, the answers' own faults tell.
-            with contextlib.suppress(RequestFault):
-                self._check_server(there, run)
-                for at in there:
-                    self._good[_key(*at)] = started
+        servers: dict[str, list[_At]] = {}
+        for one in ready_targets:
+            for endpoint in one.live:
+                servers.setdefault(endpoint.base_url, []).append((one, endpoint))
+
+        # A server is asked one prompt at a time, and none waits for another.
+        with ThreadPoolExecutor(max(1, len(servers))) as pool:
+            looks = list(zip(servers.values(), pool.map(_look, servers.values()), strict=True))
+        for there, found in looks:
+            if found is None:
+                self._good.update(dict.fromkeys((_key(*at) for at in there), started))
         self._took = time.time() - started
-
-    def _check_server(self, there: Sequence[_At], run: str) -> None:
-        """Looks at the targets of one server.
-
-        Raises:
-            ContradictionError: One does not answer as it did.
-            RequestFault: The server is gone.
-        """
-        for _, endpoint in there:
-            how = _moved(endpoint)
-            if how:
-                self._leave_out(there, run)
-                raise contradiction(endpoint, how)
-        mixed = _begun_to_mix(there)
-        if mixed is not None:
-            base, adapter = mixed
-            note_mixing(base.base_url, _started(base))
+        faults = [(there, it) for there, it in looks if isinstance(it, ContradictionError)]
+        for there, _ in faults:
             self._leave_out(there, run)
-            raise contradiction(
-                base,
-                f"beside {adapter.target} it answers as that does, which it did not do then",
-            )
+        for _, fault in faults:
+            raise fault
 
     def _leave_out(self, there: Sequence[_At], run: str) -> None:
         self._stop()
@@ -123,6 +110,26 @@ class Recheck:
 
 def _key(one: ReadyTarget, endpoint: Endpoint) -> tuple[bytes, str]:
     return one.context.id, endpoint.base_url
+
+
+def _look(there: Sequence[_At]) -> ContradictionError | RequestFault | None:
+    """What is wrong with the targets of one server; None if nothing is."""
+    try:
+        for _, endpoint in there:
+            how = _moved(endpoint)
+            if how:
+                return contradiction(endpoint, how)
+        mixed = _begun_to_mix(there)
+    except RequestFault as fault:
+        # The server is gone: the answers' own faults tell.
+        return fault
+    if mixed is None:
+        return None
+    base, adapter = mixed
+    note_mixing(base.base_url, _started(base))
+    return contradiction(
+        base, f"beside {adapter.target} it answers as that does, which it did not do then"
+    )
 
 
 def _moved(endpoint: Endpoint) -> str:
