@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -20,15 +21,20 @@ import pytest
 from tests.doubles.server import Server
 from tests.integration.conftest import Hold, Project, until
 from tests.integration.pages import CONTRAST, Watched, expecting, listen
+from tests.integration.test_sweep_page import FOUND
 from tests.unit.report.examples import red_report
 from tests.unit.report.test_history import changed
 
+from capgate.common.redact import Redactor
 from capgate.report.data.history import FILE, add_run
+from capgate.report.page.sweep import render_sweep
 from capgate.report.write import write_data, write_page
+from capgate.run.swept import SweepResult, rank
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+SWEEP = "20260103T000000Z-0003"
 OLDER, NEWER = "20260101T000000Z-0001", "20260102T000000Z-0002"
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202e"
 
@@ -88,6 +94,25 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
         add_run(folder / FILE, report)
         write_page(report, folder / run, folder / FILE)
     add_run(folder / FILE, red_report(target=HOSTILE, run="hostile"))
+    rows, needed = rank(FOUND, 6, 0.05)
+    result = SweepResult(
+        run=SWEEP,
+        base="base",
+        benchmarks=("rules", "sums"),
+        adapters=6,
+        level=0.05,
+        needed=needed,
+        rows=rows,
+        waiting=("runs/a/checkpoint-2000",),
+        fault="",
+        base_questions=400,
+        base_tokens=40_000,
+        on_inconclusive="fail",
+    )
+    (folder / SWEEP).mkdir()
+    (folder / SWEEP / "sweep.json").write_text(json.dumps(result.to_dict()))
+    page = render_sweep(result, "capgate sweep --adapters x", Redactor([]))
+    (folder / SWEEP / "sweep.html").write_text(page)
     return root
 
 
@@ -129,6 +154,18 @@ def test_the_list_leads_to_each_report(browser: Browser, site: Opened) -> None:
         assert page.evaluate("self.origin") == "null"
         page.go_back()
         expecting(page.locator("h1")).to_have_text("Runs")
+
+
+def test_the_list_leads_to_each_sweep(browser: Browser, site: Opened) -> None:
+    """With how many adapters have each verdict; the sweep's tables sort as they do from disk."""
+    with watching(browser, site) as seen:
+        page = seen.page
+        row = page.locator("#sweeps tbody tr")
+        expecting(row).to_contain_text("✕ REGRESSION 2")
+        expecting(row).to_contain_text("1 not judged yet")
+        row.get_by_role("link", name=SWEEP).click()
+        page.locator("#adapters").get_by_role("button", name="tokens").click()
+        expecting(page.locator("#sorted")).to_have_text("Sorted by tokens, ascending")
 
 
 def test_filters_work_by_keyboard_and_stay_in_the_address(browser: Browser, site: Opened) -> None:

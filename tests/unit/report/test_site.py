@@ -418,20 +418,46 @@ def test_a_run_that_died_is_told_as_ended_with_its_command(folder: Path) -> None
     assert run.command in page
 
 
+def test_a_run_goes_on_between_its_last_worker_and_its_report(folder: Path) -> None:
+    """With pytest-xdist nobody has the store open then; later it has ended, or has its report."""
+    place, now = StorePlace.file(folder / "answers.sqlite"), [0.0]
+    look = LiveProgress(place, folder, clock=lambda: now[0])
+    for run in ("dies", "ends"):
+        (folder / run).mkdir()
+        keep_run(folder.parent, run, answers()[:40], shard=None, mode="full")
+    with open_store(place) as store:
+        store.start_run("dies", {})
+        store.start_run("ends", {})
+        assert {run.run: run.goes_on for run in look.now().runs} == {"dies": True, "ends": True}
+    now[0] = 2.0
+    assert {run.run: run.goes_on for run in look.now().runs} == {"dies": True, "ends": True}
+    write_data(red_report(run="ends"), folder / "ends")
+    now[0] = 4.0
+    assert {run.run: run.goes_on for run in look.now().runs} == {"dies": True}
+    now[0] = 20.0
+    assert {run.run: run.goes_on for run in look.now().runs} == {"dies": False}
+
+
 def test_a_run_of_another_machine_is_known_by_what_it_writes(folder: Path) -> None:
-    """In a folder that machines share; where it was silent for long, it has ended."""
+    """In a folder that machines share; once it was silent for long, or is judged, it has ended."""
     place = StorePlace.read(f"{folder.parent / 'shared'}/")
-    (folder / "far").mkdir()
+    about = {"mode": "full", "model_id": "mine"}
     with open_store(place) as store:
         store.start_run("far", {"task": "t"})
-    began, found = 0.0, []
-    with open_store(place) as store:
         began, _ = store.begun("far")
-        store.end_shard("far", "mine", Shard("entry", MMLU), {"mode": "full", "model_id": "mine"})
-    for later in (10.0, 1_000.0):
-        look = LiveProgress(place, folder, clock=lambda later=later: began + later)
-        found += [run.goes_on for run in look.now().runs]
-    assert found == [True, False]
+        store.end_shard("far", "mine", Shard("entry", MMLU), about)
+
+    def goes_on(later: float) -> list[bool]:
+        look = LiveProgress(place, folder, clock=lambda: began + later)
+        return [run.goes_on for run in look.now().runs]
+
+    assert goes_on(10.0) == [True]
+    assert goes_on(1_000.0) == []
+    (folder / "far").mkdir()
+    assert goes_on(1_000.0) == [False]
+    with open_store(place) as store:
+        store.end_shard("far", "mine", Shard("suite", MMLU), {"verdict": None})
+    assert goes_on(10.0) == [False]
 
 
 def test_a_store_that_can_t_be_read_is_told(folder: Path) -> None:

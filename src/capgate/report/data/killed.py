@@ -41,9 +41,14 @@ def is_killed(store: Store, run: str, output: Path) -> bool:
     """Whether a run's tests began and it left no report."""
     folder = output / run
     # Where the folder is missing, the run wrote to another one.
-    if not folder.is_dir() or any((folder / name).is_file() for name in _RESULTS):
+    if not folder.is_dir() or has_results(folder):
         return False
     return has_tests(store, run)
+
+
+def has_results(folder: Path) -> bool:
+    """Whether a run, or a sweep, has written its results to its folder."""
+    return any((folder / name).is_file() for name in _RESULTS)
 
 
 def killed_fault(store: Store, run: str) -> ConfigError:

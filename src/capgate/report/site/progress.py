@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,10 +13,11 @@ from typing import Any, Final
 
 from capgate.common.errors import CapgateError
 from capgate.config.store_place import StorePlace
-from capgate.report.data.killed import is_killed, resume_command
+from capgate.report.data.killed import has_results, is_killed, resume_command
 from capgate.store.answer_store import Store
 from capgate.store.open_store import is_there, open_store
 from capgate.store.run_store import AskedSoFar
+from capgate.store.runs import has_tests
 from capgate.store.shard import WHOLE, Shard
 
 _LOOKED_AT: Final = 30
@@ -24,6 +26,9 @@ _LOOKED_AT: Final = 30
 _ENDED_SHOWN: Final = 5
 _FRESH_SECONDS: Final = 1.0
 """For how long one look at the store is enough."""
+
+_BETWEEN_SECONDS: Final = 8.0
+"""With pytest-xdist, workers end before their controller opens the store to write the report."""
 
 _QUIET_SECONDS: Final = 120.0
 """Of a folder, a run of another machine is known by what it writes: this long it may be silent."""
@@ -105,15 +110,16 @@ class LiveProgress:
         self._place = store
         self._output = output
         self._clock = clock
-        self._ended: dict[str, RunNow | None] = {}
+        self._ended: dict[str, RunNow] = {}
+        self._went_on: dict[str, float] = {}
         self._looking = threading.Lock()
         self._last: tuple[float, ProgressNow] | None = None
 
     def now(self) -> ProgressNow:
         """How far the runs have come; a look of the last second is taken again."""
         with self._looking:
-            now = time.monotonic()
-            if self._last is None or now - self._last[0] >= _FRESH_SECONDS:
+            now = self._clock()
+            if self._last is None or not 0 <= now - self._last[0] < _FRESH_SECONDS:
                 self._last = (now, self._look())
             return self._last[1]
 
@@ -131,23 +137,36 @@ class LiveProgress:
 
     def _run(self, store: Store, run: str) -> RunNow | None:
         """A run that goes on or has no results; None for all others."""
-        if store.goes_on(run) or self._writes_elsewhere(store, run):
+        if self._is_on(store, run):
             self._ended.pop(run, None)
             return _run_now(store, run, goes_on=True)
-        if run not in self._ended:
-            # It changes no more, unless it is taken up again.
-            killed = is_killed(store, run, self._output)
-            self._ended[run] = _run_now(store, run, goes_on=False) if killed else None
-        found = self._ended[run]
-        return found if found is None or is_killed(store, run, self._output) else None
+        killed = is_killed(store, run, self._output)
+        if killed and run not in self._ended:
+            # What it asked changes no more, unless it is taken up again.
+            self._ended[run] = _run_now(store, run, goes_on=False)
+        return self._ended[run] if killed else None
 
-    def _writes_elsewhere(self, store: Store, run: str) -> bool:
-        """Whether another machine has written to a folder for a run that has no results."""
-        if self._place.kind != "folder" or not is_killed(store, run, self._output):
-            return False
+    def _is_on(self, store: Store, run: str) -> bool:
+        now = self._clock()
+        if store.goes_on(run):
+            self._went_on[run] = now
+            return True
+        if 0 <= now - self._went_on.get(run, -math.inf) < _BETWEEN_SECONDS:
+            return is_killed(store, run, self._output)
+        return self._place.kind == "folder" and self._writes_elsewhere(store, run, now)
+
+    def _writes_elsewhere(self, store: Store, run: str, now: float) -> bool:
+        """Whether another machine has written to a folder for a run that has no results yet."""
         started, _ = store.begun(run)
         newest = max((one.newest for one in store.asked_so_far(run)), default=started)
-        return self._clock() - max(newest, started) < _QUIET_SECONDS
+        if now - max(newest, started) >= _QUIET_SECONDS:
+            return False
+        # Its reports may be in a folder of that machine's.
+        return (
+            not has_results(self._output / run)
+            and has_tests(store, run)
+            and not all(one.judged for one in _run_now(store, run, goes_on=True).targets)
+        )
 
 
 def _run_now(store: Store, run: str, *, goes_on: bool) -> RunNow:
