@@ -246,7 +246,6 @@ def test_a_node_without_capgate_is_told(project: Project, tmp_path: Path) -> Non
 def test_a_local_cluster_ends_with_its_run(project: Project) -> None:
     """`--ray local` listens at 127.0.0.1 alone, and nothing is left of it after SIGKILL."""
     small(project, replicas=1, resources={})
-    before = set(Path("/tmp").glob("capgate-*"))
     process = begin(project, "local")
     until(lambda: sum(project.stored().values()) >= 1, "a first answer", 180)
     family = psutil.Process(process.pid).children(recursive=True)
@@ -259,9 +258,11 @@ def test_a_local_cluster_ends_with_its_run(project: Project) -> None:
         if connection.status == "LISTEN"
     }
     assert listening == {"127.0.0.1"}
+    (folder,) = {Path(one.environ()["RAY_TMPDIR"]) for one in family if one.name() == "raylet"}
+    assert folder.is_dir()
     process.kill()
     all_end(family)
-    until(lambda: set(Path("/tmp").glob("capgate-*")) <= before, "its folder is gone", 30)
+    until(lambda: not folder.exists(), "its folder is gone", 30)
 
 
 def test_faults_before_ray_are_told(project: Project) -> None:
