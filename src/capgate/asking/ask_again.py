@@ -12,7 +12,12 @@ from capgate.benchmarks.questions import Question
 from capgate.gate.rows import seeded_order
 from capgate.store.shard import Look
 
-_IN_LOGS: Final[dict[Look, str]] = {"confirm": "confirm", "repeat": "again"}
+_IN_LOGS: Final[dict[Look, str]] = {
+    "confirm": "confirm",
+    "repeat": "again",
+    "remedy": "remedy",
+    "remedy_repeat": "remedy_again",
+}
 """How the names of logs say which look they are of."""
 
 

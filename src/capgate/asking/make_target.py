@@ -177,13 +177,14 @@ class TargetMaker:
         return replace(one, endpoint=replace(one.endpoint, apart=True, others=others))
 
     def _client(self, target: Target, endpoint: Endpoint) -> TargetClient:
+        at_once = target.max_connections
         if endpoint.place:
             several = tuple(_at(one) for one in endpoint.all)
             client = self.shared.client(
-                (target.id, several), lambda: self._clients(target, endpoint)
+                (target.id, at_once, several), lambda: self._clients(target, endpoint)
             )
         else:
-            at = (target.id, *_at(endpoint))
+            at = (target.id, at_once, *_at(endpoint))
             client = self.shared.client(at, lambda: self._http_client(target, endpoint))
         keys = [one.key or "" for one in endpoint.all]
         keys += [one.key or "" for one in endpoint.absent]

@@ -4,19 +4,20 @@ The target answers the same questions twice, the second time in another order an
 answers. The answers that differ get random signs and go through the real gate, many times. Each
 time that the gate fails them is a false alarm. The exit code is 1 if there are more of them than
 the policy allows.
+
+Where the target contradicts itself, it says what that costs in questions and what may remedy it.
+`--try-remedy` measures how many of the contradictions are gone when nothing else is asked at the
+same time.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import asdict
-from shlex import quote
-from typing import Any, Final
+from typing import Final
 
 from capgate.asking.ask_again import ask_again
 from capgate.asking.progress import Count
-from capgate.benchmarks.mmlu.subjects import MMLU
+from capgate.commands.calibrate_lines import Noise, as_json, lines_of
 from capgate.commands.options import (
     add_json,
     add_options,
@@ -27,10 +28,16 @@ from capgate.commands.options import (
 from capgate.common.answers import Answer
 from capgate.common.errors import ConfigError
 from capgate.config.option_values import positive
-from capgate.config.shown_command import of_benchmark
-from capgate.gate.calibration import Calibration, Rate, calibrate, whole_rounds
+from capgate.config.shown_command import calibrate_command
+from capgate.gate.budget import benchmark_budget
+from capgate.gate.calibration import Calibration, calibrate, whole_rounds
+from capgate.gate.noise import compare_noise
 from capgate.report.data.missing import faults_of
 from capgate.report.text.missing_lines import fault_lines
+from capgate.run.noise import Looks, ask_one_at_a_time, cost_of_flips, in_order, remedies
+from capgate.run.planned_runs import runs_to_plan_by
+from capgate.run.planning import discordance_of
+from capgate.run.reference import domains_judged
 from capgate.run.run import Run
 from capgate.run.standalone import local_run
 
@@ -49,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1000,
         metavar="K",
         help="how often the flips are put through the gate (default: 1000)",
+    )
+    parser.add_argument(
+        "--try-remedy",
+        action="store_true",
+        help="where it contradicts itself, ask twice more, one question at a time, and compare",
     )
     add_json(parser)
 
@@ -72,25 +84,62 @@ def run(options: argparse.Namespace) -> int:
         first, second = _ask(run, target)
         rounds = whole_rounds(len(first), options.simulations)
         count = Count("the gate on these flips", rounds, "rounds", run.say)
+        asked = run.asked.groups(target)
+        population = len(run.questions(target).select(asked))
         found = calibrate(
             first,
             second,
             policy,
-            population=len(run.questions(target).select(run.asked.groups(target))),
+            population=population,
             simulations=options.simulations,
             seed=settings.seed or 0,
             domains=run.benchmark.parents,
             groups=run.asked.has_groups(target),
             step=count.step,
         )
+        noise = _noise(run, target, (first, second), found, population, remedy=options.try_remedy)
     out = output_of(options)
     if options.json:
-        of = {} if benchmark == MMLU else {"benchmark": benchmark}
-        out.json({"target": target, **of, **_plain(found)}, indent=2)
+        out.json(as_json(target, benchmark, found, noise), indent=2)
     else:
-        out.lines(_lines(target, benchmark, found))
+        out.lines(lines_of(target, benchmark, found, noise))
         out.lines(f"  {line}" for line in fault_lines(faults_of([*first, *second])[:_FAULTS]))
     return 0 if found.holds else 1
+
+
+def _noise(
+    run: Run, target: str, looks: Looks, found: Calibration, population: int, *, remedy: bool
+) -> Noise | None:
+    """What is to be said of a target that contradicts itself; None of one that does not."""
+    if not found.changed.count:
+        return None
+    policy, settings = run.policy(target), run.settings
+    entry = run.targets[target]
+    parents = domains_judged(policy, run.asked.groups(target), run.benchmark.parents, paired=True)
+    budgets = [
+        benchmark_budget(
+            policy, 1, groups=run.asked.has_groups(target), parents=bool(parents), quick=quick
+        )
+        for quick in (False, True)
+    ]
+    earlier = runs_to_plan_by(settings, entry, run.benchmark.name)
+    cost = None
+    if found.flips.count:
+        cost = cost_of_flips(
+            found.flips.share,
+            discordance_of(*earlier, None),
+            policy,
+            whole=budgets[0],
+            quick=budgets[1],
+            population=population,
+            seed=settings.seed or 0,
+        )
+    tried = None
+    if remedy:
+        tried = compare_noise(looks, in_order(ask_one_at_a_time(run, target), looks[0]))
+    server = run.participants[entry.adapter_of or target]
+    known = remedies(run.ready_target(target), server, temperature=settings.temperature)
+    return Noise(cost, tuple(known), tried, calibrate_command(settings.describe()))
 
 
 def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
@@ -107,45 +156,3 @@ def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:
     run.evaluator.finish([one])
     second = {answer.question: answer for answer in again}
     return first, [second[answer.question] for answer in first]
-
-
-def _plain(found: Calibration) -> dict[str, Any]:
-    data = asdict(found) | {"holds": found.holds}
-    for name in ("changed", "flips", "whole", "quick"):
-        data[name]["interval"] = getattr(found, name).interval._asdict()
-    return data
-
-
-def _lines(target: str, benchmark: str, found: Calibration) -> Iterator[str]:
-    of = "" if benchmark == MMLU else f", {benchmark}"
-    yield f"{target}{of}: {found.n:,} questions, each asked twice"
-    if found.errors:
-        yield f"  {found.errors:,} more have no answer in one look and are left out"
-    yield f"  answered otherwise: {_rate(found.changed)}"
-    yield f"  correct only once:  {_rate(found.flips)}: {found.losses} lost, " + (
-        f"{found.flips.count - found.losses} gained"
-    )
-    yield f"  accuracy {found.accuracy_first:.2%}, then {found.accuracy_second:.2%}"
-    yield f"false alarms of the gate on these flips ({found.allowed:.1%} are allowed):"
-    yield f"  whole benchmark:    {_rate(found.whole)}"
-    yield (
-        f"  quick:              {_rate(found.quick)}; {found.quick_questions:,.0f} questions on "
-        f"average, {found.quick_undecided:.1%} undecided"
-    )
-    if found.flips.count:
-        yield (
-            "its answers vary, so one look at it is luck that every later run would share: "
-            f"`capgate baseline record {quote(target)}{of_benchmark(benchmark)} --twice` keeps two"
-        )
-    if found.holds:
-        yield "within what is allowed"
-        return
-    yield "MORE FALSE ALARMS THAN ALLOWED"
-
-
-def _rate(rate: Rate) -> str:
-    low, high, level = rate.interval
-    return (
-        f"{rate.count:,} of {rate.of:,} ({rate.share:.2%}, {100 * level:.3g} % interval "
-        f"{low:.2%} to {high:.2%})"
-    )

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from itertools import islice
-from typing import Final
 
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.mmlu.subjects import MMLU
@@ -26,6 +24,7 @@ from capgate.config.thresholds import floor_of, policy_for, reference_choice
 from capgate.gate.budget import benchmark_budget
 from capgate.gate.policy import Policy
 from capgate.gate.two_looks import first_look
+from capgate.run.planned_runs import runs_to_plan_by
 from capgate.run.planned_suite import Planned, PlannedSuite
 from capgate.run.planning import (
     Known,
@@ -38,12 +37,7 @@ from capgate.run.planning import (
 )
 from capgate.run.reference import domains_judged
 from capgate.store.answer_lengths import mean_lengths
-from capgate.store.answer_store import Store
-from capgate.store.open_store import is_there, stored
-from capgate.store.runs import StoredRun, known_targets, runs_of
-
-_LOOKED_AT: Final = 5
-"""How many of a target's newest runs, and of its newest whole runs, give figures."""
+from capgate.store.runs import StoredRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +142,7 @@ def _plan(
     if reference is None:
         raise ReferenceMissingError("it has nothing to be compared with", target=target.id)
     questions = benchmark.load(settings.dataset or target.dataset)
-    mine, siblings = _runs(settings, target, benchmark.name)
+    mine, siblings = runs_to_plan_by(settings, target, benchmark.name)
     figure = (
         discordance_of(mine, siblings, given) if floor is None else _accuracy(mine, floor, policy)
     )
@@ -192,32 +186,6 @@ def _plan(
         quick_budget=quick,
         seed=settings.seed or 0,
     )
-
-
-def _runs(
-    settings: Settings, target: Target, benchmark: str
-) -> tuple[list[StoredRun], list[StoredRun]]:
-    """The last runs of a target, and one of each other adapter of its base, newest first."""
-    if not is_there(settings.store):
-        return [], []
-    with stored(settings.store) as store:
-        newest = list(islice(runs_of(store, target.id, benchmark=benchmark), _LOOKED_AT))
-        whole = islice(runs_of(store, target.id, kinds=["suite"], benchmark=benchmark), _LOOKED_AT)
-        mine = newest + [run for run in whole if run.id not in {one.id for one in newest}]
-        siblings = [
-            run
-            for other in known_targets(store)
-            if other != target.id and target.adapter_of is not None
-            for run in _one_of(store, other, benchmark)
-            if run.about.get("model_id") == target.adapter_of and run.about.get("adapter_name")
-        ]
-    return mine, sorted(siblings, key=lambda run: -run.started)
-
-
-def _one_of(store: Store, target: str, benchmark: str) -> list[StoredRun]:
-    """A target's newest whole run, or else its newest."""
-    whole = list(islice(runs_of(store, target, kinds=["suite"], benchmark=benchmark), 1))
-    return whole or list(islice(runs_of(store, target, benchmark=benchmark), 1))
 
 
 def _accuracy(runs: list[StoredRun], floor: float, policy: Policy) -> Known:

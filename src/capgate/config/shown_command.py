@@ -70,6 +70,22 @@ def sweep_command(recorded: Mapping[str, Any]) -> str:
     return joined([*words, "--adapters", *recorded["adapter_names"]])
 
 
+def calibrate_command(recorded: Mapping[str, Any]) -> str:
+    """What calibrates a target again: `capgate calibrate` with all options not their default.
+
+    Args:
+        recorded: The settings that it was calibrated with.
+    """
+    settings = {**recorded, **files_of(recorded)}
+    if settings.get("runner") == "direct" and "benchmarks" not in settings:
+        del settings["runner"]
+    words = ["capgate", "calibrate"]
+    for option in OPTIONS:
+        if option.flag not in _LEFT_OUT:
+            words += _words(option.flag, option.keywords, settings)
+    return joined(words)
+
+
 def worker_command(recorded: Mapping[str, Any]) -> str:
     """What asks all that a run needs: `capgate worker` with its options.
 

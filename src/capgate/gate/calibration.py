@@ -139,9 +139,7 @@ def calibrate(
     return Calibration(
         n=len(pairs),
         errors=len(first) - len(pairs),
-        changed=Rate.of_count(
-            sum((a.state, a.choice) != (b.state, b.choice) for a, b in both), len(pairs)
-        ),
+        changed=Rate.of_count(sum(answered_otherwise(a, b) for a, b in both), len(pairs)),
         flips=Rate.of_count(len(flipped), len(pairs)),
         losses=sum(_right(pair.reference) for pair in flipped),
         accuracy_first=sum(_right(pair.reference) for pair in pairs) / len(pairs),
@@ -152,6 +150,11 @@ def calibrate(
         quick_questions=mean_questions,
         allowed=policy.false_alarm,
     )
+
+
+def answered_otherwise(first: Answer, second: Answer) -> bool:
+    """Whether two answers to a question differ: another letter, or readable only once."""
+    return (first.state, first.choice) != (second.state, second.choice)
 
 
 def _pair(first: Answer, second: Answer) -> Pair:

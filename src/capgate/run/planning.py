@@ -181,7 +181,7 @@ def plan(
         )
     )
     for case, drop in cases:
-        found = _quick(
+        found = quick_orders(
             policy,
             quick_budget or Budget.quick(policy, paired=floor is None),
             figure.value,
@@ -329,7 +329,7 @@ def _pace(run: StoredRun) -> tuple[int, float]:
     return sides * sum(u["asked"] for u in usages), sum(u["seconds"] for u in usages)
 
 
-def _quick(
+def quick_orders(
     policy: Policy,
     budget: Budget,
     figure: float,

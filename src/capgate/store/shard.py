@@ -26,7 +26,7 @@ ShardKind = Literal[
 WHOLE: Final[tuple[ShardKind, ...]] = ("suite", "quick")
 """Kinds that are a verdict on a whole target; where a run has both, the first counts."""
 
-Look = Literal["first", "confirm", "repeat", "constrained"]
+Look = Literal["first", "confirm", "repeat", "constrained", "remedy", "remedy_repeat"]
 """Why a question was asked:
 
 | look | why |
@@ -35,6 +35,8 @@ Look = Literal["first", "confirm", "repeat", "constrained"]
 | `confirm` | its group lost, and a second look has to confirm that (`--confirm`) |
 | `repeat` | a command compares the target with itself (`calibrate`, `parity`, `baseline`) |
 | `constrained` | its answer could not be read, and now the engine allows only one in form |
+| `remedy` | `calibrate --try-remedy` asks under a remedy for contradictions |
+| `remedy_repeat` | the same once more |
 
 An answer of one look never stands for one of another look.
 """

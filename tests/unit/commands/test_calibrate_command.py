@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -68,3 +70,109 @@ def test_a_server_that_is_gone(told: Told, server: Server) -> None:
     _, err = told("calibrate", *ASKED, code=4)
     assert "one" in err
     assert "Traceback" not in err
+
+
+def by_batch(server: Server) -> Callable[[dict[str, Any]], str]:
+    """Answers that depend on how many requests the server works on at the same time."""
+    number = count()
+
+    def answer(asked: dict[str, Any]) -> str:
+        beside = server.in_flight > 1
+        return "ANSWER: A" if beside and next(number) % 2 == 0 else hashed_answer(asked)
+
+    return answer
+
+
+def each_other_time() -> Callable[[dict[str, Any]], str]:
+    """Answers to some questions that change each time, however many are asked at once."""
+    times: Counter[str] = Counter()
+
+    def answer(asked: dict[str, Any]) -> str:
+        said = hashed_answer(asked)
+        question = asked["messages"][-1]["content"]
+        times[question] += 1
+        return "ANSWER: A" if said == "ANSWER: B" and times[question] % 2 else said
+
+    return answer
+
+
+@pytest.mark.usefixtures("project")
+def test_batches_are_the_reason(told: Told, server: Server) -> None:
+    """A server that wavers only under load: one question at a time removes all contradictions."""
+    server.answer, server.latency = by_batch(server), 0.005
+    out, _ = told("calibrate", *ASKED, "--try-remedy")
+    assert len(server.chats) == 4 * 57
+    assert "answered otherwise one at a time:    0 of 57" in out
+    assert "it helps (p = " in out
+    assert "100% of the contradictions come from what else the server works on" in out
+    assert "VLLM_BATCH_INVARIANT=1" in out
+    assert "--try-remedy" not in out
+
+
+@pytest.mark.usefixtures("project")
+def test_one_question_at_a_time(told: Told, server: Server) -> None:
+    """The remedy is really tried: its questions are never in flight together."""
+    most: list[int] = []
+    answer = each_other_time()
+
+    def noting(asked: dict[str, Any]) -> str:
+        most.append(server.in_flight)
+        return answer(asked)
+
+    server.answer, server.latency = noting, 0.005
+    told("calibrate", *ASKED, "--try-remedy")
+    assert len(most) == 4 * 57
+    assert max(most[: 2 * 57]) > 1
+    assert max(most[2 * 57 :]) == 1
+
+
+@pytest.mark.usefixtures("project")
+def test_batches_are_not_the_reason(told: Told, server: Server) -> None:
+    """A server that draws its answers wavers one question at a time as well, and that is said."""
+    server.answer = each_other_time()
+    found = json.loads(told("calibrate", *ASKED, "--try-remedy", "--json")[0])
+    tried = found["noise"]["one_at_a_time"]
+    assert tried["n"] == 57
+    assert tried["before"]["count"] == tried["after"]["count"] == found["changed"]["count"] >= 5
+    assert (tried["removed"], tried["outcome"]) == (0.0, "does not help")
+    assert set(tried["before"]["interval"]) == {"low", "high", "level"}
+
+
+@pytest.mark.usefixtures("project")
+def test_a_steady_server_needs_no_remedy(told: Told, server: Server) -> None:
+    """Without a contradiction nothing more is asked, and no remedy is named."""
+    found = json.loads(told("calibrate", *ASKED, "--try-remedy", "--json")[0])
+    assert found["noise"] is None
+    assert len(server.chats) == 2 * 57
+
+
+@pytest.mark.usefixtures("project")
+def test_what_flips_cost(told: Told, server: Server) -> None:
+    """Flips raise the discordance, and with it the questions that a verdict takes."""
+    server.answer = each_other_time()
+    found = json.loads(told("calibrate", *ASKED, "--json")[0])
+    cost, flips = found["noise"]["cost"], found["flips"]["share"]
+    assert (cost["without"], cost["assumed"]) == (0.1, True)
+    assert cost["with_flips"] == pytest.approx(0.1 + flips - 0.2 * flips)
+    assert [case["case"] for case in cost["quick"]] == ["nothing was lost", "2 points were lost"]
+    assert cost["needed_with_flips"] > cost["needed_without"] > 228
+    assert cost["visible_with_flips"] > cost["visible_without"]
+    assert found["noise"]["one_at_a_time"] is None
+
+
+@pytest.mark.usefixtures("project")
+def test_how_to_measure_is_said(told: Told, server: Server) -> None:
+    """Without the option, people are told the command that tries the remedy."""
+    server.answer = each_other_time()
+    out, _ = told("calibrate", *ASKED)
+    assert "what the flips cost a comparison, at a discordance of 10.0% without them" in out
+    assert "capgate calibrate --model-id one --limit 57 --try-remedy" in out
+    assert "the same type of GPU" in out
+
+
+@pytest.mark.usefixtures("project")
+def test_answers_that_are_drawn(told: Told, server: Server) -> None:
+    """At a temperature above 0 the first remedy is to ask at 0."""
+    server.answer = each_other_time()
+    found = json.loads(told("calibrate", *ASKED, "--temperature", "0.7", "--json")[0])
+    assert "temperature 0.7" in found["noise"]["remedies"][0]

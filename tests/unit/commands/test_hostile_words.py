@@ -215,7 +215,10 @@ CAPGATE: dict[str, list[tuple[str, ...]]] = {
         ("rescore", OTHER, "--json"),
         ("rescore", OTHER, "--benchmark", HOSTILE),
     ],
-    "calibrate": [("calibrate", *MODEL, "--limit", "4", "--simulations", "2")],
+    "calibrate": [
+        ("calibrate", *MODEL, "--limit", "4", "--simulations", "2"),
+        ("calibrate", *MODEL, "--limit", "4", "--simulations", "2", "--try-remedy", "--json"),
+    ],
     "plan": [("plan", *MODEL), ("plan", *MODEL, "--json"), ("plan", "--model-id", HOSTILE)],
     "sweep": [
         ("sweep", *MODEL, "--adapters", "adapter*", "--benchmark", "asked"),
