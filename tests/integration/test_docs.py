@@ -293,6 +293,7 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
 _OF_OTHER_PAGES = {
     *("my-model", "own-benchmarks", "faulty-questions"),
     *("many-adapters", "two-servers", "one-database", "cluster", "logs", "ray"),
+    "browser",
 }
 """Scenes that are no trouble of a user's."""
 

@@ -45,6 +45,7 @@ def train(
     steps: int,
     save_steps: int,
     launcher: tuple[str, ...] = (),
+    attached: bool = True,
     **environment: str,
 ) -> tuple[list[dict[str, Any]], str]:
     """Runs the page's snippet in a training; what happened in each process, and the output."""
@@ -52,6 +53,8 @@ def train(
     (snippet,) = re.findall(r"<!-- in a training -->\n```python\n(.*?)^```\n", PAGE, re.M | re.S)
     placed = snippet.replace('model_id="my-model"', f'model_id="my-model", {OTHER_PYTHON}')
     assert placed != snippet
+    if not attached:
+        placed = placed.replace("gate.attach(trainer)", "trainer.add_callback(gate)")
     file = project.write("train.py", placed)
     together = {
         **{k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))},
@@ -104,6 +107,17 @@ def test_a_dead_server_ends_no_training(training: Project) -> None:
     assert "capgate/drop" not in logged
     assert "nothing accepts connections there" in text
     assert any("loss" in log for log in happened["history"] if log["step"] == 20)
+
+
+def test_a_gate_without_its_trainer_judges_all_the_same(training: Project) -> None:
+    """Its verdict is in the trainer's history alone, and a warning says how trackers get it."""
+    url = "http://127.0.0.1:9/v1"
+    ((happened,), text) = train(training, url, steps=20, save_steps=20, attached=False)
+    assert happened["kinds"] == ["ERROR"]
+    (logged,) = verdicts(happened["history"])
+    assert logged["capgate/step"] == logged["step"] == 20
+    assert verdicts(happened["tracked"]) == []
+    assert "call gate.attach(trainer)" in text
 
 
 def test_a_whole_model_is_not_judged(training: Project) -> None:
