@@ -342,18 +342,34 @@ def interpreter(path: Path, distribution: str = "vllm 0.32.0") -> Path:
     return path
 
 
+def _wavering() -> Answerer:
+    """Answers of which a quarter change from one time to the next."""
+    times: Counter[str] = Counter()
+
+    def answer(asked: dict[str, Any]) -> str:
+        said, question = hashed_answer(asked), asked["messages"][-1]["content"]
+        times[question] += 1
+        return "ANSWER: A" if said == "ANSWER: B" and times[question] % 2 else said
+
+    return answer
+
+
 def main(arguments: list[str]) -> None:
     """Serves until it is ended."""
     flags = dict(one.removeprefix("--").split("=", 1) for one in arguments if "=" in one)
     print("flags:", *arguments, flush=True)
     told = {name: value for name, value in os.environ.items() if name.startswith(("VLLM", "HF_"))}
     print("environment:", json.dumps({k: v for k, v in told.items() if "KEY" not in k}), flush=True)
+    if "DOUBLE_LACKS_MODE" in os.environ and os.environ.get("VLLM_BATCH_INVARIANT") == "1":
+        sys.exit("RuntimeError: batch invariance is not supported on this device")
     server = Vllm(
         names=(flags["served-model-name"],),
         root=flags["model"],
         key=os.environ["VLLM_API_KEY"],
         run_time="VLLM_ALLOW_RUNTIME_LORA_UPDATING" in os.environ,
     )
+    if "DOUBLE_WAVERS" in os.environ and os.environ.get("VLLM_BATCH_INVARIANT") != "1":
+        server.answer = _wavering()
     server.port = int(flags["port"])
     server.start()
     threading.Event().wait()

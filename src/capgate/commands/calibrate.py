@@ -7,12 +7,14 @@ the policy allows.
 
 Where the target contradicts itself, it says what that costs in questions and what may remedy it.
 `--try-remedy` measures how many of the contradictions are gone when nothing else is asked at the
-same time.
+same time, and of a vLLM server that capgate starts also how many are gone in its
+batch-invariant mode.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Final
 
 from capgate.asking.ask_again import ask_again
@@ -26,15 +28,27 @@ from capgate.commands.options import (
     settings_of,
 )
 from capgate.common.answers import Answer
-from capgate.common.errors import ConfigError
+from capgate.common.errors import CapgateError, ConfigError
+from capgate.common.text import one_line
 from capgate.config.option_values import positive
+from capgate.config.settings import Settings
 from capgate.config.shown_command import calibrate_command
+from capgate.config.targets import VllmServe
 from capgate.gate.budget import benchmark_budget
 from capgate.gate.calibration import Calibration, calibrate, whole_rounds
 from capgate.gate.noise import compare_noise
 from capgate.report.data.missing import faults_of
 from capgate.report.text.missing_lines import fault_lines
-from capgate.run.noise import Looks, ask_one_at_a_time, cost_of_flips, in_order, remedies
+from capgate.run.noise import (
+    BATCH_INVARIANT,
+    Looks,
+    ask_one_at_a_time,
+    ask_under_remedy,
+    batch_invariant,
+    cost_of_flips,
+    in_order,
+    remedies,
+)
 from capgate.run.planned_runs import runs_to_plan_by
 from capgate.run.planning import discordance_of
 from capgate.run.reference import domains_judged
@@ -42,6 +56,7 @@ from capgate.run.run import Run
 from capgate.run.standalone import local_run
 
 _FAULTS: Final = 4
+_FAULT_LETTERS: Final = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--try-remedy",
         action="store_true",
-        help="where it contradicts itself, ask twice more, one question at a time, and compare",
+        help="where it contradicts itself, ask twice more, one question at a time, and compare; "
+        "vLLM that capgate starts is also started anew with VLLM_BATCH_INVARIANT=1",
     )
     add_json(parser)
 
@@ -98,6 +114,8 @@ def run(options: argparse.Namespace) -> int:
             step=count.step,
         )
         noise = _noise(run, target, (first, second), found, population, remedy=options.try_remedy)
+    if noise is not None and options.try_remedy and noise.can_restart:
+        noise = _restarted(settings, target, (first, second), noise)
     out = output_of(options)
     if options.json:
         out.json(as_json(target, benchmark, found, noise), indent=2)
@@ -139,7 +157,24 @@ def _noise(
         tried = compare_noise(looks, in_order(ask_one_at_a_time(run, target), looks[0]))
     server = run.participants[entry.adapter_of or target]
     known = remedies(run.ready_target(target), server, temperature=settings.temperature)
-    return Noise(cost, tuple(known), tried, calibrate_command(settings.describe()))
+    return Noise(
+        cost,
+        tuple(known),
+        tried,
+        calibrate_command(settings.describe()),
+        can_restart=isinstance(server.serve, VllmServe) and not batch_invariant(server),
+    )
+
+
+def _restarted(settings: Settings, target: str, looks: Looks, noise: Noise) -> Noise:
+    """The same with what vLLM's batch-invariant mode makes of it, on a server started anew."""
+    try:
+        with local_run(settings, vllm_env={BATCH_INVARIANT: "1"}) as run:
+            again = ask_under_remedy(run, run.ready_target(target), f"{BATCH_INVARIANT}=1")
+        found = compare_noise(looks, in_order(again, looks[0]))
+    except CapgateError as error:
+        return replace(noise, batch_invariant_fault=one_line(str(error), limit=_FAULT_LETTERS))
+    return replace(noise, batch_invariant=found)
 
 
 def _ask(run: Run, target: str) -> tuple[list[Answer], list[Answer]]:

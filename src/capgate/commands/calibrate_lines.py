@@ -23,12 +23,18 @@ class Noise:
         remedies: What may remedy it.
         one_at_a_time: How it answers when it is asked one question at a time; None if not tried.
         command: What measures it again.
+        can_restart: Whether capgate can start its server anew in vLLM's batch-invariant mode.
+        batch_invariant: How it answers in that mode; None if not tried.
+        batch_invariant_fault: Why that could not be tried; `""` if it could, or was not.
     """
 
     cost: NoiseCost | None
     remedies: tuple[str, ...]
     one_at_a_time: Remedied | None
     command: str
+    can_restart: bool = False
+    batch_invariant: Remedied | None = None
+    batch_invariant_fault: str = ""
 
 
 def as_json(target: str, benchmark: str, found: Calibration, noise: Noise | None) -> dict[str, Any]:
@@ -42,12 +48,14 @@ def as_json(target: str, benchmark: str, found: Calibration, noise: Noise | None
 
 def _noise(noise: Noise) -> dict[str, Any]:
     data = asdict(noise)
-    tried = noise.one_at_a_time
-    if tried is not None:
-        shown = data["one_at_a_time"]
-        shown |= {"removed": tried.removed, "outcome": tried.outcome}
-        for name in ("before", "after"):
-            shown[name]["interval"] = getattr(tried, name).interval._asdict()
+    del data["can_restart"]
+    for key in ("one_at_a_time", "batch_invariant"):
+        tried: Remedied | None = getattr(noise, key)
+        if tried is not None:
+            shown = data[key]
+            shown |= {"removed": tried.removed, "outcome": tried.outcome}
+            for name in ("before", "after"):
+                shown[name]["interval"] = getattr(tried, name).interval._asdict()
     return data
 
 
@@ -112,6 +120,14 @@ def _remedy_lines(noise: Noise) -> Iterator[str]:
         yield f"  answered otherwise at once:          {_rate(tried.before)}"
         yield f"  answered otherwise one at a time:    {_rate(tried.after)}"
         yield f"  {_finding(tried)}"
+    if noise.batch_invariant is not None:
+        mode = noise.batch_invariant
+        yield f"the server started anew with VLLM_BATCH_INVARIANT=1, {mode.n:,} questions:"
+        yield f"  answered otherwise before:           {_rate(mode.before)}"
+        yield f"  answered otherwise in that mode:     {_rate(mode.after)}"
+        yield f"  {_finding(mode)}"
+    if noise.batch_invariant_fault:
+        yield f"VLLM_BATCH_INVARIANT=1 could not be tried: {noise.batch_invariant_fault}"
     yield "what may keep it from contradicting itself:"
     yield from (f"  - {one}" for one in noise.remedies)
     if tried is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from capgate.asking.ask_again import ask_again
 from capgate.asking.progress import Count
@@ -18,6 +19,9 @@ from capgate.gate.policy import Policy
 from capgate.gate.power import visible_drop
 from capgate.run.planning import Known, quick_orders
 from capgate.run.run import Run
+
+BATCH_INVARIANT: Final = "VLLM_BATCH_INVARIANT"
+"""The variable that makes vLLM's answers independent of what else is in the batch."""
 
 Looks = tuple[list[Answer], list[Answer]]
 
@@ -187,7 +191,7 @@ def remedies(one: ReadyTarget, server: Target, *, temperature: float) -> Iterato
 def batch_invariant(server: Target) -> bool:
     """Whether a target's entry starts vLLM in its batch-invariant mode."""
     spec = server.serve
-    return isinstance(spec, VllmServe) and spec.env.get("VLLM_BATCH_INVARIANT") == "1"
+    return isinstance(spec, VllmServe) and spec.env.get(BATCH_INVARIANT) == "1"
 
 
 def ask_one_at_a_time(run: Run, target: str) -> tuple[Sequence[Answer], Sequence[Answer]]:
@@ -204,8 +208,28 @@ def ask_one_at_a_time(run: Run, target: str) -> tuple[Sequence[Answer], Sequence
     ready = run.ready_target(target)
     alone = ready.target.model_copy(update={"max_connections": 1})
     one = run.evaluator.ready_target(alone, ready.endpoint)
+    return ask_under_remedy(run, one, "one at a time")
+
+
+def ask_under_remedy(
+    run: Run, one: ReadyTarget, remedy: str
+) -> tuple[Sequence[Answer], Sequence[Answer]]:
+    """Has a target answer its questions twice, apart from all looks without the remedy.
+
+    Args:
+        run: The run.
+        one: The target, under the remedy.
+        remedy: The remedy, for people.
+
+    Returns:
+        Both looks.
+
+    Raises:
+        CapgateError: The target can't be asked.
+    """
+    target = one.id
     everything = list(run.selection(target))
-    named = f"{target}, one at a time, asked twice"
+    named = f"{target}, {remedy}, asked twice"
     count = Count(named, 2 * len(everything), "answers", run.say)
     looks = (
         run.evaluator.for_look("remedy")

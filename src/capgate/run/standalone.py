@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from capgate.common.output import Output
 from capgate.config.chosen_targets import new_run_id
 from capgate.config.secrets import project_redactor
 from capgate.config.settings import Settings
-from capgate.config.targets import environment
+from capgate.config.targets import Target, VllmServe, environment
 from capgate.run.log_sweep import sweep_lines
 from capgate.run.run import Run
 from capgate.run.runs import Runs
@@ -21,7 +21,11 @@ from capgate.store.open_store import open_leases
 
 @contextmanager
 def local_run(
-    settings: Settings, *, further: Sequence[str] = (), run_id: str | None = None
+    settings: Settings,
+    *,
+    further: Sequence[str] = (),
+    run_id: str | None = None,
+    vllm_env: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
     """A run of one benchmark in this process; its servers end with it.
 
@@ -29,11 +33,14 @@ def local_run(
         settings: The run's settings.
         further: Targets that take part beside those in the settings.
         run_id: A run that is taken up again; a new one where None.
+        vllm_env: Further environment variables of the vLLM servers that it starts.
 
     Raises:
         CapgateError: The targets' file has faults, or a target is unknown.
     """
-    with local_runs(settings, settings.benchmarks[:1], further=further, run_id=run_id) as local:
+    with local_runs(
+        settings, settings.benchmarks[:1], further=further, run_id=run_id, vllm_env=vllm_env
+    ) as local:
         yield local.runs.first
 
 
@@ -58,6 +65,7 @@ def local_runs(
     further: Sequence[str] = (),
     run_id: str | None = None,
     one_by_one: bool = False,
+    vllm_env: Mapping[str, str] | None = None,
 ) -> Iterator[LocalRuns]:
     """A run in this process; its servers end with it, and then its logs lose what is secret.
 
@@ -67,6 +75,7 @@ def local_runs(
         further: Targets that take part beside those in the settings.
         run_id: A run that is taken up again; a new one where None.
         one_by_one: Whether each adapter is loaded when it is asked for, and not with its base.
+        vllm_env: Further environment variables of the vLLM servers that it starts.
 
     Raises:
         CapgateError: The targets' file has faults, or a target is unknown.
@@ -93,7 +102,7 @@ def local_runs(
     runs = Runs(benchmarks, make)
     run = runs.first
     servers = Servers(
-        run.participants,
+        {name: _with_env(one, vllm_env or {}) for name, one in run.participants.items()},
         environment(settings.root),
         run.folder / "logs",
         say=say,
@@ -109,3 +118,11 @@ def local_runs(
         servers.close()
         for line in sweep_lines(run.folder / "logs", redactor):
             say(line)
+
+
+def _with_env(target: Target, variables: Mapping[str, str]) -> Target:
+    spec = target.serve
+    if not variables or not isinstance(spec, VllmServe):
+        return target
+    more = spec.model_copy(update={"env": {**spec.env, **variables}})
+    return target.model_copy(update={"serve": more})

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.doubles.server import Server, hashed_answer
+from tests.doubles.vllm import interpreter
 from tests.unit.commands.conftest import Told
 
 ASKED = ("--model-id", "one", "--limit", "57", "--simulations", "20")
@@ -176,3 +177,37 @@ def test_answers_that_are_drawn(told: Told, server: Server) -> None:
     server.answer = each_other_time()
     found = json.loads(told("calibrate", *ASKED, "--temperature", "0.7", "--json")[0])
     assert "temperature 0.7" in found["noise"]["remedies"][0]
+
+
+@pytest.fixture
+def started(project: Path) -> Callable[[dict[str, str]], None]:
+    """Makes the project's target one whose vLLM capgate starts, with some variables."""
+
+    def write(env: dict[str, str]) -> None:
+        python = str(interpreter(project / "python"))
+        serve = {"engine": "vllm", "model": "org/model", "python": python, "env": env}
+        entry = {"model_name": "smollm2", "serve": serve, "dataset": "bundled"}
+        path = project / "config" / "models.yaml"
+        path.write_text(yaml.safe_dump({"one": {**entry, "context_window": 2048}}))
+
+    return write
+
+
+def test_vllm_is_started_anew(told: Told, started: Callable[[dict[str, str]], None]) -> None:
+    """A vLLM that capgate starts is started anew in its batch-invariant mode, and compared."""
+    started({"DOUBLE_WAVERS": "yes"})
+    noise = json.loads(told("calibrate", *ASKED, "--try-remedy", "--json")[0])["noise"]
+    assert noise["one_at_a_time"]["outcome"] == "does not help"
+    assert noise["batch_invariant"]["outcome"] == "helps"
+    assert noise["batch_invariant"]["after"]["count"] == 0
+    assert "serve: {env: {VLLM_BATCH_INVARIANT: '1'}}" in noise["remedies"][0]
+
+
+def test_a_device_without_the_mode(told: Told, started: Callable[[dict[str, str]], None]) -> None:
+    """Where vLLM does not start in that mode, its own words are told, and the rest is kept."""
+    started({"DOUBLE_WAVERS": "yes", "DOUBLE_LACKS_MODE": "yes"})
+    out, _ = told("calibrate", *ASKED, "--try-remedy")
+    assert "VLLM_BATCH_INVARIANT=1 could not be tried: " in out
+    assert "batch invariance is not supported on this device" in out
+    assert "answered otherwise one at a time: " in out
+    assert out.splitlines()[-1] == "within what is allowed"
