@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from importlib.resources import files
 
 import pytest
 from tests.doubles.server import Server
@@ -110,6 +112,20 @@ def test_a_node_id_names_a_quick_run(project: Project) -> None:
     both = project.pytest(f"{file}test_quick", f"{file}test_suite", *COLLECT)
     assert ids(both) == ["test_suite[local-smollm2]"]
     assert NO_QUICK in both.text
+
+
+def test_a_subject_without_questions_is_told(project: Project, server: Server) -> None:
+    """A subject of which the data set has no question is skipped, and the reason says so."""
+    bundled = files("capgate.benchmarks.mmlu") / "bundled"
+    for split in ("test", "dev"):
+        lines = (bundled / f"{split}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["subject"] == "virology"]
+        project.write(f"data/{split}.jsonl", "".join(kept))
+    project.serve(server, dataset="data")
+    chosen = ("--subjects", "virology,anatomy")
+    outcome = project.pytest("benchmarks", "-m", "full", "--measure", "-rs", *chosen, COLUMNS="200")
+    assert outcome.code == 0, outcome.text
+    assert "the data set has no question of this subject" in outcome.text
 
 
 def test_limit_is_spread(project: Project, server: Server) -> None:

@@ -106,7 +106,9 @@ class Bench:
             judgement = self._error(target, run, shard, error, "subject")
         if judgement is None:
             what = "subject" if run.name == MMLU else "group"
-            pytest.skip(f"--limit {run.settings.limit} left no question of this {what}")
+            limit = run.settings.limit
+            why = f"--limit {limit} left" if limit is not None else "the data set has"
+            pytest.skip(f"{why} no question of this {what}")
         self._settle(judgement, run)
 
     def _whole(self, target: str, run: Run, mode: Mode) -> None:
