@@ -14,6 +14,7 @@ vLLM's Python), with vLLM's flags and environment:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -354,19 +355,65 @@ def _wavering() -> Answerer:
     return answer
 
 
+class Noting(Vllm):
+    """Keeps in files what it is asked, for a test in another process.
+
+    One of all that share a folder answers some questions and then no more, as if it computed.
+
+    Args:
+        folder: Gets a file for each process, named by its id: a line of JSON for each question
+            that came (`asked`) and for each that it answers (`answered`). The file `held` has the
+            id of the process that answers no more.
+        answers: How many questions that one answers before.
+        keys: Those of `Vllm`.
+    """
+
+    def __init__(self, folder: Path, answers: int, **keys: Any) -> None:  # noqa: ANN401 (those of `Vllm`)
+        super().__init__(**keys)
+        self._folder = folder
+        self._left = answers
+        self._holds = False
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.read())
+        if is_proof(body):
+            return await super().chat(request)
+        self._write("asked", body)
+        if not self._left and not self._holds:
+            with contextlib.suppress(FileExistsError), (self._folder / "held").open("x") as file:
+                file.write(str(os.getpid()))
+                self._holds = True
+        if self._holds:
+            await asyncio.Event().wait()
+        self._left = max(0, self._left - 1)
+        self._write("answered", body)
+        return await super().chat(request)
+
+    def _write(self, what: str, body: dict[str, Any]) -> None:
+        with (self._folder / str(os.getpid())).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({what: body["messages"][-1]["content"]}) + "\n")
+
+
 def main(arguments: list[str]) -> None:
-    """Serves until it is ended."""
+    """Serves until it is ended.
+
+    With `DOUBLE_NOTES`, a folder, and `DOUBLE_ANSWERS`, a number, it is `Noting`.
+    """
     flags = dict(one.removeprefix("--").split("=", 1) for one in arguments if "=" in one)
     print("flags:", *arguments, flush=True)
     told = {name: value for name, value in os.environ.items() if name.startswith(("VLLM", "HF_"))}
     print("environment:", json.dumps({k: v for k, v in told.items() if "KEY" not in k}), flush=True)
     if "DOUBLE_LACKS_MODE" in os.environ and os.environ.get("VLLM_BATCH_INVARIANT") == "1":
         sys.exit("RuntimeError: batch invariance is not supported on this device")
-    server = Vllm(
-        names=(flags["served-model-name"],),
-        root=flags["model"],
-        key=os.environ["VLLM_API_KEY"],
-        run_time="VLLM_ALLOW_RUNTIME_LORA_UPDATING" in os.environ,
+    keys: dict[str, Any] = {
+        "names": (flags["served-model-name"],),
+        "root": flags["model"],
+        "key": os.environ["VLLM_API_KEY"],
+        "run_time": "VLLM_ALLOW_RUNTIME_LORA_UPDATING" in os.environ,
+    }
+    notes = os.environ.get("DOUBLE_NOTES")
+    server = (
+        Noting(Path(notes), int(os.environ["DOUBLE_ANSWERS"]), **keys) if notes else Vllm(**keys)
     )
     if "DOUBLE_WAVERS" in os.environ and os.environ.get("VLLM_BATCH_INVARIANT") != "1":
         server.answer = _wavering()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import socket
 import sqlite3
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +20,17 @@ import psutil
 import pytest
 import yaml
 from tests.doubles.ray_nodes import LOOPBACK, RayNodes, kill_node_of
-from tests.integration.conftest import REAL, Outcome, Process, Project, hide, no_traceback, until
+from tests.doubles.vllm import interpreter
+from tests.integration.conftest import (
+    PROBE,
+    REAL,
+    Outcome,
+    Process,
+    Project,
+    hide,
+    no_traceback,
+    until,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,6 +82,17 @@ def answers(project: Project) -> dict[str, list[str]]:
     with contextlib.closing(sqlite3.connect(file, timeout=30)) as db:
         for question, text in db.execute("SELECT question, text FROM answers WHERE set_aside < 2"):
             found.setdefault(question, []).append(text)
+    return found
+
+
+def noted(folder: Path, what: str) -> dict[str, Counter[str]]:
+    """The benchmark's questions that each of the doubles was `asked`, or `answered`."""
+    found = {}
+    for file in folder.iterdir():
+        if file.name != "held":
+            lines = map(json.loads, file.read_text().splitlines())
+            prompts = [line[what] for line in lines if what in line]
+            found[file.name] = Counter(prompt for prompt in prompts if PROBE not in prompt)
     return found
 
 
@@ -152,6 +175,54 @@ def test_a_node_that_dies_loses_nothing(project: Project, nodes: RayNodes) -> No
     assert len(given) == result["overall"]["questions"]
     assert all(len(texts) == 1 for texts in given.values())
     until(lambda: not servers(nodes.process), "all servers have ended", 60)
+
+
+def test_a_node_that_dies_has_nothing_asked_twice(
+    project: Project, nodes: RayNodes, tmp_path: Path
+) -> None:
+    """Only what its server had not answered is asked again, by what the servers were asked.
+
+    The servers are doubles of vLLM, which keep what comes. One of them stops answering, so that
+    it has questions in flight when its node dies.
+    """
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    entry = yaml.safe_load((project.root / "config" / "models.yaml").read_text())[REAL]
+    entry |= {"provider": "vllm", "max_connections": 2}
+    entry["serve"] = {
+        "engine": "vllm",
+        "model": "org/model",
+        "python": str(interpreter(tmp_path / "python")),
+        "replicas": 2,
+        "resources": {"slot": 1},
+        "env": {"DOUBLE_NOTES": str(notes), "DOUBLE_ANSWERS": "3"},
+    }
+    project.targets(**{REAL: entry})
+    process = begin(project, nodes.address)
+    held = notes / "held"
+    until(lambda: held.exists() and held.read_text(), "a server that answers no more", 180)
+    until(
+        lambda: (
+            sum(project.stored().values())
+            == sum(one.total() for one in noted(notes, "answered").values())
+        ),
+        "all answers that came are stored",
+    )
+    victim = psutil.Process(int(held.read_text()))
+    name = str(victim.pid)
+    kill_node_of(victim)
+    outcome = process.finish()
+    assert outcome.code == 0, outcome.text
+    asked, answered = noted(notes, "asked"), noted(notes, "answered")
+    assert all(asked.values())
+    assert answered[name]
+    in_flight = asked[name] - answered[name]
+    assert 1 <= in_flight.total() <= 2
+    everywhere = sum(asked.values(), Counter[str]())
+    assert everywhere == Counter(set(everywhere)) + in_flight
+    given = answers(project)
+    assert len(given) == len(everywhere) == project.result(REAL)["overall"]["questions"]
+    assert all(len(texts) == 1 for texts in given.values())
 
 
 def test_a_killed_run_leaves_no_server(project: Project, nodes: RayNodes) -> None:
