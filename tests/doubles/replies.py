@@ -140,6 +140,12 @@ NO_MODEL = _error(
     "NotFoundError",
     "model",
 )
+NO_TEMPLATE = _error(
+    400,
+    "As of transformers v4.44, default chat template is no longer allowed, so you must provide a"
+    " chat template if the tokenizer does not define one.",
+    "BadRequestError",
+)
 NO_ROUTE = Reply(404, {"detail": "Not Found"})
 NO_METHOD = Reply(405, {"detail": "Method Not Allowed"})
 PROMPT_TOO_LONG = _error(

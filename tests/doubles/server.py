@@ -1,4 +1,4 @@
-"""A real HTTP server that behaves as it is told, in OpenAI's chat-completions form.
+"""A real HTTP server that behaves as it is told: chat completions, and completions of a text.
 
 In a test, in a thread of its own:
 
@@ -27,7 +27,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
-from tests.doubles.replies import UNAUTHORIZED, Handler, Reply, completion
+from tests.doubles.replies import NO_TEMPLATE, UNAUTHORIZED, Handler, Reply, completion
+from tests.doubles.text_form import as_chat, as_text
 
 from capgate.serving.signature import FURTHER, PROMPTS
 
@@ -63,7 +64,7 @@ def hashed_answer(asked: dict[str, Any]) -> str:
 
 def is_proof(asked: dict[str, Any]) -> bool:
     """Whether a request is one of those by which weights are known again."""
-    return asked["messages"][-1]["content"] in PROMPTS + FURTHER
+    return as_chat(asked)["messages"][-1]["content"] in PROMPTS + FURTHER
 
 
 class Server:
@@ -81,6 +82,7 @@ class Server:
             set to what it answers to paths that it does not know.
         weights: Which weights it serves.
         keeps: Whether the requests that arrive are kept in `asked`.
+        template: Whether the model has a chat template; without one it answers no chats.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class Server:
         models_reply: Handler | None = None,
         weights: str = "first",
         keeps: bool = True,
+        template: bool = True,
     ) -> None:
         self._keeps = keeps
+        self.template = template
         self.models = models
         self.models_reply = models_reply
         self.other_reply: Handler | None = None
@@ -130,6 +134,15 @@ class Server:
 
     def _chats(self) -> list[Asked]:
         return [asked for asked in self.asked if asked.path.endswith("/chat/completions")]
+
+    @property
+    def texts(self) -> list[Asked]:
+        """The requests for a completion that arrived, without those of the proof."""
+        return [
+            asked
+            for asked in self.asked
+            if asked.path.endswith("/v1/completions") and not is_proof(asked.body)
+        ]
 
     def script(self, *handlers: Handler, forever: Handler | None = None) -> None:
         """Answers the next chat requests by `handlers`, one each.
@@ -190,6 +203,7 @@ class Server:
         """Returns the routes."""
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_post("/v1/completions", self.text)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         app.router.add_get("/version", self._version)
@@ -228,6 +242,9 @@ class Server:
         self._note(request, body, raw)
         if self._refused(request):
             return await UNAUTHORIZED(request, body)
+        if not self.template and "messages" in body:
+            return await NO_TEMPLATE(request, body)
+        body = as_chat(body)
         if is_proof(body):
             said = f"{self.weights} of {body.get('model')}: {body['messages'][-1]['content']}"
             return web.json_response(completion(said) | {"model": body.get("model", "")})
@@ -244,6 +261,18 @@ class Server:
             return web.Response(body=json.dumps(reply).encode(), content_type="application/json")
         finally:
             self.in_flight -= 1
+
+    async def text(self, request: web.Request) -> web.StreamResponse:
+        """Answers a request for a completion as the same chat would be answered."""
+        asked = json.loads(await request.read())
+        answered = await self.chat(request)
+        assert isinstance(answered, web.Response)
+        if answered.status != 200 or not isinstance(answered.body, bytes):
+            return answered
+        reply = json.loads(answered.body)
+        if reply.get("object") == "text_completion":
+            return answered
+        return web.json_response(as_text(reply, asked))
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         self._note(request)

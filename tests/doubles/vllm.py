@@ -28,8 +28,9 @@ from typing import Any
 
 from aiohttp import web
 from tests.doubles.events import Signal
-from tests.doubles.replies import UNAUTHORIZED, Reply, completion
+from tests.doubles.replies import NO_TEMPLATE, UNAUTHORIZED, Reply, completion
 from tests.doubles.server import Answerer, Server, hashed_answer, is_proof
+from tests.doubles.text_form import as_chat
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -130,6 +131,7 @@ class Vllm(Server):
         """Returns the routes."""
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_post("/v1/completions", self.text)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         app.router.add_get("/version", self._version)
@@ -149,6 +151,9 @@ class Vllm(Server):
         self._note(request, body)
         if self._refused(request):
             return await UNAUTHORIZED(request, body)
+        if not self.template and "messages" in body:
+            return await NO_TEMPLATE(request, body)
+        body = as_chat(body)
         if self.refusal is not None and is_proof(body):
             return await self.refusal(request, body)
         model = body["model"]

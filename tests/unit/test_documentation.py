@@ -80,7 +80,7 @@ def test_the_examples_are_sound(tmp_path: Path) -> None:
     """Each example of an entry or a floor is taken as it stands."""
     file = tmp_path / "example.yaml"
     entries = list(examples("config/models.yaml"))
-    assert len(entries) == 5
+    assert len(entries) == 6
     for text in entries:
         file.write_text(text, encoding="utf-8")
         assert load_targets(file).ids()

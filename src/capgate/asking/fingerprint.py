@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from capgate.asking.completion_form import FORM, STOP
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.mmlu.versions import hashed_versions
@@ -96,12 +97,16 @@ def digest_of(*parts: str) -> str:
 
 def generation(target: Target, settings: Settings, benchmark: Benchmark) -> dict[str, Any]:
     """The generation settings as fingerprints and results record them."""
-    return {
+    facts: dict[str, Any] = {
         "temperature": settings.temperature,
         "max_tokens": benchmark.max_tokens,
         "answer_format": answer_format(target, benchmark),
         "logprobs": target.logprobs,
     }
+    if target.prompt_format == "completion":
+        # Fingerprints of chats stay those that were made before there were completions.
+        facts["prompt_format"] = f"completion@{FORM}"
+    return facts
 
 
 def has_form(benchmark: Benchmark) -> bool:
@@ -118,13 +123,23 @@ def request_fields(target: Target, endpoint: Endpoint, benchmark: Benchmark) -> 
     """Further fields of each request: those of the target's entry, and those of its engine.
 
     Raises:
-        ConfigError: The target asks for constrained answers, which its server does not support.
+        ConfigError: The target asks for constrained answers, which its server does not support,
+            or for completions of a benchmark whose answers are not letters.
     """
     fields = endpoint.engine_fields | target.extra_body
     if target.route is not None:
         fields["provider"] = target.route
     if endpoint.salt:
         fields.setdefault("cache_salt", endpoint.salt)
+    if target.prompt_format == "completion":
+        if not has_form(benchmark):
+            raise ConfigError(
+                f"it asks for completions (prompt_format), and {benchmark.name} is no benchmark "
+                "whose answers are letters",
+                target=target.id,
+                remedy="leave that benchmark out for it, or ask a target with a chat template",
+            )
+        fields.setdefault("stop", list(STOP))
     if answer_format(target, benchmark) == "constrained":
         fields.update(_constraint(target, endpoint.engine, benchmark))
     return fields

@@ -161,6 +161,8 @@ class TargetMaker:
         )
 
     def _notes(self, target: Target) -> list[str]:
+        if target.prompt_format == "completion":
+            return ["it is asked to go on with a text (prompt_format: completion), not in a chat"]
         if target.answer_format == answer_format(target, self.benchmark):
             return []
         name = self.benchmark.name
@@ -198,6 +200,7 @@ class TargetMaker:
             turns=None if endpoint.place else self._turns(endpoint),
             cost=self._cost(target, endpoint),
             offer=endpoint.offer,
+            completes=target.prompt_format == "completion",
         )
 
     def _turns(self, endpoint: Endpoint) -> ModelTurns:
@@ -236,6 +239,7 @@ class TargetMaker:
             key=endpoint.key or "",
             limits=limits or self._limits(target),
             max_tokens_field=endpoint.max_tokens_field,
+            prompt_format=endpoint.prompt_format,
             notify=functools.partial(self._notify, endpoint.base_url),
         )
 

@@ -67,6 +67,12 @@ def ask_probe(target: ReadyTarget, evaluator: Evaluator) -> Answer:
 
 def _remedy(benchmark: Benchmark, target: ReadyTarget) -> str:
     """What to do about a model that does not answer in form."""
+    if target.target.prompt_format == "completion":
+        return (
+            "give it examples (--tasks inspect_evals/mmlu_5_shot)"
+            if benchmark.name == MMLU
+            else "put an example into each question: a base model goes on as a text begins"
+        )
     if benchmark.name == MMLU:
         return (
             "if the model can't follow the form, set answer_format: constrained for it, or "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from capgate.asking.completion_form import led, with_lead
 from capgate.asking.cost_limit import TargetCost
 from capgate.asking.endpoint_clients import EndpointClients
 from capgate.client.client import Client
@@ -20,7 +21,7 @@ _answered = OneAtATime()
 
 
 class TargetClient:
-    """Asks one target for chat completions.
+    """Asks one target for answers.
 
     Args:
         target: The target's id.
@@ -32,6 +33,7 @@ class TargetClient:
         turns: Has one model at a time asked, where its server mixes models up.
         cost: What each request is paid from, where the run's cost is bounded.
         offer: What OpenRouter lists for the model, where it is asked there.
+        completes: Whether the target is a base model that is asked to go on with a text.
 
     Attributes:
         target: The same; so are the next six.
@@ -57,6 +59,7 @@ class TargetClient:
         turns: ModelTurns | None = None,
         cost: TargetCost | None = None,
         offer: Offer | None = None,
+        completes: bool = False,
     ) -> None:
         self.target = target
         self.client = client
@@ -68,6 +71,7 @@ class TargetClient:
         self.begins_in_thought = False
         self._turns = turns or ModelTurns(apart=False)
         self._offer = offer
+        self._completes = completes
 
     @property
     def base_url(self) -> str:
@@ -92,10 +96,10 @@ class TargetClient:
     async def complete(
         self, request: Mapping[str, Any], further: Mapping[str, Any] | None = None
     ) -> Completion:
-        """Asks for one chat completion.
+        """Asks for one answer.
 
         Args:
-            request: The request's JSON object, without the members of `extra_body`.
+            request: The chat request's JSON object, without the members of `extra_body`.
             further: Members of this request that replace others of their names.
 
         Returns:
@@ -106,12 +110,16 @@ class TargetClient:
             NotAskedError: It could have passed `--max-cost`.
         """
         body = {**request, **self.extra_body, **(further or {})}
+        if self._completes:
+            body = led(body)
         reservation = None if self.cost is None else self.cost.reservation(body)
         async with self._turns.of(self.model):
             answer = await self.client.complete(body, reservation)
         # The request that waits for the place is sent before this answer is processed.
         await _answered.enter()
         answer = self._without_open_thought(answer)
+        if self._completes:
+            answer = with_lead(answer)
         return replace(answer, text=shortened(answer.text), thought=shortened(answer.thought))
 
     def served_by(self, answer: Completion) -> str:

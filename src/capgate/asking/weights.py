@@ -53,6 +53,9 @@ def with_weights(
         "identity": dict(endpoint.identity),
         "extra_body": plain.facts["extra_body"],
     }
+    if endpoint.prompt_format != "chat":
+        # The same weights answer otherwise to a text without a chat template.
+        facts["prompt_format"] = endpoint.prompt_format
     server = _hash(facts)
     with store.claim(f"seen-{server}"):
         earlier = store.sightings(server)

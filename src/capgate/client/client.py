@@ -27,6 +27,7 @@ from capgate.client.outage import Notify, Outage
 from capgate.client.pacing import AdaptiveLimit
 from capgate.client.replies import Completion, ServedModel, read_json, read_models
 from capgate.client.retry import RetryPolicy
+from capgate.client.text_completions import PromptFormat, text_request
 from capgate.common.errors import RequestFault
 
 _T = TypeVar("_T")
@@ -71,6 +72,8 @@ class Client:
         headers: Further headers of every request.
         max_tokens_field: What `max_tokens` of a request is sent as. Where the server asks for
             the other field, that is sent from then on, by this process's other clients as well.
+            Completions have `max_tokens` alone.
+        prompt_format: Whether chats are asked for, or completions of a text.
         notify: Told where the server is out of reach, and where it is back: takes the topic and
             a line for people.
 
@@ -91,12 +94,20 @@ class Client:
         limits: ClientLimits | None = None,
         headers: Mapping[str, str] | None = None,
         max_tokens_field: MaxTokensField = "max_tokens",
+        prompt_format: PromptFormat = "chat",
         notify: Notify = lambda topic, line: None,  # noqa: ARG005
     ) -> None:
         self.limits = limits or ClientLimits()
         self._connection = Connection(
-            base_url, target=target, model=model, key=key, limits=self.limits, headers=headers
+            base_url,
+            target=target,
+            model=model,
+            key=key,
+            limits=self.limits,
+            headers=headers,
+            prompt_format=prompt_format,
         )
+        self._format = prompt_format
         self.answer_limit = AnswerLimit(self._connection.base, max_tokens_field)
         self.breaker = Breaker(
             patience=self.limits.patience,
@@ -141,18 +152,22 @@ class Client:
     async def complete(
         self, request: Mapping[str, Any], reservation: Reservation | None = None
     ) -> Completion:
-        """Asks for one chat completion, as often as the limits allow.
+        """Asks for one answer, as often as the limits allow.
 
         Args:
-            request: The request's JSON object (`model`, `messages`, `max_tokens` …).
+            request: The JSON object of a chat request (`model`, `messages`, `max_tokens` …),
+                also where completions are asked for.
             reservation: What each attempt is paid from, where the cost is bounded.
 
         Raises:
             RequestFault: There was no answer.
+            ConfigError: A completion can't hold what the request asks.
             Exception: What `reservation` raised, since there was not enough money left.
         """
         model, room = str(request.get("model", "")), answer_room(request)
         field = self.answer_limit.field(model)
+        if self._format == "completion":
+            request, field = text_request(request), "max_tokens"
         body = request_body(request, field)
         attempts = 0
         lost = 0.0

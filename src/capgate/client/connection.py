@@ -19,6 +19,7 @@ from capgate.client.faults import CONNECTION_KINDS, Place, safe_url
 from capgate.client.limits import ClientLimits
 from capgate.client.replies import Completion, read_completion, read_cost
 from capgate.client.responses import fault_of_response
+from capgate.client.text_completions import ROUTES, PromptFormat
 from capgate.common.errors import RequestFault
 from capgate.common.proxies import is_loopback, proxy_for
 
@@ -42,11 +43,12 @@ class Connection:
         key: The API key; sent as a bearer token, shown nowhere.
         limits: Times and counts.
         headers: Further headers of every request.
+        prompt_format: Whether chats are asked for, or completions of a text.
 
     Attributes:
         base: The API's root, without credentials.
         root: The server's root.
-        place: Who is asked for chat completions, for faults.
+        place: Who is asked for answers, for faults.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Connection:
         key: str,
         limits: ClientLimits,
         headers: Mapping[str, str] | None,
+        prompt_format: PromptFormat = "chat",
     ) -> None:
         self.base = safe_url(base_url).rstrip("/")
         self.root = self.base.removesuffix("/v1").removesuffix("/api")
-        self.place = Place(target, f"{self.base}/chat/completions", model, key)
+        self.place = Place(target, f"{self.base}/{ROUTES[prompt_format]}", model, key)
+        self._format = prompt_format
         self._limits = limits
-        self._chat_url = URL(self.place.url) if urlsplit(self.base).hostname else None
+        self._url = URL(self.place.url) if urlsplit(self.base).hostname else None
         self._headers = {"User-Agent": f"capgate/{__version__}", **(headers or {})}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
@@ -72,7 +76,7 @@ class Connection:
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, body: bytes, attempts: int, room: int) -> Completion:
-        """Asks for one chat completion, once.
+        """Asks for one answer, once.
 
         Args:
             body: The request's JSON.
@@ -84,10 +88,10 @@ class Connection:
         """
         started = time.perf_counter()
         try:
-            if self._chat_url is None:
+            if self._url is None:
                 raise aiohttp.InvalidURL(self.place.url)
             async with self._open().post(
-                self._chat_url,
+                self._url,
                 data=body,
                 headers={"Content-Type": "application/json"},
                 allow_redirects=False,
@@ -107,6 +111,7 @@ class Connection:
                     response.headers,
                     seconds=time.perf_counter() - started,
                     attempts=attempts,
+                    prompt_format=self._format,
                 )
             raise fault_of_response(
                 self.place, response.status, json_or_none(raw), raw, response.headers

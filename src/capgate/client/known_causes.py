@@ -74,8 +74,8 @@ CAUSES: Final[tuple[Cause, ...]] = (
         ),
         "bad_request",
         "the model has no chat template",
-        "Start vLLM with --chat-template FILE (docs/vllm.md, Base models); other servers have an "
-        "option of that kind",
+        "Set prompt_format: completion for this target, or start vLLM with --chat-template FILE "
+        "(docs/vllm.md, Base models)",
         statuses=_ANY,
     ),
     Cause(

@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from capgate.client.faults import FaultText, Place, words_of
 from capgate.client.responses import fault_of_response
+from capgate.client.text_completions import PromptFormat, chat_choice
 from capgate.client.tool_requests import ToolRequest, read_tool_requests
 from capgate.common.errors import RequestFault
 from capgate.common.thoughts import Spoken, set_aside
@@ -183,8 +184,9 @@ def read_completion(
     *,
     seconds: float,
     attempts: int,
+    prompt_format: PromptFormat = "chat",
 ) -> Completion:
-    """Reads the body of a 200 of `POST /chat/completions`.
+    """Reads the body of a 200 of `POST /chat/completions`, or of `POST /completions`.
 
     Raises:
         RequestFault: It holds no answer.
@@ -198,6 +200,8 @@ def read_completion(
         if body.get("error"):
             raise _inner_fault(place, status, body, raw, headers)
         raise place.known(_NO_CHOICES, said=words_of(None, raw), status=status)
+    if prompt_format == "completion":
+        choice = chat_choice(choice)
     reason = choice.get("finish_reason")
     if choice.get("error") or reason == "error" or body.get("error"):
         inner = choice if choice.get("error") else body

@@ -29,7 +29,13 @@ _NO_MODEL = re.compile(
     r"|no endpoints found|not a valid model|no such model|unknown model",
     re.IGNORECASE | re.DOTALL,
 )
-_ROUTES: Final = ("/chat/completions", "/models", "/load_lora_adapter", "/unload_lora_adapter")
+_ROUTES: Final = (
+    "/chat/completions",
+    "/completions",
+    "/models",
+    "/load_lora_adapter",
+    "/unload_lora_adapter",
+)
 _VERSION: Final = re.compile(r"/v\d\w*$")
 _POLICY: Final = "content_policy_violation"
 _QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|per-day", re.IGNORECASE)

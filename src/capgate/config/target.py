@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from capgate.client.text_completions import PromptFormat
 from capgate.common.errors import ConfigError, FileFault
 from capgate.common.yaml_file import is_variable
 from capgate.config.server_urls import checked_url, checked_urls
@@ -143,6 +144,7 @@ class Target(_Entry):
         path: For an adapter, its folder or hub id.
         revision: For an adapter from the hub, its revision.
         answer_format: `constrained` forces the answer's form by grammar.
+        prompt_format: `completion` asks a base model to go on with a text, in place of a chat.
         dataset: `hub`, `bundled` or a folder.
         max_connections: Requests in flight at a time, at each of its servers.
         max_adapters: LoRA adapters that a sweep has loaded on its server at a time; None for
@@ -170,6 +172,7 @@ class Target(_Entry):
     path: str | None = None
     revision: str | None = None
     answer_format: AnswerFormat = "free"
+    prompt_format: PromptFormat = "chat"
     dataset: str = "hub"
     max_connections: Annotated[int, Field(ge=1, le=1024)] = 64
     max_adapters: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -292,6 +295,9 @@ def clashes(name: str, body: Mapping[str, Any]) -> Iterator[FileFault]:
         if clash:
             what = f"an adapter uses its base's server; take out {', '.join(clash)}"
             yield FileFault(name, what)
+        if "prompt_format" in given:
+            what = "an adapter is asked as its base is; take it out"
+            yield FileFault(f"{name}.prompt_format", what)
         return
     if given & {"path", "revision"}:
         what = "path and revision belong to an adapter; name its base in adapter_of"
@@ -301,5 +307,20 @@ def clashes(name: str, body: Mapping[str, Any]) -> Iterator[FileFault]:
         yield FileFault(f"{name}.model_name", what)
     if ("base_url" in given) == ("serve" in given):
         yield FileFault(name, "give either base_url (a running server) or serve (start one)")
+    if body.get("prompt_format") == "completion":
+        yield from _not_of_completions(name, body)
     if body.get("provider") == "openrouter" and isinstance(body.get("base_url"), list):
         yield FileFault(f"{name}.base_url", "OpenRouter has one URL; it chooses among its servers")
+
+
+def _not_of_completions(name: str, body: Mapping[str, Any]) -> Iterator[FileFault]:
+    """Keys of an entry that don't go together with `prompt_format: completion`."""
+    if body.get("answer_format") == "constrained":
+        what = "completions are not constrained; take it or prompt_format out"
+        yield FileFault(f"{name}.answer_format", what)
+    if body.get("max_tokens_field") == "max_completion_tokens":
+        what = "completions have max_tokens alone; take it or prompt_format out"
+        yield FileFault(f"{name}.max_tokens_field", what)
+    if body.get("provider") == "openrouter":
+        what = "OpenRouter is asked for chats alone; take it out"
+        yield FileFault(f"{name}.prompt_format", what)

@@ -90,6 +90,8 @@ def _ask(run: Run, name: str, formless: set[str]) -> int:
     free = run.ready_target(name)
     if free.target.answer_format == "constrained":
         raise CapgateError("its answers were constrained already", target=name)
+    if free.target.prompt_format == "completion":
+        raise CapgateError("its completions can't be constrained", target=name)
     constrained = free.target.model_copy(update={"answer_format": "constrained"})
     ready_target = run.evaluator.ready_target(constrained, free.endpoint)
     questions = [q for q in run.questions(name).questions if q.hash in formless]

@@ -96,6 +96,7 @@ async def ask_prompts(
         key=endpoint.key or "",
         limits=ClientLimits(connections=at_once, attempt_timeout=60.0, max_retries=2),
         max_tokens_field=endpoint.max_tokens_field,
+        prompt_format=endpoint.prompt_format,
     )
 
     def one(prompt: str) -> Coroutine[Any, Any, Completion]:

@@ -114,6 +114,7 @@ def _endpoint(
         key=key,
         apart=engine == "vllm" and vllm.is_cpu_build(version),
         max_tokens_field=target.max_tokens_field or "max_tokens",
+        prompt_format=target.prompt_format,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from capgate.client.answer_limit import MaxTokensField
+from capgate.client.text_completions import PromptFormat
 
 if TYPE_CHECKING:
     from capgate.serving.addresses import Address
@@ -30,6 +31,7 @@ class Endpoint:
         apart: Whether its server mixes up models that it answers at the same time.
         salt: Sent to vLLM, whose prefix cache keeps requests with different salts apart.
         max_tokens_field: The name under which requests send `max_tokens`.
+        prompt_format: Whether it is asked for chats, or for completions of a text.
         notes: What a person should know about it, one sentence each; reports repeat it.
         known: Whether `identity` names the weights by their content.
         observation: What the run found out about the weights when it first reached the server;
@@ -50,6 +52,7 @@ class Endpoint:
     apart: bool = False
     salt: str = ""
     max_tokens_field: MaxTokensField = "max_tokens"
+    prompt_format: PromptFormat = "chat"
     notes: tuple[str, ...] = ()
     known: bool = False
     observation: Observation | None = None

@@ -98,6 +98,7 @@ def ask_by_name(
             key=key or "",
             limits=limits,
             max_tokens_field=target.max_tokens_field or "max_tokens",
+            prompt_format=target.prompt_format,
         )
         async with client:
             try:

@@ -366,6 +366,7 @@ class ServerCheckup:
                 key=self._key or "",
                 limits=_LIMITS,
                 max_tokens_field=self.base.max_tokens_field or "max_tokens",
+                prompt_format=self.base.prompt_format,
             )
             async with client:
                 return await ask(client)

@@ -157,6 +157,7 @@ def _endpoint(target: Target, base: Endpoint, name: str, identity: dict[str, Any
         apart=base.apart,
         place=base.place,
         max_tokens_field=target.max_tokens_field or base.max_tokens_field,
+        prompt_format=base.prompt_format,
     )
 
 
