@@ -29,7 +29,6 @@ from capgate.commands.options import (
 )
 from capgate.common.answers import Answer
 from capgate.common.errors import CapgateError, ConfigError
-from capgate.common.text import one_line
 from capgate.config.option_values import positive
 from capgate.config.settings import Settings
 from capgate.config.shown_command import calibrate_command
@@ -56,7 +55,6 @@ from capgate.run.run import Run
 from capgate.run.standalone import local_run
 
 _FAULTS: Final = 4
-_FAULT_LETTERS: Final = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +171,7 @@ def _restarted(settings: Settings, target: str, looks: Looks, noise: Noise) -> N
             again = ask_under_remedy(run, run.ready_target(target), f"{BATCH_INVARIANT}=1")
         found = compare_noise(looks, in_order(again, looks[0]))
     except CapgateError as error:
-        return replace(noise, batch_invariant_fault=one_line(str(error), limit=_FAULT_LETTERS))
+        return replace(noise, batch_invariant_fault=str(error))
     return replace(noise, batch_invariant=found)
 
 
