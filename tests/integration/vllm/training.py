@@ -87,3 +87,6 @@ happened = {
 }
 # One write: two processes share the stream.
 sys.stdout.write(f"happened: {json.dumps(happened)}\n")
+sys.stdout.flush()
+# Else PyTorch's own threads may abort a process that ends while another one still goes on.
+trainer.accelerator.end_training()
