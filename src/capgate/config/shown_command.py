@@ -45,13 +45,7 @@ def run_command(
     settings = {**recorded, **files_of(recorded)}
     if not settings.get("model_ids"):
         settings["model_ids"] = _default_of(recorded, models)
-    if settings.get("runner") == "direct" and "benchmarks" not in settings:
-        # What asks MMLU without the option.
-        del settings["runner"]
-    for option in OPTIONS:
-        if option.flag not in _LEFT_OUT:
-            words += _words(option.flag, option.keywords, settings)
-    return joined(words)
+    return joined([*words, *_option_words(settings)])
 
 
 def sweep_command(recorded: Mapping[str, Any]) -> str:
@@ -61,13 +55,8 @@ def sweep_command(recorded: Mapping[str, Any]) -> str:
         recorded: The settings of the sweep.
     """
     settings = {**recorded, **files_of(recorded), "adapter_names": ()}
-    if settings.get("runner") == "direct" and "benchmarks" not in settings:
-        del settings["runner"]
-    words = ["capgate", "sweep"]
-    for option in OPTIONS:
-        if option.flag not in _LEFT_OUT:
-            words += _words(option.flag, option.keywords, settings)
-    return joined([*words, "--adapters", *recorded["adapter_names"]])
+    adapters = recorded["adapter_names"]
+    return joined(["capgate", "sweep", *_option_words(settings), "--adapters", *adapters])
 
 
 def calibrate_command(recorded: Mapping[str, Any]) -> str:
@@ -77,13 +66,7 @@ def calibrate_command(recorded: Mapping[str, Any]) -> str:
         recorded: The settings that it was calibrated with.
     """
     settings = {**recorded, **files_of(recorded)}
-    if settings.get("runner") == "direct" and "benchmarks" not in settings:
-        del settings["runner"]
-    words = ["capgate", "calibrate"]
-    for option in OPTIONS:
-        if option.flag not in _LEFT_OUT:
-            words += _words(option.flag, option.keywords, settings)
-    return joined(words)
+    return joined(["capgate", "calibrate", *_option_words(settings)])
 
 
 def worker_command(recorded: Mapping[str, Any]) -> str:
@@ -95,13 +78,20 @@ def worker_command(recorded: Mapping[str, Any]) -> str:
     settings = {**recorded, **files_of(recorded), "stored": False}
     for name in ("allow_routes", "confirm", "seed"):
         settings.pop(name, None)
+    return joined(["capgate", "worker", "--shard", "0/1", *_option_words(settings)])
+
+
+def _option_words(settings: Mapping[str, Any]) -> list[str]:
+    """The options that are not their default."""
     if settings.get("runner") == "direct" and "benchmarks" not in settings:
-        del settings["runner"]
-    words = ["capgate", "worker", "--shard", "0/1"]
-    for option in OPTIONS:
-        if option.flag not in _LEFT_OUT:
-            words += _words(option.flag, option.keywords, settings)
-    return joined(words)
+        # What asks MMLU without the option.
+        settings = {name: value for name, value in settings.items() if name != "runner"}
+    return [
+        word
+        for option in OPTIONS
+        if option.flag not in _LEFT_OUT
+        for word in _words(option.flag, option.keywords, settings)
+    ]
 
 
 def _default_of(

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, read one line at a time."""
+"""Files of JSON that other tools wrote: of one object, and of one object a line."""
 
 from __future__ import annotations
 
@@ -7,11 +7,40 @@ from pathlib import Path
 from typing import Any, Final
 
 from capgate.common.errors import ConfigError, FileFault
-from capgate.common.json_file import parse_json
+from capgate.common.json_file import REPORT_BYTES, parse_json, read_json
 from capgate.common.text import one_line
 
 LONGEST_LINE: Final = 64 << 20
 """Bytes of the longest line that is read."""
+
+
+def json_report(
+    path: Path, *, key: str, what: str, by: str, otherwise: str, remedy: str
+) -> dict[str, Any]:
+    """The object of a file that holds a run's results.
+
+    Args:
+        path: The file.
+        key: What it must hold, as an object.
+        what: What it should be.
+        by: Who wrote it.
+        otherwise: What is said of it where it holds something else, to follow its path.
+        remedy: Which file to give then.
+
+    Raises:
+        ConfigError: It can't be read, or holds something else.
+    """
+    try:
+        data = read_json(path, most=REPORT_BYTES)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} can't be read as {what}",
+            said=str(error),
+            remedy=f"give the file as {by} wrote it",
+        ) from error
+    if not isinstance(data, dict) or not isinstance(data.get(key), dict):
+        raise ConfigError(f"{path} {otherwise}", remedy=remedy)
+    return data
 
 
 def json_objects(path: Path) -> Iterator[tuple[str, dict[str, Any] | FileFault]]:

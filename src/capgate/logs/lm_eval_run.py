@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from capgate.common.errors import ConfigError
-from capgate.common.json_file import REPORT_BYTES, read_json
+from capgate.logs.json_lines import json_report
 from capgate.logs.logged import without_addresses
 
 DATE: Final = r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?"
@@ -123,19 +122,14 @@ def read_run(path: Path) -> LmEvalRun:
     Raises:
         ConfigError: It can't be read, or holds something else.
     """
-    try:
-        data = read_json(path, most=REPORT_BYTES)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} can't be read as results of lm-evaluation-harness",
-            said=str(error),
-            remedy="give the file as the harness wrote it",
-        ) from error
-    if not isinstance(data, dict) or not isinstance(data.get("results"), dict):
-        raise ConfigError(
-            f"{path} holds no results of lm-evaluation-harness",
-            remedy="give the results_DATE.json that stands beside the samples",
-        )
+    data = json_report(
+        path,
+        key="results",
+        what="results of lm-evaluation-harness",
+        by="the harness",
+        otherwise="holds no results of lm-evaluation-harness",
+        remedy="give the results_DATE.json that stands beside the samples",
+    )
     return LmEvalRun(data, path)
 
 

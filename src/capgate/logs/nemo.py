@@ -12,9 +12,8 @@ from typing import Any, Final
 
 from capgate.common.answers import AnswerState
 from capgate.common.errors import ConfigError, FileFault
-from capgate.common.json_file import REPORT_BYTES, read_json
 from capgate.common.text import one_line
-from capgate.logs.json_lines import json_objects
+from capgate.logs.json_lines import json_objects, json_report
 from capgate.logs.lm_eval_run import mapping
 from capgate.logs.logged import (
     Graded,
@@ -158,17 +157,11 @@ def read_bundle(path: Path) -> Mapping[str, Any]:
     Raises:
         ConfigError: It can't be read, or holds something else.
     """
-    try:
-        data = read_json(path, most=REPORT_BYTES)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} can't be read as a bundle of NeMo Evaluator",
-            said=str(error),
-            remedy="give the file as NeMo Evaluator wrote it",
-        ) from error
-    if not isinstance(data, dict) or not isinstance(data.get("benchmark"), dict):
-        raise ConfigError(
-            f"{path} is no bundle of NeMo Evaluator",
-            remedy="give the eval-*.json that stands beside results.jsonl",
-        )
-    return data
+    return json_report(
+        path,
+        key="benchmark",
+        what="a bundle of NeMo Evaluator",
+        by="NeMo Evaluator",
+        otherwise="is no bundle of NeMo Evaluator",
+        remedy="give the eval-*.json that stands beside results.jsonl",
+    )

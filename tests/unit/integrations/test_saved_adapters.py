@@ -67,7 +67,7 @@ def save(adapters: SavedAdapters, folder: Path, *steps: int) -> list[Judgement]:
 
 
 def judge(adapters: SavedAdapters, folder: Path, count: int) -> list[Judgement]:
-    """Lets that many programs end, one after the other, and returns what came of it."""
+    """Lets that many programs end, one after the other, and returns their judgements."""
     found: list[Judgement] = []
     while len(found) < count:
         with (folder / "go").open("w") as pipe:

@@ -16,7 +16,7 @@ _LONGEST_REASON = 400
 
 
 def sweep_lines(result: SweepResult) -> Iterator[str]:
-    """Yields a sweep's result: a table of its adapters, training runs, and what came of it."""
+    """Yields a sweep's result: a table of its adapters, the training runs, and the summary."""
     if result.rows:
         yield from lines_of(_table(result), width=_WIDTH)
     for row in result.rows:
