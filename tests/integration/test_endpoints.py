@@ -22,6 +22,7 @@ from tests.doubles.server import is_proof
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import (
     REAL,
+    Process,
     Project,
     is_question,
     no_traceback,
@@ -110,6 +111,22 @@ def asked_once(servers: Sequence[Replica]) -> bool:
     return set(counts.values()) == {1}
 
 
+def begin(project: Project, pair: tuple[Replica, Replica], *left: int) -> Process:
+    """Starts a run that asks each server one question at a time; waits until both are at theirs.
+
+    Args:
+        project: Where it runs.
+        pair: The servers.
+        left: How many questions each of them still answers.
+    """
+    for server, count in zip(pair, left, strict=True):
+        server.left = count
+    serve(project, pair, max_connections=1)
+    process = project.start_full()
+    assert all(server.reached.wait(60) for server in pair)
+    return process
+
+
 def test_requests_go_where_fewest_are_in_flight(
     project: Project, pair: tuple[Replica, Replica]
 ) -> None:
@@ -180,10 +197,7 @@ def test_a_run_that_was_killed_goes_on_with_one_server(
 ) -> None:
     """SIGKILL of the run and the end of a server: what was answered is not asked again."""
     one, other = pair
-    one.left, other.left = 2, 2
-    serve(project, pair, max_connections=1)
-    process = project.start_full()
-    assert all(server.reached.wait(60) for server in pair)
+    process = begin(project, pair, 2, 2)
     until(lambda: len(answers(project)) == 4, "the answers of both are stored")
     process.kill()
     process.finish()
@@ -201,10 +215,7 @@ def test_ctrl_c_ends_a_run_of_several_servers(
 ) -> None:
     """It ends at once, though a server that is away is looked for; the next run asks the rest."""
     one, other = pair
-    one.left, other.left = 1, 2
-    serve(project, pair, max_connections=1)
-    process = project.start_full()
-    assert all(server.reached.wait(60) for server in pair)
+    process = begin(project, pair, 1, 2)
     one.stop()
     until(lambda: len(answers(project)) == 3, "what was answered is stored")
     process.signal_group(signal.SIGINT)
@@ -222,10 +233,7 @@ def test_other_weights_in_the_middle_are_noticed(
 ) -> None:
     """A server whose weights change while it is asked is named; the others' answers stay."""
     one, other = pair
-    one.left, other.left = 2, 2
-    serve(project, pair, max_connections=1)
-    process = project.start_full()
-    assert all(server.reached.wait(60) for server in pair)
+    process = begin(project, pair, 2, 2)
     until(lambda: len(answers(project)) == 4, "the answers of both are stored")
     one.weights = "other"
     for server in pair:
@@ -284,10 +292,7 @@ def test_a_server_that_comes_back_is_proven_and_asked_again(
 ) -> None:
     """It is asked again only after the proof, and the run ends as if nothing had happened."""
     one, other = pair
-    one.left, other.left = 1, 2
-    serve(project, pair, max_connections=1)
-    process = project.start_full()
-    assert all(server.reached.wait(60) for server in pair)
+    process = begin(project, pair, 1, 2)
     one.stop()
     proofs = len(one.proofs)
     one.back()
@@ -306,10 +311,7 @@ def test_a_server_that_comes_back_with_other_weights_stays_out(
 ) -> None:
     """Somebody started another model there: the rest is asked of the other server."""
     one, other = pair
-    one.left, other.left = 1, 1
-    serve(project, pair, max_connections=1)
-    process = project.start_full()
-    assert all(server.reached.wait(60) for server in pair)
+    process = begin(project, pair, 1, 1)
     one.stop()
     before = len(one.chats)
     one.back(weights="other")
