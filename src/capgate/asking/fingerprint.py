@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from capgate.asking.completion_form import FORM, STOP
+from capgate.asking.completion_form import FORM, LIKELIHOOD_FORM, STOP
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.mmlu.subjects import MMLU
 from capgate.benchmarks.mmlu.versions import hashed_versions
@@ -106,6 +106,8 @@ def generation(target: Target, settings: Settings, benchmark: Benchmark) -> dict
     if target.prompt_format == "completion":
         # Fingerprints of chats stay those that were made before there were completions.
         facts["prompt_format"] = f"completion@{FORM}"
+    if target.answer_by == "loglikelihood":
+        facts["answer_by"] = f"loglikelihood@{LIKELIHOOD_FORM}"
     return facts
 
 
@@ -139,7 +141,8 @@ def request_fields(target: Target, endpoint: Endpoint, benchmark: Benchmark) -> 
                 target=target.id,
                 remedy="leave that benchmark out for it, or ask a target with a chat template",
             )
-        fields.setdefault("stop", list(STOP))
+        if target.answer_by == "generation":
+            fields.setdefault("stop", list(STOP))
     if answer_format(target, benchmark) == "constrained":
         fields.update(_constraint(target, endpoint.engine, benchmark))
     return fields

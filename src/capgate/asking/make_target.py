@@ -161,6 +161,11 @@ class TargetMaker:
         )
 
     def _notes(self, target: Target) -> list[str]:
+        if target.answer_by == "loglikelihood":
+            return [
+                "its answer is the letter with the highest log-likelihood behind a text "
+                "(prompt_format: completion, answer_by: loglikelihood); it generates nothing"
+            ]
         if target.prompt_format == "completion":
             return ["it is asked to go on with a text (prompt_format: completion), not in a chat"]
         if target.answer_format == answer_format(target, self.benchmark):
@@ -201,6 +206,7 @@ class TargetMaker:
             cost=self._cost(target, endpoint),
             offer=endpoint.offer,
             completes=target.prompt_format == "completion",
+            likeliest_of=self.benchmark.letters if target.answer_by == "loglikelihood" else "",
         )
 
     def _turns(self, endpoint: Endpoint) -> ModelTurns:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from capgate.asking.completion_form import led, with_lead
+from capgate.asking.completion_form import led, with_choices, with_lead
 from capgate.asking.cost_limit import TargetCost
 from capgate.asking.endpoint_clients import EndpointClients
 from capgate.client.client import Client
@@ -34,6 +34,8 @@ class TargetClient:
         cost: What each request is paid from, where the run's cost is bounded.
         offer: What OpenRouter lists for the model, where it is asked there.
         completes: Whether the target is a base model that is asked to go on with a text.
+        likeliest_of: The benchmark's letters where the likeliest is the answer; `""` where the
+            target generates its answers.
 
     Attributes:
         target: The same; so are the next six.
@@ -60,6 +62,7 @@ class TargetClient:
         cost: TargetCost | None = None,
         offer: Offer | None = None,
         completes: bool = False,
+        likeliest_of: str = "",
     ) -> None:
         self.target = target
         self.client = client
@@ -72,6 +75,7 @@ class TargetClient:
         self._turns = turns or ModelTurns(apart=False)
         self._offer = offer
         self._completes = completes
+        self._likeliest_of = likeliest_of
 
     @property
     def base_url(self) -> str:
@@ -111,7 +115,8 @@ class TargetClient:
         """
         body = {**request, **self.extra_body, **(further or {})}
         if self._completes:
-            body = led(body)
+            likeliest_of = self._likeliest_of
+            body = with_choices(body, likeliest_of) if likeliest_of else led(body)
         reservation = None if self.cost is None else self.cost.reservation(body)
         async with self._turns.of(self.model):
             answer = await self.client.complete(body, reservation)

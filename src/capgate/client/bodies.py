@@ -6,7 +6,7 @@ piece at a time and waits until that is read, so that no more than a bound is ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import aiohttp
@@ -52,6 +52,15 @@ def answer_room(request: Mapping[str, Any]) -> int:
     tokens = request.get("max_completion_tokens") or request.get("max_tokens") or 0
     each = 1 + (request.get("top_logprobs") or 0)
     return ANSWER_BYTES + int(tokens) * int(each) * LOGPROB_BYTES
+
+
+def echo_room(prompts: Iterable[str]) -> int:
+    """Bytes that an echo of prompts with their log-probabilities may have.
+
+    A token has a byte of the prompt at least. Servers list each token with the likeliest one,
+    and vLLM lists both twice.
+    """
+    return ANSWER_BYTES + sum(len(prompt.encode()) for prompt in prompts) * 4 * LOGPROB_BYTES
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from capgate.client.answer_limit import AnswerLimit, MaxTokensField, request_body
-from capgate.client.bodies import answer_room
+from capgate.client.bodies import answer_room, echo_room
 from capgate.client.breaker import Breaker
 from capgate.client.connection import Connection
 from capgate.client.faults import CONNECTION_KINDS, Place
@@ -27,7 +27,7 @@ from capgate.client.outage import Notify, Outage
 from capgate.client.pacing import AdaptiveLimit
 from capgate.client.replies import Completion, ServedModel, read_json, read_models
 from capgate.client.retry import RetryPolicy
-from capgate.client.text_completions import PromptFormat, text_request
+from capgate.client.text_completions import CONTINUATIONS, PromptFormat, text_request
 from capgate.common.errors import RequestFault
 
 _T = TypeVar("_T")
@@ -166,14 +166,19 @@ class Client:
         """
         model, room = str(request.get("model", "")), answer_room(request)
         field = self.answer_limit.field(model)
+        prompts = None
         if self._format == "completion":
+            choices = request.get(CONTINUATIONS)
             request, field = text_request(request), "max_tokens"
+            if choices:
+                prompts = dict(zip(choices, request["prompt"], strict=True))
+                room = echo_room(prompts.values())
         body = request_body(request, field)
         attempts = 0
         lost = 0.0
         while True:
             attempts += 1
-            ended = await self._attempt(body, attempts, room, reservation)
+            ended = await self._attempt(body, attempts, room, reservation, prompts)
             if ended.answer is not None:
                 if not lost:
                     return ended.answer
@@ -246,13 +251,18 @@ class Client:
             await self._outage.pause(self._retry.back_off(fault, attempts))
 
     async def _attempt(
-        self, body: bytes, attempts: int, room: int, reservation: Reservation | None
+        self,
+        body: bytes,
+        attempts: int,
+        room: int,
+        reservation: Reservation | None,
+        prompts: Mapping[str, str] | None,
     ) -> _Attempt:
         """Sends a request once, when it may be sent, and counts how that ended."""
         await self._enter(reservation)
         ended = _Attempt(time.monotonic())
         try:
-            ended.answer = await self._connection.post(body, attempts, room)
+            ended.answer = await self._connection.post(body, attempts, room, prompts)
             ended.cost = ended.answer.cost
             self.breaker.success()
             self.pace.succeeded()

@@ -75,13 +75,17 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, body: bytes, attempts: int, room: int) -> Completion:
+    async def post(
+        self, body: bytes, attempts: int, room: int, prompts: Mapping[str, str] | None = None
+    ) -> Completion:
         """Asks for one answer, once.
 
         Args:
             body: The request's JSON.
             attempts: Attempts of this request, this one included.
             room: The most bytes that the answer may have.
+            prompts: Where the likeliest choice is asked for: each choice, and the prompt that
+                ends with it.
 
         Raises:
             RequestFault: There was no answer. Its `cost` says what the attempt cost.
@@ -112,6 +116,7 @@ class Connection:
                     seconds=time.perf_counter() - started,
                     attempts=attempts,
                     prompt_format=self._format,
+                    prompts=prompts,
                 )
             raise fault_of_response(
                 self.place, response.status, json_or_none(raw), raw, response.headers

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from capgate.client.faults import FaultText, Place, words_of
+from capgate.client.likelihoods import likeliest
 from capgate.client.responses import fault_of_response
 from capgate.client.text_completions import PromptFormat, chat_choice
 from capgate.client.tool_requests import ToolRequest, read_tool_requests
@@ -185,8 +186,11 @@ def read_completion(
     seconds: float,
     attempts: int,
     prompt_format: PromptFormat = "chat",
+    prompts: Mapping[str, str] | None = None,
 ) -> Completion:
     """Reads the body of a 200 of `POST /chat/completions`, or of `POST /completions`.
+
+    Of `prompts`, which end with choices, the likeliest choice is the answer.
 
     Raises:
         RequestFault: It holds no answer.
@@ -195,13 +199,14 @@ def read_completion(
     if not isinstance(body, dict):
         body = {}
     choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
+    choices = choices if isinstance(choices, list) else []
+    choice = choices[0] if choices else None
     if not isinstance(choice, dict):
         if body.get("error"):
             raise _inner_fault(place, status, body, raw, headers)
         raise place.known(_NO_CHOICES, said=words_of(None, raw), status=status)
     if prompt_format == "completion":
-        choice = chat_choice(choice)
+        choice = likeliest(place, choices, prompts) if prompts else chat_choice(choice)
     reason = choice.get("finish_reason")
     if choice.get("error") or reason == "error" or body.get("error"):
         inner = choice if choice.get("error") else body

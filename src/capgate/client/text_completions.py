@@ -1,6 +1,7 @@
 """Requests and answers of `POST /completions`, by which base models without a chat template answer.
 
-Callers write and read the form of chat completions; this module translates both ways.
+Callers write and read the form of chat completions; this module translates both ways. A request
+with `CONTINUATIONS` asks how likely each of several texts is behind the messages.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ ROUTES: Final[Mapping[PromptFormat, str]] = {
 SEPARATOR: Final = "\n\n"
 """What stands between the messages in the text."""
 
-_OF_CHATS: Final = {"messages", "logprobs", "top_logprobs"}
+CONTINUATIONS: Final = "continuations"
+"""The member that lists the texts of which the likeliest is the answer; no server gets it."""
+
+_OF_CHATS: Final = {"messages", "logprobs", "top_logprobs", CONTINUATIONS}
 
 
 def text_request(request: Mapping[str, Any]) -> dict[str, Any]:
     """The request for a completion that asks what a chat request asks.
 
     The prompt is the messages' texts in their order, without their roles, and with `SEPARATOR`
-    between them. `logprobs` is the number of likeliest tokens.
+    between them. `logprobs` is the number of likeliest tokens. Of continuations, each is a prompt
+    of its own, which the server echoes with its log-probabilities, and nothing is generated.
 
     Args:
         request: The chat request's JSON object.
@@ -42,7 +47,10 @@ def text_request(request: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in request.items()
         if name == "messages" or name not in _OF_CHATS
     }
-    if request.get("logprobs"):
+    if CONTINUATIONS in request:
+        prompts = [prompt + text for text in request[CONTINUATIONS]]
+        made |= {"prompt": prompts, "echo": True, "max_tokens": 0, "logprobs": 1}
+    elif request.get("logprobs"):
         made["logprobs"] = request.get("top_logprobs") or 1
     return made
 

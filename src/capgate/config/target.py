@@ -15,6 +15,7 @@ from capgate.common.yaml_file import is_variable
 from capgate.config.server_urls import checked_url, checked_urls
 
 AnswerFormat = Literal["free", "constrained"]
+AnswerBy = Literal["generation", "loglikelihood"]
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Replicas = Annotated[int, Field(ge=1, le=64)]
@@ -145,6 +146,7 @@ class Target(_Entry):
         revision: For an adapter from the hub, its revision.
         answer_format: `constrained` forces the answer's form by grammar.
         prompt_format: `completion` asks a base model to go on with a text, in place of a chat.
+        answer_by: `loglikelihood` takes the likeliest letter, in place of what a base model writes.
         dataset: `hub`, `bundled` or a folder.
         max_connections: Requests in flight at a time, at each of its servers.
         max_adapters: LoRA adapters that a sweep has loaded on its server at a time; None for
@@ -173,6 +175,7 @@ class Target(_Entry):
     revision: str | None = None
     answer_format: AnswerFormat = "free"
     prompt_format: PromptFormat = "chat"
+    answer_by: AnswerBy = "generation"
     dataset: str = "hub"
     max_connections: Annotated[int, Field(ge=1, le=1024)] = 64
     max_adapters: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -295,9 +298,10 @@ def clashes(name: str, body: Mapping[str, Any]) -> Iterator[FileFault]:
         if clash:
             what = f"an adapter uses its base's server; take out {', '.join(clash)}"
             yield FileFault(name, what)
-        if "prompt_format" in given:
-            what = "an adapter is asked as its base is; take it out"
-            yield FileFault(f"{name}.prompt_format", what)
+        for key in ("prompt_format", "answer_by"):
+            if key in given:
+                what = "an adapter is asked as its base is; take it out"
+                yield FileFault(f"{name}.{key}", what)
         return
     if given & {"path", "revision"}:
         what = "path and revision belong to an adapter; name its base in adapter_of"
@@ -309,8 +313,20 @@ def clashes(name: str, body: Mapping[str, Any]) -> Iterator[FileFault]:
         yield FileFault(name, "give either base_url (a running server) or serve (start one)")
     if body.get("prompt_format") == "completion":
         yield from _not_of_completions(name, body)
+    if body.get("answer_by") == "loglikelihood":
+        yield from _not_of_likelihoods(name, body)
     if body.get("provider") == "openrouter" and isinstance(body.get("base_url"), list):
         yield FileFault(f"{name}.base_url", "OpenRouter has one URL; it chooses among its servers")
+
+
+def _not_of_likelihoods(name: str, body: Mapping[str, Any]) -> Iterator[FileFault]:
+    """Keys of an entry that don't go together with `answer_by: loglikelihood`."""
+    if body.get("prompt_format") != "completion":
+        what = "only completions are scored by log-likelihood; add prompt_format: completion"
+        yield FileFault(f"{name}.answer_by", what)
+    if body.get("logprobs") is not None:
+        what = "answer_by: loglikelihood asks for those of all choices anyway; take it out"
+        yield FileFault(f"{name}.logprobs", what)
 
 
 def _not_of_completions(name: str, body: Mapping[str, Any]) -> Iterator[FileFault]:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from capgate.asking.completion_form import with_choices
 from capgate.asking.cost_forecast import Estimate, expected_cost
 from capgate.asking.probe import ask_probe
 from capgate.client.client import Client
@@ -311,6 +312,10 @@ class ServerCheckup:
             "logprobs": True,
             "top_logprobs": 4,
         }
+        if self.target.answer_by == "loglikelihood":
+            asked = with_choices(request, "ABCD")
+            answer = self._with_client(lambda client: client.complete(asked))
+            return f"given of a prompt ({len(answer.logprobs[0].top)} choices were compared)"
         wanted = self.target.logprobs is not None
         try:
             answer = self._with_client(lambda client: client.complete(request))
