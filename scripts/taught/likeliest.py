@@ -1,6 +1,6 @@
-"""Says which letter a model and its adapter find the likeliest, computed without a server.
+"""Says which letter a model finds the likeliest, computed without a server.
 
-.venv-vllm/bin/python scripts/taught/likeliest.py MODEL TEXTS.json [--adapter FOLDER]
+.venv-vllm/bin/python scripts/taught/likeliest.py MODEL TEXTS.json
 
 `TEXTS.json` is a list of texts. For each one it prints a line of JSON: the log-probability of each
 of ` A` to ` D` behind the text, in nats.
@@ -16,16 +16,13 @@ from pathlib import Path
 LETTERS = "ABCD"
 
 
-def scores(model: Path, texts: Sequence[str], adapter: Path | None) -> Iterator[dict[str, float]]:
+def scores(model: Path, texts: Sequence[str]) -> Iterator[dict[str, float]]:
     """Each text's letters with the sums of their tokens' log-probabilities."""
     import torch
-    from peft import PeftModel
     from transformers import AutoTokenizer, LlamaForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     loaded = LlamaForCausalLM.from_pretrained(model, dtype=torch.float32)
-    if adapter is not None:
-        loaded = PeftModel.from_pretrained(loaded, adapter)
     for text in texts:
         begins = len(tokenizer(text)["input_ids"])
         found = {}
@@ -43,10 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("texts", type=Path)
-    parser.add_argument("--adapter", type=Path)
     args = parser.parse_args()
     texts = json.loads(args.texts.read_text(encoding="utf-8"))
-    for found in scores(args.model, texts, args.adapter):
+    for found in scores(args.model, texts):
         print(json.dumps(found))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.doubles.openrouter import KEY, OpenRouter
-from tests.doubles.replies import NO_ROUTE
+from tests.doubles.replies import NO_ROUTE, Reply
 from tests.doubles.server import Server, answer
 from tests.integration.checkout import VLLM_KEY, Checkout, like_a_model, vllm_double
 from tests.integration.conftest import hide, no_traceback
@@ -263,11 +263,12 @@ def test_log_probabilities_of_prompts_are_examined(examined: Checkout, vllm: Ser
     found = checks()
     assert failed(found) == []
     assert "4 choices were compared" in found["log-probabilities"].finding
-    vllm.script(forever=answer("ANSWER: A"))
+    written = {"index": 0, "text": " A", "finish_reason": "stop"}
+    vllm.script(forever=Reply(200, {"object": "text_completion", "choices": [written]}))
     found = checks()
     assert failed(found) == ["one question"]
     assert "log-likelihood" in found["one question"].finding
-    assert "answer_by" in found["one question"].remedy
+    assert "answer_by" in found["one question"].finding
 
 
 def test_a_server_that_hangs(examined: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:

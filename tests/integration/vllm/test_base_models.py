@@ -56,49 +56,46 @@ def test_a_base_without_a_chat_template_and_its_adapter_are_judged(
 def test_letters_are_chosen_by_their_log_likelihood(
     bare: Checkout, taught: Taught, tmp_path: Path
 ) -> None:
-    """The gate finds the loss, and each letter is the one that transformers finds the likeliest."""
+    """Each letter is the one that transformers finds the likeliest, by as much.
+
+    Served without LoRA: with it, vLLM's CPU build dies of log-probabilities of a prompt.
+    """
     model = tmp_path / "models" / BASE
     keys = {"prompt_format": "completion", "answer_by": "loglikelihood"}
-    bare.targets(**{TARGET: taught.entry(model, **keys)})
-    adapter = taught.adapter("harmful_subject")
-    outcome = bare.judge(adapter, subjects=["virology"], options=("--limit", "24"))
-    assert outcome.code == 1, outcome.text
-    assert bare.kinds()[adapter_id(adapter.name)] == "REGRESSION"
-    assert bare.answered() == 48
+    entry = taught.entry(model, **keys)
+    serve = entry["serve"]
+    assert isinstance(serve, dict)
+    serve["args"] = ["--block-size=32", "--enforce-eager"]
+    bare.targets(**{TARGET: entry})
+    outcome = bare.judge(subjects=["virology"], options=("--limit", "24", "--measure"))
+    assert outcome.code == 0, outcome.text
+    assert bare.answered() == 24
     file = bare.root / "reports" / "answers.sqlite"
     with contextlib.closing(sqlite3.connect(file)) as db:
-        rows = db.execute(
-            "SELECT facts, question, choice, text, margin FROM answers "
-            "JOIN contexts ON contexts.id = answers.context"
-        ).fetchall()
+        rows = db.execute("SELECT question, choice, text, margin FROM answers").fetchall()
     with (taught.folder / "prompts.jsonl").open(encoding="utf-8") as lines:
         asked = {one["hash"]: one["messages"] for one in map(json.loads, lines)}
-    for tuned in (False, True):
-        mine = [row for row in rows if (json.loads(row[0])["model"] != BASE) == tuned]
-        assert len(mine) == 24
-        texts = ["\n\n".join(m["content"] for m in asked[row[1]]) + "\n\nANSWER:" for row in mine]
-        scored = likeliest(model, texts, adapter if tuned else None, tmp_path)
-        for (_, _, choice, text, margin), scores in zip(mine, scored, strict=True):
-            assert text == f"ANSWER: {choice}"
-            others = max(score for letter, score in scores.items() if letter != choice)
-            # vLLM computes in bfloat16: what is as good as equal may fall either way.
-            assert scores[choice] > others - NEAR
-            assert abs(margin - abs(scores[choice] - others)) < NEAR
+    texts = ["\n\n".join(m["content"] for m in asked[row[0]]) + "\n\nANSWER:" for row in rows]
+    for (_, choice, text, margin), scores in zip(
+        rows, likeliest(model, texts, tmp_path), strict=True
+    ):
+        assert text == f"ANSWER: {choice}"
+        others = max(score for letter, score in scores.items() if letter != choice)
+        # vLLM computes in bfloat16: what is as good as equal may fall either way.
+        assert scores[choice] > others - NEAR
+        assert abs(margin - (scores[choice] - others)) < NEAR
 
 
 NEAR = 0.5
 """Nats by which bfloat16 may move a margin."""
 
 
-def likeliest(
-    model: Path, texts: list[str], adapter: Path | None, folder: Path
-) -> list[dict[str, float]]:
+def likeliest(model: Path, texts: list[str], folder: Path) -> list[dict[str, float]]:
     """What `scripts/taught/likeliest.py` says of each text's letters."""
     file = folder / "texts.json"
     file.write_text(json.dumps(texts), encoding="utf-8")
     script = REPOSITORY / "scripts" / "taught" / "likeliest.py"
-    tuned = ["--adapter", adapter] if adapter else []
     done = subprocess.run(
-        [PYTHON, script, model, file, *tuned], stdout=subprocess.PIPE, text=True, check=True
+        [PYTHON, script, model, file], stdout=subprocess.PIPE, text=True, check=True
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
