@@ -17,6 +17,7 @@ import copy
 import gc
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -36,12 +37,13 @@ from capgate.asking.ready_target import (
     ReadyTarget,
     ShardResult,
 )
-from capgate.asking.recheck import Recheck, found_to_mix, held
+from capgate.asking.recheck import Asking, Recheck, Rechecked, found_to_mix, held
 from capgate.asking.shared import SharedAsking
 from capgate.asking.stored_answers import StoredAnswers
 from capgate.asking.stream import Owner, Stream
 from capgate.benchmarks.benchmark import Benchmark
 from capgate.benchmarks.questions import Question
+from capgate.common.answers import Answer
 from capgate.common.errors import ServerEndedError
 from capgate.config.settings import Settings
 from capgate.config.targets import Target
@@ -72,6 +74,7 @@ class Evaluator:
         settings: The run's settings.
         benchmark: What is asked.
         unreachable: Which targets could not be reached by the latest requests.
+        probed: Target's id to its answer to the easy question of the preflight.
         look: Why it asks.
     """
 
@@ -94,6 +97,7 @@ class Evaluator:
     ) -> None:
         self.settings = settings
         self.unreachable = UnreachableTargets()
+        self.probed: dict[str, Answer] = {}
         self.benchmark = benchmark
         self._run = run
         self._logs = logs
@@ -120,7 +124,12 @@ class Evaluator:
             shared=self._shared,
         )
         self._foreseen: dict[tuple[Look, str], PendingBatch] = {}
-        self._recheck = Recheck(store, self.stop)
+        self._recheck = Recheck(
+            store,
+            run,
+            self._loop,
+            Asking(self.stop, self.holding, self._tell_waiting),
+        )
 
     def ready_target(self, target: Target, endpoint: Endpoint) -> ReadyTarget:
         """Makes a target ready to be asked.
@@ -185,8 +194,7 @@ class Evaluator:
         def foreseen() -> Iterator[PendingBatch]:
             for batch in ahead:
                 yield self._pending(batch, targets, fresh=fresh)
-            for other in others:
-                yield self._pending(other.batch, other.targets, fresh=fresh)
+            yield from self._pending_of(others, fresh=fresh)
 
         def tell() -> None:
             while wanted.news:
@@ -205,9 +213,8 @@ class Evaluator:
         tell()
         if not any(wanted.asked.values()):
             wanted.seconds = 0.0
-        elif self._recheck.due(targets):
-            with self.holding(targets) as ready:
-                self._recheck.check(ready, self._run)
+        else:
+            self._recheck.on_the_way(targets)
         # A stop in between has forgotten what was foreseen.
         self._foreseen.pop((self.look, wanted.claim), None)
         return self._answers.results(wanted, found)
@@ -229,6 +236,24 @@ class Evaluator:
             )
             yield batch, results
 
+    def ask_ahead(self, foreseen: Sequence[Foreseen]) -> None:
+        """Has servers begin with what targets will be asked next, while this caller does more.
+
+        Only where benchmarks are asked in turns (`SharedAsking`) it goes on while another
+        benchmark is asked.
+
+        Args:
+            foreseen: It replaces what was foreseen before.
+        """
+        self._shared.begin(self._stream, self.stop)
+        self._stream.foresee(self._pending_of(foreseen))
+
+    def _pending_of(
+        self, foreseen: Iterable[Foreseen], *, fresh: bool = False
+    ) -> Iterator[PendingBatch]:
+        for one in foreseen:
+            yield self._pending(one.batch, one.targets, fresh=fresh)
+
     def ask_one(self, task: QuestionTask) -> dict[str, Outcome]:
         """Asks one model some questions whose answers are not stored.
 
@@ -247,16 +272,28 @@ class Evaluator:
         self._loop.run(lambda: runner.ask([task], note))
         return outcomes
 
-    def finish(self, targets: Sequence[ReadyTarget]) -> None:
+    def begin_finish(self, targets: Sequence[ReadyTarget]) -> Future[Rechecked] | None:
+        """Begins what `finish` does, while other targets are asked.
+
+        Returns:
+            What `finish` takes; None where there is nothing to look at, or where nothing else may
+            be asked meanwhile.
+        """
+        return self._recheck.begin_last(targets)
+
+    def finish(
+        self, targets: Sequence[ReadyTarget], begun: Future[Rechecked] | None = None
+    ) -> None:
         """Makes sure that targets still answer as they did, before they are judged.
+
+        Args:
+            targets: The targets.
+            begun: What `begin_finish` returned.
 
         Raises:
             ContradictionError: One does not. Its answers since the last look are left out.
         """
-        asked = self._recheck.asked(targets, self._run)
-        if asked:
-            with self.holding(asked) as ready:
-                self._recheck.check(ready, self._run)
+        self._recheck.last(targets, begun)
 
     @contextmanager
     def holding(self, targets: Sequence[ReadyTarget]) -> Iterator[Sequence[ReadyTarget]]:

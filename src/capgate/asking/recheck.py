@@ -7,16 +7,25 @@ answers since the last good look are left out, in this run and in later ones.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from concurrent.futures import Future
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from dataclasses import dataclass
 from typing import Final
 
+from capgate.asking.batches import are_apart
 from capgate.asking.ready_target import ReadyTarget
 from capgate.common.errors import ContradictionError, RequestFault
-from capgate.common.event_loop import in_own_loop
+from capgate.common.loop_thread import LoopThread
 from capgate.serving.adapters.liveness import contradiction, mixes_now
 from capgate.serving.ask_signature import signature_change
 from capgate.serving.endpoint import Endpoint
@@ -33,20 +42,102 @@ _TIMES_COST: Final = 20.0
 """How many times as long as a look takes the run goes on before the next one."""
 
 
+@dataclass(frozen=True)
+class Rechecked:
+    """What a look at servers has found.
+
+    Attributes:
+        started: When it began, Unix seconds.
+        found: The targets of each server, and what is wrong there; None if nothing is.
+    """
+
+    started: float
+    found: Sequence[tuple[Sequence[_At], ContradictionError | RequestFault | None]]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a look needs of the evaluator whose targets are looked at.
+
+    Attributes:
+        stop: Ends what this process asks: answers that come later must not be kept where those
+            before them are left out.
+        holding: Holds the right to ask targets' servers, alone where they mix models up; returns
+            the targets as they may be asked.
+        tell_waiting: Tells of a wait for another process; takes a server's URL.
+    """
+
+    stop: Callable[[], None]
+    holding: Callable[[Sequence[ReadyTarget]], AbstractContextManager[Sequence[ReadyTarget]]]
+    tell_waiting: Callable[[str], None]
+
+
 class Recheck:
     """Looks at the servers that one process asks.
 
     Args:
         store: Where answers are kept.
-        stop: Ends what this process asks: answers that come later must not be kept where those
-            before them are left out.
+        run: The run.
+        loop: The thread that asks.
+        asking: The evaluator's part.
     """
 
-    def __init__(self, store: Store, stop: Callable[[], None]) -> None:
+    def __init__(self, store: Store, run: str, loop: LoopThread, asking: Asking) -> None:
         self._store = store
-        self._stop = stop
+        self._run = run
+        self._loop = loop
+        self._asking = asking
         self._good: dict[tuple[bytes, str], float] = {}
         self._took = 0.0
+        self._begun: dict[tuple[str, ...], Future[Rechecked]] = {}
+
+    def on_the_way(self, ready_targets: Sequence[ReadyTarget]) -> None:
+        """Looks at targets that have been asked for some time, while they are asked on.
+
+        Raises:
+            ContradictionError: See `last`.
+        """
+        ids = _ids(ready_targets)
+        begun = self._begun.get(ids)
+        if begun is not None:
+            if begun.done():
+                del self._begun[ids]
+                self._take(begun.result())
+        elif self._is_due(ready_targets):
+            begun = self._look_beside(ready_targets)
+            if begun is None:
+                self._look_now(ready_targets)
+            else:
+                self._begun[ids] = begun
+
+    def begin_last(self, ready_targets: Sequence[ReadyTarget]) -> Future[Rechecked] | None:
+        """Begins the look of `last`, while other targets are asked.
+
+        Returns:
+            What `last` takes; None where there is nothing to look at, or where nothing else may be
+            asked meanwhile.
+        """
+        asked = self._asked(ready_targets)
+        return self._look_beside(asked) if asked else None
+
+    def last(
+        self, ready_targets: Sequence[ReadyTarget], begun: Future[Rechecked] | None = None
+    ) -> None:
+        """Looks at targets that were asked since the last look, before they are judged.
+
+        Args:
+            ready_targets: The targets.
+            begun: What `begin_last` returned.
+
+        Raises:
+            ContradictionError: A target does not answer as it did. What it and the others that were
+                looked at have answered there since the last look is left out.
+        """
+        for looking in (self._begun.pop(_ids(ready_targets), None), begun):
+            if looking is not None:
+                self._take(looking.result())
+        if begun is None and (asked := self._asked(ready_targets)):
+            self._look_now(asked)
 
     def begin(self, ready_targets: Iterable[ReadyTarget]) -> None:
         """Notes that targets are about to be asked."""
@@ -55,7 +146,7 @@ class Recheck:
                 if endpoint.observation is not None:
                     self._good.setdefault(_key(one, endpoint), endpoint.observation.at)
 
-    def due(self, ready_targets: Sequence[ReadyTarget]) -> bool:
+    def _is_due(self, ready_targets: Sequence[ReadyTarget]) -> bool:
         """Whether the last look at targets that are asked is some time ago."""
         now, every = time.time(), max(_EVERY, _TIMES_COST * self._took)
         return any(
@@ -64,62 +155,79 @@ class Recheck:
             for endpoint in one.live
         )
 
-    def asked(self, ready_targets: Sequence[ReadyTarget], run: str) -> list[ReadyTarget]:
-        """Those of targets that a run has asked, and that can be looked at."""
+    def _asked(self, ready_targets: Sequence[ReadyTarget]) -> list[ReadyTarget]:
+        """Those of targets that were asked since the last look, and that can be looked at."""
         self.begin(ready_targets)
-        return [
-            one
-            for one in ready_targets
-            if any(_key(one, endpoint) in self._good for endpoint in one.live)
-            and self._store.asked_since(one.context, run)
-        ]
+        return [one for one in ready_targets if self._asked_since(one)]
 
-    def check(self, ready_targets: Sequence[ReadyTarget], run: str) -> None:
-        """Looks at targets; the caller holds the right to ask their servers.
+    def _asked_since(self, one: ReadyTarget) -> bool:
+        looks = [self._good.get(_key(one, endpoint)) for endpoint in one.live]
+        known = [at for at in looks if at is not None]
+        return bool(known) and bool(self._store.asked_since(one.context, self._run, min(known)))
 
-        Raises:
-            ContradictionError: One does not answer as it did. What it and the others of these
-                answered there since the last look is left out.
-        """
+    def _look_now(self, ready_targets: Sequence[ReadyTarget]) -> None:
+        with self._asking.holding(ready_targets) as ready:
+            self._take(self._loop.run(lambda: self._look(ready)))
+
+    def _look_beside(self, ready_targets: Sequence[ReadyTarget]) -> Future[Rechecked] | None:
+        """Begins to look at targets; None where nothing else may be asked meanwhile."""
+        if are_apart(ready_targets) or found_to_mix(ready_targets):
+            return None
+
+        async def look() -> Rechecked:
+            async with held_in_loop(ready_targets, self._asking.tell_waiting):
+                return await self._look(ready_targets)
+
+        return self._loop.start(look)
+
+    async def _look(self, ready_targets: Sequence[ReadyTarget]) -> Rechecked:
+        """Looks at targets; the caller holds the right to ask their servers."""
         started = time.time()
         servers: dict[str, list[_At]] = {}
         for one in ready_targets:
             for endpoint in one.live:
                 servers.setdefault(endpoint.base_url, []).append((one, endpoint))
-
-        # A server is asked one prompt at a time, and none waits for another.
-        with ThreadPoolExecutor(max(1, len(servers))) as pool:
-            looks = list(zip(servers.values(), pool.map(_look, servers.values()), strict=True))
-        for there, found in looks:
-            if found is None:
-                self._good.update(dict.fromkeys((_key(*at) for at in there), started))
+        # No server waits for another.
+        found = await asyncio.gather(*map(_fault, servers.values()))
         self._took = time.time() - started
-        faults = [(there, it) for there, it in looks if isinstance(it, ContradictionError)]
+        return Rechecked(started, list(zip(servers.values(), found, strict=True)))
+
+    def _take(self, rechecked: Rechecked) -> None:
+        for there, fault in rechecked.found:
+            if fault is None:
+                self._good.update(dict.fromkeys((_key(*at) for at in there), rechecked.started))
+        faults = [
+            (there, it) for there, it in rechecked.found if isinstance(it, ContradictionError)
+        ]
         for there, _ in faults:
-            self._leave_out(there, run)
+            self._leave_out(there)
         for _, fault in faults:
             raise fault
 
-    def _leave_out(self, there: Sequence[_At], run: str) -> None:
-        self._stop()
+    def _leave_out(self, there: Sequence[_At]) -> None:
+        self._asking.stop()
         for one, endpoint in there:
             since = self._good.get(_key(one, endpoint))
             if since is not None:
-                self._store.leave_out(one.context, run, since, endpoint.place)
+                self._store.leave_out(one.context, self._run, since, endpoint.place)
+
+
+def _ids(ready_targets: Sequence[ReadyTarget]) -> tuple[str, ...]:
+    return tuple(one.id for one in ready_targets)
 
 
 def _key(one: ReadyTarget, endpoint: Endpoint) -> tuple[bytes, str]:
     return one.context.id, endpoint.base_url
 
 
-def _look(there: Sequence[_At]) -> ContradictionError | RequestFault | None:
+async def _fault(there: Sequence[_At]) -> ContradictionError | RequestFault | None:
     """What is wrong with the targets of one server; None if nothing is."""
     try:
         for _, endpoint in there:
-            how = _moved(endpoint)
+            how = await _moved(endpoint)
             if how:
                 return contradiction(endpoint, how)
-        mixed = _begun_to_mix(there)
+        mixed = await _begun_to_mix(there)
     except RequestFault as fault:
         # The server is gone: the answers' own faults tell.
         return fault
@@ -132,14 +240,12 @@ def _look(there: Sequence[_At]) -> ContradictionError | RequestFault | None:
     )
 
 
-def _moved(endpoint: Endpoint) -> str:
+async def _moved(endpoint: Endpoint) -> str:
     then = None if endpoint.observation is None else endpoint.observation.signature
-    if then is None:
-        return ""
-    return in_own_loop(lambda: signature_change(endpoint, then))
+    return "" if then is None else await signature_change(endpoint, then)
 
 
-def _begun_to_mix(there: Sequence[_At]) -> tuple[Endpoint, Endpoint] | None:
+async def _begun_to_mix(there: Sequence[_At]) -> tuple[Endpoint, Endpoint] | None:
     """A base and an adapter that are asked at the same time, and that their server now mixes up."""
     by_target = {one.id: endpoint for one, endpoint in there}
     for one, adapter in there:
@@ -152,7 +258,7 @@ def _begun_to_mix(there: Sequence[_At]) -> tuple[Endpoint, Endpoint] | None:
             and tuned is not None
             and own.signature is not None
             and tuned.signature is not None
-            and mixes_now(base, adapter, own.signature, tuned.signature)
+            and await mixes_now(base, adapter, own.signature, tuned.signature)
         ):
             return base, adapter
     return None

@@ -1,7 +1,7 @@
 """What a process asks all its benchmarks with: one thread, and one client for each target.
 
 Each endpoint of a target has one limit of connections, though several benchmarks are asked of it.
-What is asked ahead for one benchmark ends when another one is asked.
+What is asked ahead for one benchmark ends when another one is asked, unless they take turns.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ class SharedAsking:
 
     Args:
         readmit: Proves an endpoint again that stopped answering, where a target has several.
+        in_turns: Whether benchmarks are asked in turns, as in a sweep, so that what is asked ahead
+            for each of them is wanted soon.
 
     Attributes:
         loop: The thread, which starts with what is asked first.
         readmit: The same.
     """
 
-    def __init__(self, readmit: Readmit | None = None) -> None:
+    def __init__(self, readmit: Readmit | None = None, *, in_turns: bool = False) -> None:
         self.readmit: Readmit = readmit or _stays_away
+        self._in_turns = in_turns
         self.loop = LoopThread("capgate-asking")
         self._clients: dict[Hashable, Client | EndpointClients] = {}
         self._turns: defaultdict[str, ModelTurns] = defaultdict(_apart_where_found)
@@ -40,13 +43,13 @@ class SharedAsking:
         self._stop: Callable[[], None] = lambda: None
 
     def begin(self, asks: object, stop: Callable[[], None]) -> None:
-        """Notes that a caller waits for something, and stops what another one asks ahead.
+        """Notes that a caller waits for something; what another one asks ahead stops by default.
 
         Args:
             asks: What asks for the caller, the same object for the same benchmark.
             stop: Ends what it asks ahead.
         """
-        if self._asks is not asks:
+        if self._asks is not asks and not self._in_turns:
             self._stop()
         self._asks, self._stop = asks, stop
 

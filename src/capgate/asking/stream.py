@@ -105,6 +105,16 @@ class Stream:
         finally:
             self._deliver()
 
+    def foresee(self, foreseen: Iterator[PendingBatch]) -> None:
+        """Has servers that have room begin with batches that nobody waits for yet.
+
+        Args:
+            foreseen: What is likely to be asked next, in order; it replaces what was foreseen.
+        """
+        if self._disk_fault is None:
+            self._owner.asker()
+            self._loop.start(lambda: self._ask_foreseen(foreseen))
+
     def stop(self) -> None:
         """Cancels what is asked and what is foreseen, and waits for its end."""
         if self._loop.runs:
@@ -149,6 +159,10 @@ class Stream:
             self._start()
         if wanted.fault is not None:
             raise wanted.fault
+
+    async def _ask_foreseen(self, foreseen: Iterator[PendingBatch]) -> None:
+        self._foreseen = foreseen
+        self._start()
 
     def _start(self) -> None:
         if self._pump is None or self._pump.done():

@@ -135,7 +135,10 @@ def _sweep(
     """Judges the adapters; returns the result, and whether Ctrl-C ended it."""
     run_id = _unfinished(settings, adapters, base)
     while True:
-        with local_runs(settings, settings.benchmarks, run_id=run_id, one_by_one=True) as local:
+        begun = local_runs(
+            settings, settings.benchmarks, run_id=run_id, one_by_one=True, in_turns=True
+        )
+        with begun as local:
             first = local.runs.first
             sweep = Sweep(
                 local.runs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from capgate.asking.ask_again import ask_again
 from capgate.asking.evaluator import Evaluator
 from capgate.asking.probe import ask_probe, field_note
 from capgate.asking.ready_target import Foreseen, Progress, QuestionBatch, ReadyTarget
+from capgate.asking.recheck import Rechecked
 from capgate.benchmarks.questions import Question
 from capgate.client.faults import FINAL_KINDS
 from capgate.common.answers import Answer
@@ -72,6 +74,13 @@ class Asker(Protocol):
             ServerEndedError: One is.
         """
 
+    def begin_finish(self) -> None:
+        """Begins what `finish` does, while other targets are asked."""
+
+    @property
+    def finishing(self) -> bool:
+        """Whether what `begin_finish` has begun goes on."""
+
     def finish(self) -> None:
         """Makes sure that the servers still answer as they did when the run began.
 
@@ -87,7 +96,7 @@ class Asker(Protocol):
         """
 
     def probe(self) -> Iterator[Probe]:
-        """Asks the base and the target one easy question each.
+        """Asks the base and the target one easy question each; a base once for its adapters.
 
         Raises:
             CapgateError: One can't be judged.
@@ -122,6 +131,7 @@ class RunAsker:
         self._ready_targets = ready_targets
         self._evaluator = evaluator
         self._post_mortem = post_mortem
+        self._finishing: Future[Rechecked] | None = None
 
     def answer(
         self,
@@ -167,9 +177,19 @@ class RunAsker:
             if lacking and fault is not None:
                 raise ServerEndedError(self.with_cause(str(fault)))
 
+    def begin_finish(self) -> None:
+        """Begins what `finish` does; see `Asker`."""
+        self._finishing = self._evaluator.begin_finish(self._ready_targets)
+
+    @property
+    def finishing(self) -> bool:
+        """Whether that goes on; see `Asker`."""
+        return self._finishing is not None and not self._finishing.done()
+
     def finish(self) -> None:
         """Makes sure that the servers answer as before; see `Asker`."""
-        self._evaluator.finish(self._ready_targets)
+        begun, self._finishing = self._finishing, None
+        self._evaluator.finish(self._ready_targets, begun)
 
     def check_live(self) -> None:
         """Makes sure that an adapter is not simply its base; see `Asker`."""
@@ -189,8 +209,11 @@ class RunAsker:
     def probe(self) -> Iterator[Probe]:
         """Asks each one easy question; see `Asker`."""
         for one in self._ready_targets:
-            with self._evaluator.holding([one]):
-                answer = ask_probe(one, self._evaluator)
+            answer = self._evaluator.probed.get(one.id)
+            if answer is None or one.id == self._target:
+                with self._evaluator.holding([one]):
+                    answer = ask_probe(one, self._evaluator)
+                self._evaluator.probed[one.id] = answer
             yield Probe(one.id, answer, one.client.begins_in_thought, field_note(one))
 
     def note_thoughts(self, targets: Collection[str]) -> None:

@@ -70,14 +70,21 @@ class QuickRun:
         self._limit = min(plan.limit or (QUICK_LOOK if self._gate is None else n), n)
         self._size = min(max(plan.connections, _BATCH[0]), _BATCH[1])
         self._put = 0
+        self._asked_all = False
+        self._verdict: Verdict | None = None
         self._batches: list[Results] = []
         self._path: list[dict[str, Any]] = []
 
     @property
     def foreseen(self) -> Foreseen | None:
         """What the next `step` asks; None where it asks nothing."""
-        batch = self._batch_from(self._put)
+        batch = self._batch_from(self._limit if self._asked_all else self._put)
         return self._asker.foreseen(batch) if batch.questions else None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next `step` would wait for a look at the servers."""
+        return self._asked_all and self._asker.finishing
 
     def to_its_end(self) -> Judgement:
         """Asks batch after batch until the verdict is in.
@@ -90,7 +97,7 @@ class QuickRun:
         return judgement
 
     def step(self, others: Iterable[Foreseen] = ()) -> Judgement | None:
-        """Asks the next batch; returns the judgement where it is the last one.
+        """Asks the next batch, or ends the run where its verdict is in; then it is returned.
 
         Args:
             others: What other targets will be asked next; servers begin with it where they have
@@ -99,17 +106,25 @@ class QuickRun:
         Raises:
             CapgateError: The target can't be judged.
         """
+        if self._asked_all:
+            return self._end()
         if self._put < self._limit:
             batch = self._batch_from(self._put)
             self._put += len(batch.questions)
-            verdict = self._ask(batch, others)
-            if verdict is None and not not_put(self._batches[-1:]):
-                verdict = self._look()
-                if verdict is None and self._put < self._limit:
+            self._verdict = self._ask(batch, others)
+            if self._verdict is None and not not_put(self._batches[-1:]):
+                self._verdict = self._look()
+                if self._verdict is None and self._put < self._limit:
                     return None
-            if verdict is not None:
-                return self._end(verdict)
-        return self._end(self._at_the_limit())
+        verdict = self._verdict or self._at_the_limit()
+        self._verdict, self._asked_all = bounded(verdict, self._batches), True
+        if self._is_no_error:
+            self._asker.begin_finish()
+        return None
+
+    @property
+    def _is_no_error(self) -> bool:
+        return self._verdict is None or self._verdict.kind != "ERROR"
 
     def _batch_from(self, start: int) -> QuestionBatch:
         end, pool = min(start + self._size, self._limit), self._plan.pool
@@ -127,12 +142,11 @@ class QuickRun:
         self._say(f"{plan.label}  quick  {progress}")
         return verdict
 
-    def _end(self, verdict: Verdict | None) -> Judgement:
-        plan, batches = self._plan, self._batches
-        verdict = bounded(verdict, batches)
-        if verdict is None or verdict.kind != "ERROR":
+    def _end(self) -> Judgement:
+        plan, batches, verdict = self._plan, self._batches, self._verdict
+        if self._is_no_error:
             self._asker.finish()
-        if verdict is not None and verdict.kind != "ERROR":
+        if verdict is not None and self._is_no_error:
             self._check_still_live()
         verdict = self._record.count(plan, "quick", dated(verdict, batches))
         usage = Usage.of([results[plan.target] for results in batches])

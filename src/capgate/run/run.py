@@ -74,6 +74,7 @@ class Run:
         cost_limit: What the run may spend, where another process of it keeps that.
         further: Targets that take part without being judged.
         losses: Which targets were lost, where another process of the run keeps that.
+        in_turns: Whether benchmarks are asked in turns; see `SharedAsking`.
 
     Attributes:
         settings: The run's settings.
@@ -105,6 +106,7 @@ class Run:
         cost_limit: CostLimit | None = None,
         further: Sequence[str] = (),
         losses: Losses | None = None,
+        in_turns: bool = False,
     ) -> None:
         self.settings = settings
         self.id = run
@@ -112,7 +114,9 @@ class Run:
         self.name = asked if isinstance(asked, str) else asked.name
         self._benchmark = None if isinstance(asked, str) else asked
         self._beside = beside
-        self._shared: SharedAsking = SharedAsking(readmit) if beside is None else beside._shared
+        self._shared: SharedAsking = (
+            SharedAsking(readmit, in_turns=in_turns) if beside is None else beside._shared
+        )
         self._endpoint = endpoint
         self.post_mortem = post_mortem
         self._share = share

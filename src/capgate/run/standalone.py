@@ -65,6 +65,7 @@ def local_runs(
     further: Sequence[str] = (),
     run_id: str | None = None,
     one_by_one: bool = False,
+    in_turns: bool = False,
     vllm_env: Mapping[str, str] | None = None,
 ) -> Iterator[LocalRuns]:
     """A run in this process; its servers end with it, and then its logs lose what is secret.
@@ -75,6 +76,7 @@ def local_runs(
         further: Targets that take part beside those in the settings.
         run_id: A run that is taken up again; a new one where None.
         one_by_one: Whether each adapter is loaded when it is asked for, and not with its base.
+        in_turns: Whether benchmarks are asked in turns, and not one after the other.
         vllm_env: Further environment variables of the vLLM servers that it starts.
 
     Raises:
@@ -97,6 +99,7 @@ def local_runs(
             say=say,
             further=further,
             losses=losses,
+            in_turns=in_turns,
         )
 
     runs = Runs(benchmarks, make)

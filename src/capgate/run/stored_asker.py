@@ -89,6 +89,14 @@ class StoredAsker:
     def check_reachable(self, results: Results) -> None:
         """Nothing is to be reached; see `Asker`."""
 
+    def begin_finish(self) -> None:
+        """Nothing was asked; see `Asker`."""
+
+    @property
+    def finishing(self) -> bool:
+        """Nothing was asked; see `Asker`."""
+        return False
+
     def finish(self) -> None:
         """Nothing was asked; see `Asker`."""
 

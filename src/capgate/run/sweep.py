@@ -39,7 +39,8 @@ class _Live:
         target: Its id.
         digest: Hash of its content; `""` where this machine can't read it.
         left: The benchmarks that it has not been asked.
-        asked: The benchmark that it is being asked, and its quick run there; None between two.
+        asked: The benchmark that it is being asked, and its quick run there; None before the first
+            and after the last.
         parts: Its verdicts so far.
         benchmarks: How it stands on each of them.
     """
@@ -50,11 +51,6 @@ class _Live:
     asked: tuple[Run, QuickRun] | None = None
     parts: list[Part] = field(default_factory=list)
     benchmarks: list[SweptBenchmark] = field(default_factory=list)
-
-    @property
-    def run(self) -> Run:
-        """The benchmark that it is asked now, or next."""
-        return self.left[0] if self.asked is None else self.asked[0]
 
 
 class _ServerGoneError(Exception):
@@ -100,7 +96,6 @@ class Sweep:
         self._live: deque[_Live] = deque()
         self._swept: dict[str, Swept] = {}
         self._fault = ""
-        self._asked_last: Run | None = None
 
     def take_up(self) -> int:
         """Takes over what the sweep found before it was broken off; returns of how many."""
@@ -184,45 +179,54 @@ class Sweep:
                 self._fail(target, error)
             else:
                 digest = str(ready.endpoint.identity.get("adapter_digest", ""))
-                self._live.append(_Live(target, digest, deque(self._runs)))
+                one = _Live(target, digest, deque(self._runs))
+                self._live.append(one)
+                self._go_on(one)
 
     def _next(self) -> _Live:
-        """The adapter whose turn it is: in turns, but those first that are asked the same.
-
-        What is asked ahead is of one benchmark, and is cancelled where another one is asked.
-        """
-        alike = (at for at, one in enumerate(self._live) if one.run is self._asked_last)
-        self._live.rotate(-1 - next(alike, 0))
-        self._asked_last = self._live[-1].run
+        """The adapter whose turn it is: the next one that waits for no look at its servers."""
+        for _ in range(len(self._live)):
+            self._live.rotate(-1)
+            one = self._live[-1]
+            if one.asked is None or not one.asked[1].waits:
+                break
         return self._live[-1]
 
-    def _step(self, one: _Live) -> None:
-        """Has an adapter asked its next batch."""
-        if one.asked is None:
+    def _go_on(self, one: _Live) -> None:
+        """Begins an adapter's next benchmark on which it can be judged, or ends it."""
+        while one.left:
             run = one.left.popleft()
             try:
                 run.judge.preflight(one.target)
                 one.asked = run, run.judge.quick_run(one.target, lambda line: None)  # noqa: ARG005
             except CapgateError as error:
                 self._check_gone(error)
-                self._part_ended(one, run, self._not_judged(one, run, error))
+                self._take_part(one, run, self._not_judged(one, run, error))
+            else:
                 return
+        one.asked = None
+        self._ended(one)
+
+    def _step(self, one: _Live) -> None:
+        """Has an adapter asked its next batch."""
+        assert one.asked is not None, "one that has ended is not live"
         run, quick = one.asked
+        for other in self._runs:
+            if other is not run:
+                other.evaluator.ask_ahead(self._foreseen(other))
         try:
-            judgement = quick.step(self._others(one, run))
+            judgement = quick.step(self._foreseen(run, besides=one))
         except CapgateError as error:
             self._check_gone(error)
             judgement = self._not_judged(one, run, error)
         if judgement is not None:
-            self._part_ended(one, run, judgement)
+            self._take_part(one, run, judgement)
+            self._go_on(one)
 
-    def _others(self, one: _Live, run: Run) -> list[Foreseen]:
-        """What the other adapters will be asked next, in their turns.
-
-        Those that are asked another benchmark come later (`_next`).
-        """
-        asked = [other.asked for other in self._live if other is not one and other.run is run]
-        ahead = [quick.foreseen for _, quick in filter(None, asked)]
+    def _foreseen(self, run: Run, besides: _Live | None = None) -> list[Foreseen]:
+        """What adapters will be asked next of a benchmark, in their turns."""
+        asked = [one.asked for one in self._live if one is not besides and one.asked is not None]
+        ahead = [quick.foreseen for asked_of, quick in asked if asked_of is run]
         return [foreseen for foreseen in ahead if foreseen is not None]
 
     def _not_judged(self, one: _Live, run: Run, error: CapgateError) -> Judgement:
@@ -231,8 +235,8 @@ class Sweep:
         run.record(judgement)
         return judgement
 
-    def _part_ended(self, one: _Live, run: Run, judgement: Judgement) -> None:
-        """Takes the verdict of one benchmark; the last one ends the adapter."""
+    def _take_part(self, one: _Live, run: Run, judgement: Judgement) -> None:
+        """Takes the verdict of one benchmark."""
         if fault := run.losses.fault(one.target):
             raise _ServerGoneError(fault)
         verdict, advisory = judgement.verdict, run.policies.is_advisory(one.target)
@@ -240,9 +244,6 @@ class Sweep:
         part = Part(run.name, verdict, advisory or bool(measured), missing=measured)
         one.parts.append(part)
         one.benchmarks.append(_benchmark(run, one.target, part, judgement))
-        one.asked = None
-        if not one.left:
-            self._ended(one)
 
     def _ended(self, one: _Live) -> None:
         self._live.remove(one)

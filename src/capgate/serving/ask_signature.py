@@ -22,8 +22,12 @@ from capgate.serving.signature import (
     text_hash,
 )
 
-_ATTEMPTS: Final = 3
-"""How often a server is asked before capgate says that its answers have changed."""
+_AT_ONCE: Final = 4
+"""Prompts in flight where a server is looked at again; few servers work on fewer at a time."""
+
+_ALONE: Final = 3
+"""How often a server is asked one prompt at a time before capgate says that its answers have
+changed."""
 
 
 async def ask_signature(endpoint: Endpoint, further: Mapping[str, Any] | None = None) -> Signature:
@@ -65,15 +69,19 @@ async def ask_signature(endpoint: Endpoint, further: Mapping[str, Any] | None = 
 async def signature_change(endpoint: Endpoint, then: Signature) -> str:
     """How a server's answers differ from an earlier signature of the same run; `""` if not.
 
+    The prompts are sent a few at a time, and one at a time where the answers to them differ. What
+    is computed together rounds in other ways, which can't make other weights answer alike.
+
     Raises:
         RequestFault: The server gave no answer.
     """
     how = ""
     before: Sequence[PromptAnswer] = ()
-    for _ in range(_ATTEMPTS):
-        answers = tuple(await ask_prompts(endpoint, then.prompts, then.fields))
+    for at_once in (_AT_ONCE, *[1] * _ALONE):
+        answers = tuple(await ask_prompts(endpoint, then.prompts, then.fields, at_once=at_once))
         noise = mean_distance(before, answers, then.by) if before else 0.0
-        before = answers
+        # Those that were sent together differ from each other in more than the server's noise.
+        before = answers if at_once == 1 else ()
         how = difference(replace(then, answers=answers, mean_noise=noise), then, lenient=True)
         if not how:
             break

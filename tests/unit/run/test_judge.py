@@ -119,6 +119,14 @@ class Script:
     def check_reachable(self, results: Results) -> None:
         """Finds every server where it was."""
 
+    def begin_finish(self) -> None:
+        """Has nothing that could be done beside other work."""
+
+    @property
+    def finishing(self) -> bool:
+        """Nothing was begun."""
+        return False
+
     def finish(self) -> None:
         """Looks at the server; finds that it has changed as often as the script says."""
         self.told.append("finish")

@@ -105,7 +105,7 @@ async def _mixed(
     return sum(map(_pulled, own, tuned, mixed)) >= _PROMPTS_MIXED
 
 
-def mixes_now(base: Endpoint, adapter: Endpoint, seen: Signature, tuned: Signature) -> bool:
+async def mixes_now(base: Endpoint, adapter: Endpoint, seen: Signature, tuned: Signature) -> bool:
     """Whether the base, asked at the same time as its adapter, answers as the adapter does.
 
     Args:
@@ -117,7 +117,7 @@ def mixes_now(base: Endpoint, adapter: Endpoint, seen: Signature, tuned: Signatu
     Raises:
         RequestFault: The server gave no answer.
     """
-    return in_own_loop(lambda: _mixed(base, adapter, seen.answers, tuned.answers, seen))
+    return await _mixed(base, adapter, seen.answers, tuned.answers, seen)
 
 
 def check_live(
