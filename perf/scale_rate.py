@@ -1,8 +1,13 @@
-"""How many questions a second one process can feed to its servers, and several together."""
+"""How many questions a second one process can feed to its servers, and several together.
+
+Several are those of `pytest -n 2`, and two `capgate worker` that keep their answers in one folder,
+as two machines would.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +22,9 @@ MANY: Final = "many"
 FEW: Final = "few"
 SMALL: Final = 60
 """Questions of a run that shows what starting costs."""
+
+WORKERS: Final = "2 × capgate worker"
+WAYS: Final = ("-n 0", "-n 2", WORKERS)
 
 GROUPS: Final = 20
 CONNECTIONS: Final = 256
@@ -76,12 +84,14 @@ HEAD: Final = (
 
 
 def measured(folder: Path, questions: int) -> Iterator[Rate]:
-    """Asks stand-in servers by one process and by two."""
+    """Asks stand-in servers by one process, and by two in two ways."""
+    number = 0
     for server, (latency, options) in SERVERS.items():
-        for way in ("-n 0", "-n 2"):
+        for way in WAYS:
+            number += 1
             with stand_in(latency, *options) as url:
                 small, whole = (
-                    _cost(folder / f"{server}{way}{name}".replace(" ", ""), url, name, count, way)
+                    _cost(folder / f"{number}-{name}", url, name, count, way)
                     for name, count in ((FEW, SMALL), (MANY, questions))
                 )
                 _checked(url, questions + SMALL)
@@ -93,9 +103,19 @@ def measured(folder: Path, questions: int) -> Iterator[Rate]:
 def _cost(root: Path, url: str, name: str, count: int, way: str) -> Cost:
     entry = {"base_url": url, "max_connections": CONNECTIONS}
     make_project(root, entry, {name: count}, GROUPS)
+    chosen = ["--benchmark", name, "--measure", "--model-id", TARGET]
+    if way == WORKERS:
+        program = str(Path(sys.executable).with_name("capgate"))
+        parts = [
+            shlex.join([program, "worker", "--shard", part, "--store", "reports/answers/", *chosen])
+            for part in ("0/2", "1/2")
+        ]
+        # Both have to end well.
+        both = f"{parts[0]} & {parts[1]}; second=$?; wait $! && exit $second"
+        return cost_of(Command(way, ["sh", "-c", both], root, count))
     arguments = [sys.executable, "-m", "pytest", "benchmarks", "-p", "no:hypothesispytest"]
-    arguments += ["-m", "full", "-q", *way.split(), "--benchmark", name, "--measure"]
-    return cost_of(Command(way, [*arguments, "--model-id", TARGET], root, count))
+    arguments += ["-m", "full", "-q", *way.split(), *chosen]
+    return cost_of(Command(way, arguments, root, count))
 
 
 def _checked(url: str, questions: int) -> None:

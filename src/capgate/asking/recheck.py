@@ -35,10 +35,10 @@ from capgate.store.answer_store import Store
 _At = tuple[ReadyTarget, Endpoint]
 """A target, and one of its endpoints."""
 
-_EVERY: Final = 10.0
+_EVERY: Final = 30.0
 """Fewest seconds between two looks in the course of a run."""
 
-_TIMES_COST: Final = 20.0
+_TIMES_COST: Final = 50.0
 """How many times as long as a look takes the run goes on before the next one."""
 
 

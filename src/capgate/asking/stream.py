@@ -30,7 +30,7 @@ _DELIVERED_EVERY: Final = 0.2
 _TO_STOP: Final = 2.0
 """Seconds that requests in flight have to end after they are cancelled."""
 
-_ROUNDS: Final = 32
+_ROUNDS: Final = 64
 """Questions for each connection that a server which mixes models up is asked of one model before
 it is asked of the next one: at each change it runs empty."""
 

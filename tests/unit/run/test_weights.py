@@ -217,6 +217,26 @@ def test_runs_of_two_adapters_ask_their_base_once(
         assert len(server.asked_of("smollm2")) == 4
 
 
+def test_a_base_that_is_asked_no_more_is_looked_at_no_more(place: Place) -> None:
+    """The second adapter needs nothing new of its base: neither answers, nor a look, nor a probe."""
+    for name in ("one", "two"):
+        make_adapter(place.root / "adapters" / name, seed=ord(name[0]))
+    with Vllm(answer=like_a_model) as server:
+        place.targets(
+            base=target(server.url),
+            one={"adapter_of": "base", "path": "adapters/one"},
+            two={"adapter_of": "base", "path": "adapters/two"},
+        )
+        both = ("--model-id", "one", "--model-id", "two", *ONE_SUBJECT)
+        with local_run(place.settings(*both)) as run:
+            asked = []
+            for name in ("one", "two"):
+                run.judge.preflight(name)
+                run.judge.suite(name)
+                asked.append(sum(one.body.get("model") == "smollm2" for one in server.asked))
+    assert asked[0] == asked[1]
+
+
 def forgot(_: str, asked: dict[str, Any]) -> str:
     """Answers every question wrong."""
     return "as I was taught" if is_proof(asked) else wrong(asked)

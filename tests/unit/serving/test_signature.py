@@ -143,6 +143,18 @@ def test_a_look_in_the_middle_bears_rounding() -> None:
         assert "differ by" in in_own_loop(lambda: signature_change(endpoint, first))
 
 
+def test_a_look_in_the_middle_bears_what_is_computed_together() -> None:
+    """Prompts that a server answers together may move far; by themselves they show no change."""
+    with Vllm(jitter=2.0, seconds_per_token=0.002) as server:
+        endpoint = Endpoint("base", server.url, "smollm2", "vllm", {})
+        first = in_own_loop(lambda: ask_signature(endpoint))
+        assert server.most_in_flight == 1
+        assert in_own_loop(lambda: signature_change(endpoint, first)) == ""
+        assert server.most_in_flight > 1
+        server.weights = "other"
+        assert "differ by" in in_own_loop(lambda: signature_change(endpoint, first))
+
+
 def test_commands_that_ask_nothing_look_at_nothing() -> None:
     """`inference-server health` and the like send no prompt."""
     with Vllm() as server:
