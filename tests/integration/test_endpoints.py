@@ -413,8 +413,9 @@ def test_workers_share_the_endpoints(project: Project, pair: tuple[Replica, Repl
 def test_a_real_server_that_is_killed_loses_nothing(project: Project) -> None:
     """Two servers that capgate starts; SIGKILL ends one, and the result is as with one server."""
     options = ("benchmarks", "-m", "full", "--subjects", "virology,anatomy", "--limit", "8")
-    project.floors(**{REAL: 0.01})
+    project.floors(**{REAL: 0.03})
     alone = project.pytest(*options)
+    assert alone.code in (0, 1, 10), alone.text
     before = project.result(REAL)
     known = answers(project)
     file = project.root / "config" / "models.yaml"
