@@ -218,7 +218,7 @@ def test_runs_of_two_adapters_ask_their_base_once(
 
 
 def test_a_base_that_is_asked_no_more_is_looked_at_no_more(place: Place) -> None:
-    """The second adapter needs nothing new of its base: neither answers, nor a look, nor a probe."""
+    """A second adapter needs nothing new of its base: no answers, no look and no probe."""
     for name in ("one", "two"):
         make_adapter(place.root / "adapters" / name, seed=ord(name[0]))
     with Vllm(answer=like_a_model) as server:
