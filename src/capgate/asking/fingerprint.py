@@ -17,6 +17,7 @@ from capgate.config.settings import Settings
 from capgate.config.target import ENGINES, AnswerFormat
 from capgate.config.targets import Target
 from capgate.serving.endpoint import Endpoint
+from capgate.serving.engines.vllm import is_cpu_build
 from capgate.store.answer_store import Store
 
 
@@ -126,7 +127,8 @@ def request_fields(target: Target, endpoint: Endpoint, benchmark: Benchmark) -> 
 
     Raises:
         ConfigError: The target asks for constrained answers, which its server does not support,
-            or for completions of a benchmark whose answers are not letters.
+            or for completions of a benchmark whose answers are not letters, or for
+            log-likelihoods that would end its server.
     """
     fields = endpoint.engine_fields | target.extra_body
     if target.route is not None:
@@ -143,6 +145,14 @@ def request_fields(target: Target, endpoint: Endpoint, benchmark: Benchmark) -> 
             )
         if target.answer_by == "generation":
             fields.setdefault("stop", list(STOP))
+        elif target.adapter_of and endpoint.engine == "vllm" and is_cpu_build(endpoint.version):
+            raise ConfigError(
+                "its server is vLLM's CPU build, whose engine ends where it is asked for a "
+                "prompt's log-probabilities and may have adapters (seen in 0.32)",
+                target=target.id,
+                remedy="take answer_by out of its base's entry, or merge the adapter and serve the "
+                "result as a target of its own",
+            )
     if answer_format(target, benchmark) == "constrained":
         fields.update(_constraint(target, endpoint.engine, benchmark))
     return fields

@@ -104,18 +104,17 @@ def _endpoint(
             remedy=f"set context_window: {served.context}, or start the server with a larger one",
         )
     engine = engine_of(target, served)
-    version = str(identity.get("engine") or identity.get("version") or "")
-    return Endpoint(
+    found = Endpoint(
         target=target.id,
         base_url=base_url,
         model=served.name,
         engine=engine,
         identity=identity,
         key=key,
-        apart=engine == "vllm" and vllm.is_cpu_build(version),
         max_tokens_field=target.max_tokens_field or "max_tokens",
         prompt_format=target.prompt_format,
     )
+    return replace(found, apart=engine == "vllm" and vllm.is_cpu_build(found.version))
 
 
 def engine_of(target: Target, served: ServedModel) -> str:

@@ -66,6 +66,11 @@ class Endpoint:
         return (self, *self.others)
 
     @property
+    def version(self) -> str:
+        """The server's distribution and version, as far as it tells; `""` else."""
+        return str(self.identity.get("engine") or self.identity.get("version") or "")
+
+    @property
     def engine_fields(self) -> dict[str, Any]:
         """Members of each request without which the engine's answers would not repeat."""
         # llama.cpp: a reused prompt cache changes temperature-0 answers from run to run.

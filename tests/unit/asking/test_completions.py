@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,22 @@ def test_free_text_is_refused_for_completions() -> None:
     """A benchmark whose answers are no letters can't be asked of a base model."""
     with pytest.raises(ConfigError, match="no benchmark whose answers are letters"):
         request_fields(Target(id="base", prompt_format="completion"), endpoint(), word_problems())
+
+
+@pytest.mark.parametrize(
+    ("version", "adapter_of", "refused"),
+    [("0.32.0+cpu", "base", True), ("0.32.0+cpu", None, False), ("0.32.0", "base", False)],
+)
+def test_an_adapter_is_refused_whose_server_would_end(
+    version: str, adapter_of: str | None, refused: bool
+) -> None:
+    """vLLM's CPU build ends with a prompt's log-probabilities where it may have adapters."""
+    mine = Target(
+        id="mine", prompt_format="completion", answer_by="loglikelihood", adapter_of=adapter_of
+    )
+    at = Endpoint("mine", "http://127.0.0.1:1/v1", "mine", "vllm", {"version": version})
+    with pytest.raises(ConfigError, match="engine ends") if refused else nullcontext():
+        assert "stop" not in request_fields(mine, at, MMLU)
 
 
 def test_completions_have_settings_of_their_own(tmp_path: Path) -> None:
