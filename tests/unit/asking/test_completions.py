@@ -138,7 +138,7 @@ def test_free_text_is_refused_for_completions() -> None:
 def test_an_adapter_is_refused_whose_server_would_end(
     version: str, adapter_of: str | None, refused: bool
 ) -> None:
-    """vLLM's CPU build ends with a prompt's log-probabilities where it may have adapters."""
+    """A prompt's log-probabilities end vLLM's CPU build where it may have adapters."""
     mine = Target(
         id="mine", prompt_format="completion", answer_by="loglikelihood", adapter_of=adapter_of
     )
