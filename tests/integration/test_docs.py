@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -126,6 +127,18 @@ def _other_model(checkout: Checkout, _: Server) -> dict[str, str]:
 def _my_model(checkout: Checkout, server: Server) -> dict[str, str]:
     served = {"model_name": BASE, "base_url": server.url, "context_window": 2048}
     checkout.edit("my-model", **served, max_output_tokens=1024, api_key_env="VLLM_API_KEY")
+    return {}
+
+
+def _base_model(checkout: Checkout, _: Server, **keys: str) -> dict[str, str]:
+    """A server whose model has no chat template, and an adapter of it."""
+    server = _of_scene.enter_context(Vllm(key=VLLM_KEY, answer=like_a_model))
+    server.template = False
+    served = {"model_name": server.models[0], "base_url": server.url}
+    served |= {"context_window": 2048, "api_key_env": "VLLM_API_KEY", "dataset": "bundled"}
+    checkout.edit("my-base", **served, prompt_format="completion", **keys)
+    make_adapter(checkout.root / "checkpoints" / "my-tuned")
+    checkout.edit("my-tuned", adapter_of="my-base", path="checkpoints/my-tuned")
     return {}
 
 
@@ -277,6 +290,8 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
     "other-model": _other_model,
     "chatty": _chatty,
     "my-model": _my_model,
+    "base-model": _base_model,
+    "likeliest-letter": partial(_base_model, answer_by="loglikelihood"),
     "no-hub": _no_hub,
     "no-packages": _no_packages,
     "no-inspect-evals": _no_inspect_evals,
@@ -291,7 +306,7 @@ SCENES: dict[str, Callable[[Checkout, Server], dict[str, str]]] = {
 }
 
 _OF_OTHER_PAGES = {
-    *("my-model", "own-benchmarks", "faulty-questions"),
+    *("my-model", "base-model", "likeliest-letter", "own-benchmarks", "faulty-questions"),
     *("many-adapters", "two-servers", "one-database", "cluster", "logs", "ray"),
     "browser",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any, Final
 import httpx
 import pytest
 from tests.doubles.server import Server
+from tests.integration.conftest import REPOSITORY
 from tests.unit.report.examples import flip, red_report
 
 from capgate.report.data.history import FILE, add_run
@@ -261,6 +263,21 @@ def places(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> dict[st
         return {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/runs.db"}
     uri = (tmp_path / "mlruns").as_uri()
     return {"MLFLOW_TRACKING_URI": uri, "MLFLOW_ALLOW_FILE_STORE": "true"}
+
+
+@pytest.mark.parametrize("kind", ["wandb", "mlflow"])
+def test_the_commands_of_the_page(
+    kind: str, send: Send, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Docs show a command for each tracker, and it sends the report."""
+    page = (REPOSITORY / "docs" / "reports.md").read_text(encoding="utf-8")
+    (line,) = (one for one in page.splitlines() if one.endswith(f"report latest --{kind}"))
+    *variables, _, _, _, option = shlex.split(line)
+    given = dict(one.split("=", 1) for one in variables)
+    if "MLFLOW_TRACKING_URI" in given:
+        given = places("server", request, tmp_path)
+    code, _, err = send(option, needs=(kind,), **given)
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("kind", ["database", "folder", "server"])
