@@ -26,7 +26,7 @@ quote = $(if $(findstring $(newline),$(1)),$(error a value has a line break, and
 option = $(if $(value $(2)),$(1)=$(call quote,$(value $(2))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-trackers test-vllm test-browser test-postgres test-actions screenshots demo sweep-demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-scale bench-all clean
+.PHONY: help install quick full mmlu-quick mmlu-benchmark mmlu-adapter mmlu-openrouter list-models doctor test-openrouter test test-slow test-unit test-inspect-versions test-real-questions test-trackers test-trl test-vllm test-browser test-postgres test-actions screenshots demo sweep-demo lint format bench bench-logs bench-memory bench-profile bench-vllm bench-scale bench-all clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +111,15 @@ $(VLLM)/.installed: requirements-vllm.txt
 test-vllm: $(STAMP) $(VLLM)/.installed ## real vLLM and adapters (15 minutes; 2.5 GB into .venv-vllm; needs MMLU)
 	$(BIN)/python -m pytest tests/integration/vllm -rs --durations=10 $(LIMIT)=1500 $(ARGS)
 
+# What .venv-vllm has already is not installed again.
+.venv-trl/.installed: Makefile
+	@mkdir -p .venv-trl
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv-trl trl==1.16.0 datasets==5.2.0 pyarrow pandas multiprocess xxhash python-dateutil six
+	@touch $@
+
+test-trl: $(STAMP) $(VLLM)/.installed .venv-trl/.installed ## a gate in a training of TRL (200 MB into .venv-trl)
+	CAPGATE_TRL=.venv-trl $(BIN)/python -m pytest tests/integration/vllm/test_trainer.py -k trl -rs $(LIMIT)=600 $(ARGS)
+
 demo: $(STAMP) $(VLLM)/.installed ## adapters that forgot sums or the humanities, judged under real vLLM on this machine
 	$(BIN)/python scripts/demo.py $(ARGS)
 
@@ -175,4 +184,4 @@ bench-all: $(STAMP) .venv-bench/.installed $(VLLM)/.installed ## all of these, a
 	for part in overhead memory hot_spots vllm; do $(BIN)/python perf/$$part.py --write || missed="$$missed $$part"; done; test -z "$$missed" || { echo "failed, or missed a goal:$$missed"; exit 1; }
 
 clean: ## remove the venv, those of the tests, and all caches (reports stay)
-	rm -rf $(VENV) .venv-actions .venv-questions .venv-trackers .venv-inspect-oldest .venv-inspect-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-actions .venv-questions .venv-trackers .venv-trl .venv-inspect-oldest .venv-inspect-newest .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

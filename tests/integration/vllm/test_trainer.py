@@ -98,6 +98,26 @@ def test_a_regression_stops_the_training(training: Project) -> None:
     assert report["verdict"]["drop"] == logged["capgate/drop"]
 
 
+def test_a_regression_stops_a_training_of_trl(training: Project) -> None:
+    """TRL's trainers take the gate as those of transformers do."""
+    folder = Path(os.environ.get("CAPGATE_TRL", "/nonexistent")).absolute()
+    if not (folder / "trl").is_dir():
+        pytest.skip("the package trl is not installed (make test-trl)")
+    with Vllm(answer=like_a_model, tuned=forgot) as server:
+        ((happened,), _) = train(
+            training,
+            server.url,
+            steps=ENDLESS,
+            save_steps=100,
+            TRAINER="trl",
+            PYTHONPATH=os.pathsep.join([str(REPOSITORY / "src"), str(folder)]),
+        )
+        assert not server.adapters
+    (logged,) = verdicts(happened["tracked"])
+    assert logged["capgate/verdict"] == "REGRESSION"
+    assert logged["capgate/step"] == 100 < happened["step"] < ENDLESS
+
+
 def test_a_dead_server_ends_no_training(training: Project) -> None:
     """The verdict is ERROR, its reason is told, and all steps are done."""
     ((happened,), text) = train(training, "http://127.0.0.1:9/v1", steps=20, save_steps=20)
