@@ -3,7 +3,8 @@
     python training.py SNIPPET
 
 `SNIPPET` is Python that finds a `trainer` and makes a `gate`. `TRAINER`, `STEPS`, `SAVE_STEPS` and
-`PEFT` of the environment say how it trains. At the end each process prints a JSON line: what happened.
+`PEFT` of the environment say how it trains. At the end each process prints a JSON line: what
+happened.
 """
 
 # ruff: noqa: ANN401, ARG002 (the methods of a callback are what transformers calls)
