@@ -111,14 +111,14 @@ $(VLLM)/.installed: requirements-vllm.txt
 test-vllm: $(STAMP) $(VLLM)/.installed ## real vLLM and adapters (15 minutes; 2.5 GB into .venv-vllm; needs MMLU)
 	$(BIN)/python -m pytest tests/integration/vllm -rs --durations=10 $(LIMIT)=1500 $(ARGS)
 
-# What .venv-vllm has already is not installed again.
+# What .venv-vllm has already is not installed again. dill, which datasets hashes with, knows packages by a folder of that name.
 .venv-trl/.installed: Makefile
 	@mkdir -p .venv-trl
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv-trl trl==1.16.0 datasets==5.2.0 pyarrow pandas multiprocess xxhash python-dateutil six
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv-trl/site-packages trl==1.16.0 datasets==5.2.0 pyarrow pandas multiprocess xxhash python-dateutil six
 	@touch $@
 
 test-trl: $(STAMP) $(VLLM)/.installed .venv-trl/.installed ## a gate in a training of TRL (200 MB into .venv-trl)
-	CAPGATE_TRL=.venv-trl $(BIN)/python -m pytest tests/integration/vllm/test_trainer.py -k trl -rs $(LIMIT)=600 $(ARGS)
+	CAPGATE_TRL=.venv-trl/site-packages $(BIN)/python -m pytest tests/integration/vllm/test_trainer.py -k trl -rs $(LIMIT)=600 $(ARGS)
 
 demo: $(STAMP) $(VLLM)/.installed ## adapters that forgot sums or the humanities, judged under real vLLM on this machine
 	$(BIN)/python scripts/demo.py $(ARGS)
