@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
@@ -85,19 +86,17 @@ HEAD: Final = (
 
 def measured(folder: Path, questions: int) -> Iterator[Rate]:
     """Asks stand-in servers by one process, and by two in two ways."""
-    number = 0
-    for server, (latency, options) in SERVERS.items():
-        for way in WAYS:
-            number += 1
-            with stand_in(latency, *options) as url:
-                small, whole = (
-                    _cost(folder / f"{number}-{name}", url, name, count, way)
-                    for name, count in ((FEW, SMALL), (MANY, questions))
-                )
-                _checked(url, questions + SMALL)
-            rate = Rate(server, way, small, whole)
-            print(f"{server}, {way}: {rate.rate:,.0f} questions/s", file=sys.stderr)
-            yield rate
+    for number, (server, way) in enumerate(product(SERVERS, WAYS)):
+        latency, options = SERVERS[server]
+        with stand_in(latency, *options) as url:
+            small, whole = (
+                _cost(folder / f"{number}-{name}", url, name, count, way)
+                for name, count in ((FEW, SMALL), (MANY, questions))
+            )
+            _checked(url, questions + SMALL)
+        rate = Rate(server, way, small, whole)
+        print(f"{server}, {way}: {rate.rate:,.0f} questions/s", file=sys.stderr)
+        yield rate
 
 
 def _cost(root: Path, url: str, name: str, count: int, way: str) -> Cost:

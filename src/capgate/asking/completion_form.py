@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from capgate.client.replies import Completion
-from capgate.client.text_completions import CONTINUATIONS, SEPARATOR
+from capgate.client.text_completions import CONTINUATIONS, SEPARATOR, text_of
 
 LEAD: Final = "ANSWER:"
 """How the text ends; the prompts of all benchmarks of letters ask for this form."""
@@ -26,15 +26,18 @@ LEAD: Final = "ANSWER:"
 STOP: Final = ("\n",)
 """What ends an answer."""
 
-FORM: Final = hashlib.sha256(json.dumps([SEPARATOR, LEAD, STOP]).encode()).hexdigest()[:8]
+
+def _form(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
+FORM: Final = _form(SEPARATOR, LEAD, STOP)
 """Hash of what is made of a task's messages: answers by another form are never mixed with these."""
 
 CHOICE: Final = " {letter}"
 """What stands behind `LEAD` where a letter's log-likelihood is asked."""
 
-LIKELIHOOD_FORM: Final = hashlib.sha256(json.dumps([SEPARATOR, LEAD, CHOICE]).encode()).hexdigest()[
-    :8
-]
+LIKELIHOOD_FORM: Final = _form(SEPARATOR, LEAD, CHOICE)
 """Hash of the texts whose log-likelihoods are compared; `FORM`'s counterpart."""
 
 _NAMED: Final = re.compile(r"LETTER is one of ([A-Z0-9](?:,\s*[A-Z0-9])*)(?![A-Za-z0-9])")
@@ -61,12 +64,12 @@ def letters_named(messages: Sequence[Mapping[str, Any]]) -> str:
     """The letters that the last of a prompt's statements names; `""` where it has none.
 
     Examples before the question may name others, since questions differ in their choices.
+
+    Raises:
+        ConfigError: A message is more than a text.
     """
     for message in reversed(messages):
-        content = message.get("content")
-        parts = content if isinstance(content, list) else [{"text": content}]
-        texts = [part.get("text") for part in parts if isinstance(part, dict)]
-        found = _NAMED.findall("".join(text for text in texts if isinstance(text, str)))
+        found = _NAMED.findall(text_of(message))
         if found:
             return "".join(dict.fromkeys(re.sub(r"[\s,]", "", found[-1])))
     return ""

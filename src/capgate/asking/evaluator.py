@@ -273,12 +273,7 @@ class Evaluator:
         return outcomes
 
     def begin_finish(self, targets: Sequence[ReadyTarget]) -> Future[Rechecked] | None:
-        """Begins what `finish` does, while other targets are asked.
-
-        Returns:
-            What `finish` takes; None where there is nothing to look at, or where nothing else may
-            be asked meanwhile.
-        """
+        """Begins what `finish` does, and returns what that takes; see `Recheck.begin_last`."""
         return self._recheck.begin_last(targets)
 
     def finish(

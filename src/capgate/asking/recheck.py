@@ -139,13 +139,6 @@ class Recheck:
         if begun is None and (asked := self._asked(ready_targets)):
             self._look_now(asked)
 
-    def begin(self, ready_targets: Iterable[ReadyTarget]) -> None:
-        """Notes that targets are about to be asked."""
-        for one in ready_targets:
-            for endpoint in one.live:
-                if endpoint.observation is not None:
-                    self._good.setdefault(_key(one, endpoint), endpoint.observation.at)
-
     def _is_due(self, ready_targets: Sequence[ReadyTarget]) -> bool:
         """Whether the last look at targets that are asked is some time ago."""
         now, every = time.time(), max(_EVERY, _TIMES_COST * self._took)
@@ -157,7 +150,10 @@ class Recheck:
 
     def _asked(self, ready_targets: Sequence[ReadyTarget]) -> list[ReadyTarget]:
         """Those of targets that were asked since the last look, and that can be looked at."""
-        self.begin(ready_targets)
+        for one in ready_targets:
+            for endpoint in one.live:
+                if endpoint.observation is not None:
+                    self._good.setdefault(_key(one, endpoint), endpoint.observation.at)
         return [one for one in ready_targets if self._asked_since(one)]
 
     def _asked_since(self, one: ReadyTarget) -> bool:

@@ -41,7 +41,7 @@ def text_request(request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: A message is more than a text.
     """
-    prompt = SEPARATOR.join(map(_text, request["messages"]))
+    prompt = SEPARATOR.join(map(text_of, request["messages"]))
     made = {
         ("prompt" if name == "messages" else name): (prompt if name == "messages" else value)
         for name, value in request.items()
@@ -66,7 +66,12 @@ def chat_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _text(message: Mapping[str, Any]) -> str:
+def text_of(message: Mapping[str, Any]) -> str:
+    """The text of a chat message.
+
+    Raises:
+        ConfigError: It is more than a text.
+    """
     content = message.get("content")
     if isinstance(content, str):
         return content

@@ -47,6 +47,25 @@ def client_of(url: str, **limits: float) -> Client:
     )
 
 
+def complete_text(server: Server, **further: object) -> Completion:
+    """Asks for a completion; keywords are further members of the chat request."""
+    client = Client(
+        server.url,
+        target="my-target",
+        model="base",
+        key=KEY,
+        limits=ClientLimits(**QUICK),  # type: ignore[arg-type]
+        max_tokens_field="max_completion_tokens",
+        prompt_format="completion",
+    )
+
+    async def ask() -> Completion:
+        async with client:
+            return await client.complete({**REQUEST, **further})
+
+    return asyncio.run(ask())
+
+
 def fault_of_asking(ask: Ask, **limits: float) -> RequestFault:
     """Returns the fault that asking ends with."""
     with pytest.raises(RequestFault) as caught:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,12 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.doubles.replies import Reply
 from tests.doubles.server import Server
-from tests.unit.client.conftest import KEY, QUICK, REQUEST
+from tests.unit.client.conftest import complete_text
 
-from capgate.client.client import Client
 from capgate.client.faults import Place
 from capgate.client.likelihoods import likeliest
-from capgate.client.limits import ClientLimits
 from capgate.client.replies import Completion
 from capgate.client.text_completions import CONTINUATIONS
 from capgate.common.errors import RequestFault
@@ -126,26 +123,8 @@ def test_what_is_not_given_is_a_fault(choices: list[object], words: str) -> None
 
 def ask(server: Server) -> Completion:
     """Asks which of two texts is the likelier."""
-    client = Client(
-        server.url,
-        target="my-target",
-        model="base",
-        key=KEY,
-        limits=ClientLimits(**QUICK),  # type: ignore[arg-type]
-        prompt_format="completion",
-    )
-    asked = {
-        **REQUEST,
-        "messages": [{"role": "user", "content": "1 + 1 ="}],
-        "stop": None,
-        CONTINUATIONS: [" A", " B"],
-    }
-
-    async def complete() -> Completion:
-        async with client:
-            return await client.complete(asked)
-
-    return asyncio.run(complete())
+    asked = [{"role": "user", "content": "1 + 1 ="}]
+    return complete_text(server, messages=asked, stop=None, **{CONTINUATIONS: [" A", " B"]})
 
 
 def reply(choices: Sequence[object]) -> Reply:

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 from tests.doubles.replies import LOGPROBS, Reply
 from tests.doubles.server import Server
-from tests.unit.client.conftest import KEY, QUICK, REQUEST
+from tests.unit.client.conftest import complete_text
 
-from capgate.client.client import Client
-from capgate.client.limits import ClientLimits
-from capgate.client.replies import Completion
 from capgate.common.errors import ConfigError, RequestFault
 
 BODY: dict[str, Any] = {"id": "cmpl-1", "object": "text_completion", "model": "base"}
-
-
-def complete(server: Server, **further: object) -> Completion:
-    """Asks for a completion; keywords are further members of the chat request."""
-    client = Client(
-        server.url,
-        target="my-target",
-        model="base",
-        key=KEY,
-        limits=ClientLimits(**QUICK),  # type: ignore[arg-type]
-        max_tokens_field="max_completion_tokens",
-        prompt_format="completion",
-    )
-
-    async def ask() -> Completion:
-        async with client:
-            return await client.complete({**REQUEST, **further})
-
-    return asyncio.run(ask())
 
 
 def choice(**members: object) -> Reply:
@@ -53,7 +30,7 @@ def test_messages_become_one_text(server: Server) -> None:
         {"role": "assistant", "content": "Three."},
     ]
     server.answer = lambda _: " Four."
-    assert complete(server, messages=messages, max_tokens=7, seed=3).text == " Four."
+    assert complete_text(server, messages=messages, max_tokens=7, seed=3).text == " Four."
     (asked,) = server.texts
     assert asked.body == {
         "model": "lora-a",
@@ -69,7 +46,7 @@ def test_log_probabilities_are_asked_and_read_in_the_form_of_completions(server:
     odds = {"tokens": [" A", "\n"], "token_logprobs": [-0.1, -0.2]}
     tops = {"top_logprobs": [{" A": -0.1, " B": -2.5}, None], "text_offset": [0, 2]}
     server.script(choice(text=" A\n", logprobs=odds | tops))
-    found = complete(server, logprobs=True, top_logprobs=2).logprobs
+    found = complete_text(server, logprobs=True, top_logprobs=2).logprobs
     assert server.texts[0].body["logprobs"] == 2
     assert "top_logprobs" not in server.texts[0].body
     assert [(one.token, one.logprob, one.top) for one in found] == [
@@ -81,14 +58,14 @@ def test_log_probabilities_are_asked_and_read_in_the_form_of_completions(server:
 def test_llamacpps_log_probabilities_are_read(server: Server) -> None:
     """llama.cpp lists them with completions as it does with chats."""
     server.script(choice(text="A)", logprobs=LOGPROBS))
-    assert [one.token for one in complete(server, logprobs=True).logprobs] == ["A", ")"]
+    assert [one.token for one in complete_text(server, logprobs=True).logprobs] == ["A", ")"]
 
 
 def test_a_completion_without_a_text_is_a_fault(server: Server) -> None:
     """What holds no text is no wrong answer."""
     server.script(forever=choice())
     with pytest.raises(RequestFault) as caught:
-        complete(server)
+        complete_text(server)
     assert caught.value.kind == "empty_choices"
 
 
@@ -96,7 +73,7 @@ def test_a_server_without_completions_is_told(server: Server) -> None:
     """The fault names the path that was asked."""
     server.script(forever=Reply(404, {"detail": "Not Found"}))
     with pytest.raises(RequestFault) as caught:
-        complete(server)
+        complete_text(server)
     assert "/v1/completions" in str(caught.value)
 
 
@@ -104,5 +81,5 @@ def test_an_image_is_refused(server: Server) -> None:
     """A text has no place for an image."""
     content = [{"type": "image_url", "image_url": {"url": "data:,"}}]
     with pytest.raises(ConfigError, match="more than texts"):
-        complete(server, messages=[{"role": "user", "content": content}])
+        complete_text(server, messages=[{"role": "user", "content": content}])
     assert not server.texts
